@@ -1,0 +1,1 @@
+"""Nightly performance snapshots and weekly recommendations for learning platforms."""

@@ -1,0 +1,68 @@
+"""The command `snapshot-pipeline`.
+
+Put here: the list of commands, and what they share (errors shown as one line). Each command lives in a module of its
+own that is imported only when it is called, so that `--help`, `status` and `db` start in an instant.
+Do not put here: anything that computes; a command reads its options, calls one function and prints.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+
+_COMMANDS = {
+    "demo": ("snapshot_pipeline.cli.demo", "Fill the embedded database with sample students and run both jobs."),
+    "dev": ("snapshot_pipeline.cli.dev", "Open the Dagster UI on this machine."),
+    "load": ("snapshot_pipeline.cli.load", "Load a platform from six CSV files."),
+    "sample": ("snapshot_pipeline.cli.sample", "Fill the database with life-like sample students."),
+    "check": ("snapshot_pipeline.cli.check", "Hold a platform's database against what the pipeline needs."),
+    "materialize": ("snapshot_pipeline.cli.materialize", "Compute the snapshots of a range of days, through Dagster."),
+    "recommend": ("snapshot_pipeline.cli.recommend", "Compute the recommendations of a week, through Dagster."),
+    "status": ("snapshot_pipeline.cli.status", "Show the last days and the latest week."),
+    "db": ("snapshot_pipeline.cli.db", "The database: its URL, starting, stopping, migrating."),
+}
+
+
+class _Commands(click.Group):
+    """Commands by name, imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Written from the table: the listing imports no command.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="snapshot_pipeline")
+def command() -> None:
+    """Nightly performance snapshots and weekly recommendations for learning platforms.
+
+    Settings come from SNAPSHOT_* variables or a .env file (see .env.example). With none set, a private PostgreSQL
+    server is used, below ./.snapshot_pipeline.
+
+    \b
+    Example:
+      snapshot-pipeline demo
+    """
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is shown as one line, with exit status 1."""
+    try:
+        command()
+    except SnapshotPipelineError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,128 @@
+"""What differs between platforms: one `Settings` object, read once from `SNAPSHOT_*` and passed on.
+
+Put here: every variable that a user may set, its default, its bounds and the sentence that explains it.
+Do not put here: what follows from a setting (a URL that is made, a server that is started): see `database`.
+Nothing reads settings at import: a process that is given none starts with the defaults.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+
+DEFAULT_START_DATE = date(2025, 1, 1)
+
+
+class SettingsError(SnapshotPipelineError):
+    """One or more settings are wrong; the message names each variable, its value and what is allowed."""
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("is no time zone of the IANA database; expected a name such as Europe/Budapest or UTC")
+    return name
+
+
+def _plain_identifier(name: str) -> str:
+    # Identifiers are always quoted by SQLAlchemy; this only keeps surprises out of messages and COPY targets.
+    if not name or len(name.encode()) > 63 or any(ord(character) < 32 for character in name):
+        raise ValueError("is no schema name; expected 1 to 63 bytes without control characters")
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
+SchemaName = Annotated[str, AfterValidator(_plain_identifier)]
+
+
+class Settings(BaseSettings):
+    """The settings of one installation, from the environment or a `.env` file in the working directory."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SNAPSHOT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        default=Path(".snapshot_pipeline"),
+        description="Where the embedded server, the run artifacts and the logs are kept.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="The platform's PostgreSQL; unset, a private server is started below SNAPSHOT_HOME.",
+    )
+    dagster_database_url: SecretStr | None = Field(
+        default=None,
+        description="Dagster's own database; unset, the database `dagster` on the same server.",
+    )
+    platform_schema: SchemaName = Field(default="public", description="The schema of the platform's tables.")
+    store_schema: SchemaName = Field(default="public", description="The schema of the tables that we own.")
+    timezone: ZoneName = Field(default="UTC", description="The platform's time zone; a day is a local day in it.")
+    naive_timezone: ZoneName = Field(
+        default="UTC", description="What a plain `timestamp` of the platform (without a zone) is to be read in."
+    )
+    start_date: date = Field(default=DEFAULT_START_DATE, description="The first day that has a partition.")
+    schedules: bool = Field(default=True, description="Whether the schedules run from the first start (on or off).")
+    catch_up_days: int = Field(
+        default=14, ge=1, le=366, description="How many of the last days the nightly schedule asks for when missing."
+    )
+    min_success_rate: float = Field(
+        default=0.90, ge=0, le=1, description="The share of students that must succeed, else the check fails."
+    )
+    max_run_seconds: float = Field(default=300, gt=0, description="The run time above which the check warns.")
+    max_student_drop: float = Field(
+        default=0.20, ge=0, le=1, description="The share by which the number of students may fall from day to day."
+    )
+    batch_cells: int = Field(
+        default=4_000_000, ge=1_000, description="Students times days computed at a time; bounds the memory."
+    )
+    workers: int = Field(default=2, ge=1, le=64, description="How many batches are worked on at a time.")
+
+    @model_validator(mode="after")
+    def _start_date_has_begun(self) -> Settings:
+        # The only look at the clock among the settings: a future start leaves no day to compute.
+        today = datetime.now(self.zone).date()
+        if self.start_date > today:
+            raise ValueError(
+                f"SNAPSHOT_START_DATE={self.start_date} is after today ({today} in {self.timezone}); "
+                "expected a day that has begun"
+            )
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The platform's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def naive_zone(self) -> ZoneInfo:
+        """The zone in which the platform's plain time stamps are to be read."""
+        return ZoneInfo(self.naive_timezone)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment, with `overrides` by field name taking precedence.
+
+    Raises:
+        SettingsError: A value is missing or not allowed; one sentence per problem, secrets left out.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(message)
+    field = str(problem["loc"][0])
+    variable = f"SNAPSHOT_{field.upper()}"
+    if field.endswith("url"):
+        return f"{variable} cannot be read: {message}"
+    return f"{variable}={problem['input']!s}: {message[0].lower() + message[1:]}"
