@@ -69,7 +69,7 @@ class LocalDays:
 
     @cached_property
     def boundaries(self) -> NDArray[np.int64]:
-        """The start of every day from `first - 29` to `last + 1`, in microseconds since 1970 UTC: one more than days."""
+        """The start of every day from `first - 29` to `last + 1`, in microseconds since 1970 UTC, ascending."""
         first = self.first - timedelta(days=LEAD_DAYS)
         starts = (start_of_day(first + timedelta(days=n), self.zone) for n in range(self.count + LEAD_DAYS + 1))
         return np.array([(start - _EPOCH) // _MICROSECOND for start in starts], dtype=np.int64)

@@ -15,7 +15,7 @@ class StudentHistory:
     """What is known of a batch of active students, as frames whose rows may stand in any order.
 
     All instants are `datetime64[us, UTC]`, all ids `int64`. The frames hold at least the rows that the computed days
-    `first … last` need, and may hold more: a row that no day needs changes no figure.
+    `first … last` need, and may hold more of the same students: a row that no day needs changes no figure.
 
     Attributes:
         students: `user_id` (unique), `first_started_at` (NaT: nothing started yet), `last_activity_before` (the
