@@ -1,0 +1,295 @@
+"""The platform's tables that we made ourselves: how they are told apart, and how they are made again.
+
+Put here: the marker that `load` and the sample data leave on their tables, and the one transaction that replaces them.
+Do not put here: where the rows come from (`csv_files`, `sample`), or anything that we own for good (`store`).
+
+A table is ours when its comment (`COMMENT ON TABLE`) begins with `MARKER`. A platform's own tables have no such
+comment, and nothing in this package drops, creates or fills a table without it.
+
+The rows travel as Arrow through ADBC's binary COPY: a million progress rows took 1.2 s, against 7.3 s as CSV through
+psycopg2. Keys and indexes are built after the rows, which also lets the server find duplicates over the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+from sqlalchemy import (
+    DDL,
+    URL,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    text,
+)
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTable, DropTable, SetTableComment
+from sqlalchemy.sql import ClauseElement
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
+
+MARKER = "made by snapshot_pipeline"
+"""How the comment of a table that we made begins."""
+
+_COMMENT = f"{MARKER}: `snapshot-pipeline load` and `snapshot-pipeline sample` may replace this table"
+_LOCK_KEY = "snapshot_pipeline.platform.ownership"
+# ADBC binds $1, $2, …; one dialect object serves the compiler only and is never connected.
+_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+_ANALYZE = DDL("ANALYZE %(fullname)s")  # type: ignore[no-untyped-call]
+
+_ARROW_TYPES: tuple[tuple[type, pa.DataType], ...] = (
+    (BigInteger, pa.int64()),
+    (Integer, pa.int32()),
+    (Boolean, pa.bool_()),
+    (DateTime, pa.timestamp("us", tz="UTC")),
+    (Double, pa.float64()),
+    (String, pa.string()),
+)
+
+
+class PlatformNotOursError(SnapshotPipelineError):
+    """The schema holds tables that `load` and the sample data did not make, so they are left alone."""
+
+
+class PlatformWriteError(SnapshotPipelineError):
+    """The database refused the new tables; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class DuplicateKey:
+    """A key that stands in more than one row.
+
+    Attributes:
+        table: The table's name.
+        columns: The key's columns.
+        detail: What the server says, e.g. `Key (id)=(7) is duplicated.`
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    detail: str
+
+
+class DuplicateKeyError(PlatformWriteError):
+    """Rows were given whose primary key or unique key stands twice."""
+
+    def __init__(self, duplicate: DuplicateKey) -> None:
+        super().__init__(
+            f"{duplicate.table}: {duplicate.detail.rstrip('.')}; expected every "
+            f"({', '.join(duplicate.columns)}) once. Nothing was changed; remove one of the rows"
+        )
+        self.duplicate = duplicate
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The Arrow types in which rows of a table of `platform_metadata` are appended.
+
+    `bigint` is int64, `integer` int32, time stamps are microseconds in UTC, scores float64.
+    """
+    return pa.schema([pa.field(column.name, _arrow_type(column), column.nullable) for column in table.columns])
+
+
+def _arrow_type(column: Column[Any]) -> pa.DataType:
+    return next(arrow for sql, arrow in _ARROW_TYPES if isinstance(column.type, sql))
+
+
+class PlatformWriter:
+    """Appends rows to the tables of one `replace_platform`; obtained from there only.
+
+    Attributes:
+        rows: How many rows each table has been given, by table name.
+    """
+
+    def __init__(self, cursor: Any, tables: dict[str, Table]) -> None:
+        self._cursor = cursor
+        self._tables = tables
+        self.rows = dict.fromkeys(tables, 0)
+
+    def append(self, table_name: str, rows: pa.Table) -> None:
+        """Append rows in bulk. May be called often; a call costs a round trip, so give 100,000 rows or more.
+
+        Args:
+            table_name: One of the tables that are being replaced.
+            rows: Some or all of the table's columns, by name, in any order; cast to `arrow_schema`. A column that is
+                left out is null.
+
+        Raises:
+            PlatformWriteError: The database refuses a row (e.g. a null in a column that may have none).
+        """
+        table = self._tables[table_name]
+        if rows.num_rows == 0:
+            return
+        whole = arrow_schema(table)
+        # A null in a column that may have none is for the server to refuse, with the column's name.
+        target = pa.schema([pa.field(name, whole.field(name).type) for name in rows.schema.names])
+        with _readable_refusal(table):
+            self._cursor.adbc_ingest(table.name, rows.cast(target), mode="append", db_schema_name=table.schema)
+        self.rows[table_name] += rows.num_rows
+
+
+@contextmanager
+def replace_platform(url: URL, schema: str, table_names: Collection[str] = TABLE_NAMES) -> Iterator[PlatformWriter]:
+    """Replace the platform's tables by new ones, in one transaction: all of it or nothing.
+
+    Creates the schema where it is missing, drops the tables that we made, creates those of `table_names` empty, and
+    lets the caller append. When the block ends: primary and unique keys, `ADVISED_INDEXES`, the marker, `ANALYZE`,
+    commit. When it raises, the database stays as it was.
+
+    Args:
+        url: The database; any PostgreSQL driver name.
+        schema: The schema of the platform's tables.
+        table_names: The tables to create; one of the six that is left out is absent afterwards.
+
+    Yields:
+        The writer that takes the rows.
+
+    Raises:
+        PlatformNotOursError: One of the six tables exists and was not made by us; it is named, nothing is changed.
+        DuplicateKeyError: The appended rows hold a key twice; found when the block ends.
+        PlatformWriteError: The database cannot be reached or refuses (no right to create, an object depends on an old
+            table, another load is running); nothing is changed.
+    """
+    metadata = platform_metadata(schema)
+    tables = {name: metadata.tables[f"{schema}.{name}"] for name in TABLE_NAMES}
+    made = {name: table for name, table in tables.items() if name in table_names}
+    with _transaction(url) as cursor:
+        _lock(cursor, schema)
+        for name in _replaceable(cursor, schema):
+            with _readable_refusal(tables[name]):
+                _execute(cursor, DropTable(tables[name]))
+        keys = _create(cursor, schema, made)
+        writer = PlatformWriter(cursor, made)
+        yield writer
+        for name, table in made.items():
+            with _readable_refusal(table):
+                _finish(cursor, table, keys[name])
+
+
+@contextmanager
+def _transaction(url: URL) -> Iterator[Any]:
+    uri = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        connection = adbc.connect(uri)
+    except adbc.Error as error:
+        raise PlatformWriteError(f"the database {url.render_as_string()} cannot be reached: {_line(error)}") from None
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    finally:
+        connection.close()
+
+
+def _lock(cursor: Any, schema: str) -> None:
+    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
+    _execute(cursor, statement.bindparams(bindparam("key", f"{_LOCK_KEY}.{schema}", String)))
+    if not cursor.fetchone()[0]:
+        raise PlatformWriteError(
+            f"schema {schema}: another load or sample is filling it now; wait until it has finished, then try again"
+        )
+
+
+def _replaceable(cursor: Any, schema: str) -> list[str]:
+    """The names of the six tables that exist; refuses when one of them is not ours."""
+    statement = text(
+        "SELECT c.relname::text, coalesce(obj_description(c.oid, 'pg_class'), '')"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema"
+    )
+    _execute(cursor, statement.bindparams(bindparam("schema", schema, String)))
+    comments = {name: comment for name, comment in cursor.fetchall() if name in TABLE_NAMES}
+    foreign = [name for name in TABLE_NAMES if name in comments and not comments[name].startswith(MARKER)]
+    if foreign:
+        raise PlatformNotOursError(
+            f"schema {schema} holds {', '.join(foreign)}, not made by snapshot-pipeline and therefore never written; "
+            "nothing was changed. Name another database (SNAPSHOT_DATABASE_URL) or schema (SNAPSHOT_PLATFORM_SCHEMA)"
+        )
+    return [name for name in TABLE_NAMES if name in comments]
+
+
+def _create(cursor: Any, schema: str, tables: dict[str, Table]) -> dict[str, list[AddConstraint]]:
+    """Create the tables without their keys; returns the statements that add those, by table name."""
+    statement = text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :schema")
+    _execute(cursor, statement.bindparams(bindparam("schema", schema, String)))
+    keys = {}
+    missing = cursor.fetchone() is None
+    for name, table in tables.items():
+        with _readable_refusal(table):
+            if missing:
+                _execute(cursor, CreateSchema(schema))
+                missing = False
+            # AddConstraint takes the key out of CREATE TABLE, so it has to be made first.
+            keys[name] = [AddConstraint(key) for key in _keys(table)]
+            _execute(cursor, CreateTable(table))
+    return keys
+
+
+def _keys(table: Table) -> list[Any]:
+    unique = [constraint for constraint in table.constraints if isinstance(constraint, UniqueConstraint)]
+    return ([table.primary_key] if len(table.primary_key.columns) else []) + unique
+
+
+def _finish(cursor: Any, table: Table, keys: list[AddConstraint]) -> None:
+    for key in keys:
+        try:
+            _execute(cursor, key)
+        except adbc.IntegrityError as error:
+            columns = tuple(column.name for column in key.element.columns)  # type: ignore[attr-defined]
+            raise DuplicateKeyError(DuplicateKey(table.name, columns, _detail(error))) from None
+    for advised in ADVISED_INDEXES:
+        if advised.table == table.name:
+            _execute(cursor, CreateIndex(Index(advised.name, *(table.columns[name] for name in advised.columns))))
+    table.comment = _COMMENT
+    _execute(cursor, SetTableComment(table))
+    _execute(cursor, _ANALYZE.against(table))
+
+
+def _execute(cursor: Any, statement: ClauseElement) -> None:
+    compiled = statement.compile(dialect=_DIALECT)
+    values = [compiled.params[name] for name in getattr(compiled, "positiontup", None) or ()]
+    cursor.execute(str(compiled), values or None)
+
+
+@contextmanager
+def _readable_refusal(table: Table) -> Iterator[None]:
+    try:
+        yield
+    except adbc.Error as error:
+        raise PlatformWriteError(f"{table.fullname}: {_line(error)}; nothing was changed") from None
+
+
+def _line(error: adbc.Error) -> str:
+    """What the server says, on one line: its message and detail, without the statement."""
+    fields = _fields(error)
+    if "MESSAGE_PRIMARY" not in fields:
+        return " ".join(str(error).split())
+    parts = [fields.get(f"MESSAGE_{part}", "") for part in ("PRIMARY", "DETAIL")]
+    return " ".join("; ".join(part.rstrip(".") for part in parts if part).split())
+
+
+def _detail(error: adbc.Error) -> str:
+    return _fields(error).get("MESSAGE_DETAIL") or _line(error)
+
+
+def _fields(error: adbc.Error) -> dict[str, str]:
+    """The parts of the server's message, by the names of libpq's PG_DIAG_… fields; ADBC gives keys as str or bytes."""
+    return {
+        (key.decode() if isinstance(key, bytes) else key).removeprefix("PG_DIAG_"): value.decode(errors="replace")
+        for key, value in error.details or ()
+    }
