@@ -58,7 +58,8 @@ def latest_by_day(students: Ints, days: Ints, shape: Shape) -> Ints:
     last_of_cell = np.append(cells[1:] != cells[:-1], True) if len(cells) else np.zeros(0, dtype=bool)
     latest = np.full(shape, -1, dtype=np.int64)
     latest.ravel()[cells[last_of_cell]] = numbers[last_of_cell]
-    return np.maximum.accumulate(latest, axis=1, out=latest)
+    np.maximum.accumulate(latest, axis=1, out=latest)
+    return latest
 
 
 def window_sums(counts: Ints, lengths: Ints) -> Ints:
@@ -75,4 +76,5 @@ def window_sums(counts: Ints, lengths: Ints) -> Ints:
     np.cumsum(counts, axis=1, out=totals[:, 1:])
     computed = lengths.shape[1]
     ends = np.arange(counts.shape[1] - computed + 1, counts.shape[1] + 1)
-    return totals[:, ends] - np.take_along_axis(totals, ends - lengths, axis=1)
+    sums: Ints = totals[:, ends] - np.take_along_axis(totals, ends - lengths, axis=1)
+    return sums

@@ -18,9 +18,9 @@ class StudentHistory:
     `first … last` need, and may hold more of the same students: a row that no day needs changes no figure.
 
     Attributes:
-        students: `user_id` (unique), `first_started_at` (NaT: nothing started yet), `last_activity_before` (the
-            latest activity older than every row of the other frames; NaT where there is none, or where it cannot
-            be the latest on any of the days).
+        students: `user_id` (unique), `first_started_at` (NaT: nothing started yet), `last_activity_before` (before
+            `first`, the latest activity that no row of the other frames shows; NaT where there is none, or where
+            it cannot be the latest on any of the days).
         progress: `user_id`, `lesson_id`, `started_at` and `completed_at` (NaT: not yet), `time_spent_minutes` (int64).
             The rows started or completed on the days `first - 29 … last`.
         attempts: `user_id`, `attempt_id`, `completed_at`, `score` (float64), `is_scored` (bool; false: not graded

@@ -27,6 +27,7 @@ from snapshot_pipeline.metrics.grid import (
     Ints,
     Shape,
     count_by_day,
+    inside,
     latest_by_day,
     sum_by_day,
     window_sums,
@@ -188,6 +189,9 @@ def _published(events: _Events, days: LocalDays, lengths: Ints, averages: Floats
     exercises = count_by_day(events.exercise_students, events.exercise_days, events.shape)
     started = count_by_day(events.progress_students, events.start_days, events.shape)
     active = (lessons > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
+    older_days = days.index_of(events.older_activity)
+    known = np.flatnonzero(inside(older_days, events.shape))
+    active[known, older_days[known]] = True
     lessons_in_window = window_sums(lessons, lengths)
     days_in_window = window_sums((lessons > 0).astype(np.int64), lengths)
     scores = round_half_away(pace_scores(lessons_in_window, days_in_window, lengths, averages)[wanted])

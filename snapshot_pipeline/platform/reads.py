@@ -1,0 +1,310 @@
+"""Bulk reads of the platform: one method a question, each an Arrow fetch of one batch of students.
+
+Put here: the queries, and how their rows become frames with UTC instants. Every read of a session sees the same state
+of the database, and can write nothing.
+Do not put here: what the rows mean (`metrics`, `recommendations`), or which students make a batch (`pipeline`).
+
+A frame may hold a few rows more than asked for (a plain `timestamp` is fetched with a day to spare on both sides,
+because a wall clock is not monotonous); the arithmetic assigns the exact local day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+import pandas as pd
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Double,
+    Engine,
+    MetaData,
+    Select,
+    String,
+    Table,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    inspect,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES
+
+# ADBC takes $1, $2, …; the base dialect renders plain PostgreSQL.
+_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+_WALL_CLOCK_MARGIN = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class PlatformTables:
+    """The platform's tables as they are in this database; `exercise_submissions` may be None."""
+
+    users: Table
+    lessons: Table
+    user_lesson_progress: Table
+    quizzes: Table
+    quiz_attempts: Table
+    exercise_submissions: Table | None
+
+    @classmethod
+    def of(cls, engine: Engine, schema: str) -> PlatformTables:
+        """Look the tables up.
+
+        Raises:
+            SnapshotPipelineError: A table that is needed is not there.
+        """
+        inspector = inspect(engine)
+        present = {*inspector.get_table_names(schema), *inspector.get_view_names(schema)}
+        missing = sorted(set(TABLE_NAMES) - OPTIONAL_TABLES - present)
+        if missing:
+            raise SnapshotPipelineError(
+                f"schema {schema!r} of database {engine.url.database!r} has no table {', '.join(missing)}; expected "
+                "a learning platform: see `snapshot-pipeline check`, or fill it by `snapshot-pipeline sample` or `load`"
+            )
+        metadata = MetaData(schema=schema)
+        found = {
+            name: Table(name, metadata, autoload_with=engine, resolve_fks=False)
+            for name in TABLE_NAMES
+            if name in present
+        }
+        return cls(**{"exercise_submissions": None, **found})  # type: ignore[arg-type]  # the others are not missing
+
+
+@dataclass(frozen=True)
+class UserRange:
+    """The students of one batch: the active students whose ids lie between `first` and `last`, both included."""
+
+    first: int
+    last: int
+
+
+class PlatformReader:
+    """The questions that can be asked inside one read session; see `read_session`."""
+
+    def __init__(self, connection: adbc.Connection, tables: PlatformTables, naive_zone: ZoneInfo) -> None:
+        """Ask through an open ADBC `connection`; plain time stamps are read in `naive_zone`."""
+        self._connection = connection
+        self._tables = tables
+        self._naive_zone = naive_zone
+
+    def active_student_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The ids of all active students, ascending, shape (students,)."""
+        users = self._tables.users
+        query = select(_id(users.c.id, "user_id")).where(self._is_active_student()).order_by(users.c.id)
+        return self._fetch(query)["user_id"].to_numpy(np.int64)
+
+    def students(self, batch: UserRange) -> pd.DataFrame:
+        """`user_id`, `specialization`, `level` (text or None), `first_started_at` of the batch's active students."""
+        users, progress = self._tables.users, self._tables.user_lesson_progress
+        first_start = select(func.min(progress.c.started_at)).where(progress.c.user_id == users.c.id).scalar_subquery()
+        query = select(
+            _id(users.c.id, "user_id"),
+            cast(users.c.current_specialization, String).label("specialization"),
+            cast(users.c.current_level, String).label("level"),
+            first_start.label("first_started_at"),
+        ).where(self._is_active_student(), users.c.id.between(batch.first, batch.last))
+        return self._fetch(query, "first_started_at")
+
+    def progress(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+        """`user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes`: started or completed in time."""
+        progress = self._tables.user_lesson_progress
+        query = select(
+            _id(progress.c.user_id, "user_id"),
+            _id(progress.c.lesson_id, "lesson_id"),
+            progress.c.started_at,
+            progress.c.completed_at,
+            cast(func.coalesce(progress.c.time_spent_minutes, 0), BigInteger).label("time_spent_minutes"),
+        ).where(
+            progress.c.user_id.between(batch.first, batch.last),
+            or_(self._within(progress.c.started_at, start, end), self._within(progress.c.completed_at, start, end)),
+        )
+        return self._fetch(query, "started_at", "completed_at")
+
+    def attempts(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+        """`user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of the attempts completed in time."""
+        attempts = self._tables.quiz_attempts
+        query = select(*self._attempt_columns(attempts)).where(
+            attempts.c.user_id.between(batch.first, batch.last), self._within(attempts.c.completed_at, start, end)
+        )
+        return self._fetch(query, "completed_at")
+
+    def last_scored_attempts(self, batch: UserRange, before: datetime, count: int) -> pd.DataFrame:
+        """The columns of `attempts`: each student's last `count` scored attempts that `attempts` from `before` leaves.
+
+        An index probe per student, so that the cost does not grow with the years of history.
+        """
+        users, attempts = self._tables.users, self._tables.quiz_attempts
+        last = (
+            select(*self._attempt_columns(attempts))
+            .where(
+                attempts.c.user_id == users.c.id,
+                attempts.c.score.is_not(None),
+                attempts.c.completed_at < self._lower(attempts.c.completed_at, before),
+            )
+            .order_by(attempts.c.completed_at.desc(), attempts.c.id.desc())
+            .limit(count)
+            .lateral("last_attempts")
+        )
+        query = (
+            select(*last.c)
+            .select_from(users.join(last, true()))
+            .where(self._is_active_student(), users.c.id.between(batch.first, batch.last))
+        )
+        return self._fetch(query, "completed_at")
+
+    def exercises(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+        """`user_id`, `created_at` of the exercises submitted in time; no rows on a platform without exercises."""
+        exercises = self._tables.exercise_submissions
+        if exercises is None:
+            return pd.DataFrame(
+                {"user_id": np.zeros(0, np.int64), "created_at": pd.DatetimeIndex([], dtype="datetime64[us, UTC]")}
+            )
+        query = select(_id(exercises.c.user_id, "user_id"), exercises.c.created_at).where(
+            exercises.c.user_id.between(batch.first, batch.last), self._within(exercises.c.created_at, start, end)
+        )
+        return self._fetch(query, "created_at")
+
+    def last_activity(self, user_ids: Sequence[int], before: datetime) -> pd.DataFrame:
+        """`user_id`, `last_activity_at` (NaT: none): the latest activity that the reads from `before` leave out."""
+        users, progress = self._tables.users, self._tables.user_lesson_progress
+        moments = {
+            "last_started_at": progress.c.started_at,
+            "last_completed_at": progress.c.completed_at,
+            "last_attempt_at": self._tables.quiz_attempts.c.completed_at,
+        }
+        if self._tables.exercise_submissions is not None:
+            moments["last_exercise_at"] = self._tables.exercise_submissions.c.created_at
+        latest = [
+            select(func.max(moment))
+            .where(moment.table.c.user_id == users.c.id, moment < self._lower(moment, before))
+            .scalar_subquery()
+            .label(name)
+            for name, moment in moments.items()
+        ]
+        asked = bindparam("user_ids", list(user_ids), type_=ARRAY(BigInteger))
+        frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(users.c.id == any_(asked)), *moments)
+        return pd.DataFrame({"user_id": frame["user_id"], "last_activity_at": frame[list(moments)].max(axis=1)})
+
+    def lesson_scores(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+        """`user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts whose quiz has a lesson."""
+        attempts, quizzes = self._tables.quiz_attempts, self._tables.quizzes
+        query = (
+            select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
+            .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
+            .where(
+                attempts.c.user_id.between(batch.first, batch.last),
+                self._within(attempts.c.completed_at, start, end),
+                attempts.c.score.is_not(None),
+                quizzes.c.lesson_id.is_not(None),
+            )
+        )
+        return self._fetch(query, "completed_at").drop(columns="is_scored")
+
+    def completions(self, batch: UserRange, end: datetime) -> pd.DataFrame:
+        """`user_id`, `lesson_id`, `completed_at` of every lesson completed before `end`, however long ago."""
+        progress = self._tables.user_lesson_progress
+        query = select(
+            _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id"), progress.c.completed_at
+        ).where(
+            progress.c.user_id.between(batch.first, batch.last),
+            progress.c.completed_at < self._upper(progress.c.completed_at, end),
+        )
+        return self._fetch(query, "completed_at")
+
+    def published_lessons(self) -> pd.DataFrame:
+        """`lesson_id`, `title`, `specialization`, `level` (text or None), `display_order` (NaN: none)."""
+        lessons = self._tables.lessons
+        query = select(
+            _id(lessons.c.id, "lesson_id"),
+            cast(lessons.c.title, String).label("title"),
+            cast(lessons.c.specialization_id, String).label("specialization"),
+            cast(lessons.c.level_id, String).label("level"),
+            cast(lessons.c.display_order, Double).label("display_order"),
+        ).where(lessons.c.is_published)
+        return self._fetch(query)
+
+    def _is_active_student(self) -> ColumnElement[bool]:
+        users = self._tables.users
+        return and_(func.upper(cast(users.c.role, String)) == "STUDENT", users.c.is_active)
+
+    def _attempt_columns(self, attempts: Table) -> list[ColumnElement[Any]]:
+        return [
+            _id(attempts.c.user_id, "user_id"),
+            _id(attempts.c.id, "attempt_id"),
+            attempts.c.completed_at,
+            cast(attempts.c.score, Double).label("score"),
+            attempts.c.score.is_not(None).label("is_scored"),
+        ]
+
+    def _within(self, column: Column[Any], start: datetime, end: datetime) -> ColumnElement[bool]:
+        return and_(column >= self._lower(column, start), column < self._upper(column, end))
+
+    def _lower(self, column: Column[Any], instant: datetime) -> datetime:
+        return instant if _has_zone(column) else self._wall_clock(instant) - _WALL_CLOCK_MARGIN
+
+    def _upper(self, column: Column[Any], instant: datetime) -> datetime:
+        return instant if _has_zone(column) else self._wall_clock(instant) + _WALL_CLOCK_MARGIN
+
+    def _wall_clock(self, instant: datetime) -> datetime:
+        return instant.astimezone(self._naive_zone).replace(tzinfo=None)
+
+    def _fetch(self, query: Select[Any], *instants: str) -> pd.DataFrame:
+        """Run a query; the columns named become `datetime64[us, UTC]`."""
+        compiled = query.compile(dialect=_DIALECT)
+        parameters = [compiled.params[name] for name in compiled.positiontup or ()]
+        with self._connection.cursor() as cursor:
+            cursor.execute(str(compiled), parameters or None)
+            frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas(date_as_object=False)
+        for name in instants:
+            frame[name] = _utc(frame[name], self._naive_zone)
+        return frame
+
+
+@contextmanager
+def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iterator[PlatformReader]:
+    """One read-only transaction: all that is read in it belongs to one state of the platform.
+
+    Args:
+        uri: Where the platform is, as libpq wants it.
+        tables: The platform's tables.
+        naive_zone: The zone that plain time stamps are to be read in.
+    """
+    with adbc.connect(uri) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield PlatformReader(connection, tables, naive_zone)
+        connection.rollback()
+
+
+def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:
+    return cast(column, BigInteger).label(name)
+
+
+def _has_zone(column: Column[Any]) -> bool:
+    return bool(getattr(column.type, "timezone", False))
+
+
+def _utc(column: pd.Series[Any], naive_zone: ZoneInfo) -> pd.Series[Any]:
+    """Time stamps as UTC instants; a wall clock's hour that comes twice is taken for the first."""
+    instants = pd.DatetimeIndex(column).as_unit("us")
+    if instants.tz is None:
+        first = np.ones(len(instants), dtype=bool)
+        instants = instants.tz_localize(naive_zone, ambiguous=first, nonexistent="shift_forward")
+    return pd.Series(instants.tz_convert("UTC"), index=column.index, name=column.name)
