@@ -38,16 +38,14 @@ from sqlalchemy import (
     inspect,
     or_,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
+from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES
-
-# ADBC takes $1, $2, …; the base dialect renders plain PostgreSQL.
-_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 _WALL_CLOCK_MARGIN = timedelta(days=1)
 
@@ -267,11 +265,7 @@ class PlatformReader:
 
     def _fetch(self, query: Select[Any], *instants: str) -> pd.DataFrame:
         """Run a query; the columns named become `datetime64[us, UTC]`."""
-        compiled = query.compile(dialect=_DIALECT)
-        parameters = [compiled.params[name] for name in compiled.positiontup or ()]
-        with self._connection.cursor() as cursor:
-            cursor.execute(str(compiled), parameters or None)
-            frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas(date_as_object=False)
+        frame: pd.DataFrame = bulk.fetch(self._connection, query).to_pandas(date_as_object=False)
         for name in instants:
             frame[name] = _utc(frame[name], self._naive_zone)
         return frame
@@ -286,11 +280,9 @@ def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iter
         tables: The platform's tables.
         naive_zone: The zone that plain time stamps are to be read in.
     """
-    with adbc.connect(uri) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with bulk.transaction(uri) as connection:
+        bulk.execute(connection, text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         yield PlatformReader(connection, tables, naive_zone)
-        connection.rollback()
 
 
 def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:

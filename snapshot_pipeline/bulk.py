@@ -1,0 +1,75 @@
+"""Bulk transfers between PostgreSQL and frames, as Arrow over ADBC.
+
+Put here: how a SQLAlchemy statement is run on an ADBC connection, and how a frame goes into a table by binary COPY.
+Do not put here: any particular query (`platform.reads`, `store`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+from sqlalchemy import Executable, Table
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.sql.expression import ClauseElement
+
+# ADBC takes $1, $2, …; the base dialect renders plain PostgreSQL.
+_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def transaction(uri: str) -> Iterator[adbc.Connection]:
+    """Open a connection and a transaction on it; committed at the end, rolled back on an error.
+
+    Args:
+        uri: Where the database is, as libpq wants it (`database.adbc_uri`).
+    """
+    with adbc.connect(uri) as connection:
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+
+def fetch(connection: adbc.Connection, query: Executable) -> pa.Table:
+    """Run a query and return its rows as one Arrow table."""
+    with connection.cursor() as cursor:
+        cursor.execute(*_compiled(query))
+        return cursor.fetch_arrow_table()
+
+
+def execute(connection: adbc.Connection, statement: Executable) -> None:
+    """Run a statement that returns no rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(*_compiled(statement))
+
+
+def append(connection: adbc.Connection, table: Table, rows: pa.Table) -> None:
+    """Append rows to a table by binary COPY; the Arrow types must be those of the columns.
+
+    Args:
+        connection: An open transaction.
+        table: The target; its schema is respected.
+        rows: Columns by name; those that are left out take their default.
+    """
+    if rows.num_rows:
+        with connection.cursor() as cursor:
+            cursor.adbc_ingest(table.name, rows, mode="append", db_schema_name=table.schema)
+
+
+def create_temporary(connection: adbc.Connection, name: str, rows: pa.Table) -> None:
+    """Make a temporary table of the rows; it goes with the connection."""
+    with connection.cursor() as cursor:
+        cursor.adbc_ingest(name, rows, mode="create", temporary=True)
+
+
+def _compiled(statement: Executable) -> tuple[str, list[Any] | None]:
+    assert isinstance(statement, ClauseElement)  # noqa: S101  # narrows the type: every Core statement is one
+    compiled = statement.compile(dialect=_DIALECT)
+    parameters = [compiled.params[name] for name in compiled.positiontup or ()]  # type: ignore[attr-defined]
+    return str(compiled), parameters or None

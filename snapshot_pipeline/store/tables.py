@@ -1,0 +1,131 @@
+"""The tables that we own, as they stand after the last migration.
+
+Put here: table and column definitions; a test holds them against the migrations.
+Do not put here: how they came about (`migrations/`).
+
+None has a foreign key into the platform's tables: a pipeline must not be able to block the application's deletes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+
+@dataclass(frozen=True)
+class StoreTables:
+    """Our tables in one schema.
+
+    Attributes:
+        performance_snapshots: One row per student and day; `metrics.md`, "The snapshot".
+        snapshot_failures: One row per student and day that could not be computed, with the reason.
+        snapshot_days: One row per computed day: how many were published and failed, when and by which run.
+        adaptive_recommendations: One row per student, week and type; `metrics.md`, "The recommendations".
+    """
+
+    performance_snapshots: Table
+    snapshot_failures: Table
+    snapshot_days: Table
+    adaptive_recommendations: Table
+
+    @property
+    def metadata(self) -> MetaData:
+        """The metadata that all of them belong to."""
+        return self.performance_snapshots.metadata
+
+    @classmethod
+    def of(cls, schema: str) -> StoreTables:
+        """The tables in a schema; nothing is looked up."""
+        metadata = MetaData(schema=schema)
+        return cls(
+            performance_snapshots=_performance_snapshots(metadata),
+            snapshot_failures=_snapshot_failures(metadata),
+            snapshot_days=_snapshot_days(metadata),
+            adaptive_recommendations=_adaptive_recommendations(metadata),
+        )
+
+
+def _performance_snapshots(metadata: MetaData) -> Table:
+    return Table(
+        "performance_snapshots",
+        metadata,
+        Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("snapshot_date", Date, primary_key=True),
+        Column("pace_score", Double, nullable=False),
+        Column("learning_pace", Text, nullable=False),
+        Column("quiz_average", Double),
+        Column("lessons_completed_count", Integer, nullable=False),
+        Column("time_spent_minutes_today", BigInteger, nullable=False),
+        Column("quizzes_completed_count", Integer, nullable=False),
+        Column("exercises_submitted_count", Integer, nullable=False),
+        Column("last_activity_date", Date, nullable=False),
+        Column("computed_at", DateTime(timezone=True), nullable=False),
+        Index("performance_snapshots_snapshot_date_idx", "snapshot_date"),
+    )
+
+
+def _snapshot_failures(metadata: MetaData) -> Table:
+    return Table(
+        "snapshot_failures",
+        metadata,
+        Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("snapshot_date", Date, primary_key=True),
+        Column("reason", Text, nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("computed_at", DateTime(timezone=True), nullable=False),
+        Index("snapshot_failures_snapshot_date_idx", "snapshot_date"),
+    )
+
+
+def _snapshot_days(metadata: MetaData) -> Table:
+    return Table(
+        "snapshot_days",
+        metadata,
+        Column("snapshot_date", Date, primary_key=True),
+        Column("published", BigInteger, nullable=False),
+        Column("failed", BigInteger, nullable=False),
+        Column("computed_at", DateTime(timezone=True), nullable=False),
+        Column("run_id", Text, nullable=False),
+    )
+
+
+def _adaptive_recommendations(metadata: MetaData) -> Table:
+    return Table(
+        "adaptive_recommendations",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("user_id", BigInteger, nullable=False),
+        Column("week_start", Date, nullable=False),
+        Column("recommendation_type", Text, nullable=False),
+        Column("title", Text, nullable=False),
+        Column("message", Text, nullable=False),
+        Column("priority", Integer, nullable=False),
+        Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+        Column("is_active", Boolean, nullable=False, server_default=false()),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("dismissed_at", DateTime(timezone=True)),
+        UniqueConstraint(
+            "user_id", "week_start", "recommendation_type", name="adaptive_recommendations_user_id_week_start_type_key"
+        ),
+        Index("adaptive_recommendations_week_start_idx", "week_start"),
+        Index("adaptive_recommendations_active_idx", "user_id", postgresql_where=text("is_active")),
+    )
