@@ -71,5 +71,6 @@ def create_temporary(connection: adbc.Connection, name: str, rows: pa.Table) -> 
 def _compiled(statement: Executable) -> tuple[str, list[Any] | None]:
     assert isinstance(statement, ClauseElement)  # noqa: S101  # narrows the type: every Core statement is one
     compiled = statement.compile(dialect=_DIALECT)
-    parameters = [compiled.params[name] for name in compiled.positiontup or ()]  # type: ignore[attr-defined]
+    # DDL has no parameters, and its compiler not even an empty list of them.
+    parameters = [compiled.params[name] for name in getattr(compiled, "positiontup", None) or ()]
     return str(compiled), parameters or None

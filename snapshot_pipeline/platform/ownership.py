@@ -32,13 +32,15 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    bindparam,
-    text,
+    cast,
+    func,
+    select,
 )
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTable, DropTable, SetTableComment
-from sqlalchemy.sql import ClauseElement
 
+from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
 
@@ -47,9 +49,12 @@ MARKER = "made by snapshot_pipeline"
 
 _COMMENT = f"{MARKER}: `snapshot-pipeline load` and `snapshot-pipeline sample` may replace this table"
 _LOCK_KEY = "snapshot_pipeline.platform.ownership"
-# ADBC binds $1, $2, …; one dialect object serves the compiler only and is never connected.
-_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 _ANALYZE = DDL("ANALYZE %(fullname)s")  # type: ignore[no-untyped-call]
+
+_RELATIONS = sql_table(
+    "pg_class", sql_column("oid"), sql_column("relname"), sql_column("relnamespace"), schema="pg_catalog"
+)
+_NAMESPACES = sql_table("pg_namespace", sql_column("oid"), sql_column("nspname", String), schema="pg_catalog")
 
 _ARROW_TYPES: tuple[tuple[type, pa.DataType], ...] = (
     (BigInteger, pa.int64()),
@@ -114,8 +119,8 @@ class PlatformWriter:
         rows: How many rows each table has been given, by table name.
     """
 
-    def __init__(self, cursor: Any, tables: dict[str, Table]) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: adbc.Connection, tables: dict[str, Table]) -> None:
+        self._connection = connection
         self._tables = tables
         self.rows = dict.fromkeys(tables, 0)
 
@@ -137,7 +142,7 @@ class PlatformWriter:
         # A null in a column that may have none is for the server to refuse, with the column's name.
         target = pa.schema([pa.field(name, whole.field(name).type) for name in rows.schema.names])
         with _readable_refusal(table):
-            self._cursor.adbc_ingest(table.name, rows.cast(target), mode="append", db_schema_name=table.schema)
+            bulk.append(self._connection, table, rows.cast(target))
         self.rows[table_name] += rows.num_rows
 
 
@@ -163,57 +168,49 @@ def replace_platform(url: URL, schema: str, table_names: Collection[str] = TABLE
         PlatformWriteError: The database cannot be reached or refuses (no right to create, an object depends on an old
             table, another load is running); nothing is changed.
     """
-    metadata = platform_metadata(schema)
-    tables = {name: metadata.tables[f"{schema}.{name}"] for name in TABLE_NAMES}
+    by_full_name = platform_metadata(schema).tables
+    tables = {name: by_full_name[f"{schema}.{name}"] for name in TABLE_NAMES}
     made = {name: table for name, table in tables.items() if name in table_names}
-    with _transaction(url) as cursor:
-        _lock(cursor, schema)
-        for name in _replaceable(cursor, schema):
+    with _transaction(url) as connection:
+        _lock(connection, schema)
+        for name in _replaceable(connection, schema):
             with _readable_refusal(tables[name]):
-                _execute(cursor, DropTable(tables[name]))
-        keys = _create(cursor, schema, made)
-        writer = PlatformWriter(cursor, made)
+                bulk.execute(connection, DropTable(tables[name]))
+        keys = _create(connection, schema, made)
+        writer = PlatformWriter(connection, made)
         yield writer
         for name, table in made.items():
             with _readable_refusal(table):
-                _finish(cursor, table, keys[name])
+                _finish(connection, table, keys[name])
 
 
 @contextmanager
-def _transaction(url: URL) -> Iterator[Any]:
-    uri = url.set(drivername="postgresql").render_as_string(hide_password=False)
+def _transaction(url: URL) -> Iterator[adbc.Connection]:
     try:
-        connection = adbc.connect(uri)
+        with bulk.transaction(url.set(drivername="postgresql").render_as_string(hide_password=False)) as connection:
+            yield connection
     except adbc.Error as error:
-        raise PlatformWriteError(f"the database {url.render_as_string()} cannot be reached: {_line(error)}") from None
-    try:
-        with connection.cursor() as cursor:
-            yield cursor
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    finally:
-        connection.close()
+        raise PlatformWriteError(
+            f"the database {url.render_as_string()} cannot be reached or refuses: {_line(error)}"
+        ) from None
 
 
-def _lock(cursor: Any, schema: str) -> None:
-    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
-    _execute(cursor, statement.bindparams(bindparam("key", f"{_LOCK_KEY}.{schema}", String)))
-    if not cursor.fetchone()[0]:
+def _lock(connection: adbc.Connection, schema: str) -> None:
+    query = select(func.pg_try_advisory_xact_lock(func.hashtextextended(f"{_LOCK_KEY}.{schema}", 0)).label("is_free"))
+    if not bulk.fetch(connection, query)["is_free"][0].as_py():
         raise PlatformWriteError(
             f"schema {schema}: another load or sample is filling it now; wait until it has finished, then try again"
         )
 
 
-def _replaceable(cursor: Any, schema: str) -> list[str]:
+def _replaceable(connection: adbc.Connection, schema: str) -> list[str]:
     """The names of the six tables that exist; refuses when one of them is not ours."""
-    statement = text(
-        "SELECT c.relname::text, coalesce(obj_description(c.oid, 'pg_class'), '')"
-        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema"
-    )
-    _execute(cursor, statement.bindparams(bindparam("schema", schema, String)))
-    comments = {name: comment for name, comment in cursor.fetchall() if name in TABLE_NAMES}
+    query = select(
+        cast(_RELATIONS.c.relname, String).label("name"),
+        func.coalesce(func.obj_description(_RELATIONS.c.oid, "pg_class"), "").label("comment"),
+    ).where(_RELATIONS.c.relnamespace == _NAMESPACES.c.oid, _NAMESPACES.c.nspname == schema)
+    relations = bulk.fetch(connection, query).to_pylist()
+    comments = {relation["name"]: relation["comment"] for relation in relations if relation["name"] in TABLE_NAMES}
     foreign = [name for name in TABLE_NAMES if name in comments and not comments[name].startswith(MARKER)]
     if foreign:
         raise PlatformNotOursError(
@@ -223,20 +220,19 @@ def _replaceable(cursor: Any, schema: str) -> list[str]:
     return [name for name in TABLE_NAMES if name in comments]
 
 
-def _create(cursor: Any, schema: str, tables: dict[str, Table]) -> dict[str, list[AddConstraint]]:
+def _create(connection: adbc.Connection, schema: str, tables: dict[str, Table]) -> dict[str, list[AddConstraint]]:
     """Create the tables without their keys; returns the statements that add those, by table name."""
-    statement = text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :schema")
-    _execute(cursor, statement.bindparams(bindparam("schema", schema, String)))
+    schemas = bulk.fetch(connection, select(_NAMESPACES.c.oid).where(_NAMESPACES.c.nspname == schema))
+    missing = schemas.num_rows == 0
     keys = {}
-    missing = cursor.fetchone() is None
     for name, table in tables.items():
         with _readable_refusal(table):
             if missing:
-                _execute(cursor, CreateSchema(schema))
+                bulk.execute(connection, CreateSchema(schema))
                 missing = False
             # AddConstraint takes the key out of CREATE TABLE, so it has to be made first.
             keys[name] = [AddConstraint(key) for key in _keys(table)]
-            _execute(cursor, CreateTable(table))
+            bulk.execute(connection, CreateTable(table))
     return keys
 
 
@@ -245,25 +241,21 @@ def _keys(table: Table) -> list[Any]:
     return ([table.primary_key] if len(table.primary_key.columns) else []) + unique
 
 
-def _finish(cursor: Any, table: Table, keys: list[AddConstraint]) -> None:
+def _finish(connection: adbc.Connection, table: Table, keys: list[AddConstraint]) -> None:
     for key in keys:
         try:
-            _execute(cursor, key)
+            bulk.execute(connection, key)
         except adbc.IntegrityError as error:
             columns = tuple(column.name for column in key.element.columns)  # type: ignore[attr-defined]
             raise DuplicateKeyError(DuplicateKey(table.name, columns, _detail(error))) from None
     for advised in ADVISED_INDEXES:
         if advised.table == table.name:
-            _execute(cursor, CreateIndex(Index(advised.name, *(table.columns[name] for name in advised.columns))))
+            bulk.execute(
+                connection, CreateIndex(Index(advised.name, *(table.columns[name] for name in advised.columns)))
+            )
     table.comment = _COMMENT
-    _execute(cursor, SetTableComment(table))
-    _execute(cursor, _ANALYZE.against(table))
-
-
-def _execute(cursor: Any, statement: ClauseElement) -> None:
-    compiled = statement.compile(dialect=_DIALECT)
-    values = [compiled.params[name] for name in getattr(compiled, "positiontup", None) or ()]
-    cursor.execute(str(compiled), values or None)
+    bulk.execute(connection, SetTableComment(table))
+    bulk.execute(connection, _ANALYZE.against(table))
 
 
 @contextmanager
