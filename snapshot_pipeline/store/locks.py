@@ -1,8 +1,8 @@
 """Keeps two runs that write the same days, or recommendations, from writing at the same time.
 
 Put here: advisory locks and who holds them.
-Do not put here: Dagster's own limits (`dagster.yaml`), which keep most runs apart; these locks hold where Dagster cannot
-see: the command line, a worker that was given up for dead, a second installation.
+Do not put here: the limits of Dagster (`dagster.yaml`), which keep most runs apart; these locks hold where Dagster
+cannot see: the command line, a worker that was given up for dead, a second installation.
 """
 
 from __future__ import annotations

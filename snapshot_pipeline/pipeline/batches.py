@@ -1,0 +1,128 @@
+"""Students in batches: cut to a budget, worked through side by side, taken apart when one raises.
+
+Put here: what is the same for every kind of batch. Do not put here: what is done with one (`snapshots`,
+`recommendations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import adbc_driver_manager
+import numpy as np
+import psycopg2
+from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform.reads import UserRange
+
+MOST_ISOLATED = 1_000
+"""How many students of one batch may raise before it is taken for a fault of the code and not of their data."""
+
+_DATA_EXCEPTION = "22"  # SQLSTATE class: a value does not fit, which is the row's fault and not the database's
+
+Result = TypeVar("Result", covariant=True)
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some students, worked on together.
+
+    Attributes:
+        user_ids: Their ids, int64, ascending, shape (students,), at least one.
+    """
+
+    user_ids: NDArray[np.int64]
+
+    @property
+    def range(self) -> UserRange:
+        """From the first id to the last; no other batch has an active student in it."""
+        return UserRange(int(self.user_ids[0]), int(self.user_ids[-1]))
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The two halves of a batch of two students or more."""
+        middle = len(self.user_ids) // 2
+        return Batch(self.user_ids[:middle]), Batch(self.user_ids[middle:])
+
+
+class BatchWork(Protocol[Result]):
+    """What is done with a batch. Picklable, so that it can travel to another process."""
+
+    def __call__(self, batch: Batch) -> Result:
+        """Work on the students of the batch and publish what comes of it."""
+
+    def fail(self, batch: Batch, error: Exception) -> Result:
+        """Note that the computation of this one student raised `error`."""
+
+
+class SystematicError(SnapshotPipelineError):
+    """So many students raise the same way that their data cannot be the reason."""
+
+
+def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int) -> list[Batch]:
+    """Cut students into batches, so that students times days stays within a budget.
+
+    Args:
+        user_ids: int64, ascending, shape (students,).
+        cells_per_student: How many cells (days) one student takes.
+        cells: The budget of one batch.
+    """
+    size = max(1, cells // cells_per_student)
+    return [Batch(user_ids[start : start + size]) for start in range(0, len(user_ids), size)]
+
+
+def work_through(batches: Sequence[Batch], work: BatchWork[Kind], executor: Executor) -> Iterator[Kind]:
+    """Work on all batches, side by side, and hand out what comes of each as it is done.
+
+    A batch that raises for a reason of its students' data is halved until the students that raise stand alone. A fault
+    of the database is nobody's data: the batches that have not begun are given up, and the error is raised.
+    """
+    futures = [executor.submit(_isolating, batch, work) for batch in batches]
+    try:
+        for future in as_completed(futures):
+            yield from future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _isolating(batch: Batch, work: BatchWork[Kind]) -> list[Kind]:
+    results: list[Kind] = []
+    isolated = 0
+    waiting = [batch]
+    while waiting:
+        part = waiting.pop()
+        try:
+            results.append(work(part))
+        except Exception as error:  # whatever one student's data raises must not stop the others
+            if not is_about_a_student(error):
+                raise
+            if len(part.user_ids) > 1:
+                waiting.extend(reversed(part.halves()))
+                continue
+            isolated += 1
+            if isolated > MOST_ISOLATED:
+                raise SystematicError(
+                    f"more than {MOST_ISOLATED} students of one batch raise, the last one "
+                    f"{type(error).__name__}: {error}; that is a fault of the code or of the database rather than of "
+                    "their data, so nothing more of this batch is published; please report it"
+                ) from error
+            results.append(work.fail(part, error))
+    return results
+
+
+def is_about_a_student(error: Exception) -> bool:
+    """Whether an error can come from one student's data, rather than from the database, the machine or a setting."""
+    if isinstance(error, adbc_driver_manager.Error):
+        return (error.sqlstate or "").startswith(_DATA_EXCEPTION)
+    machine = (SnapshotPipelineError, SQLAlchemyError, psycopg2.Error, OSError, MemoryError)
+    return not isinstance(error, machine)
+
+
+Progress = Callable[[int, int], None]
+"""Called with the batches done and the batches in all."""

@@ -1,0 +1,53 @@
+"""One installation: its settings, its database, its tables.
+
+Put here: what every run needs before it can begin. Do not put here: the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from snapshot_pipeline.database import adbc_uri, create_platform_engine, readable_database_errors
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.tables import StoreTables
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An open installation; see `open_installation`.
+
+    Attributes:
+        settings: What the operator has set.
+        engine: For small questions, by SQLAlchemy.
+        uri: For bulk transfers, by ADBC; holds the password, so it is never shown.
+    """
+
+    settings: Settings
+    engine: Engine
+    uri: str = field(repr=False)
+
+    @property
+    def store(self) -> StoreTables:
+        """The tables that we own."""
+        return StoreTables.of(self.settings.store_schema)
+
+
+@contextmanager
+def open_installation(settings: Settings) -> Iterator[Installation]:
+    """Start or find the database and bring our tables up to date; everything is closed at the end.
+
+    Raises:
+        SnapshotPipelineError: The database cannot be used; one line that says why and what to do.
+    """
+    engine = create_platform_engine(settings)
+    try:
+        with readable_database_errors(engine.url):
+            migrate(engine, settings.store_schema)
+            yield Installation(settings, engine, adbc_uri(engine.url))
+    finally:
+        engine.dispose()

@@ -1,0 +1,214 @@
+"""A week, from published snapshots and the platform's rows to published recommendations.
+
+    snapshots of the week, students, attempts, completions, lessons ──▶ recommend ──▶ replace_recommendations
+             (store, platform.reads)                          (recommendations, pure)   (store, one transaction)
+
+Put here: the order of these steps, and what must be there before a week can be recommended.
+Do not put here: any of the steps themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.metrics.days import end_of_day, start_of_day
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.platform.reads import PlatformTables, read_session
+from snapshot_pipeline.recommendations import WeekFacts, recommend
+from snapshot_pipeline.store.locks import exclusive_recommendations
+from snapshot_pipeline.store.recommendations import (
+    Week,
+    deactivate_older_weeks,
+    newest_week,
+    read_dismissals,
+    replace_recommendations,
+)
+from snapshot_pipeline.store.snapshots import day_counts, read_snapshots
+from snapshot_pipeline.store.tables import StoreTables
+
+LOCK_SECONDS = 60
+"""How long a run waits for another one that writes recommendations."""
+
+SNAPSHOT_DAYS = 14
+"""How many days of snapshots, up to the Sunday, the rules look at."""
+
+REVIEW_DAYS = 30
+"""How many days of attempts, up to the Sunday, the rules look at."""
+
+CELLS_PER_STUDENT = 120
+"""What a student weighs in the budget of a batch: 14 snapshots and the lessons of a few terms."""
+
+
+class MissingSundayError(SnapshotPipelineError):
+    """The week's last day has no snapshots, and every rule about activity needs them."""
+
+
+@dataclass
+class WeekReport:
+    """How a week went, over all students.
+
+    Attributes:
+        week_start: Its Monday.
+        receivers: Active students.
+        reached: Students with at least one recommendation.
+        types: Recommendations by type.
+        missing_days: Days of the week without snapshots.
+        failed: Students whose data raised, with the error; they keep what they had.
+        is_newest: Whether the recommendations are shown, or older than those that are.
+        seconds: Wall time.
+    """
+
+    week_start: date
+    receivers: int = 0
+    reached: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+    missing_days: list[date] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    is_newest: bool = True
+    seconds: float = 0.0
+
+    @property
+    def share_reached(self) -> float | None:
+        """The share of receivers with a recommendation; None when there are no receivers."""
+        return self.reached / self.receivers if self.receivers else None
+
+
+def missing_days(installation: Installation, week_start: date) -> list[date]:
+    """The days of a week, from the first day that has a partition on, that were never computed."""
+    last = week_start + timedelta(days=6)
+    with installation.engine.connect() as connection:
+        computed = {count.day for count in day_counts(connection, installation.store, week_start, last)}
+    week = (week_start + timedelta(days=n) for n in range(7))
+    return [day for day in week if day not in computed and day >= installation.settings.start_date]
+
+
+def run_week(
+    installation: Installation,
+    week_start: date,
+    run_id: str,
+    progress: Progress | None = None,
+) -> WeekReport:
+    """Compute and publish the recommendations of all active students for a week.
+
+    Args:
+        installation: Where.
+        week_start: The week's Monday.
+        run_id: Shown to a run that has to wait for this one.
+        progress: Told after each batch.
+
+    Raises:
+        MissingSundayError: The snapshots of the week's Sunday are not there; the message names the recovery.
+        SnapshotPipelineError: Something else that the operator can mend.
+    """
+    began = time.monotonic()
+    settings = installation.settings
+    report = WeekReport(week_start, missing_days=missing_days(installation, week_start))
+    sunday = week_start + timedelta(days=6)
+    if sunday in report.missing_days:
+        raise MissingSundayError(
+            f"the week of {week_start} has no snapshots for its Sunday, {sunday}, which the recommendations need; "
+            f"materialize performance_snapshots for {sunday} (`snapshot-pipeline materialize --from {sunday} "
+            f"--to {sunday}`), then this week again (`snapshot-pipeline recommend --week {week_start}`)"
+        )
+    tables = PlatformTables.of(installation.engine, settings.platform_schema)
+    with exclusive_recommendations(installation.engine, settings.store_schema, f"run {run_id}", LOCK_SECONDS):
+        with installation.engine.connect() as connection:
+            newest = newest_week(connection, installation.store)
+        report.is_newest = newest is None or newest <= week_start
+        week = Week(week_start, end_of_day(sunday, settings.zone), report.is_newest, datetime.now(timezone.utc))
+        with read_session(installation.uri, tables, settings.naive_zone) as reader:
+            user_ids, lessons = reader.active_student_ids(), reader.published_lessons()
+        batches = cut(user_ids, CELLS_PER_STUDENT, settings.batch_cells)
+        work = RecommendationWork(
+            installation.uri, tables, settings.store_schema, settings.naive_zone, settings.zone, week, lessons
+        )
+        with ThreadPoolExecutor(settings.workers) as pool:
+            for done, part in enumerate(work_through(batches, work, pool), start=1):
+                report.receivers += part.receivers
+                report.reached += part.reached
+                report.types += part.types
+                report.failed.update(part.failed)
+                if progress:
+                    progress(done, len(batches))
+        if report.is_newest:
+            with installation.engine.begin() as connection:
+                deactivate_older_weeks(connection, installation.store, week_start)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@dataclass(frozen=True)
+class RecommendationWork:
+    """Reads, recommends and publishes one batch; picklable.
+
+    Attributes:
+        uri: The database, as libpq wants it; never shown.
+        platform: The platform's tables.
+        store_schema: The schema of our tables.
+        naive_zone: The zone that plain time stamps are read in.
+        zone: The platform's time zone.
+        week: The week.
+        lessons: The published lessons, the same for every batch.
+    """
+
+    uri: str = field(repr=False)
+    platform: PlatformTables
+    store_schema: str
+    naive_zone: ZoneInfo
+    zone: ZoneInfo
+    week: Week
+    lessons: pd.DataFrame = field(repr=False)
+
+    def __call__(self, batch: Batch) -> WeekReport:
+        """Publish the batch, in one transaction."""
+        facts = self._read(batch)
+        rows = recommend(facts)
+        users = batch.range
+        with bulk.transaction(self.uri) as connection:
+            tables = StoreTables.of(self.store_schema)
+            replace_recommendations(connection, tables, users.first, users.last, self.week, rows)
+        return WeekReport(
+            self.week.start,
+            receivers=len(facts.students),
+            reached=rows["user_id"].nunique(),
+            types=Counter(rows["recommendation_type"].tolist()),
+        )
+
+    def fail(self, batch: Batch, error: Exception) -> WeekReport:
+        """Leave the recommendations of a student that raises as they are, and report why."""
+        failed = {int(user_id): f"{type(error).__name__}: {error}" for user_id in batch.user_ids}
+        return WeekReport(self.week.start, receivers=len(failed), failed=failed)
+
+    def _read(self, batch: Batch) -> WeekFacts:
+        users, end = batch.range, self.week.end
+        sunday = self.week.start + timedelta(days=6)
+        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+            students = reader.students(users)
+            review_start = start_of_day(sunday - timedelta(days=REVIEW_DAYS - 1), self.zone)
+            attempts = reader.lesson_scores(users, review_start, end)
+            completions = reader.completions(users, end)
+        with bulk.transaction(self.uri) as connection:
+            tables = StoreTables.of(self.store_schema)
+            first_day = sunday - timedelta(days=SNAPSHOT_DAYS - 1)
+            snapshots = read_snapshots(connection, tables, users.first, users.last, first_day, sunday)
+            dismissals = read_dismissals(connection, tables, users.first, users.last, self.week)
+        return WeekFacts(
+            week_start=self.week.start,
+            students=students.assign(has_started=np.asarray(students["first_started_at"] < end)),
+            snapshots=snapshots,
+            attempts=attempts[attempts["completed_at"].between(review_start, end, inclusive="left")],
+            completions=completions[completions["completed_at"] < end],
+            lessons=self.lessons,
+            dismissals=dismissals,
+        )

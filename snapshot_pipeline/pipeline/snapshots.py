@@ -1,0 +1,298 @@
+"""A range of days, from the platform's rows to published snapshots.
+
+    students, progress, attempts, exercises ──▶ StudentHistory ──▶ compute_snapshots ──▶ replace_snapshots
+         (platform.reads, one read session)        (metrics, pure)        (store, one transaction)
+
+Put here: the order of these steps, and the counts that a run reports. Do not put here: any of the steps themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day
+from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
+from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
+from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
+from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.store.snapshots import ComputedDays, DayCount, record_days, replace_snapshots
+from snapshot_pipeline.store.tables import StoreTables
+
+EXAMPLES = 10
+"""How many failed students a day's report names."""
+
+LOCK_SECONDS = 60
+"""How long a run waits for another one that writes the same days."""
+
+
+@dataclass(frozen=True)
+class FailedStudent:
+    """One student's day that could not be computed: a row of `snapshot_failures`."""
+
+    user_id: int
+    reason: str
+    detail: str
+
+
+@dataclass
+class DayReport:
+    """How one day went, over all students.
+
+    Attributes:
+        day: The day.
+        published: Students published.
+        failures: Students failed, by reason.
+        examples: The first ten failed students, by id.
+        active: Students published who did something on that day.
+        lessons: Lessons completed.
+        minutes: Minutes spent.
+        pace_total: The sum of the pace scores published.
+    """
+
+    day: date
+    published: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    examples: list[FailedStudent] = field(default_factory=list)
+    active: int = 0
+    lessons: int = 0
+    minutes: int = 0
+    pace_total: float = 0.0
+
+    @property
+    def count(self) -> DayCount:
+        """Published and failed, as the store keeps them."""
+        return DayCount(self.day, self.published, self.failures.total())
+
+    @property
+    def mean_pace(self) -> float | None:
+        """The mean pace score; None when nobody was published."""
+        return self.pace_total / self.published if self.published else None
+
+    def add(self, other: DayReport) -> None:
+        """Count another batch's report of the same day in."""
+        self.published += other.published
+        self.failures += other.failures
+        self.examples = sorted(self.examples + other.examples, key=lambda student: student.user_id)[:EXAMPLES]
+        self.active += other.active
+        self.lessons += other.lessons
+        self.minutes += other.minutes
+        self.pace_total += other.pace_total
+
+
+@dataclass(frozen=True)
+class SnapshotRun:
+    """What a run over a range of days came to.
+
+    Attributes:
+        reports: One per day, ascending.
+        seconds: Wall time.
+    """
+
+    reports: list[DayReport]
+    seconds: float
+
+
+def run_days(
+    installation: Installation,
+    first: date,
+    last: date,
+    run_id: str,
+    progress: Progress | None = None,
+) -> SnapshotRun:
+    """Compute and publish the snapshots of all active students for the days `first … last`, both included.
+
+    Args:
+        installation: Where.
+        first: The first day.
+        last: The last day.
+        run_id: Noted with each day, and shown to a run that has to wait for this one.
+        progress: Told after each batch.
+
+    Raises:
+        SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the days.
+    """
+    began = time.monotonic()
+    settings = installation.settings
+    computed_at = datetime.now(timezone.utc)
+    days = LocalDays(first, last, settings.zone)
+    reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
+    tables = PlatformTables.of(installation.engine, settings.platform_schema)
+    with exclusive_days(installation.engine, settings.store_schema, first, last, f"run {run_id}", LOCK_SECONDS):
+        with read_session(installation.uri, tables, settings.naive_zone) as reader:
+            user_ids = reader.active_student_ids()
+        batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
+        work = SnapshotWork(installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at)
+        with ThreadPoolExecutor(settings.workers) as pool:
+            for done, batch_reports in enumerate(work_through(batches, work, pool), start=1):
+                for report in batch_reports:
+                    reports[report.day].add(report)
+                if progress:
+                    progress(done, len(batches))
+        with installation.engine.begin() as connection:
+            counts = [report.count for report in reports.values()]
+            record_days(connection, installation.store, counts, computed_at, run_id)
+    return SnapshotRun(list(reports.values()), time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class SnapshotWork:
+    """Reads, computes and publishes the days of one batch; picklable.
+
+    Attributes:
+        uri: The database, as libpq wants it; never shown.
+        platform: The platform's tables.
+        store_schema: The schema of our tables.
+        naive_zone: The zone that plain time stamps are read in.
+        days: The days to compute.
+        computed_at: What the rows are stamped with.
+    """
+
+    uri: str = field(repr=False)
+    platform: PlatformTables
+    store_schema: str
+    naive_zone: ZoneInfo
+    days: LocalDays
+    computed_at: datetime
+
+    def __call__(self, batch: Batch) -> list[DayReport]:
+        """Publish the batch, in one transaction."""
+        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+            history = read_history(reader, batch.range, self.days)
+        snapshots = compute_snapshots(history, self.days)
+        return self._publish(history.students["user_id"].to_numpy(np.int64), snapshots)
+
+    def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
+        """Publish nothing for a student that raises, and note why, for every day."""
+        dates = self.days.dates.astype("datetime64[s]")
+        failures = pd.DataFrame(
+            {
+                "user_id": np.repeat(batch.user_ids, len(dates)),
+                "snapshot_date": dates,
+                "reason": UNEXPECTED_ERROR,
+                "detail": f"{type(error).__name__}: {error}",
+            }
+        )
+        nothing = compute_snapshots(_no_history(), self.days).published
+        return self._publish(batch.user_ids, SnapshotBatch(nothing, failures))
+
+    def _publish(self, user_ids: NDArray[np.int64], snapshots: SnapshotBatch) -> list[DayReport]:
+        computed = ComputedDays(user_ids, self.days.first, self.days.last, self.computed_at)
+        with bulk.transaction(self.uri) as connection:
+            tables = StoreTables.of(self.store_schema)
+            replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
+        return list(_reports(snapshots, self.days))
+
+
+def read_history(reader: PlatformReader, users: UserRange, days: LocalDays) -> StudentHistory:
+    """Read what the days need of a batch of students, in a handful of queries.
+
+    Args:
+        reader: An open read session, so that all frames belong to one state of the platform.
+        users: The batch.
+        days: The days to compute.
+    """
+    students = reader.students(users)
+    user_ids = np.sort(students["user_id"].to_numpy(np.int64))
+    progress = _of(user_ids, reader.progress(users, days.window_start, days.end))
+    exercises = _of(user_ids, reader.exercises(users, days.window_start, days.end))
+    recent = reader.attempts(users, days.window_start, days.end)
+    older = reader.last_scored_attempts(users, days.window_start, ATTEMPTS)
+    attempts = _of(user_ids, pd.concat([recent, older], ignore_index=True))
+    begun = students.loc[students["first_started_at"] < days.end, "user_id"]
+    # Whoever did something by the first day, within the window, has a last activity; only the others are looked up.
+    first_end = end_of_day(days.first, days.zone)
+    seen = [
+        frame.loc[frame[column].between(days.window_start, first_end, inclusive="left"), "user_id"]
+        for frame, column in (
+            (progress, "started_at"),
+            (progress, "completed_at"),
+            (attempts, "completed_at"),
+            (exercises, "created_at"),
+        )
+    ]
+    quiet = np.setdiff1d(begun, pd.concat(seen))
+    activity = reader.last_activity([int(user_id) for user_id in quiet], days.window_start)
+    last_activity = activity.set_index("user_id")["last_activity_at"].reindex(students["user_id"])
+    return StudentHistory(
+        students=pd.DataFrame(
+            {
+                "user_id": students["user_id"],
+                "first_started_at": students["first_started_at"],
+                "last_activity_before": last_activity.reset_index(drop=True),
+            }
+        ),
+        progress=progress,
+        attempts=attempts,
+        exercises=exercises,
+    )
+
+
+def _of(user_ids: NDArray[np.int64], frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the students given; those of teachers and of inactive students lie in the same range of ids."""
+    return frame[np.isin(frame["user_id"].to_numpy(np.int64), user_ids)]
+
+
+def _no_history() -> StudentHistory:
+    ids = np.zeros(0, dtype=np.int64)
+    instants = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
+    progress = {"user_id": ids, "lesson_id": ids, "started_at": instants, "completed_at": instants}
+    attempts = {"user_id": ids, "attempt_id": ids, "completed_at": instants, "score": np.zeros(0)}
+    return StudentHistory(
+        students=pd.DataFrame({"user_id": ids, "first_started_at": instants, "last_activity_before": instants}),
+        progress=pd.DataFrame({**progress, "time_spent_minutes": ids}),
+        attempts=pd.DataFrame({**attempts, "is_scored": np.zeros(0, dtype=bool)}),
+        exercises=pd.DataFrame({"user_id": ids, "created_at": instants}),
+    )
+
+
+def _reports(snapshots: SnapshotBatch, days: LocalDays) -> Iterable[DayReport]:
+    published, failures = snapshots.published, snapshots.failures
+    day = _day_numbers(published, days)
+    did_something = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
+    totals = {
+        "published": np.bincount(day, minlength=days.count),
+        "active": np.bincount(day, did_something, days.count),
+        "lessons": np.bincount(day, published["lessons_completed_count"], days.count),
+        "minutes": np.bincount(day, published["time_spent_minutes_today"], days.count),
+        "pace_total": np.bincount(day, published["pace_score"], days.count),
+    }
+    failed_day = _day_numbers(failures, days)
+    for number in range(days.count):
+        failed = failures[failed_day == number]
+        first_failed = failed.head(EXAMPLES)
+        yield DayReport(
+            day=days.first + timedelta(days=number),
+            published=int(totals["published"][number]),
+            failures=Counter(failed["reason"].tolist()),
+            examples=[
+                FailedStudent(int(user_id), reason, detail)
+                for user_id, reason, detail in zip(
+                    first_failed["user_id"], first_failed["reason"], first_failed["detail"], strict=True
+                )
+            ],
+            active=int(totals["active"][number]),
+            lessons=int(totals["lessons"][number]),
+            minutes=int(totals["minutes"][number]),
+            pace_total=float(totals["pace_total"][number]),
+        )
+
+
+def _day_numbers(frame: pd.DataFrame, days: LocalDays) -> NDArray[np.int64]:
+    """Which of the days computed each row belongs to, from 0."""
+    dates = frame["snapshot_date"].to_numpy().astype("datetime64[D]")
+    return (dates - np.datetime64(days.first, "D")).astype(np.int64)
