@@ -1,0 +1,111 @@
+"""What a student reads: every type has its text, numbers agree with their nouns, titles are quoted safely."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+
+from snapshot_pipeline.recommendations import rules
+from snapshot_pipeline.recommendations.messages import LONGEST_LESSON_TITLE, WORDINGS, message_of, title_of
+
+EXAMPLES = {
+    "TAKE_BREAK": {"total_minutes": 655},
+    "RESUME_LEARNING": {"days_inactive": 9},
+    "REVIEW_LESSON": {"lesson_ids": [7, 8], "scores": [40.0, 55.0]},
+    "START_LEARNING": {},
+    "PRACTICE_MORE": {"lessons_done": 6, "exercises_done": 0},
+    "CONTINUE_LEARNING": {"lesson_id": 10, "lesson_title": "Fractions"},
+}
+
+
+def next_lesson(title: str) -> str:
+    return message_of("CONTINUE_LEARNING", {"lesson_id": 10, "lesson_title": title})
+
+
+def test_every_recommendation_type_has_its_texts_and_no_text_is_left_over():
+    assert set(WORDINGS) == {recommendation_type.name for recommendation_type in rules.RECOMMENDATION_TYPES}
+
+
+@pytest.mark.parametrize("name", WORDINGS)
+def test_texts_are_short_complete_sentences_without_markup_or_open_placeholders(name):
+    title, message = title_of(name), message_of(name, EXAMPLES[name])
+    assert 0 < len(title) <= 40
+    assert 0 < len(message) <= 140
+    assert message.endswith(".")
+    assert not set("{}<>&*_`\n") & set(title + message)
+
+
+@pytest.mark.parametrize("name", WORDINGS)
+def test_templates_name_their_placeholders_so_that_a_translation_may_reorder_them(name):
+    wording = WORDINGS[name]
+    assert "{" not in wording.title
+    for template in filter(None, [wording.message, wording.message_for_one]):
+        assert all(field is None or field.isidentifier() for _, field, _, _ in string.Formatter().parse(template))
+
+
+@pytest.mark.parametrize("name", WORDINGS)
+def test_where_a_number_decides_the_form_both_forms_are_written_and_contain_it(name):
+    wording = WORDINGS[name]
+    assert (wording.number is None) == (wording.message_for_one is None)
+    if wording.number and wording.message_for_one:
+        assert f"{{{wording.number}}}" in wording.message
+        assert f"{{{wording.number}}}" in wording.message_for_one
+
+
+def test_a_break_is_recommended_in_the_words_of_the_reference():
+    assert message_of("TAKE_BREAK", EXAMPLES["TAKE_BREAK"]) == (
+        "You studied 655 minutes in three days. A pause now will help you keep going."
+    )
+
+
+def test_one_lesson_is_singular_and_two_are_plural():
+    one = message_of("REVIEW_LESSON", {"lesson_ids": [7], "scores": [40.0]})
+    two = message_of("REVIEW_LESSON", {"lesson_ids": [7, 8], "scores": [40.0, 41.0]})
+    assert "1 lesson " in one
+    assert "2 lessons " in two
+
+
+def test_the_figures_written_out_in_texts_are_those_of_the_rules():
+    assert f"below {rules.REVIEW_BELOW_SCORE}" in WORDINGS["REVIEW_LESSON"].message
+    assert f"below {rules.REVIEW_BELOW_SCORE}" in (WORDINGS["REVIEW_LESSON"].message_for_one or "")
+    assert (rules.BREAK_DAYS, "three days" in WORDINGS["TAKE_BREAK"].message) == (3, True)
+    assert (rules.PRACTICE_DAYS, "two weeks" in WORDINGS["PRACTICE_MORE"].message) == (14, True)
+
+
+@pytest.mark.parametrize(
+    "title", ["{lesson_id}", "{0}", "{", "}}{{", "%s %(lesson_id)d", "{lesson_id.__class__}", "$lesson_id"]
+)
+def test_a_lesson_title_is_never_read_as_a_template(title):
+    assert next_lesson(title) == f"“{title}” is the next lesson in your course."
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("Loops\nand\tlists\r\n", "Loops and lists"),
+        ("  Loops   and lists ", "Loops and lists"),
+        ("Loops\x00and\x1b[31mlists\x7f", "Loops and [31mlists"),
+        ("Loops\u2028and\u2029lists\x85", "Loops and lists"),
+        ("\u202eLoops\u2066 and lists", "Loops and lists"),
+        ("حلقه‌ها و فهرست‌ها", "حلقه‌ها و فهرست‌ها"),  # noqa: RUF001 - Persian, with the joiners that it needs
+    ],
+)
+def test_a_lesson_title_stands_on_one_line_without_control_characters(title, shown):
+    assert next_lesson(title).startswith(f"“{shown}”")
+
+
+def test_a_long_lesson_title_is_cut_with_an_ellipsis_and_one_that_just_fits_is_not():
+    fits = "x" * LONGEST_LESSON_TITLE
+    assert f"“{fits}”" in next_lesson(fits)
+    assert f"“{fits[:-1]}…”" in next_lesson(fits + "x")
+
+
+@pytest.mark.parametrize("title", ["", " \n"])
+def test_a_lesson_without_a_title_is_called_by_its_number(title):
+    assert next_lesson(title).startswith("“Lesson 10”")
+
+
+def test_a_type_without_a_text_is_told_by_name():
+    with pytest.raises(KeyError, match="NO_SUCH_TYPE"):
+        message_of("NO_SUCH_TYPE", {})

@@ -1,0 +1,144 @@
+"""Who is published what: the five best, what was dismissed, and rows that the store and JSON can take as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from snapshot_pipeline.recommendations import WeekFacts, recommend
+from snapshot_pipeline_tests.recommendations.example_weeks import attempt, lesson, snapshot, student, week
+
+ALL_TYPES = [
+    "TAKE_BREAK",
+    "RESUME_LEARNING",
+    "REVIEW_LESSON",
+    "START_LEARNING",
+    "PRACTICE_MORE",
+    "CONTINUE_LEARNING",
+]
+COLUMNS = ["user_id", "recommendation_type", "priority", "title", "message", "metadata"]
+
+
+def week_in_which_every_rule_holds(
+    user_ids: tuple[int, ...] = (1,), dismissals: tuple[tuple[int, str], ...] = ()
+) -> WeekFacts:
+    """No real student meets all six: the facts contradict each other so that there is one too many."""
+    long_ago = date(2026, 5, 1)
+    return week(
+        students=[student(user_id, has_started=False) for user_id in user_ids],
+        snapshots=[
+            snapshot(user_id, minutes=700, lessons=5, exercises=1, last_activity_date=long_ago) for user_id in user_ids
+        ],
+        attempts=[attempt(user_id, 1000 + user_id, 10, 55.5) for user_id in user_ids],
+        lessons=[lesson(10)],
+        dismissals=dismissals,
+    )
+
+
+def types_of(recommendations: pd.DataFrame, user_id: int) -> list[str]:
+    return recommendations.loc[recommendations["user_id"] == user_id, "recommendation_type"].tolist()
+
+
+def test_a_student_gets_the_five_of_the_highest_priority():
+    recommendations = recommend(week_in_which_every_rule_holds())
+    assert recommendations["recommendation_type"].tolist() == ALL_TYPES[:5]
+    assert recommendations["priority"].tolist() == [95, 90, 85, 80, 75]
+
+
+@pytest.mark.parametrize("dismissed", ALL_TYPES)
+def test_a_dismissed_recommendation_makes_room_for_the_sixth(dismissed):
+    recommendations = recommend(week_in_which_every_rule_holds(dismissals=((1, dismissed),)))
+    assert recommendations["recommendation_type"].tolist() == [name for name in ALL_TYPES if name != dismissed]
+
+
+def test_what_one_student_dismissed_is_still_recommended_to_the_others():
+    recommendations = recommend(
+        week_in_which_every_rule_holds((1, 2), dismissals=((1, "TAKE_BREAK"), (2, "NO_LONGER_A_TYPE")))
+    )
+    assert "TAKE_BREAK" not in types_of(recommendations, 1)
+    assert types_of(recommendations, 2) == ALL_TYPES[:5]
+
+
+def test_a_student_who_dismissed_everything_gets_nothing():
+    assert recommend(week_in_which_every_rule_holds(dismissals=tuple((1, name) for name in ALL_TYPES))).empty
+
+
+def test_rows_are_sorted_by_student_and_priority_whatever_order_the_facts_come_in():
+    facts = week_in_which_every_rule_holds((30, 1, 200, 7))
+    recommendations = recommend(facts)
+    assert recommendations["user_id"].tolist() == [user_id for user_id in (1, 7, 30, 200) for _ in range(5)]
+    assert recommendations.index.tolist() == list(range(20))
+    backwards = {
+        field.name: getattr(facts, field.name).iloc[::-1]
+        for field in dataclasses.fields(facts)
+        if field.name != "week_start"
+    }
+    pd.testing.assert_frame_equal(recommend(dataclasses.replace(facts, **backwards)), recommendations)
+
+
+def test_users_who_are_not_students_of_the_batch_get_nothing_and_change_nothing():
+    facts = week_in_which_every_rule_holds((1, 2))
+    only_first = dataclasses.replace(facts, students=facts.students[facts.students["user_id"] == 1])
+    pd.testing.assert_frame_equal(recommend(only_first), recommend(week_in_which_every_rule_holds()))
+
+
+def test_metadata_are_plain_values_that_json_can_write():
+    facts = week_in_which_every_rule_holds((1, 2), dismissals=((2, "TAKE_BREAK"),))
+    recommendations = recommend(facts)
+    metadata = {row.recommendation_type: row.metadata for row in recommendations.itertuples()}
+    assert metadata == {
+        "TAKE_BREAK": {"total_minutes": 700},
+        "RESUME_LEARNING": {"days_inactive": 45},
+        "REVIEW_LESSON": {"lesson_ids": [10], "scores": [55.5]},
+        "START_LEARNING": {},
+        "PRACTICE_MORE": {"lessons_done": 5, "exercises_done": 1},
+        "CONTINUE_LEARNING": {"lesson_id": 10, "lesson_title": "Fractions"},
+    }
+    for value in recommendations["metadata"]:
+        assert json.loads(json.dumps(value)) == value
+
+
+def test_every_row_carries_its_own_title_and_message():
+    recommendations = recommend(week_in_which_every_rule_holds((1, 2), dismissals=((2, "START_LEARNING"),)))
+    texts = {row.recommendation_type: (row.title, row.message) for row in recommendations.itertuples()}
+    assert texts["TAKE_BREAK"] == (
+        "Time for a break",
+        "You studied 700 minutes in three days. A pause now will help you keep going.",
+    )
+    assert texts["CONTINUE_LEARNING"] == ("Your next lesson", "“Fractions” is the next lesson in your course.")
+
+
+def test_a_student_without_snapshots_is_still_shown_where_to_start():
+    recommendations = recommend(week(students=[student(5, has_started=False)], lessons=[lesson(10)]))
+    assert recommendations["recommendation_type"].tolist() == ["START_LEARNING", "CONTINUE_LEARNING"]
+
+
+@pytest.mark.parametrize("empty", ["students", "snapshots", "attempts", "completions", "lessons", "dismissals"])
+def test_any_frame_may_be_empty(empty):
+    facts = week_in_which_every_rule_holds((1, 2), dismissals=((2, "TAKE_BREAK"),))
+    facts = dataclasses.replace(facts, completions=pd.DataFrame({"user_id": [1, 2], "lesson_id": [3, 10]}))
+    full = recommend(facts)
+    recommendations = recommend(dataclasses.replace(facts, **{empty: getattr(facts, empty).iloc[:0]}))
+    assert recommendations.columns.tolist() == COLUMNS
+    assert recommendations.dtypes.tolist() == full.dtypes.tolist()
+    assert recommendations.empty == (empty == "students")
+
+
+def test_a_week_without_anything_has_no_recommendations_but_all_columns():
+    recommendations = recommend(week())
+    assert recommendations.columns.tolist() == COLUMNS
+    assert recommendations.empty
+    assert recommendations["user_id"].dtype == "int64"
+    assert recommendations["priority"].dtype == "int64"
+
+
+def test_the_facts_that_were_given_are_left_as_they_were():
+    facts = week_in_which_every_rule_holds((2, 1), dismissals=((2, "TAKE_BREAK"),))
+    before = {name: frame.copy() for name, frame in vars(facts).items() if name != "week_start"}
+    recommend(facts)
+    for name, frame in before.items():
+        pd.testing.assert_frame_equal(getattr(facts, name), frame)
