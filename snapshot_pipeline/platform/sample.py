@@ -40,8 +40,9 @@ PLANTED_REASONS = (SCORE_OUT_OF_RANGE, NEGATIVE_TIME_SPENT, COMPLETED_BEFORE_STA
 """The kinds of wrong rows, in the order in which they are dealt out to students."""
 CLOSED_DAYS_SPOILED = 7
 """A planted row makes its student fail on each of this many days before `until`, and usually on more."""
+CHUNK_CELLS = 3_000_000
+"""Students times days made at a time: about 0.4 GB, and no slower than larger chunks. Part of what a seed means."""
 
-_CHUNK_CELLS = 3_000_000  # students times days made at a time: about 0.5 GB, and no slower than larger chunks
 _STAFF_PERCENT = 2
 _NEWEST_ATTEMPTS = 10  # how many scored attempts enter a quiz average (metrics.md)
 _PLANTED_SCORES = (-5.0, 130.0, np.nan)
@@ -52,8 +53,8 @@ _DAY = 24 * _HOUR
 _LONGEST_DAY = 1 << 37  # a power of two above 25 hours
 
 _LESSONS_A_DAY = 1.3  # room in the catalogue, so that a steady student never runs out of lessons
-_WEEKDAY_FACTORS = np.array([1.15, 1.15, 1.1, 1.1, 0.95, 0.55, 0.6])  # Monday to Sunday
-_DEADLINE_FACTORS = np.array([4.0, 3.0, 2.0, 0.8, *[0.12] * 10])  # by days left until the fortnight's Sunday
+_WEEKDAY_FACTORS = np.array([1.2, 1.2, 1.15, 1.1, 0.95, 0.5, 0.5])  # Monday to Sunday
+_DEADLINE_FACTORS = np.array([3.4, 2.6, 2.2, 1.4, *[0.14] * 10])  # by days left until the fortnight's Sunday
 
 
 class SampleError(SnapshotPipelineError):
@@ -226,7 +227,7 @@ def generate_chunks(options: SampleOptions) -> Iterator[SamplePlatform]:
     calendar = _Calendar(options.until - timedelta(days=options.days), options.days, options.zone)
     catalogue = _make_catalogue(options)
     no_lessons, no_quizzes = catalogue.lessons.slice(0, 0), catalogue.quizzes.slice(0, 0)
-    chunk_students = max(1, _CHUNK_CELLS // options.days)
+    chunk_students = CHUNK_CELLS // options.days
     eligible = planted = attempts = exercises = 0
     for number, first_student in enumerate(range(0, options.students, chunk_students)):
         students = min(chunk_students, options.students - first_student)
@@ -277,7 +278,7 @@ def load_sample(
         for chunk in generate_chunks(options):
             for name, table in chunk.tables().items():
                 writer.append(name, table)
-            students = min(options.students, students + max(1, _CHUNK_CELLS // options.days))
+            students = min(options.students, students + CHUNK_CELLS // options.days)
             if progress is not None:
                 progress(students)
     return dict(writer.rows)

@@ -1,0 +1,99 @@
+"""`snapshot-pipeline sample`: fill the database with life-like sample students.
+
+Put here: the options, the progress shown and the summary printed.
+Do not put here: what the sample consists of, or how it is written (`platform.sample`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from snapshot_pipeline.database import platform_url
+from snapshot_pipeline.platform.sample import SampleError, SampleOptions, load_sample
+from snapshot_pipeline.settings import Settings, load_settings
+
+
+@click.command(name="sample", epilog="Example: snapshot-pipeline sample --students 10000 --days 120 --seed 7")
+@click.option("--students", type=int, default=5_000, show_default=True, help="How many students.")
+@click.option("--days", type=int, default=60, show_default=True, help="How many days of their studies.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same students.")
+@click.option(
+    "--until",
+    type=click.DateTime(formats=["%Y-%m-%d"]),
+    help="The first day that is not covered.  [default: today in SNAPSHOT_TIMEZONE]",
+)
+@click.option(
+    "--bad-rate",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="The share of students given a row that cannot be right (a score of 130, minutes below 0, ...).",
+)
+def command(students: int, days: int, seed: int, until: datetime | None, bad_rate: float) -> None:
+    """Fill the database with life-like sample students.
+
+    Replaces the tables that an earlier `sample` or `load` made. A database whose tables were made by anything else is
+    refused and stays as it is.
+    """
+    settings = load_settings()
+    options = _options(settings, students, days, seed, until, bad_rate)
+    url = platform_url(settings)
+    begin = time.monotonic()
+    with _shown_progress(options.students) as progress:
+        rows = load_sample(options, url, settings.platform_schema, progress)
+    _print_summary(options, rows, time.monotonic() - begin)
+
+
+def _options(
+    settings: Settings, students: int, days: int, seed: int, until: datetime | None, bad_rate: float
+) -> SampleOptions:
+    today = datetime.now(settings.zone).date()
+    first_left_out = today if until is None else until.date()
+    if first_left_out > today:
+        raise SampleError(
+            f"until={first_left_out} is after today ({today} in {settings.timezone}): nobody has studied on days to "
+            "come; expected today or an earlier day"
+        )
+    return SampleOptions(students, days, seed, first_left_out, bad_rate, settings.zone)
+
+
+@contextmanager
+def _shown_progress(students: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, a line per chunk elsewhere (a log, a pipe); both on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: click.echo(f"{_written(done, students)}", err=True)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("writing students", total=students)
+
+        def advance(done: int) -> None:
+            description = "writing students" if done < students else "building keys and indexes"
+            bar.update(task, completed=done, description=description)
+
+        yield advance
+
+
+def _written(done: int, students: int) -> str:
+    line = f"{done:,} of {students:,} students written"
+    return line if done < students else f"{line}; building keys and indexes"
+
+
+def _print_summary(options: SampleOptions, rows: dict[str, int], seconds: float) -> None:
+    first, last = options.until - timedelta(days=options.days), options.until - timedelta(days=1)
+    click.echo(
+        f"{options.students:,} students from {first} to {last} ({options.zone.key}), seed {options.seed}; "
+        f"{options.bad_rate:.3g} of them have a row that cannot be right."
+    )
+    width = max(map(len, rows))
+    for name, count in rows.items():
+        click.echo(f"  {name:<{width}}  {count:>12,}")
+    click.echo(f"  {'written in':<{width}}  {seconds:>10.1f} s")

@@ -1,0 +1,375 @@
+"""What the demo, the tests and the benchmark lean on when they use the made-up platform."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import URL, create_engine, text
+
+from snapshot_pipeline.metrics.days import LocalDays, start_of_day
+from snapshot_pipeline.metrics.faults import SCORE_OUT_OF_RANGE
+from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
+from snapshot_pipeline.platform.ownership import PlatformNotOursError, arrow_schema
+from snapshot_pipeline.platform.sample import (
+    CHUNK_CELLS,
+    CLOSED_DAYS_SPOILED,
+    PLANTED_REASONS,
+    SampleError,
+    SampleOptions,
+    SamplePlatform,
+    generate,
+    load_sample,
+)
+from snapshot_pipeline.platform.tables import TABLE_NAMES, platform_metadata
+
+ZONE = ZoneInfo("Europe/Budapest")
+SUNDAY = date(2025, 11, 23)
+OPTIONS = SampleOptions(3_000, 60, 1, SUNDAY + timedelta(days=1), 0.05, ZONE)  # the clocks change on October 26
+
+
+@pytest.fixture(scope="module")
+def platform() -> SamplePlatform:
+    return generate(OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def fortnight(platform: SamplePlatform) -> SnapshotBatch:
+    return snapshots(platform, LocalDays(SUNDAY - timedelta(days=13), SUNDAY, ZONE))
+
+
+def snapshots(platform: SamplePlatform, days: LocalDays) -> SnapshotBatch:
+    """What the pipeline computes of all active students of the sample."""
+    users = platform.users.to_pandas()
+    active = users.loc[users["is_active"] & (users["role"].str.upper() == "STUDENT"), "id"]
+    progress = platform.user_lesson_progress.to_pandas()
+    scores = platform.quiz_attempts["score"]
+    attempts = platform.quiz_attempts.to_pandas().rename(columns={"id": "attempt_id"})
+    attempts = attempts.assign(is_scored=scores.is_valid().to_numpy())
+    first_started = progress.groupby("user_id")["started_at"].min()
+    students = pd.DataFrame(
+        {
+            "user_id": active,
+            "first_started_at": active.map(first_started),
+            "last_activity_before": pd.Series(pd.NaT, active.index, dtype="datetime64[us, UTC]"),
+        }
+    )
+    theirs = [
+        frame.loc[frame["user_id"].isin(active)].reset_index(drop=True)
+        for frame in (progress, attempts, platform.exercise_submissions.to_pandas())
+    ]
+    return compute_snapshots(StudentHistory(students, *theirs), days)
+
+
+def days_before_end(count: int, options: SampleOptions) -> LocalDays:
+    return LocalDays(options.until - timedelta(days=count), options.until - timedelta(days=1), options.zone)
+
+
+def local(instants: pd.Series) -> pd.Series:
+    return instants.dt.tz_convert(ZONE)
+
+
+# The promise of a seed
+
+
+def test_the_same_options_give_the_same_tables(platform):
+    again = generate(OPTIONS)
+    for name in TABLE_NAMES:
+        # NaN is a planted score, and equal to nothing: compare what stands in the buffers.
+        pd.testing.assert_frame_equal(again.tables()[name].to_pandas(), platform.tables()[name].to_pandas())
+    pd.testing.assert_frame_equal(again.planted, platform.planted)
+
+
+def test_another_seed_gives_other_students(platform):
+    other = generate(replace(OPTIONS, seed=2))
+    assert not other.user_lesson_progress.equals(platform.user_lesson_progress)
+    assert other.lessons["title"].equals(platform.lessons["title"])
+
+
+def test_chunks_put_together_are_one_platform_without_a_repeated_id():
+    long = replace(OPTIONS, students=CHUNK_CELLS // 3_650 + 10, days=3_650)
+    whole = generate(long)
+    for name in ("users", "lessons", "quizzes", "quiz_attempts", "exercise_submissions"):
+        assert whole.tables()[name].to_pandas()["id"].is_unique
+    assert students(whole) == long.students
+    assert_exactly_the_planted_fail(whole, long)
+
+
+def students(platform: SamplePlatform) -> int:
+    return int((platform.users.to_pandas()["role"].str.upper() == "STUDENT").sum())
+
+
+# What may stand in a platform
+
+
+def test_every_table_has_the_columns_and_types_of_the_platform(platform):
+    for table in platform_metadata("public").tables.values():
+        assert platform.tables()[table.name].schema.equals(arrow_schema(table))
+
+
+def test_a_student_has_one_progress_row_a_lesson(platform):
+    assert not platform.user_lesson_progress.to_pandas().duplicated(["user_id", "lesson_id"]).any()
+
+
+def test_nothing_happens_outside_the_days_asked_for(platform):
+    begin = start_of_day(OPTIONS.until - timedelta(days=OPTIONS.days), ZONE)
+    end = start_of_day(OPTIONS.until, ZONE)
+    for name in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
+        for column in platform.tables()[name].to_pandas().select_dtypes("datetimetz"):
+            instants = platform.tables()[name].to_pandas()[column].dropna()
+            assert instants.min() >= begin, (name, column)
+            assert instants.max() < end, (name, column)
+
+
+def test_every_row_points_to_rows_that_exist(platform):
+    frames = {name: table.to_pandas() for name, table in platform.tables().items()}
+    users, lessons, quizzes = (set(frames[name]["id"]) for name in ("users", "lessons", "quizzes"))
+    for name in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
+        assert set(frames[name]["user_id"]) <= users
+    assert set(frames["user_lesson_progress"]["lesson_id"]) <= lessons
+    assert set(frames["quiz_attempts"]["quiz_id"]) <= quizzes
+    assert set(frames["quizzes"]["lesson_id"].dropna()) <= lessons
+
+
+def test_a_student_studies_the_own_specialization_and_level(platform):
+    progress = platform.user_lesson_progress.to_pandas().merge(
+        platform.users.to_pandas(), "left", None, "user_id", "id"
+    )
+    rows = progress.merge(platform.lessons.to_pandas(), "left", left_on="lesson_id", right_on="id")
+    assert (rows["specialization_id"] == rows["current_specialization"]).all()
+    assert (rows["level_id"] == rows["current_level"]).all()
+    assert rows["is_published"].all()
+
+
+def test_the_catalogue_is_what_a_reader_expects(platform):
+    lessons = platform.lessons.to_pandas()
+    assert "Joins and keys" in set(lessons["title"])
+    assert not lessons.duplicated(["specialization_id", "level_id", "title"]).any()
+    assert not lessons.duplicated(["specialization_id", "level_id", "display_order"]).any()
+    assert 0.01 < (~lessons["is_published"]).mean() < 0.08
+    assert (lessons.groupby(["specialization_id", "level_id"]).size() >= 12).sum() == 9
+
+
+# Whether it looks like life
+
+
+def test_the_users_are_not_all_active_students(platform):
+    users = platform.users.to_pandas()
+    assert students(platform) == OPTIONS.students
+    assert 0.015 < (users["role"].str.upper() != "STUDENT").mean() < 0.025
+    assert {"student", "STUDENT", "teacher"} <= set(users["role"])
+    assert 0.02 < (~users["is_active"]).mean() < 0.04
+    assert users["id"].is_monotonic_increasing
+    assert users["id"].iloc[-1] - users["id"].iloc[0] > 2 * len(users)
+
+
+def test_a_student_does_as_much_as_real_ones(platform):
+    rows = {name: table.num_rows for name, table in platform.tables().items()}
+    assert 20 < rows["user_lesson_progress"] / OPTIONS.students < 40
+    assert 0.3 < rows["quiz_attempts"] / rows["user_lesson_progress"] < 0.5
+    assert 0.1 < rows["exercise_submissions"] / rows["user_lesson_progress"] < 0.3
+
+
+def test_weekends_are_quieter_and_evenings_busier(platform):
+    started = local(platform.user_lesson_progress.to_pandas()["started_at"])
+    by_weekday = started.dt.day_of_week.value_counts(normalize=True).sort_index()
+    assert by_weekday.loc[5:].mean() < 0.85 * by_weekday.loc[:4].mean()
+    assert by_weekday.min() > 0.05
+    assert started.dt.hour.between(14, 22).mean() > 0.75
+    assert 0.01 < started.dt.hour.isin([23, 0]).mean() < 0.15  # around midnight, where a day's edge can go wrong
+
+
+def test_students_come_one_after_the_other(platform):
+    first = local(platform.user_lesson_progress.to_pandas().groupby("user_id")["started_at"].min())
+    day = (first.dt.tz_localize(None) - pd.Timestamp(OPTIONS.until - timedelta(days=OPTIONS.days))).dt.days
+    assert 0.08 < (day == 0).mean() < 0.2
+    assert 0.85 < (day < OPTIONS.days / 2).mean() < 0.97
+    assert day.max() > 0.9 * OPTIONS.days
+
+
+def test_lessons_are_left_open_and_finished_days_later(platform):
+    progress = platform.user_lesson_progress.to_pandas()
+    assert 0.05 < progress["completed_at"].isna().mean() < 0.25
+    finished = progress.dropna(subset="completed_at")
+    assert 0.1 < (finished["completed_at"] - finished["started_at"] > pd.Timedelta(days=1)).mean() < 0.4
+
+
+def test_attempts_are_repeated_with_better_scores_and_some_await_their_grade(platform):
+    attempts = platform.quiz_attempts.to_pandas()
+    assert 0.03 < platform.quiz_attempts["score"].null_count / len(attempts) < 0.07
+    usual = attempts.loc[~attempts["user_id"].isin(platform.planted["user_id"])].dropna(subset="score")
+    assert usual["score"].between(0, 100).all()
+    tries = usual.groupby(["user_id", "quiz_id"])["score"].agg(["first", "last", "size"])
+    repeated = tries.loc[tries["size"] > 1]
+    assert len(repeated) > 0.05 * len(tries)
+    assert (repeated["last"] >= repeated["first"]).all()
+
+
+def test_a_week_has_students_for_every_recommendation(platform, fortnight):
+    """Without them the demo's week would show only some of the six kinds."""
+    published = fortnight.published.set_index("user_id")
+    last_days = published.loc[published["snapshot_date"] > pd.Timestamp(SUNDAY - timedelta(days=3))]
+    today = published.loc[published["snapshot_date"] == pd.Timestamp(SUNDAY)]
+    sums = published[["lessons_completed_count", "exercises_submitted_count"]].groupby(level=0).sum()
+    users = platform.users.to_pandas()
+    idle = pd.Timestamp(SUNDAY + timedelta(days=1)) - today["last_activity_date"]
+    shares = {
+        "TAKE_BREAK": (last_days.groupby(level=0)["time_spent_minutes_today"].sum() >= 600).mean(),
+        "RESUME_LEARNING": (idle >= pd.Timedelta(days=7)).mean(),
+        "REVIEW_LESSON": (platform.quiz_attempts.to_pandas()["score"] < 70).mean(),
+        "START_LEARNING": (~users["id"].isin(platform.user_lesson_progress["user_id"].to_pandas())).mean(),
+        "PRACTICE_MORE": ((sums.iloc[:, 0] >= 5) & (sums.iloc[:, 1] < 2)).mean(),
+    }
+    bounds = {
+        "TAKE_BREAK": (0.003, 0.1),
+        "RESUME_LEARNING": (0.05, 0.4),
+        "REVIEW_LESSON": (0.05, 0.4),
+        "START_LEARNING": (0.01, 0.06),
+        "PRACTICE_MORE": (0.1, 0.6),
+    }
+    for name, (low, high) in bounds.items():
+        assert low < shares[name] < high, (name, shares)
+
+
+def test_students_have_all_four_paces(fortnight):
+    assert fortnight.published["learning_pace"].value_counts(normalize=True).min() > 0.01
+    assert fortnight.published["learning_pace"].nunique() == 4
+
+
+def test_some_students_fade_and_some_come_back_after_weeks(platform):
+    progress = platform.user_lesson_progress.to_pandas().sort_values(["user_id", "started_at"])
+    pause = progress.groupby("user_id")["started_at"].diff().dt.days
+    came_back = (pause >= 14).groupby(progress["user_id"]).any()
+    assert 0.05 < came_back.mean() < 0.35
+    last = progress.groupby("user_id")["started_at"].max()
+    silent = start_of_day(OPTIONS.until, ZONE) - last > pd.Timedelta(days=14)
+    assert 0.03 < silent.mean() < 0.3
+
+
+def test_steady_students_never_run_out_of_lessons_in_three_years():
+    long = SampleOptions(200, 1_000, 3, OPTIONS.until, 0.0, ZONE)
+    progress = generate(long).user_lesson_progress.to_pandas()
+    last_month = progress["started_at"] > pd.Timestamp(start_of_day(long.until - timedelta(days=30), ZONE))
+    assert progress.loc[last_month, "user_id"].nunique() > 0.6 * long.students
+
+
+# The rows that cannot be right
+
+
+def assert_exactly_the_planted_fail(platform: SamplePlatform, options: SampleOptions) -> None:
+    """On the last day to the student; on the days before nobody else, and whoever of them has begun."""
+    batch = snapshots(platform, days_before_end(CLOSED_DAYS_SPOILED, options))
+    reasons = platform.planted.set_index("user_id")["reason"]
+    failures, published = batch.failures, batch.published
+    yesterday = pd.Timestamp(options.until - timedelta(days=1))
+    failed = failures.loc[failures["snapshot_date"] == yesterday]
+    due = len(failed) + (published["snapshot_date"] == yesterday).sum()
+    assert len(failed) == round(options.bad_rate * due)
+    assert failed.set_index("user_id")["reason"].to_dict() == reasons.to_dict()
+    assert not published["user_id"].isin(reasons.index).any()
+    assert failures["user_id"].isin(reasons.index).all()
+
+
+@pytest.mark.parametrize("bad_rate", [0.05, 0.15, 1.0, 0.0])
+@pytest.mark.parametrize("days", [60, 5])
+def test_exactly_the_share_asked_for_fails_on_the_last_days(bad_rate, days):
+    options = replace(OPTIONS, students=900, days=days, bad_rate=bad_rate)
+    assert_exactly_the_planted_fail(generate(options), options)
+
+
+def test_the_planted_fail_on_each_of_the_last_seven_days(platform):
+    batch = snapshots(platform, days_before_end(7, OPTIONS))
+    assert (batch.failures.groupby("user_id").size() == 7).all()
+
+
+def test_a_sample_of_no_bad_students_has_no_failure_on_any_day():
+    options = replace(OPTIONS, students=500, bad_rate=0.0)
+    platform = generate(options)
+    assert platform.planted.empty
+    assert snapshots(platform, days_before_end(options.days, options)).failures.empty
+
+
+def test_every_kind_of_wrong_row_is_planted(platform):
+    assert set(platform.planted["reason"]) == set(PLANTED_REASONS)
+    assert platform.planted["reason"].value_counts(normalize=True).min() > 0.3
+    marked = platform.planted.loc[platform.planted["reason"] == SCORE_OUT_OF_RANGE, "user_id"]
+    attempts = platform.quiz_attempts.to_pandas().assign(valid=platform.quiz_attempts["score"].is_valid().to_numpy())
+    scores = attempts.loc[attempts["user_id"].isin(marked) & attempts["valid"], "score"]
+    assert (scores < 0).any()
+    assert (scores > 100).any()
+    assert scores.isna().any()  # NaN, which is not the null of an ungraded attempt
+
+
+# Bounds, and the way into a database
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"students": 0}, "students=0"),
+        ({"days": 0}, "days=0"),
+        ({"days": 4_000}, "days=4000"),
+        ({"seed": -1}, "seed=-1"),
+        ({"bad_rate": 1.5}, "bad rate=1.5"),
+        ({"bad_rate": float("nan")}, "bad rate=nan"),
+        ({"until": date(1900, 1, 1)}, "until=1900-01-01"),
+    ],
+)
+def test_an_impossible_sample_is_refused_in_one_line(wrong, named):
+    with pytest.raises(SampleError, match=named) as caught:
+        replace(OPTIONS, **wrong)
+    assert "\n" not in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_handful_of_students_on_a_single_day_is_a_sample_too(count):
+    tiny = generate(SampleOptions(count, 1, 5, OPTIONS.until, 0.5, ZoneInfo("America/Santiago")))
+    assert students(tiny) == count
+
+
+def test_a_sample_arrives_in_the_database_row_for_row(database_url: URL):
+    options = replace(OPTIONS, students=400)
+    told: list[int] = []
+    rows = load_sample(options, database_url, "learning", told.append)
+    expected = generate(options)
+    assert rows == {name: table.num_rows for name, table in expected.tables().items()}
+    assert told == [400]
+    engine = create_engine(database_url)
+    progress = pd.read_sql(text("SELECT * FROM learning.user_lesson_progress"), engine)
+    scores = pd.read_sql(text("SELECT count(*) FILTER (WHERE score = 'NaN') FROM learning.quiz_attempts"), engine)
+    engine.dispose()
+    keys = ["user_id", "lesson_id"]
+    pd.testing.assert_frame_equal(
+        progress.sort_values(keys, ignore_index=True).convert_dtypes(),
+        expected.user_lesson_progress.to_pandas().sort_values(keys, ignore_index=True).convert_dtypes(),
+        check_dtype=False,
+    )
+    assert scores.iloc[0, 0] == sum(map(is_nan, expected.quiz_attempts["score"].to_pylist()))
+
+
+def is_nan(score: float | None) -> bool:
+    return score is not None and bool(np.isnan(score))
+
+
+def test_a_second_sample_takes_the_place_of_the_first(database_url: URL):
+    load_sample(replace(OPTIONS, students=50), database_url, "public")
+    rows = load_sample(replace(OPTIONS, students=30, seed=9), database_url, "public")
+    assert rows["users"] == 31
+
+
+def test_the_tables_of_a_real_platform_are_never_replaced(database_url: URL):
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE users (id bigint PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO users VALUES (7)"))
+    with pytest.raises(PlatformNotOursError, match="users"):
+        load_sample(replace(OPTIONS, students=30), database_url, "public")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT id FROM users")).scalars().all() == [7]
+    engine.dispose()
