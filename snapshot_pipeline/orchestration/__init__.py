@@ -1,0 +1,6 @@
+"""All that is Dagster: assets, checks, partitions, jobs, schedules, and what `dagster.yaml` names.
+
+Put here: one module per kind of Dagster object; `build.build_defs` puts them together.
+Do not put here: arithmetic, queries, rules; an asset reads its partition, calls `pipeline` and reports.
+See https://docs.dagster.io/getting-started/concepts.
+"""

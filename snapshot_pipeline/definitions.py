@@ -1,0 +1,12 @@
+"""What Dagster loads."""
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.settings import load_settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions of this installation."""
+    return build_defs(load_settings())

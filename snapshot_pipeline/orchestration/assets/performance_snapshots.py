@@ -1,0 +1,96 @@
+"""One row per active student and day: pace score, quiz average, lessons completed and minutes spent on that day.
+
+Reads the learning platform's users, progress, quiz attempts and exercises; publishes to `performance_snapshots`, and to
+`snapshot_failures` for students whose rows cannot be right. Runs every night at 00:00 for the day that has just ended,
+and for any day or range of days when materialized by hand. Materializing a day again replaces its rows.
+
+When a run is red: its error is one line that says what to do. When a day is missing: materialize it, in any order; no
+day depends on another. A day of 50,000 students takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES, key
+from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
+from snapshot_pipeline.orchestration.failures import readable_failures
+from snapshot_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotRun, run_days
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.snapshots import DayCount, last_day_count_before
+
+NAME = "performance_snapshots"
+KEY = dg.AssetKey(NAME)
+POOL = "performance_snapshots"
+
+
+def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
+    """The daily asset of one installation."""
+
+    @dg.asset(
+        name=NAME,
+        description=__doc__,
+        group_name="snapshots",
+        kinds={"postgres", "pandas"},
+        metadata={"dagster/table_name": f"{settings.store_schema}.{NAME}"},
+        partitions_def=daily_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN),
+        deps=[key(table) for table in SNAPSHOT_SOURCES],
+        check_specs=snapshot_check_specs(NAME, settings),
+        pool=POOL,
+    )
+    def performance_snapshots(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        days = [date.fromisoformat(partition) for partition in context.partition_keys]
+        with readable_failures(), open_installation(settings) as installation:
+            with installation.engine.connect() as connection:
+                earlier = last_day_count_before(connection, installation.store, days[0])
+            run = run_days(installation, days[0], days[-1], context.run_id, _logged(context))
+        for report in run.reports:
+            context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
+        yield dg.MaterializeResult()
+        yield from file_by_day(context, _checks(run, earlier, settings))
+
+    return performance_snapshots
+
+
+def _logged(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+    def log(done: int, batches: int) -> None:
+        context.log.info(f"{done} of {batches} batches of students are published")
+
+    return log
+
+
+def _metadata(report: DayReport, run: SnapshotRun) -> dict[str, dg.MetadataValue]:
+    count = report.count
+    metadata: dict[str, dg.MetadataValue] = {
+        "students": dg.MetadataValue.int(count.students),
+        "published": dg.MetadataValue.int(count.published),
+        "failed": dg.MetadataValue.int(count.failed),
+        "active_students": dg.MetadataValue.int(report.active),
+        "lessons_completed": dg.MetadataValue.int(report.lessons),
+        "minutes_spent": dg.MetadataValue.int(report.minutes),
+        "run_seconds": dg.MetadataValue.float(round(run.seconds, 3)),
+        "dagster/partition_row_count": dg.MetadataValue.int(count.published),
+    }
+    if count.success_rate is not None:
+        metadata["success_rate"] = dg.MetadataValue.float(count.success_rate)
+    if report.mean_pace is not None:
+        metadata["mean_pace_score"] = dg.MetadataValue.float(round(report.mean_pace, 2))
+    if report.failures:
+        metadata["first_failures"] = failures_table(report)
+    return metadata
+
+
+def _checks(run: SnapshotRun, earlier: DayCount | None, settings: Settings) -> dict[date, list[dg.AssetCheckResult]]:
+    results: dict[date, list[dg.AssetCheckResult]] = {}
+    for report in run.reports:
+        results[report.day] = check_day(report, earlier, run.seconds, settings)
+        earlier = report.count
+    return results

@@ -1,0 +1,30 @@
+"""Puts the Dagster objects of one installation together.
+
+Put here: the list. Do not put here: the objects.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.assets.adaptive_recommendations import build_adaptive_recommendations
+from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
+from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
+from snapshot_pipeline.orchestration.jobs import daily_snapshots, weekly_recommendations
+from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
+from snapshot_pipeline.settings import Settings
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """Fresh definitions for these settings; nothing is connected to, nothing is started."""
+    return dg.Definitions(
+        assets=[
+            *build_learning_platform(settings),
+            build_performance_snapshots(settings),
+            build_adaptive_recommendations(settings),
+        ],
+        jobs=[daily_snapshots, weekly_recommendations],
+        schedules=[build_nightly(settings), build_weekly(settings)],
+        # One process a run: a child that outlives its killed parent could go on writing, and costs two seconds.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,61 @@
+"""What `dagster.yaml` names, so that one file serves a laptop with nothing set and a production server.
+
+Put here: Dagster's storage, artifacts and logs, with places that follow from our settings.
+Do not put here: the launcher (`launcher`), or anything that an asset needs.
+See https://docs.dagster.io/deployment/oss/dagster-yaml.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+
+from snapshot_pipeline.database import dagster_url
+from snapshot_pipeline.settings import load_settings
+
+
+class SnapshotStorage(DagsterPostgresStorage):
+    """Dagster's records in SNAPSHOT_DAGSTER_DATABASE_URL, or in the embedded server, which is started if need be."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the settings say it."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotStorage:
+        """Open the storage."""
+        url = dagster_url(load_settings()).render_as_string(hide_password=False)
+        return cls(postgres_url=url, should_autocreate_tables=True, inst_data=inst_data)
+
+
+class SnapshotArtifacts(LocalArtifactStorage):
+    """Run artifacts below SNAPSHOT_HOME."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the settings say it."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotArtifacts:
+        """Name the folder."""
+        return cls(base_dir=str(load_settings().home / "artifacts"), inst_data=inst_data)
+
+
+class SnapshotComputeLogs(LocalComputeLogManager):
+    """The output of runs below SNAPSHOT_HOME."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the settings say it."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotComputeLogs:
+        """Name the folder."""
+        return cls(base_dir=str(load_settings().home / "logs"), inst_data=inst_data)

@@ -1,0 +1,24 @@
+"""What can be launched by name: the night and the week.
+
+Put here: a name, a sentence and a selection. Do not put here: when it runs (`schedules`).
+See https://docs.dagster.io/guides/build/jobs/asset-jobs.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+
+# Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
+daily_snapshots = dg.define_asset_job(
+    "daily_snapshots",
+    selection=dg.AssetSelection.assets(performance_snapshots.KEY),
+    description="Computes the snapshots of a day or a range of days. Safe to run again: a day's rows are replaced.",
+)
+
+weekly_recommendations = dg.define_asset_job(
+    "weekly_recommendations",
+    selection=dg.AssetSelection.assets(adaptive_recommendations.KEY),
+    description="Computes the recommendations of a week. Safe to run again: what still holds is kept.",
+)

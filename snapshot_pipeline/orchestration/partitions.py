@@ -1,0 +1,49 @@
+"""The days and weeks that can be materialized, and the only place that says so.
+
+Put here: partition definitions and the arithmetic of their keys.
+Do not put here: local days as instants (`metrics.days`), schedules.
+See https://docs.dagster.io/guides/build/partitions-and-backfills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+from snapshot_pipeline.settings import Settings
+
+DAYS_PER_RUN = 31
+"""How many days one run of a backfill computes at the most: a month."""
+
+
+def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition a local day, from the start date on; a day is there once it has ended."""
+    return dg.DailyPartitionsDefinition(start_date=settings.start_date.isoformat(), timezone=settings.timezone)
+
+
+def weekly_partitions(settings: Settings) -> dg.WeeklyPartitionsDefinition:
+    """One partition a week, named by its Monday (Dagster's own weeks would begin on Sunday)."""
+    return dg.WeeklyPartitionsDefinition(
+        start_date=settings.start_date.isoformat(), timezone=settings.timezone, day_offset=1
+    )
+
+
+def ranges(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Join ascending days into ranges of neighbours, of `DAYS_PER_RUN` days at the most; both ends included."""
+    joined: list[tuple[date, date]] = []
+    for day in days:
+        if joined and joined[-1][1] + timedelta(days=1) == day and (day - joined[-1][0]).days < DAYS_PER_RUN:
+            joined[-1] = (joined[-1][0], day)
+        else:
+            joined.append((day, day))
+    return joined
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """The tags that make a run compute a range of days."""
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }

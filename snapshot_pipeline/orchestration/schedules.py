@@ -1,0 +1,83 @@
+"""When the jobs run by themselves: every night at 00:00 and every Monday at 06:00, in the platform's time zone.
+
+Put here: the ticks and what each asks for. Everything follows from the tick's scheduled time, never from the clock.
+Do not put here: what a run does.
+See https://docs.dagster.io/guides/automate/schedules.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.jobs import daily_snapshots, weekly_recommendations
+from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
+from snapshot_pipeline.settings import Settings
+
+_LEFT_ALONE = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
+
+
+def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule of the snapshots.
+
+    After a downtime Dagster launches the last missed tick only, so each tick looks back: it asks for every day of the
+    last `SNAPSHOT_CATCH_UP_DAYS` that is neither there nor in progress, neighbours joined into one run.
+    """
+    days = daily_partitions(settings)
+
+    @dg.schedule(
+        name="nightly",
+        job=daily_snapshots,
+        cron_schedule="0 0 * * *",
+        execution_timezone=settings.timezone,
+        default_status=_default_status(settings),
+        description=(
+            "Every night at 00:00: the day that has just ended, and whichever of the last "
+            f"{settings.catch_up_days} days is missing."
+        ),
+    )
+    def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        recent = days.get_partition_keys(current_time=tick)[-settings.catch_up_days :]
+        status = context.instance.get_status_by_partition(performance_snapshots.KEY, recent, days) or {}
+        missing = [date.fromisoformat(day) for day in recent if status.get(day) not in _LEFT_ALONE]
+        if not missing:
+            return dg.SkipReason(f"all of the last {len(recent)} days are there or in progress")
+        return [
+            dg.RunRequest(
+                # The tick belongs in the key: a day that failed must be asked for again the next night.
+                run_key=f"{first}..{last}@{tick:%Y-%m-%dT%H:%M%z}",
+                tags=range_tags(first, last),
+            )
+            for first, last in ranges(missing)
+        ]
+
+    return nightly
+
+
+def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule of the recommendations: the newest week only, since an older one is never shown."""
+    weeks = weekly_partitions(settings)
+
+    @dg.schedule(
+        name="weekly",
+        job=weekly_recommendations,
+        cron_schedule="0 6 * * 1",
+        execution_timezone=settings.timezone,
+        default_status=_default_status(settings),
+        description="Every Monday at 06:00: the recommendations of the week that has just ended.",
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        week = (tick.date() - timedelta(days=7)).isoformat()
+        if week not in weeks.get_partition_keys(current_time=tick):
+            return dg.SkipReason(f"the week of {week} began before SNAPSHOT_START_DATE={settings.start_date}")
+        return dg.RunRequest(run_key=f"{week}@{tick:%Y-%m-%dT%H:%M%z}", partition_key=week)
+
+    return weekly
+
+
+def _default_status(settings: Settings) -> dg.DefaultScheduleStatus:
+    return dg.DefaultScheduleStatus.RUNNING if settings.schedules else dg.DefaultScheduleStatus.STOPPED
