@@ -127,14 +127,14 @@ class EmbeddedServer:
         Raises:
             EmbeddedServerError: It runs, and did not stop.
         """
-        if not self._directory.is_dir():
+        if self._read("port") is None:
             return False
         with self._locked():
             return self._stop()
 
     def delete(self) -> None:
         """Stop the server and remove all that it keeps, its databases included; the home itself stays."""
-        if not self._directory.is_dir():
+        if self._read("lock") is None:
             return
         with self._locked():
             self._stop()
@@ -167,7 +167,7 @@ class EmbeddedServer:
             with self._connection() as connection, connection.cursor() as cursor:
                 cursor.execute("SELECT datname FROM pg_database")
                 found = {name for (name,) in cursor.fetchall()}
-        except (psycopg2.OperationalError, _NotOurServerError):
+        except (psycopg2.Error, _NotOurServerError):
             return None
         return tuple(name for name in DATABASES if name not in found)
 
@@ -231,23 +231,15 @@ class EmbeddedServer:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=self._directory)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text + "\n")
-        self._give_to_owner(Path(temporary))
         Path(temporary).replace(self._directory / name)
-
-    def _give_to_owner(self, path: Path) -> None:
-        """Let what root makes in an ordinary user's home belong to that user, who else could not start it again."""
-        if _is_root():
-            owner = self._directory.stat()
-            os.chown(path, owner.st_uid, owner.st_gid)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock under which the server is started, stopped and given its databases."""
+        """Hold the lock under which the server is started, stopped, given its databases and deleted."""
         try:
-            if not self._directory.is_dir():
-                self._make_directory()
-            lock = FileLock(self._directory / "lock", timeout=LOCK_SECONDS, mode=0o600)
-            lock.acquire()
+            self._make_directory()
+            with FileLock(self._directory / "lock", timeout=LOCK_SECONDS, mode=0o600):
+                yield
         except Timeout:
             raise EmbeddedServerError(
                 f"another process has been starting or stopping the embedded server for {LOCK_SECONDS:.0f} s; "
@@ -255,21 +247,20 @@ class EmbeddedServer:
             ) from None
         except OSError as error:
             raise EmbeddedServerError(
-                f"the embedded server's directory cannot be used: {error}; "
+                f"the embedded server below {self.home} cannot be worked with: {error}; "
                 "set SNAPSHOT_HOME to a directory that you can write, or SNAPSHOT_DATABASE_URL to a server"
             ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _make_directory(self) -> None:
-        made_home = not self.home.exists()
         self.home.mkdir(parents=True, exist_ok=True)
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        if _is_root() and not made_home:
-            owner = self.home.stat()
-            os.chown(self._directory, owner.st_uid, owner.st_gid)
+        owner = self._directory.stat().st_uid
+        if sys.platform != "win32" and owner != os.geteuid():
+            # Root could go on, and would leave files behind that shut the owner out, or follow links laid for it.
+            raise EmbeddedServerError(
+                f"{self._directory} belongs to the user with id {owner}, and you are {os.geteuid()}; "
+                "run as that user, or set SNAPSHOT_HOME to a directory of your own"
+            )
 
     # --- the first start -----------------------------------------------------------------------------------------
 
@@ -328,8 +319,9 @@ class EmbeddedServer:
                     return place
                 shutil.rmtree(place, ignore_errors=True)
         raise EmbeddedServerError(
-            f"the account {account.name} can reach neither {self._directory} nor "
-            f"{' nor '.join(str(parent) for parent in PLACES)}; set SNAPSHOT_HOME to a directory that it can reach"
+            f"PostgreSQL does not run as root, and as the account {account.name} it can write neither below "
+            f"{self._directory} nor below {' nor '.join(str(parent) for parent in PLACES)}; "
+            "run as an ordinary user, or set SNAPSHOT_HOME to a directory that the account can reach"
         )
 
     def _make_cluster(self, place: Path, account: _Account | None) -> None:
@@ -343,7 +335,7 @@ class EmbeddedServer:
             if account:
                 os.chown(password_file, account.uid, account.gid)
                 os.chown(staging, account.uid, account.gid)
-            command = [
+            command: list[str | Path] = [
                 binaries / _program("initdb"),
                 *("--pgdata", staging / "data", "--username", USER, "--pwfile", password_file),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-instructions"),
@@ -358,10 +350,12 @@ class EmbeddedServer:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 check=False,
+                text=True,
+                errors="replace",
                 **(account.arguments if account else {}),
             )
             if finished.returncode:
-                said = _last_lines(finished.stdout.decode(errors="replace"))
+                said = _last_lines(finished.stdout)
                 raise EmbeddedServerError(
                     f"no PostgreSQL cluster could be made in {place}: {said}; "
                     "set SNAPSHOT_HOME to a directory on a local disk, or SNAPSHOT_DATABASE_URL to a server"
@@ -375,8 +369,16 @@ class EmbeddedServer:
     def _launch(self) -> None:
         """Start the server and wait for its answer; a port that was taken in between is replaced."""
         deadline = time.monotonic() + START_SECONDS
-        if self._postmaster() is None:
+        running = self._postmaster()
+        if running is None:
             self._end_orphans()
+        elif _identity(self._data) not in " ".join(running.cmdline()):
+            raise EmbeddedServerError(
+                f"a server that was started by hand (process {running.pid}) works on {self._data}; "
+                "stop it (pg_ctl stop), so that it can be started with its own port and settings"
+            )
+        else:  # it is starting still, or its port was forgotten
+            self._write("port", (self._data / "postmaster.pid").read_text(encoding="utf-8").split("\n")[3])
         while True:
             beginning = self._log_size()
             process = None if self._postmaster() else self._spawn()
@@ -395,7 +397,7 @@ class EmbeddedServer:
     def _spawn(self) -> subprocess.Popen[bytes]:
         account = self._account()
         port = self._port()
-        command = [
+        command: list[str | Path] = [
             _binaries(self._place(), account) / _program("postgres"),
             *("-D", self._data),
             *(
@@ -414,7 +416,7 @@ class EmbeddedServer:
         ]
         (self._data / "postmaster.pid").unlink(missing_ok=True)  # nothing of ours lives: see _end_orphans
         with self._open_log() as log, self._held_alive() as alive:
-            process = subprocess.Popen(  # noqa: S603 - our own binary, our own arguments
+            process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - our own binary, our own arguments
                 command,
                 cwd=self._data,
                 env=_environment(),
@@ -436,6 +438,8 @@ class EmbeddedServer:
                     return None
             except (psycopg2.OperationalError, _NotOurServerError) as error:
                 last = " ".join(str(error).split())
+                if "password authentication failed" in last:
+                    return f"does not accept the password in {self._directory / 'password'}"
             if process is not None and process.poll() is not None:
                 return f"ended with status {process.returncode} while it started"
             if process is None and self._postmaster() is None:
@@ -458,7 +462,8 @@ class EmbeddedServer:
         """The living processes of the server of our data directory; a zombie is not alive.
 
         They are known by the identity in their command line or title: /proc shows it to everyone, while the working
-        directory of another account's process is hidden from root in a container.
+        directory of another account's process is hidden from root in a container. The working directory tells of a
+        server that was started by hand.
         """
         if not self._data.is_dir():
             return []
@@ -468,7 +473,7 @@ class EmbeddedServer:
                 if not process.name().startswith("postgres") or process.status() == psutil.STATUS_ZOMBIE:
                     continue
                 ours = sys.platform == "win32" or process.uids().real == owner
-                if ours and identity in " ".join(process.cmdline()):
+                if ours and (identity in " ".join(process.cmdline()) or _works_in(process, self._data)):
                     found.append(process)
         return found
 
@@ -482,10 +487,12 @@ class EmbeddedServer:
 
     def _end_orphans(self) -> None:
         """Wait for what a killed server left behind, and end what does not go: it would keep the new one out."""
-        for process in _children:
-            process.poll()
+        for child in _children:
+            child.poll()
         deadline = time.monotonic() + ORPHAN_SECONDS
         while time.monotonic() < deadline and (self._processes() or self._is_held()):
+            if self._postmaster():
+                return  # it had not written its process id yet
             time.sleep(0.05)
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
@@ -529,7 +536,6 @@ class EmbeddedServer:
     def _held_alive(self) -> Iterator[IO[bytes]]:
         """The open file `alive`, locked; a process that inherits it holds the lock until it ends, however it ends."""
         with (self._directory / "alive").open("ab") as file:
-            self._give_to_owner(self._directory / "alive")
             if sys.platform != "win32":
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -558,7 +564,6 @@ class EmbeddedServer:
         if self._log_size() > MAX_LOG_BYTES:
             self._log.replace(self._directory / "server.log.1")
         self._log.touch(mode=0o600)
-        self._give_to_owner(self._log)
         return self._log.open("ab")
 
     def _log_size(self) -> int:
@@ -589,6 +594,13 @@ def _identity(data: Path) -> str:
     """What tells the server of this data directory from all others, of moved and copied homes too."""
     status = data.stat()
     return f"snapshot_pipeline_{status.st_dev:x}_{status.st_ino:x}_"
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return Path(process.cwd()).samefile(directory)
+    except (psutil.Error, OSError):
+        return False
 
 
 def _environment() -> dict[str, str]:
