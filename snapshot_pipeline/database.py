@@ -1,0 +1,278 @@
+"""From the settings to URLs, engines and readable errors.
+
+Put here: how a URL of the user is read, what engine it becomes, and what a failed connection is called.
+Do not put here: the embedded server (`embedded`), bulk transfers (`bulk`), or any query.
+
+Every URL made here names its driver, psycopg2: SQLAlchemy 2.1 reads a plain `postgresql://` as psycopg 3, with which
+Dagster's storage fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote, urlencode
+
+import adbc_driver_manager
+import psycopg2
+import sqlalchemy.exc
+from psycopg2.extensions import make_dsn
+from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.settings import Settings
+
+DRIVER = "postgresql+psycopg2"
+APPLICATION_NAME = "snapshot_pipeline"
+CONNECT_SECONDS = 10
+_SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
+_EXPECTED = (
+    "expected postgresql://user:password@host:5432/database, with special characters in the password "
+    "percent-encoded (@ is %40, : is %3A, / is %2F, % is %25)"
+)
+_INSUFFICIENT_PRIVILEGE = "42501"
+# PostgreSQL's class 08 is about connections; the others: the server is stopping, has crashed, or is starting.
+_CONNECTION_LOST = re.compile(r"08...|57P0[123]")
+
+
+class DatabaseUrlError(SnapshotPipelineError):
+    """A URL of a database cannot be read."""
+
+
+class DatabaseError(SnapshotPipelineError):
+    """A database cannot be reached, or does not let us in."""
+
+
+def platform_url(settings: Settings) -> URL:
+    """The platform's database: SNAPSHOT_DATABASE_URL, or `platform` on the embedded server, started if need be.
+
+    Raises:
+        DatabaseUrlError: The URL cannot be read.
+        EmbeddedServerError: The server cannot be started.
+    """
+    if settings.database_url:
+        return parse_url(settings.database_url.get_secret_value(), "SNAPSHOT_DATABASE_URL")
+    return _embedded_url(settings, "platform")
+
+
+def dagster_url(settings: Settings) -> URL:
+    """Dagster's database: SNAPSHOT_DAGSTER_DATABASE_URL, or the database `dagster` on the platform's server.
+
+    Raises:
+        DatabaseUrlError: The URL cannot be read.
+        EmbeddedServerError: The server cannot be started.
+    """
+    if settings.dagster_database_url:
+        return parse_url(settings.dagster_database_url.get_secret_value(), "SNAPSHOT_DAGSTER_DATABASE_URL")
+    if settings.database_url:
+        return platform_url(settings).set(database="dagster")
+    return _embedded_url(settings, "dagster")
+
+
+def parse_url(text: str, variable_name: str) -> URL:
+    """Read a URL in one of the spellings postgres://, postgresql:// or postgresql+psycopg2://.
+
+    Args:
+        text: What the user wrote; it may hold a password and is never shown.
+        variable_name: Where it was written, for the message.
+
+    Raises:
+        DatabaseUrlError: It is not such a URL; one line that does not show the password.
+    """
+    try:
+        url = make_url(text.strip())
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise DatabaseUrlError(f"{variable_name} is no URL that can be read; {_EXPECTED}") from None
+    if url.drivername not in _SCHEMES:
+        raise DatabaseUrlError(f"{variable_name} begins with {url.drivername}://; {_EXPECTED}")
+    if "@" in f"{url.host}{url.database}":
+        raise DatabaseUrlError(f"{variable_name} has an @ too many, perhaps in the password; {_EXPECTED}")
+    if not url.database:
+        raise DatabaseUrlError(f"{variable_name} names no database ({masked(url)}); {_EXPECTED}")
+    for parameter in url.query:
+        if not _is_known_to_libpq(parameter):
+            raise DatabaseUrlError(
+                f"{variable_name} has the parameter {parameter!r}, which PostgreSQL's own client does not know; "
+                "remove it (a schema is set by SNAPSHOT_PLATFORM_SCHEMA, encryption by sslmode=require)"
+            )
+    return url.set(drivername=DRIVER)
+
+
+def create_platform_engine(settings: Settings) -> Engine:
+    """An engine for small questions to the platform's database; its URL serves `adbc_uri` too.
+
+    Raises:
+        DatabaseUrlError: The URL cannot be read.
+        EmbeddedServerError: The server cannot be started.
+    """
+    url = platform_url(settings)
+    defaults = {"application_name": APPLICATION_NAME, "connect_timeout": str(CONNECT_SECONDS)}
+    # In the URL, not in connect_args, so that bulk transfers have them as well.
+    url = url.update_query_dict({name: value for name, value in defaults.items() if name not in url.query})
+    return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+
+
+def adbc_uri(url: URL) -> str:
+    """The same database as a URI of libpq, which ADBC and psql take; it shows the password."""
+    _, arguments = PGDialect_psycopg2().create_connect_args(url)  # type: ignore[no-untyped-call]
+    user, password = arguments.pop("user", None), arguments.pop("password", None)
+    database = arguments.pop("dbname", None) or arguments.pop("database", None)
+    host, port = str(arguments.pop("host", "") or ""), arguments.pop("port", None)
+    parameters = {name: str(value) for name, value in arguments.items() if _is_known_to_libpq(name)}
+    login = quote(user, safe="") if user else ""
+    if password:
+        login += f":{quote(password, safe='')}"
+    if "/" in host or "," in host or not host:  # a socket's directory, several hosts: a place in the query only
+        place = ""
+        parameters = {**({"host": host} if host else {}), **({"port": str(port)} if port else {}), **parameters}
+    else:
+        place = (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
+    authority = f"{login}@{place}" if login else place
+    query = f"?{urlencode(parameters, quote_via=quote)}" if parameters else ""
+    return f"postgresql://{authority}/{quote(database or '', safe='')}{query}"
+
+
+def masked(url: URL) -> str:
+    """The URL as it may be shown: without its driver, and with *** for every password in it."""
+    hidden = {name: "***" for name in url.query if "password" in name.lower()}
+    shown = url.set(drivername="postgresql").update_query_dict(hidden)
+    return shown.render_as_string(hide_password=True)
+
+
+def check_connection(url: URL) -> None:
+    """Connect once.
+
+    Raises:
+        DatabaseError: That fails; one line that says why and what to do.
+    """
+    engine = create_engine(url, poolclass=NullPool)
+    with readable_database_errors(url), engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+@contextmanager
+def readable_database_errors(url: URL) -> Iterator[None]:
+    """Turn what a user can mend into a `DatabaseError`: no connection, no such database, no right to something.
+
+    Errors of psycopg2, of SQLAlchemy and of ADBC are understood; all others pass through as they are.
+
+    Args:
+        url: The database that is spoken to; shown with its password masked.
+
+    Raises:
+        DatabaseError: One line that says what failed and what to do.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.DBAPIError, psycopg2.Error, adbc_driver_manager.Error) as error:
+        sentence = _sentence(error, url)
+        if sentence is None:
+            raise
+        raise DatabaseError(sentence) from error
+
+
+def _embedded_url(settings: Settings, database: str) -> URL:
+    server = EmbeddedServer(settings.home)
+    server.start()
+    return server.url(database)
+
+
+def _is_known_to_libpq(parameter: str) -> bool:
+    try:
+        make_dsn(**{parameter: "1"})
+    except psycopg2.ProgrammingError:
+        return False
+    return True
+
+
+def _sentence(error: Exception, url: URL) -> str | None:
+    """What to tell the user; None for an error that is not the user's to mend."""
+    statement = ""
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        statement = error.statement or ""
+        error = error.orig if isinstance(error.orig, Exception) else error
+    code = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    said = _one_line(str(error), url)
+    if code == _INSUFFICIENT_PRIVILEGE:
+        return _about_rights(said, statement or str(error), url)
+    is_operational = isinstance(error, (psycopg2.OperationalError, adbc_driver_manager.OperationalError))
+    if code is None and is_operational and ("closed" in said or "terminat" in said):
+        return f"the connection to {masked(url)} was lost: {said}; see the server's log"
+    if code is None and is_operational:
+        return _about_connecting(said, url)
+    if code and _CONNECTION_LOST.fullmatch(code):
+        return f"the connection to {masked(url)} was lost: {said}; see the server's log"
+    return None
+
+
+def _one_line(message: str, url: URL) -> str:
+    line = " ".join(message.split())
+    line = line.removeprefix("IO: [libpq] Failed to connect: ")
+    if url.password and len(url.password) > 3:  # libpq shows none; a safeguard against the day that it does
+        line = line.replace(url.password, "***")
+    return line
+
+
+def _about_connecting(said: str, url: URL) -> str:
+    name = masked(url)
+    if match := re.search(r'database "(.*)" does not exist', said):
+        create = f"CREATE DATABASE {_quoted(match[1])}"
+        return f"the server of {name} has no database {match[1]!r}; create it there ({create};), or name another one"
+    if "password authentication failed" in said or "no password supplied" in said:
+        return (
+            f"the server of {name} does not accept user and password ({said}); check both, "
+            "and that special characters in the password are percent-encoded (@ is %40, / is %2F)"
+        )
+    return f"{name} cannot be connected to: {said}; check host and port, and that the server runs and lets you in"
+
+
+def _about_rights(said: str, statement: str, url: URL) -> str:
+    role = url.username or "the role"
+    # libpq's part of the message only: ADBC and PostgreSQL add the statement, which is nobody's business here.
+    found = re.search(r"(permission denied for|must be owner of) (\w+) (\S+)", said)
+    if found is None:
+        return f"the role {role!r} of {masked(url)} lacks a right: {said}"
+    reason, kind, name = found[1], found[2], found[3]
+    remedy = _remedy(reason, kind, name, statement, url)
+    return f"the role {role!r} of {masked(url)} lacks a right: {reason} {kind} {name}; run as its owner: {remedy};"
+
+
+def _remedy(reason: str, kind: str, name: str, statement: str, url: URL) -> str:
+    role = _quoted(url.username or "")
+    target = _qualified(name, statement) if kind in ("table", "view", "sequence") else _quoted(name)
+    if reason == "must be owner of":
+        return f"ALTER {kind.upper()} {target} OWNER TO {role}"
+    if kind == "schema":
+        rights = "USAGE, CREATE" if re.search(r"\bCREATE\b", statement, re.IGNORECASE) else "USAGE"
+    elif kind == "database":
+        rights = "CREATE" if re.search(r"\bCREATE\b", statement, re.IGNORECASE) else "CONNECT"
+    elif kind == "sequence":
+        rights = "USAGE, SELECT"
+    elif _writes(statement):
+        rights = "SELECT, INSERT, UPDATE, DELETE"
+    else:
+        rights = "SELECT"
+    keyword = "TABLE" if kind == "view" else kind.upper()
+    return f"GRANT {rights} ON {keyword} {target} TO {role}"
+
+
+def _writes(statement: str) -> bool:
+    writing = r"\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM|TRUNCATE|MERGE\s+INTO|COPY\s+[^(\s].*\bFROM\s+STDIN)\b"
+    return re.search(writing, statement, re.IGNORECASE | re.DOTALL) is not None
+
+
+def _qualified(name: str, statement: str) -> str:
+    """The relation with its schema, where the statement names one; PostgreSQL's message does not."""
+    found = re.search(rf'(?:"((?:[^"]|"")+)"|\b(\w+))\.(?:"{re.escape(name)}"|{re.escape(name)}\b)', statement)
+    if found is None:
+        return _quoted(name)
+    schema = found[1].replace('""', '"') if found[1] else found[2]
+    return f"{_quoted(schema)}.{_quoted(name)}"
+
+
+def _quoted(identifier: str) -> str:
+    return PGDialect_psycopg2().identifier_preparer.quote(identifier)  # type: ignore[no-untyped-call]
