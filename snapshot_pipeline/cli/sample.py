@@ -91,7 +91,7 @@ def _print_summary(options: SampleOptions, rows: dict[str, int], seconds: float)
     first, last = options.until - timedelta(days=options.days), options.until - timedelta(days=1)
     click.echo(
         f"{options.students:,} students from {first} to {last} ({options.zone.key}), seed {options.seed}; "
-        f"{options.bad_rate:.3g} of them have a row that cannot be right."
+        f"{100 * options.bad_rate:.3g} % of them have a row that cannot be right."
     )
     width = max(map(len, rows))
     for name, count in rows.items():

@@ -1,61 +1,76 @@
-"""What an operator sees of `snapshot-pipeline sample`, run as the real command in a process of its own."""
+"""What an operator sees of `snapshot-pipeline sample`: the whole command line, on a real database."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, create_engine, text
 
+from snapshot_pipeline.cli import main
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a command: its exit status and what it printed."""
+
+    status: int
+    output: str
+    errors: str
+
+
+Run = Callable[..., Finished]
+
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A working directory without a .env file."""
-    return tmp_path
+def run(database_url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command with the environment and the directory of a user who has set nothing but the database."""
+    for name in [name for name in os.environ if name.startswith("SNAPSHOT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SNAPSHOT_DATABASE_URL", database_url.render_as_string(hide_password=False))
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments: str, **variables: str) -> Finished:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["snapshot-pipeline", "sample", *arguments])
+        with pytest.raises(SystemExit) as finished:
+            main()
+        captured = capsys.readouterr()
+        return Finished(int(finished.value.code or 0), captured.out, captured.err)
+
+    return run_here
 
 
-def run(directory: Path, database: URL, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSHOT_")}
-    environment |= {"SNAPSHOT_DATABASE_URL": database.render_as_string(hide_password=False), **variables}
-    return subprocess.run(
-        [sys.executable, "-c", "from snapshot_pipeline.cli import main; main()", "sample", *arguments],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def test_it_fills_the_database_and_says_what_is_in_it(directory: Path, database_url: URL):
+def test_it_fills_the_database_and_says_what_is_in_it(run: Run, database_url: URL):
     done = run(
-        directory, database_url, "--students", "1000", "--days", "30", "--until", "2025-11-24", "--bad-rate", "0.1",
+        "--students", "1000", "--days", "30", "--until", "2025-11-24", "--bad-rate", "0.1",
         SNAPSHOT_TIMEZONE="Europe/Budapest", SNAPSHOT_PLATFORM_SCHEMA="learning",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "1,000 students from 2025-10-25 to 2025-11-23 (Europe/Budapest), seed 1; 0.1 of them" in done.stdout
-    assert "1,000 of 1,000 students written; building keys and indexes" in done.stderr
+    assert done.status == 0, done.errors
+    assert "1,000 students from 2025-10-25 to 2025-11-23 (Europe/Budapest), seed 1; 10 % of them" in done.output
+    assert "1,000 of 1,000 students written; building keys and indexes" in done.errors
     engine = create_engine(database_url)
     with engine.connect() as connection:
         for name in ("users", "lessons", "user_lesson_progress", "quizzes", "quiz_attempts", "exercise_submissions"):
             count = connection.execute(text(f"SELECT count(*) FROM learning.{name}")).scalar_one()  # noqa: S608
-            assert f"{count:,}" in next(line for line in done.stdout.splitlines() if line.split()[0] == name)
+            assert f"{count:,}" in next(line for line in done.output.splitlines() if line.split()[0] == name)
         newest = connection.execute(text("SELECT max(started_at) FROM learning.user_lesson_progress")).scalar_one()
     engine.dispose()
     assert newest.date() == date(2025, 11, 23)
 
 
-def test_the_same_command_twice_gives_the_same_students(directory: Path, database_url: URL):
+def test_the_same_command_twice_gives_the_same_students(run: Run, database_url: URL):
     arguments = ("--students", "200", "--days", "20", "--seed", "4", "--until", "2025-11-24")
     engine = create_engine(database_url)
     sums = []
     for _ in range(2):
-        assert run(directory, database_url, *arguments).returncode == 0
+        assert run(*arguments).status == 0
         with engine.connect() as connection:
             sums.append(connection.execute(text("SELECT md5(string_agg(p::text, '' ORDER BY p)) FROM "
                                                 "user_lesson_progress p")).scalar_one())  # fmt: skip
@@ -63,9 +78,9 @@ def test_the_same_command_twice_gives_the_same_students(directory: Path, databas
     assert sums[0] == sums[1]
 
 
-def test_without_a_date_it_ends_with_yesterday(directory: Path, database_url: URL):
-    done = run(directory, database_url, "--students", "300", "--days", "10")
-    assert done.returncode == 0, done.stderr
+def test_without_a_date_it_ends_with_yesterday(run: Run, database_url: URL):
+    done = run("--students", "300", "--days", "10")
+    assert done.status == 0, done.errors
     engine = create_engine(database_url)
     with engine.connect() as connection:
         days_ago = connection.execute(
@@ -85,22 +100,22 @@ def test_without_a_date_it_ends_with_yesterday(directory: Path, database_url: UR
         (("--until", "2199-01-01"), "error: until=2199-01-01 is after today"),
     ],
 )
-def test_a_wrong_option_is_answered_with_one_line(directory: Path, database_url: URL, arguments, message):
-    refused = run(directory, database_url, *arguments)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith(message)
-    assert len(refused.stderr.splitlines()) == 1
+def test_a_wrong_option_is_answered_with_one_line(run: Run, arguments, message):
+    refused = run(*arguments)
+    assert refused.status == 1
+    assert refused.errors.startswith(message)
+    assert len(refused.errors.splitlines()) == 1
 
 
-def test_the_database_of_a_real_platform_is_refused_and_left_alone(directory: Path, database_url: URL):
+def test_the_database_of_a_real_platform_is_refused_and_left_alone(run: Run, database_url: URL):
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE lessons (id bigint PRIMARY KEY)"))
-    refused = run(directory, database_url, "--students", "10", "--days", "5")
+    refused = run("--students", "10", "--days", "5")
     with engine.connect() as connection:
         tables = connection.execute(text("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
                                          "AND relkind = 'r'")).scalars().all()  # fmt: skip
     engine.dispose()
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: schema public holds lessons, not made by snapshot-pipeline")
+    assert refused.status == 1
+    assert refused.errors.startswith("error: schema public holds lessons, not made by snapshot-pipeline")
     assert tables == ["lessons"]
