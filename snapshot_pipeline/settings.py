@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from snapshot_pipeline.errors import SnapshotPipelineError
@@ -93,6 +93,12 @@ class Settings(BaseSettings):
                 "expected a day that has begun"
             )
         return self
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, home: Path) -> Path:
+        # Dagster's processes are handed the settings; a relative path must mean the same in each of them.
+        return home.expanduser().absolute()
 
     @property
     def zone(self) -> ZoneInfo:

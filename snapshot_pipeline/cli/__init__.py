@@ -45,17 +45,17 @@ class _Commands(click.Group):
             formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: snapshot-pipeline demo",
+)
 @click.version_option(package_name="snapshot_pipeline")
 def command() -> None:
-    """Nightly performance snapshots and weekly recommendations for learning platforms.
+    """Compute nightly performance snapshots and weekly recommendations for a learning platform.
 
     Settings come from SNAPSHOT_* variables or a .env file (see .env.example). With none set, a private PostgreSQL
     server is used, below ./.snapshot_pipeline.
-
-    \b
-    Example:
-      snapshot-pipeline demo
     """
 
 

@@ -179,6 +179,17 @@ def failure_reasons(connection: Connection, tables: StoreTables, first: date, la
     return {reason: count for reason, count in connection.execute(query)}
 
 
+def mean_pace_by_day(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, float]:
+    """The mean pace score of each of the days `first … last` that has snapshots."""
+    snapshots = tables.performance_snapshots
+    query = (
+        select(snapshots.c.snapshot_date, func.avg(snapshots.c.pace_score))
+        .where(snapshots.c.snapshot_date.between(first, last))
+        .group_by(snapshots.c.snapshot_date)
+    )
+    return {day: mean for day, mean in connection.execute(query)}
+
+
 def read_snapshots(
     connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, first: date, last: date
 ) -> pd.DataFrame:

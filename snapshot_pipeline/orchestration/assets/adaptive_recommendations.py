@@ -8,8 +8,7 @@ When a run is red: the Sunday's snapshots are missing, or its error says in one 
 days that are named, then the week again.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
 from datetime import date
 
 import dagster as dg
@@ -42,7 +41,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         check_specs=recommendation_check_specs(NAME, settings),
         pool=POOL,
     )
-    def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
         with readable_failures(), open_installation(settings) as installation:
             report = run_week(installation, week_start, context.run_id)

@@ -1,0 +1,39 @@
+# What one does daily. `make setup` is part of every target: a fresh clone needs nothing beforehand but Python and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo dev test lint format bench compare clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.10 to 3.13 is needed: make PYTHON=python3.12 setup"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## the whole way on sample students, in the embedded database
+	$(BIN)/snapshot-pipeline demo
+
+dev: setup  ## the Dagster UI on http://127.0.0.1:3000
+	$(BIN)/snapshot-pipeline dev
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## style, types, and that Dagster can load the definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	SNAPSHOT_HOME=$(VENV)/lint $(BIN)/dagster definitions validate
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## stops the embedded server and removes what was made here
+	-test ! -x $(BIN)/snapshot-pipeline || $(BIN)/snapshot-pipeline db stop
+	rm -rf $(VENV) .snapshot_pipeline .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

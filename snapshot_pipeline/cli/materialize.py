@@ -1,0 +1,37 @@
+"""`snapshot-pipeline materialize`: compute the snapshots of a range of days, through Dagster."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import click
+
+from snapshot_pipeline.cli.periods import DAY, require_closed_days
+from snapshot_pipeline.settings import Settings, load_settings
+
+
+@click.command(name="materialize", epilog="Example: snapshot-pipeline materialize --from 2026-11-01 --to 2026-11-22")
+@click.option("--from", "first", type=DAY, required=True, help="The first day.")
+@click.option("--to", "last", type=DAY, required=True, help="The last day, included.")
+def command(first: datetime, last: datetime) -> None:
+    """Compute the snapshots of the days FROM to TO, both included, a month a run.
+
+    The runs are Dagster's: the UI shows them, their checks and their plots. Days that are there already are computed
+    again; their rows are replaced.
+    """
+    settings = load_settings()
+    require_closed_days(settings, first.date(), last.date())
+    materialize(settings, first.date(), last.date())
+
+
+def materialize(settings: Settings, first: date, last: date) -> None:
+    """Compute the days, a month a run, and print a table of them."""
+    from snapshot_pipeline.cli.dagster_runs import execute
+    from snapshot_pipeline.cli.tables import print_days
+    from snapshot_pipeline.orchestration.partitions import range_tags, ranges
+
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    for start, end in ranges(days):
+        click.echo(f"computing {start} to {end} …", err=True)
+        execute(settings, "daily_snapshots", range_tags(start, end))
+    print_days(settings, first, last)

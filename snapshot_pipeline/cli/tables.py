@@ -1,0 +1,94 @@
+"""The tables that commands print: days and weeks, at most 80 columns wide.
+
+Put here: how rows of our own tables look in a terminal. Do not put here: the queries (`store`).
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.recommendations import active_counts, newest_week
+from snapshot_pipeline.store.snapshots import day_counts, failure_reasons, mean_pace_by_day
+
+_WIDTH = 80
+
+
+def print_days(settings: Settings, first: date, last: date) -> None:
+    """One line per day: students, published, failed, rate, mean pace; a day that was never computed says so."""
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        counts = {count.day: count for count in day_counts(connection, installation.store, first, last)}
+        paces = mean_pace_by_day(connection, installation.store, first, last)
+    table = _table("day", "students", "published", "failed", "rate", "mean pace")
+    for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+        count = counts.get(day)
+        if count is None:
+            table.add_row(f"{day:%a} {day}", "missing", style="red")
+            continue
+        rate = "nobody" if count.success_rate is None else f"{count.success_rate:.2%}"
+        pace = "" if day not in paces else f"{paces[day]:.2f}"
+        below = count.success_rate is not None and count.success_rate < settings.min_success_rate
+        table.add_row(
+            f"{day:%a} {day}",
+            f"{count.students:,}",
+            f"{count.published:,}",
+            f"{count.failed:,}",
+            rate,
+            pace,
+            style="red" if below else None,
+        )
+    _print(table)
+
+
+def print_week(settings: Settings, week_start: date) -> None:
+    """One line per type of recommendation that is active for the week."""
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        counts = active_counts(connection, installation.store, week_start)
+    if not counts:
+        click.echo(f"No recommendation of the week of {week_start} is active.")
+        return
+    table = _table(f"week of {week_start}", "active")
+    for kind, count in counts.items():
+        table.add_row(kind, f"{count:,}")
+    _print(table)
+
+
+def print_newest_week(settings: Settings) -> None:
+    """The recommendations of the newest week, by type."""
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        newest = newest_week(connection, installation.store)
+    if newest is None:
+        click.echo("No week has been recommended yet: see `snapshot-pipeline recommend --help`.")
+        return
+    print_week(settings, newest)
+
+
+def print_failures(settings: Settings, first: date, last: date) -> None:
+    """How many failures of the days are open, by reason."""
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        reasons = failure_reasons(connection, installation.store, first, last)
+    if not reasons:
+        click.echo(f"No student has an open failure from {first} to {last}.")
+        return
+    table = _table("open failures", "student days")
+    for reason, count in reasons.items():
+        table.add_row(reason, f"{count:,}")
+    _print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    console.print(table, width=min(_WIDTH, console.width))
