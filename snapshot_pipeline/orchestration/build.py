@@ -17,7 +17,6 @@ from snapshot_pipeline.orchestration.jobs import daily_snapshots, weekly_recomme
 from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
 from snapshot_pipeline.settings import Settings
 
-
 _KNOWN_MARKS = (
     "Specifying a partitions_def on an AssetCheckSpec is currently in preview",  # all of it is in `checks.file_by_day`
     "Parameter `backfill_policy` of function `asset` is currently in beta",  # tested by a backfill on a real instance
