@@ -41,6 +41,7 @@ from sqlalchemy import table as sql_table
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTable, DropTable, SetTableComment
 
 from snapshot_pipeline import bulk
+from snapshot_pipeline.database import adbc_uri, masked, readable_database_errors
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
 
@@ -48,6 +49,7 @@ MARKER = "made by snapshot_pipeline"
 """How the comment of a table that we made begins."""
 
 _COMMENT = f"{MARKER}: `snapshot-pipeline load` and `snapshot-pipeline sample` may replace this table"
+_INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_KEY = "snapshot_pipeline.platform.ownership"
 _ANALYZE = DDL("ANALYZE %(fullname)s")  # type: ignore[no-untyped-call]
 
@@ -165,8 +167,9 @@ def replace_platform(url: URL, schema: str, table_names: Collection[str] = TABLE
     Raises:
         PlatformNotOursError: One of the six tables exists and was not made by us; it is named, nothing is changed.
         DuplicateKeyError: The appended rows hold a key twice; found when the block ends.
-        PlatformWriteError: The database cannot be reached or refuses (no right to create, an object depends on an old
-            table, another load is running); nothing is changed.
+        DatabaseError: The database cannot be reached, or the role may not create the tables.
+        PlatformWriteError: The database refuses (an object depends on an old table, another load is running); nothing
+            is changed.
     """
     by_full_name = platform_metadata(schema).tables
     tables = {name: by_full_name[f"{schema}.{name}"] for name in TABLE_NAMES}
@@ -187,12 +190,10 @@ def replace_platform(url: URL, schema: str, table_names: Collection[str] = TABLE
 @contextmanager
 def _transaction(url: URL) -> Iterator[adbc.Connection]:
     try:
-        with bulk.transaction(url.set(drivername="postgresql").render_as_string(hide_password=False)) as connection:
+        with readable_database_errors(url), bulk.transaction(adbc_uri(url)) as connection:
             yield connection
     except adbc.Error as error:
-        raise PlatformWriteError(
-            f"the database {url.render_as_string()} cannot be reached or refuses: {_line(error)}"
-        ) from None
+        raise PlatformWriteError(f"the database {masked(url)} refuses: {_line(error)}; nothing was changed") from None
 
 
 def _lock(connection: adbc.Connection, schema: str) -> None:
@@ -263,6 +264,8 @@ def _readable_refusal(table: Table) -> Iterator[None]:
     try:
         yield
     except adbc.Error as error:
+        if error.sqlstate == _INSUFFICIENT_PRIVILEGE:
+            raise  # for readable_database_errors, which knows the GRANT
         raise PlatformWriteError(f"{table.fullname}: {_line(error)}; nothing was changed") from None
 
 

@@ -1,0 +1,60 @@
+"""`snapshot-pipeline check`: hold a platform's database against what the pipeline needs.
+
+Put here: how findings are printed, and the exit status. Do not put here: what is looked at (`platform.contract`).
+"""
+
+from __future__ import annotations
+
+import click
+
+from snapshot_pipeline.database import create_platform_engine
+from snapshot_pipeline.platform.contract import Finding, check_platform
+from snapshot_pipeline.settings import load_settings
+
+ADVICE_ONLY = 3
+"""The exit status when there is advice but no error; 2 is click's for a wrong option."""
+
+
+@click.command(name="check", epilog="Example: snapshot-pipeline check || [ $? -eq 3 ]")
+def command() -> None:
+    """Hold a platform's database against what the pipeline needs; nothing is written.
+
+    One line per finding: what was found and what to do, with the SQL that mends it on the next line where there is
+    such. Without the error findings being mended the pipeline cannot run, or would publish wrong figures; advice may
+    wait.
+
+    \b
+    Exit status:
+      0  nothing found
+      1  at least one error
+      3  advice only
+    """  # noqa: D301  # the backspace tells click to keep the lines that follow
+    settings = load_settings()
+    engine = create_platform_engine(settings)
+    try:
+        findings = check_platform(engine, settings.platform_schema, settings.store_schema)
+    finally:
+        engine.dispose()
+    for finding in findings:
+        _print(finding)
+    errors = sum(finding.severity == "error" for finding in findings)
+    where = f"schema {settings.platform_schema} of database {engine.url.database}"
+    click.echo(_summary(errors, len(findings) - errors, where))
+    if findings:
+        raise click.exceptions.Exit(1 if errors else ADVICE_ONLY)
+
+
+def _print(finding: Finding) -> None:
+    color = "red" if finding.severity == "error" else "yellow"
+    subject = f"{finding.table}: " if finding.table else ""
+    click.echo(f"{click.style(f'{finding.severity:<6}', fg=color)}  {subject}{finding.message}")
+    if finding.statement:
+        click.echo(finding.statement)
+
+
+def _summary(errors: int, advice: int, where: str) -> str:
+    if not errors and not advice:
+        return f"{where}: has all that the pipeline needs"
+    counts = f"{errors} error{'' if errors == 1 else 's'}, {advice} piece{'' if advice == 1 else 's'} of advice"
+    verdict = "mend the errors, then check again" if errors else "the pipeline can run"
+    return f"{where}: {counts}; {verdict}"

@@ -1,0 +1,72 @@
+"""`snapshot-pipeline load`: load a platform from six CSV files.
+
+Put here: the argument, the progress shown and the summary printed.
+Do not put here: how files are read (`platform.csv_files`), or how tables are replaced (`platform.ownership`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+
+from snapshot_pipeline.database import platform_url
+from snapshot_pipeline.platform.csv_files import CsvFile, Progress, find_csv_files, load_csv_files
+from snapshot_pipeline.settings import load_settings
+
+
+@click.command(name="load", epilog="Example: snapshot-pipeline load exports/2025-06-01")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+def command(directory: Path) -> None:
+    """Load a platform from the CSV files in DIR: users, lessons, user_lesson_progress, quizzes, quiz_attempts and,
+    where there are exercises, exercise_submissions, each as NAME.csv or NAME.csv.gz.
+
+    Columns are found by name, in any order; others are ignored. Time stamps without an offset are read in
+    SNAPSHOT_NAIVE_TIMEZONE. All or nothing: a bad value leaves the database as it was. Replaces the tables that an
+    earlier `load` or `sample` made (grants on them go with them); tables made by anything else are refused.
+    """  # noqa: D205  # click shows the first paragraph as it stands
+    settings = load_settings()
+    files = find_csv_files(directory)
+    for file in files:
+        if file.ignored:
+            click.echo(f"{file.path.name}: ignoring {', '.join(name or '(no name)' for name in file.ignored)}")
+    url = platform_url(settings)
+    begin = time.monotonic()
+    with _shown_progress(files) as progress:
+        rows = load_csv_files(files, url, settings.platform_schema, settings.naive_zone, progress)
+    width = max(map(len, rows))
+    for name, count in rows.items():
+        click.echo(f"{name:<{width}}  {count:>12,} rows")
+    seconds = time.monotonic() - begin
+    click.echo(f"loaded into schema {settings.platform_schema} of database {url.database} in {seconds:.1f} s")
+
+
+@contextmanager
+def _shown_progress(files: list[CsvFile]) -> Iterator[Progress]:
+    """A bar on a terminal, a line per file elsewhere (a log, a pipe); both on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_per_file
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    last = files[-1].table_name
+    sizes_before = {file.table_name: sum(earlier.size for earlier in files[:n]) for n, file in enumerate(files)}
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=sum(file.size for file in files))
+
+        def advance(table: str, done: int, total: int) -> None:
+            description = "building keys and indexes" if table == last and done == total else f"reading {table}"
+            bar.update(task, completed=sizes_before[table] + done, description=description)
+
+        yield advance
+
+
+def _line_per_file(table: str, done: int, total: int) -> None:
+    if done == total:
+        click.echo(f"{table}: read", err=True)
