@@ -1,0 +1,229 @@
+"""Hypothesis: small platforms with every edge that `metrics.md` has.
+
+Put here: how rows, zones and ranges of days are drawn. Do not put here: what is compared (the property tests).
+Time is drawn around a day that is special in its zone, and by preference on the stroke of midnight, from a small pool
+of instants per student, so that ties and days with several events are the rule and not the exception.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from itertools import product
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from snapshot_pipeline_tests.reference.days import start_of_day
+from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
+from snapshot_pipeline_tests.reference.snapshots import Snapshot
+
+# Each zone with days on which something happens to its midnight or to the length of the day.
+SPECIAL_DAYS = [
+    ("UTC", date(2024, 2, 29)),
+    ("Europe/Budapest", date(2026, 3, 29)),
+    ("Europe/Budapest", date(2025, 10, 26)),
+    ("America/New_York", date(2026, 3, 8)),
+    ("America/New_York", date(2025, 11, 2)),
+    ("America/Sao_Paulo", date(2017, 10, 15)),  # no midnight
+    ("America/Sao_Paulo", date(2018, 2, 18)),  # 23:00 comes twice the evening before
+    ("Asia/Kolkata", date(2026, 1, 1)),
+    ("Australia/Lord_Howe", date(2026, 4, 5)),  # half an hour
+    ("Pacific/Apia", date(2011, 12, 30)),  # a day that was left out
+    ("America/Havana", date(2025, 11, 2)),  # midnight comes twice
+    ("America/Havana", date(2026, 3, 8)),  # no midnight
+]
+MIDNIGHT = timedelta(0)
+TICK = timedelta(microseconds=1)
+TIMES_OF_DAY = [MIDNIGHT, MIDNIGHT, -TICK, TICK, timedelta(minutes=30), timedelta(hours=1), timedelta(hours=12)]
+SPECIALIZATIONS = ["python", "data", None]
+LEVELS = ["1", "2", None]
+FIRST_IDS = [1, 2**31, 2**53 + 1]  # the last cannot pass through a float
+FLAWS = ["none", "none", "none", "none", "score", "minutes", "order", "every"]
+BAD_SCORES = [-0.01, 100.01, 140.0, float("nan"), float("inf"), float("-inf")]
+# Lessons, minutes, exercises, and days without activity, around the thresholds of the rules.
+SNAPSHOT_FIGURES = list(
+    product([0, 0, 1, 2, 5], [0, 199, 200, 201, 300, 600], [0, 0, 0, 0, 0, 0, 1], [0, 1, 5, 6, 7, 400])
+)
+
+
+def property_settings(examples: int) -> settings:
+    """The same examples in every run; with `SNAPSHOT_TEST_EXAMPLES` as many as it says, and new ones each time."""
+    wanted = os.environ.get("SNAPSHOT_TEST_EXAMPLES")
+    return settings(
+        max_examples=int(wanted) if wanted else examples,
+        derandomize=wanted is None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A platform, and the days `first … last` of `zone` that are to be computed."""
+
+    zone: ZoneInfo
+    first: date
+    last: date
+    rows: PlatformRows
+
+    @property
+    def days(self) -> list[date]:
+        """`first … last`, both included."""
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, longest: int = 45) -> Scenario:
+    """A platform of up to five users and up to `longest` days that lie around a special day of the zone."""
+    zone_name, special_day = draw(st.sampled_from(SPECIAL_DAYS))
+    zone = ZoneInfo(zone_name)
+    length = draw(st.sampled_from([n for n in (1, 2, 3, 8, 31, longest) if n <= longest]))
+    first = special_day - timedelta(days=draw(st.integers(0, min(length, 12))))
+    last = first + timedelta(days=length - 1)
+    return Scenario(zone, first, last, draw(platforms(zone, first, last)))
+
+
+@st.composite
+def instants(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date) -> datetime:
+    """An instant near `first … last`, in the 30 days before it, or long ago; often the very start of a day."""
+    days_later, time_of_day = draw(st.sampled_from(_moments((last - first).days)))
+    return start_of_day(first + timedelta(days=days_later), zone) + time_of_day
+
+
+@cache
+def _moments(length: int) -> list[tuple[int, timedelta]]:
+    near = range(-3, length + 3)
+    return list(product([*near, *near, *range(-45, length + 2), -400, -29, -30, -7, -6, 0], TIMES_OF_DAY))
+
+
+@st.composite
+def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date) -> PlatformRows:
+    """Up to five users with rows of their own, up to eight lessons and quizzes on some of them; rows in any order."""
+    first_id = draw(st.sampled_from(FIRST_IDS))
+    lessons = draw(_lessons(first_id))
+    quizzes = [Quiz(first_id + n, draw(st.sampled_from([None, *(one.id for one in lessons)])), None) for n in range(4)]
+    users = [
+        User(
+            first_id + n,
+            draw(st.sampled_from(["student", "STUDENT", "Student", "student", "STUDENT", "teacher"])),
+            draw(st.sampled_from([True, True, True, True, True, False])),
+            draw(st.sampled_from(SPECIALIZATIONS)),
+            draw(st.sampled_from(LEVELS)),
+        )
+        for n in draw(st.permutations(range(draw(st.sampled_from([1, 2, 5, 5, 5, 0])))))
+    ]
+    rows = PlatformRows(users=users, lessons=lessons, quizzes=quizzes)
+    for user in users:
+        flaw = draw(st.sampled_from(FLAWS))
+        pool = draw(st.lists(instants(zone, first, last), min_size=1, max_size=8))
+        rows.user_lesson_progress.extend(draw(_progress(user.id, first_id, pool, flaw)))
+        rows.quiz_attempts.extend(draw(_attempts(user.id, first_id, pool, flaw)))
+        rows.exercise_submissions.extend(
+            Exercise(first_id + 10 * n + len(users), user.id, instant)
+            for n, instant in enumerate(draw(st.lists(st.sampled_from(pool), max_size=3)))
+        )
+    return rows
+
+
+@st.composite
+def _lessons(draw: st.DrawFn, first_id: int) -> list[Lesson]:
+    return [
+        Lesson(
+            first_id + n,
+            f"lesson {n}",
+            draw(st.sampled_from(SPECIALIZATIONS)),
+            draw(st.sampled_from(LEVELS)),
+            draw(st.sampled_from([None, 1, 1, 2, -3])),
+            draw(st.sampled_from([True, True, True, False])),
+        )
+        for n in draw(st.permutations(range(draw(st.integers(0, 8)))))
+    ]
+
+
+@st.composite
+def _progress(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], flaw: str) -> list[Progress]:
+    moment = st.sampled_from([None, *pool, *pool])
+    minutes = st.sampled_from([None, 0, 1, 59, 600])
+    if flaw in ("minutes", "every"):
+        minutes = st.sampled_from([None, 1, 59, -1, -(2**31)])
+    rows = []
+    for lesson in draw(st.permutations(range(draw(st.integers(0, 7))))):
+        started_at, completed_at = draw(moment), draw(moment)
+        if started_at and completed_at and completed_at < started_at and flaw not in ("order", "every"):
+            started_at, completed_at = completed_at, started_at
+        rows.append(Progress(user_id, first_id + lesson, started_at, completed_at, draw(minutes)))
+    # A lesson a day, or two, for so many days: full marks need more rows than one would draw one by one.
+    streak = draw(st.sampled_from([0, 0, 0, 1, 4, 7, 20, 30]))
+    for n in range(streak):
+        at = pool[0] + timedelta(days=n)
+        rows += [Progress(user_id, first_id + 100 + 2 * n + m, at, at, 2) for m in range(draw(st.sampled_from([1, 2])))]
+    return rows
+
+
+@st.composite
+def _attempts(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], flaw: str) -> list[Attempt]:
+    score = st.one_of(
+        st.integers(0, 10_000).map(lambda cents: cents / 100), st.sampled_from([None, 0.0, 69.99, 70.0, 100.0])
+    )
+    if flaw in ("score", "every"):
+        score = st.one_of(score, score, score, st.sampled_from(BAD_SCORES))
+    quiz_and_moment = st.sampled_from(list(product(range(4), [*pool, *pool, *pool, None])))
+    count = draw(st.sampled_from([0, 1, 2, 3, 9, 10, 11, 12, 14]))
+    rows = []
+    for n in draw(st.permutations(range(count))):
+        quiz, moment = draw(quiz_and_moment)
+        # Ids of one student are neither in the order of time nor a run of their own.
+        rows.append(Attempt(first_id + 8 * n + user_id % 8, user_id, first_id + quiz, draw(score), moment))
+    return rows
+
+
+@dataclass(frozen=True)
+class WeekScenario:
+    """A platform, its snapshots around a week, and the dismissals that still hold."""
+
+    zone: ZoneInfo
+    week_start: date
+    rows: PlatformRows
+    snapshots: dict[tuple[int, date], Snapshot]
+    dismissals: list[tuple[int, str]]
+
+
+@st.composite
+def week_scenarios(draw: st.DrawFn) -> WeekScenario:
+    """A week that holds a special day; the snapshots are drawn by themselves, since the rules take them as they are."""
+    zone_name, special_day = draw(st.sampled_from(SPECIAL_DAYS))
+    zone = ZoneInfo(zone_name)
+    monday = special_day - timedelta(days=special_day.weekday())
+    sunday = monday + timedelta(days=6)
+    rows = draw(platforms(zone, monday, sunday))
+    snapshots = {}
+    for user in rows.users:
+        for days_ago in draw(st.sampled_from([(), range(3), range(14), range(1, 14), range(0, 14, 2)])):
+            day = sunday - timedelta(days=days_ago)
+            snapshots[user.id, day] = draw(_snapshot(user.id, day))
+    types = ["TAKE_BREAK", "RESUME_LEARNING", "REVIEW_LESSON", "START_LEARNING", "PRACTICE_MORE", "CONTINUE_LEARNING"]
+    dismissals = [
+        (user.id, one) for user in rows.users for one in draw(st.lists(st.sampled_from(types), max_size=2, unique=True))
+    ]
+    return WeekScenario(zone, monday, rows, snapshots, dismissals)
+
+
+@st.composite
+def _snapshot(draw: st.DrawFn, user_id: int, day: date) -> Snapshot:
+    lessons, minutes, exercises, days_inactive = draw(st.sampled_from(SNAPSHOT_FIGURES))
+    return Snapshot(
+        user_id=user_id,
+        snapshot_date=day,
+        pace_score=0.0,
+        learning_pace="SLOW",
+        quiz_average=None,
+        lessons_completed_count=lessons,
+        time_spent_minutes_today=minutes,
+        quizzes_completed_count=0,
+        exercises_submitted_count=exercises,
+        last_activity_date=day - timedelta(days=days_inactive),
+    )

@@ -1,0 +1,234 @@
+"""The worked examples of `metrics.md`, computed by the reference: without these it could be wrong together with us."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from snapshot_pipeline_tests.reference.days import end_of_day, local_day, start_of_day
+from snapshot_pipeline_tests.reference.recommendations import Recommendation, reference_week
+from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
+from snapshot_pipeline_tests.reference.snapshots import (
+    Failure,
+    Snapshot,
+    learning_pace,
+    pace,
+    quiz_average,
+    reference_day,
+    rounded,
+    window_of,
+)
+
+UTC = ZoneInfo("UTC")
+DAY = date(2026, 3, 10)
+STUDENT = User(1, "Student", True, "python", "1")
+
+
+def noon(days_ago: int, hours: int = 0) -> datetime:
+    return datetime(2026, 3, 10, 12, tzinfo=timezone.utc) - timedelta(days=days_ago) + timedelta(hours=hours)
+
+
+def only_snapshot(rows: PlatformRows, day: date = DAY) -> Snapshot:
+    result = reference_day(rows, day, UTC)
+    assert result.failures == []
+    return result.published[0]
+
+
+def test_a_student_of_a_hundred_days_gets_the_pace_of_the_first_example():
+    assert window_of(DAY - timedelta(days=100), DAY).n == 30
+    score = rounded(pace(lessons=20, days=12, n=30, average=Fraction(80)))
+    assert (score, learning_pace(score)) == (Decimal("68.67"), "FAST")
+
+
+def test_a_student_of_four_days_gets_the_pace_of_the_second_example():
+    assert window_of(DAY - timedelta(days=4), DAY).n == 7
+    score = rounded(pace(lessons=5, days=3, n=7, average=None))
+    assert (score, learning_pace(score)) == (Decimal("47.86"), "MEDIUM")
+
+
+def test_the_second_example_holds_when_it_is_counted_from_rows():
+    started = [Progress(1, lesson, noon(4), noon(days_ago), 10) for lesson, days_ago in enumerate([4, 4, 3, 3, 0])]
+    snapshot = only_snapshot(PlatformRows(users=[STUDENT], user_lesson_progress=started))
+    assert snapshot == Snapshot(1, DAY, 47.86, "MEDIUM", None, 1, 0, 0, 0, DAY)
+
+
+def test_three_scores_give_the_quiz_average_of_the_example():
+    average = quiz_average([90.0, 60.0, 30.0])
+    assert average is not None
+    assert rounded(average) == Decimal("67.06")
+
+
+def test_the_eleventh_attempt_and_an_ungraded_one_do_not_enter_the_average():
+    attempts = [Attempt(id_, 1, 1, 50.0, noon(3)) for id_ in range(10)]
+    attempts += [Attempt(99, 1, 1, 0.0, noon(4)), Attempt(100, 1, 1, None, noon(0))]
+    rows = PlatformRows(
+        users=[STUDENT], user_lesson_progress=[Progress(1, 1, noon(9), None, 1)], quiz_attempts=attempts
+    )
+    snapshot = only_snapshot(rows)
+    assert (snapshot.quiz_average, snapshot.quizzes_completed_count) == (50.0, 1)
+
+
+def test_of_attempts_at_the_same_time_the_higher_id_is_newer():
+    attempts = [Attempt(2, 1, 1, 100.0, noon(1)), Attempt(1, 1, 1, 0.0, noon(1))]
+    rows = PlatformRows(
+        users=[STUDENT], user_lesson_progress=[Progress(1, 1, noon(9), None, 1)], quiz_attempts=attempts
+    )
+    assert only_snapshot(rows).quiz_average == float(rounded(Fraction("40") / Fraction("0.65")))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0.005", "0.01"), ("39.995", "40.00"), ("39.99499999", "39.99"), ("100", "100.00"), ("2.675", "2.68")],
+)
+def test_half_a_cent_is_rounded_away_from_zero(value, expected):
+    assert rounded(Fraction(value)) == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("score", "word"), [("80", "ACCELERATED"), ("79.99", "FAST"), ("60", "FAST"), ("40", "MEDIUM"), ("39.99", "SLOW")]
+)
+def test_each_word_begins_at_its_score(score, word):
+    assert learning_pace(Decimal(score)) == word
+
+
+def test_the_minutes_of_a_lesson_belong_to_the_day_on_which_it_was_started():
+    rows = PlatformRows(
+        users=[STUDENT],
+        user_lesson_progress=[Progress(1, 1, noon(0), None, 7), Progress(1, 2, noon(0), noon(0, 1), None)],
+        exercise_submissions=[Exercise(5, 1, noon(0)), Exercise(6, 1, noon(-1))],
+    )
+    snapshot = only_snapshot(rows)
+    assert (snapshot.time_spent_minutes_today, snapshot.lessons_completed_count) == (7, 1)
+    assert (snapshot.exercises_submitted_count, snapshot.last_activity_date) == (1, DAY)
+
+
+@pytest.mark.parametrize(
+    "user", [User(1, "student", False, None, None), User(1, "teacher", True, None, None)], ids=["inactive", "teacher"]
+)
+def test_nobody_but_an_active_student_gets_a_row(user):
+    rows = PlatformRows(users=[user], user_lesson_progress=[Progress(1, 1, noon(0), None, 1)])
+    assert reference_day(rows, DAY, UTC).published == []
+
+
+def test_a_student_who_starts_at_the_stroke_of_the_next_day_has_no_row_yet():
+    rows = PlatformRows(users=[STUDENT], user_lesson_progress=[Progress(1, 1, end_of_day(DAY, UTC), None, 1)])
+    assert reference_day(rows, DAY, UTC).published == []
+    assert len(reference_day(rows, DAY + timedelta(days=1), UTC).published) == 1
+
+
+@pytest.mark.parametrize(
+    ("attempts", "progress", "reason", "detail"),
+    [
+        (
+            [Attempt(7, 1, 1, 140.0, noon(90)), Attempt(6, 1, 1, -1.0, noon(91))],
+            Progress(1, 55, noon(3), noon(4), -3),
+            "score_out_of_range",
+            "quiz_attempts id 7: score 140.0",
+        ),
+        ([Attempt(7, 1, 1, float("nan"), noon(0))], None, "score_out_of_range", "quiz_attempts id 7: score nan"),
+        (
+            [],
+            Progress(1, 55, noon(3), noon(4), -3),
+            "negative_time_spent",
+            "user_lesson_progress lesson 55: time_spent_minutes -3",
+        ),
+        (
+            [],
+            Progress(1, 55, noon(0), noon(4), None),
+            "completed_before_started",
+            "user_lesson_progress lesson 55: completed_at 2026-03-06T12:00:00+00:00 "
+            "is earlier than started_at 2026-03-10T12:00:00+00:00",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_right_is_named(attempts, progress, reason, detail):
+    lessons = [Progress(1, 1, noon(50), None, 1), *([progress] if progress else [])]
+    rows = PlatformRows(users=[STUDENT], user_lesson_progress=lessons, quiz_attempts=attempts)
+    assert reference_day(rows, DAY, UTC).failures == [Failure(1, DAY, reason, detail)]
+
+
+def test_a_bad_row_outside_the_days_that_are_needed_does_no_harm():
+    rows = PlatformRows(
+        users=[STUDENT],
+        user_lesson_progress=[Progress(1, 1, noon(50), noon(51), -1)],
+        quiz_attempts=[Attempt(7, 1, 1, 140.0, noon(90)), *(Attempt(id_, 1, 1, 1.0, noon(8)) for id_ in range(10, 20))],
+    )
+    assert only_snapshot(rows).quiz_average == 1.0
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("UTC", date(2026, 3, 29), 24),
+        ("Europe/Budapest", date(2026, 3, 29), 23),
+        ("Europe/Budapest", date(2026, 10, 25), 25),
+        ("America/New_York", date(2026, 3, 8), 23),
+        ("America/Sao_Paulo", date(2017, 10, 15), 23),
+        ("America/Sao_Paulo", date(2018, 2, 17), 25),
+        ("America/Havana", date(2025, 11, 2), 25),
+        ("America/Havana", date(2026, 3, 8), 23),
+        ("Australia/Lord_Howe", date(2026, 4, 5), 24.5),
+        ("Asia/Kolkata", date(2026, 4, 5), 24),
+        ("Pacific/Apia", date(2011, 12, 30), 0),
+    ],
+)
+def test_a_day_is_as_long_as_the_clocks_of_its_zone_make_it(zone, day, hours):
+    length = end_of_day(day, ZoneInfo(zone)) - start_of_day(day, ZoneInfo(zone))
+    assert length == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Budapest", "America/Sao_Paulo", "America/Havana", "America/St_Johns"])
+def test_every_instant_lies_in_its_own_day(zone):
+    for quarter in range(0, 366 * 24 * 4, 7):
+        instant = datetime(2010, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=15 * quarter + 1)
+        day = local_day(instant, ZoneInfo(zone))
+        assert start_of_day(day, ZoneInfo(zone)) <= instant < end_of_day(day, ZoneInfo(zone))
+
+
+WEEK = date(2026, 3, 2)  # its Sunday, S, is the 8th
+
+
+def test_a_student_who_has_started_nothing_is_told_to_start_and_where():
+    lessons = [
+        Lesson(3, "third", "python", "1", None, True),
+        Lesson(2, "second", "python", "1", 1, True),
+        Lesson(1, "draft", "python", "1", 0, False),
+        Lesson(9, "other level", "python", "2", 0, True),
+    ]
+    assert reference_week(PlatformRows(users=[STUDENT], lessons=lessons), {}, WEEK, UTC) == [
+        Recommendation(1, "START_LEARNING", 80, {}),
+        Recommendation(1, "CONTINUE_LEARNING", 70, {"lesson_id": 2, "lesson_title": "second"}),
+    ]
+
+
+def test_a_student_who_did_too_much_at_once_gets_every_rule_of_a_week_of_work():
+    sunday = date(2026, 3, 8)
+    snapshots = {
+        (1, sunday - timedelta(days=ago)): Snapshot(1, sunday, 0.0, "SLOW", None, 1, 200, 0, 0, date(2026, 3, 2))
+        for ago in range(5)
+    }
+    rows = PlatformRows(
+        users=[STUDENT],
+        user_lesson_progress=[Progress(1, 1, noon(50), None, 1)],
+        quizzes=[Quiz(10, 4, None), Quiz(11, 5, None), Quiz(12, None, None), Quiz(13, 6, None), Quiz(14, 7, None)],
+        quiz_attempts=[
+            Attempt(1, 1, 10, 10.0, noon(20)),
+            Attempt(2, 1, 10, 70.0, noon(19)),  # passed since
+            Attempt(3, 1, 11, 69.99, noon(19)),
+            Attempt(4, 1, 12, 0.0, noon(19)),  # no lesson
+            Attempt(5, 1, 13, 69.99, noon(19)),
+            Attempt(6, 1, 14, 0.0, noon(32)),  # the day before S-29
+        ],
+    )
+    expected = [
+        Recommendation(1, "TAKE_BREAK", 95, {"total_minutes": 600}),
+        Recommendation(1, "RESUME_LEARNING", 90, {"days_inactive": 7}),
+        Recommendation(1, "REVIEW_LESSON", 85, {"lesson_ids": [5, 6], "scores": [69.99, 69.99]}),
+        Recommendation(1, "PRACTICE_MORE", 75, {"lessons_done": 5, "exercises_done": 0}),
+    ]
+    assert reference_week(rows, snapshots, WEEK, UTC) == expected
+    assert reference_week(rows, snapshots, WEEK, UTC, {(1, "TAKE_BREAK"), (2, "PRACTICE_MORE")}) == expected[1:]
