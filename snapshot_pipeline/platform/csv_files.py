@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -68,14 +68,17 @@ Progress = Callable[[str, int, int], None]
 """Told the table, the bytes of its file that have been read, and how many it has; often, and with all of them once."""
 
 _SUFFIXES = (".csv", ".csv.gz")
-# Large enough that a bulk load costs few round trips, small enough that two blocks in memory do not matter.
-_BLOCK_BYTES = 4 * 1024 * 1024
+# Arrow reads some 30 blocks ahead, so a block is small, and several go to the database at a time.
+_BLOCK_BYTES = 1024 * 1024
+_BLOCKS_AT_A_TIME = 8
 _END = "end of snapshot_pipeline's csv"
 _GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _MOMENT_TYPE = pa.timestamp("us", tz="UTC")
-_YEAR_ONE = (datetime(1, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
+# What Python's datetime can hold, in UTC; PostgreSQL could hold more, but nobody who reads it with Python.
+_FIRST_MOMENT = (datetime.min.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
+_LAST_MOMENT = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _MOMENT = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
     r"(?:[T ](?P<hour>\d\d)(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?"
@@ -272,8 +275,9 @@ def _blocks(file: CsvFile) -> Iterator[tuple[pa.Table, int]]:
     raw_names = list(file.columns.values())
     with _readable_failure(file.path), _CountedBytes(file.path) as source:
         try:
-            for batch in _arrow_reader(source, raw_names):
-                yield pa.Table.from_batches([batch]), source.position
+            reader = _arrow_reader(source, raw_names)
+            while batches := list(islice(reader, _BLOCKS_AT_A_TIME)):
+                yield pa.Table.from_batches(batches), source.position
         except pa.ArrowInvalid as error:
             raise _malformed(file, error) from None
         # Arrow takes the end of the file for the end of a quoted field that nobody closed.
@@ -419,9 +423,9 @@ def _moments(fields: pa.Array, naive_zone: ZoneInfo) -> pa.Array:
         moments = pc.cast(fields, _MOMENT_TYPE)
     except pa.ArrowInvalid:
         moments = _localized(pc.cast(fields, pa.timestamp("us")), naive_zone)
-    first = pc.min(moments.cast(pa.int64())).as_py()
-    if first is not None and first < _YEAR_ONE:
-        raise pa.ArrowInvalid("before the year 1")
+    extremes = pc.min_max(moments.cast(pa.int64())).as_py()
+    if extremes["min"] is not None and not _FIRST_MOMENT <= extremes["min"] <= extremes["max"] <= _LAST_MOMENT:
+        raise pa.ArrowInvalid("not in the years 1 to 9999")
     return moments
 
 
@@ -448,7 +452,10 @@ def _moment(field: str, naive_zone: ZoneInfo) -> int:
     if not match["offset"]:
         local = pa.array([moment.replace(tzinfo=None)], pa.timestamp("us"))
         moment = _localized(local, naive_zone)[0].as_py()
-    return (moment - _EPOCH) // _MICROSECOND
+    microseconds = (moment - _EPOCH) // _MICROSECOND
+    if not _FIRST_MOMENT <= microseconds <= _LAST_MOMENT:
+        raise ValueError(field)
+    return microseconds
 
 
 def _offset(match: re.Match[str]) -> timezone:
