@@ -27,14 +27,17 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import Settings
 
 DRIVER = "postgresql+psycopg2"
-APPLICATION_NAME = "snapshot_pipeline"
-CONNECT_SECONDS = 10
+_DEFAULTS = {"application_name": "snapshot_pipeline", "connect_timeout": "10"}
 _SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
 _EXPECTED = (
     "expected postgresql://user:password@host:5432/database, with special characters in the password "
     "percent-encoded (@ is %40, : is %3A, / is %2F, % is %25)"
 )
 _INSUFFICIENT_PRIVILEGE = "42501"
+_RIGHT = re.compile(
+    "(permission denied for|must be owner of) "
+    "(table|foreign table|view|materialized view|sequence|schema|database) (.+)"
+)
 # PostgreSQL's class 08 is about connections; the others: the server is stopping, has crashed, or is starting.
 _CONNECTION_LOST = re.compile(r"08...|57P0[123]")
 
@@ -110,9 +113,8 @@ def create_platform_engine(settings: Settings) -> Engine:
         EmbeddedServerError: The server cannot be started.
     """
     url = platform_url(settings)
-    defaults = {"application_name": APPLICATION_NAME, "connect_timeout": str(CONNECT_SECONDS)}
     # In the URL, not in connect_args, so that bulk transfers have them as well.
-    url = url.update_query_dict({name: value for name, value in defaults.items() if name not in url.query})
+    url = url.update_query_dict({name: value for name, value in _DEFAULTS.items() if name not in url.query})
     return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
 
 
@@ -137,9 +139,9 @@ def adbc_uri(url: URL) -> str:
 
 
 def masked(url: URL) -> str:
-    """The URL as it may be shown: without its driver, and with *** for every password in it."""
+    """The URL as it may be shown: without its driver and our defaults, and with *** for every password in it."""
     hidden = {name: "***" for name in url.query if "password" in name.lower()}
-    shown = url.set(drivername="postgresql").update_query_dict(hidden)
+    shown = url.set(drivername="postgresql").update_query_dict(hidden).difference_update_query(_DEFAULTS)
     return shown.render_as_string(hide_password=True)
 
 
@@ -191,14 +193,12 @@ def _is_known_to_libpq(parameter: str) -> bool:
 
 def _sentence(error: Exception, url: URL) -> str | None:
     """What to tell the user; None for an error that is not the user's to mend."""
-    statement = ""
-    if isinstance(error, sqlalchemy.exc.DBAPIError):
-        statement = error.statement or ""
-        error = error.orig if isinstance(error.orig, Exception) else error
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and isinstance(error.orig, Exception):
+        error = error.orig
     code = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
     said = _one_line(str(error), url)
     if code == _INSUFFICIENT_PRIVILEGE:
-        return _about_rights(said, statement or str(error), url)
+        return _about_rights(str(error), _statement(error), url)
     is_operational = isinstance(error, (psycopg2.OperationalError, adbc_driver_manager.OperationalError))
     if code is None and is_operational and ("closed" in said or "terminat" in said):
         return f"the connection to {masked(url)} was lost: {said}; see the server's log"
@@ -207,6 +207,12 @@ def _sentence(error: Exception, url: URL) -> str | None:
     if code and _CONNECTION_LOST.fullmatch(code):
         return f"the connection to {masked(url)} was lost: {said}; see the server's log"
     return None
+
+
+def _statement(error: Exception) -> str:
+    """The statement that failed: psycopg2 keeps it beside the message, ADBC has it inside."""
+    query = getattr(getattr(error, "cursor", None), "query", None)
+    return query.decode(errors="replace") if isinstance(query, bytes) else str(error)
 
 
 def _one_line(message: str, url: URL) -> str:
@@ -230,20 +236,20 @@ def _about_connecting(said: str, url: URL) -> str:
     return f"{name} cannot be connected to: {said}; check host and port, and that the server runs and lets you in"
 
 
-def _about_rights(said: str, statement: str, url: URL) -> str:
+def _about_rights(message: str, statement: str, url: URL) -> str:
     role = url.username or "the role"
-    # libpq's part of the message only: ADBC and PostgreSQL add the statement, which is nobody's business here.
-    found = re.search(r"(permission denied for|must be owner of) (\w+) (\S+)", said)
+    found = _RIGHT.search(message)
     if found is None:
+        said = _one_line(message, url).split(" Query was")[0]
         return f"the role {role!r} of {masked(url)} lacks a right: {said}"
-    reason, kind, name = found[1], found[2], found[3]
+    reason, kind, name = found.groups()
     remedy = _remedy(reason, kind, name, statement, url)
     return f"the role {role!r} of {masked(url)} lacks a right: {reason} {kind} {name}; run as its owner: {remedy};"
 
 
 def _remedy(reason: str, kind: str, name: str, statement: str, url: URL) -> str:
     role = _quoted(url.username or "")
-    target = _qualified(name, statement) if kind in ("table", "view", "sequence") else _quoted(name)
+    target = _qualified(name, statement) if kind not in ("schema", "database") else _quoted(name)
     if reason == "must be owner of":
         return f"ALTER {kind.upper()} {target} OWNER TO {role}"
     if kind == "schema":
@@ -256,7 +262,7 @@ def _remedy(reason: str, kind: str, name: str, statement: str, url: URL) -> str:
         rights = "SELECT, INSERT, UPDATE, DELETE"
     else:
         rights = "SELECT"
-    keyword = "TABLE" if kind == "view" else kind.upper()
+    keyword = "TABLE" if kind.endswith(("table", "view")) else kind.upper()
     return f"GRANT {rights} ON {keyword} {target} TO {role}"
 
 

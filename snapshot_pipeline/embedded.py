@@ -185,7 +185,7 @@ class EmbeddedServer:
             password=password,
             dbname="postgres",
             sslmode="disable",
-            connect_timeout=5,
+            connect_timeout=3,
             options="-c statement_timeout=60s",
         )
         try:
@@ -458,39 +458,44 @@ class EmbeddedServer:
 
     # --- processes -----------------------------------------------------------------------------------------------
 
+    def _lives(self) -> bool:
+        """Whether any process of the server lives; the lock is asked first, for it costs nothing."""
+        for child in _children:
+            child.poll()
+        return self._is_held() or bool(self._processes())
+
     def _processes(self) -> list[psutil.Process]:
-        """The living processes of the server of our data directory; a zombie is not alive.
+        """The living processes of the server of our data directory, seen from here."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """Whether it is a living process of the server of our data directory; a zombie is not alive.
 
         They are known by the identity in their command line or title: /proc shows it to everyone, while the working
         directory of another account's process is hidden from root in a container. The working directory tells of a
         server that was started by hand.
         """
-        if not self._data.is_dir():
-            return []
-        found, identity, owner = [], _identity(self._data), self._data.stat().st_uid
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if not process.name().startswith("postgres") or process.status() == psutil.STATUS_ZOMBIE:
-                    continue
-                ours = sys.platform == "win32" or process.uids().real == owner
-                if ours and (identity in " ".join(process.cmdline()) or _works_in(process, self._data)):
-                    found.append(process)
-        return found
+        try:
+            if not process.name().startswith("postgres") or process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            if sys.platform != "win32" and process.uids().real != self._data.stat().st_uid:
+                return False
+            return _identity(self._data) in " ".join(process.cmdline()) or _works_in(process, self._data)
+        except (psutil.Error, FileNotFoundError):
+            return False
 
     def _postmaster(self) -> psutil.Process | None:
         """The living server process that postmaster.pid names; None when that file is stale, or missing."""
         try:
-            pid = int((self._data / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
-        except (OSError, ValueError):
+            process = psutil.Process(int((self._data / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0]))
+        except (OSError, ValueError, psutil.Error):
             return None
-        return next((process for process in self._processes() if process.pid == pid), None)
+        return process if self._is_ours(process) else None
 
     def _end_orphans(self) -> None:
         """Wait for what a killed server left behind, and end what does not go: it would keep the new one out."""
-        for child in _children:
-            child.poll()
         deadline = time.monotonic() + ORPHAN_SECONDS
-        while time.monotonic() < deadline and (self._processes() or self._is_held()):
+        while time.monotonic() < deadline and self._lives():
             if self._postmaster():
                 return  # it had not written its process id yet
             time.sleep(0.05)
@@ -509,7 +514,7 @@ class EmbeddedServer:
     def _stop(self) -> bool:
         postmaster = self._postmaster()
         if postmaster is None:
-            if self._is_held() or self._processes():
+            if self._lives():
                 self._end_orphans()
             return False
         if sys.platform == "win32":
@@ -519,9 +524,7 @@ class EmbeddedServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 postmaster.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: roll back, check point, leave
         deadline = time.monotonic() + STOP_SECONDS
-        while self._processes() or self._is_held():
-            for child in _children:
-                child.poll()
+        while self._lives():
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
                     f"the embedded server (process {postmaster.pid}) did not stop within {STOP_SECONDS:.0f} s; "

@@ -225,8 +225,8 @@ def read_history(reader: PlatformReader, users: UserRange, days: LocalDays) -> S
             (exercises, "created_at"),
         )
     ]
-    quiet = np.setdiff1d(begun, pd.concat(seen))
-    activity = reader.last_activity([int(user_id) for user_id in quiet], days.window_start)
+    quiet = begun[~begun.isin(pd.concat(seen))]
+    activity = reader.last_activity(quiet.tolist(), days.window_start)
     last_activity = activity.set_index("user_id")["last_activity_at"].reindex(students["user_id"])
     return StudentHistory(
         students=pd.DataFrame(

@@ -196,7 +196,8 @@ class PlatformReader:
             .label(name)
             for name, moment in moments.items()
         ]
-        asked = bindparam("user_ids", list(user_ids), type_=ARRAY(BigInteger))
+        # The cast: Arrow knows no type for an empty list, and the server would take it for text.
+        asked = cast(bindparam("user_ids", list(user_ids)), ARRAY(BigInteger))
         frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(users.c.id == any_(asked)), *moments)
         return pd.DataFrame({"user_id": frame["user_id"], "last_activity_at": frame[list(moments)].max(axis=1)})
 

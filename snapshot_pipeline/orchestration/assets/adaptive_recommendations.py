@@ -44,7 +44,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
         with readable_failures(), open_installation(settings) as installation:
-            report = run_week(installation, week_start, context.run_id)
+            report = run_week(installation, week_start, context.run.run_id)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} keeps the recommendations of before: {error}")
         return dg.MaterializeResult(

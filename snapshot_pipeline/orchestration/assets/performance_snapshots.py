@@ -50,7 +50,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         with readable_failures(), open_installation(settings) as installation:
             with installation.engine.connect() as connection:
                 earlier = last_day_count_before(connection, installation.store, days[0])
-            run = run_days(installation, days[0], days[-1], context.run_id, _logged(context))
+            run = run_days(installation, days[0], days[-1], context.run.run_id, _logged(context))
         for report in run.reports:
             context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
         yield dg.MaterializeResult()

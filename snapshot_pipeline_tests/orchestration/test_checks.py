@@ -1,0 +1,106 @@
+"""The checks as plain functions: what passes, what fails, how severely, and what the operator reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.orchestration.checks import (
+    check_coverage,
+    check_reach,
+    check_run_time,
+    check_success_rate,
+    check_week_complete,
+)
+from snapshot_pipeline.pipeline.recommendations import WeekReport
+from snapshot_pipeline.pipeline.snapshots import DayReport, FailedStudent
+from snapshot_pipeline.store.snapshots import DayCount
+
+DAY = date(2026, 2, 27)
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def report(published: int, failed: int) -> DayReport:
+    examples = [FailedStudent(n, "negative_time_spent", f"lesson {n}") for n in range(min(failed, 10))]
+    failures = Counter({"negative_time_spent": failed} if failed else {})
+    return DayReport(DAY, published=published, failures=failures, examples=examples)
+
+
+@pytest.mark.parametrize(("failed", "passed"), [(0, True), (100, True), (101, False), (1_000, False)])
+def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, passed: bool) -> None:
+    result = check_success_rate(report(1_000 - failed, failed), 0.90)
+    assert result.passed is passed
+    assert result.severity is ERROR
+
+
+def test_a_failed_rate_names_the_rate_the_threshold_the_reasons_and_ten_students() -> None:
+    result = check_success_rate(report(850, 150), 0.90)
+    assert result.description == "2026-02-27: 85.00% of 1,000 students, at least 90% wanted"
+    assert result.metadata["published"].value == 850
+    assert result.metadata["failed"].value == 150
+    assert result.metadata["success_rate"].value == 0.85
+    assert result.metadata["threshold"].value == 0.90
+    assert result.metadata["failures_by_reason"].value == {"negative_time_spent": 150}
+    assert len(result.metadata["first_failures"].records) == 10
+
+
+def test_a_day_with_nobody_is_a_warning_that_says_so_and_not_a_rate() -> None:
+    result = check_success_rate(report(0, 0), 0.90)
+    assert (result.passed, result.severity) == (False, WARN)
+    assert "there was nobody" in str(result.description)
+    assert "success_rate" not in result.metadata
+
+
+@pytest.mark.parametrize(("seconds", "passed"), [(299.9, True), (300, True), (300.1, False)])
+def test_a_run_of_more_than_five_minutes_is_a_warning(seconds: float, passed: bool) -> None:
+    result = check_run_time(DAY, seconds, 300)
+    assert (result.passed, result.severity) == (passed, WARN)
+
+
+@pytest.mark.parametrize(
+    ("students", "earlier", "passed", "severity"),
+    [
+        (800, DayCount(date(2026, 2, 26), 1_000, 0), True, WARN),
+        (799, DayCount(date(2026, 2, 26), 990, 10), False, ERROR),
+        (0, DayCount(date(2026, 2, 26), 1_000, 0), False, ERROR),
+        (0, None, False, WARN),
+        (5, None, True, WARN),
+    ],
+)
+def test_a_fall_in_students_is_an_error_and_nobody_at_all_a_warning(
+    students: int, earlier: DayCount | None, passed: bool, severity: dg.AssetCheckSeverity
+) -> None:
+    result = check_coverage(DayCount(DAY, students, 0), earlier, 0.20)
+    assert result.passed is passed
+    if not passed:
+        assert result.severity is severity
+
+
+def test_a_week_with_a_missing_day_names_the_day_and_the_recovery() -> None:
+    monday = date(2026, 2, 16)
+    assert check_week_complete(WeekReport(monday)).passed
+    result = check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)]))
+    assert (result.passed, result.severity) == (False, WARN)
+    assert "2026-02-18" in str(result.description)
+    assert "materialize performance_snapshots" in str(result.description)
+
+
+@pytest.mark.parametrize(("reached", "passed"), [(50, True), (49, False)])
+def test_a_week_that_reaches_few_students_is_a_warning(reached: int, passed: bool) -> None:
+    result = check_reach(WeekReport(date(2026, 2, 16), receivers=100, reached=reached))
+    assert (result.passed, result.severity) == (passed, WARN)
+
+
+def test_a_week_without_students_says_that_there_was_nobody() -> None:
+    result = check_reach(WeekReport(date(2026, 2, 16)))
+    assert not result.passed
+    assert "nobody" in str(result.description)
+
+
+def test_a_student_whose_recommendations_failed_turns_the_week_amber() -> None:
+    result = check_reach(WeekReport(date(2026, 2, 16), receivers=100, reached=99, failed={7: "ValueError: x"}))
+    assert not result.passed
+    assert "1 students failed" in str(result.description)

@@ -1,0 +1,138 @@
+"""Which days and weeks the schedules ask for: in summer, in winter, after missed nights."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
+from snapshot_pipeline.settings import Settings, load_settings
+from snapshot_pipeline_tests.orchestration.conftest import TestInstallation
+
+ZONE = ZoneInfo("Europe/Budapest")
+START_DATE = date(2025, 1, 1)
+KEY = dg.AssetKey("performance_snapshots")
+START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings(timezone="Europe/Budapest", start_date=START_DATE, schedules=True)
+
+
+@pytest.fixture
+def instance(installation: TestInstallation) -> dg.DagsterInstance:
+    """A real instance in which no day has been computed."""
+    installation.instance.wipe_assets([KEY])
+    return installation.instance
+
+
+def tick(schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: datetime) -> dg.ScheduleExecutionData:
+    repository = build_defs(load_settings(timezone="Europe/Budapest", start_date=START_DATE)).get_repository_def()
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=repository)
+    return schedule.evaluate_tick(context)
+
+
+def materialized(instance: dg.DagsterInstance, *days: date) -> None:
+    for day in days:
+        event = dg.AssetMaterialization(KEY, partition=day.isoformat())
+        instance.report_runless_asset_event(event)
+
+
+def asked_for(data: dg.ScheduleExecutionData) -> list[tuple[str, str]]:
+    return [(request.tags[START], request.tags[END]) for request in data.run_requests]
+
+
+@pytest.mark.parametrize(
+    ("midnight", "day"),
+    [
+        (datetime(2026, 7, 15, tzinfo=ZONE), "2026-07-14"),  # summer, 22:00 UTC
+        (datetime(2026, 1, 15, tzinfo=ZONE), "2026-01-14"),  # winter, 23:00 UTC
+        (datetime(2026, 3, 30, tzinfo=ZONE), "2026-03-29"),  # after the day of 23 hours
+        (datetime(2025, 10, 27, tzinfo=ZONE), "2025-10-26"),  # after the day of 25 hours
+        (datetime(2026, 1, 1, tzinfo=ZONE), "2025-12-31"),
+    ],
+)
+def test_at_midnight_the_day_that_has_just_ended_is_asked_for(
+    settings: Settings, instance: dg.DagsterInstance, midnight: datetime, day: str
+) -> None:
+    earlier = [date.fromisoformat(day) - timedelta(days=n) for n in range(1, 20)]
+    materialized(instance, *earlier)
+    assert asked_for(tick(build_nightly(settings), instance, midnight)) == [(day, day)]
+
+
+def test_after_four_missed_nights_all_of_them_are_asked_for_in_one_run(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(10)))
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert asked_for(data) == [("2026-07-11", "2026-07-14")]
+
+
+def test_a_day_that_is_missing_in_between_is_asked_for_again_and_one_too_old_is_not(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    present = [date(2026, 6, 1) + timedelta(days=n) for n in range(43)]
+    present.remove(date(2026, 7, 5))
+    present.remove(date(2026, 6, 20))
+    materialized(instance, *present)
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert asked_for(data) == [("2026-07-05", "2026-07-05"), ("2026-07-14", "2026-07-14")]
+
+
+def test_a_night_with_nothing_missing_says_so(settings: Settings, instance: dg.DagsterInstance) -> None:
+    materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(14)))
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert not data.run_requests
+    assert "all of the last 14 days are there" in str(data.skip_message)
+
+
+def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, instance: dg.DagsterInstance) -> None:
+    schedule = build_nightly(settings)
+    first = tick(schedule, instance, datetime(2026, 7, 15, tzinfo=ZONE)).run_requests
+    second = tick(schedule, instance, datetime(2026, 7, 16, tzinfo=ZONE)).run_requests
+    assert first is not None
+    assert second is not None
+    assert {request.run_key for request in first}.isdisjoint({request.run_key for request in second})
+
+
+def test_catching_up_over_more_than_a_month_is_cut_into_runs_of_a_month(instance: dg.DagsterInstance) -> None:
+    settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, catch_up_days=60)
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert asked_for(data) == [("2026-05-16", "2026-06-15"), ("2026-06-16", "2026-07-14")]
+
+
+@pytest.mark.parametrize(
+    ("monday", "week"),
+    [
+        (datetime(2026, 7, 13, 6, tzinfo=ZONE), "2026-07-06"),
+        (datetime(2026, 1, 12, 6, tzinfo=ZONE), "2026-01-05"),
+        (datetime(2026, 3, 30, 6, tzinfo=ZONE), "2026-03-23"),
+        (datetime(2025, 10, 27, 6, tzinfo=ZONE), "2025-10-20"),
+    ],
+)
+def test_on_monday_morning_the_week_that_has_just_ended_is_asked_for(
+    settings: Settings, instance: dg.DagsterInstance, monday: datetime, week: str
+) -> None:
+    (request,) = tick(build_weekly(settings), instance, monday).run_requests or []
+    assert request.partition_key == week
+
+
+def test_a_week_that_began_before_the_start_date_is_skipped_with_a_reason(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    data = tick(build_weekly(settings), instance, datetime(2025, 1, 6, 6, tzinfo=ZONE))
+    assert "SNAPSHOT_START_DATE=2025-01-01" in str(data.skip_message)
+
+
+def test_the_schedules_run_in_the_configured_zone_from_the_first_start_unless_switched_off(settings: Settings) -> None:
+    stopped = load_settings(schedules=False)
+    for schedule in build_defs(settings).get_repository_def().schedule_defs:
+        assert schedule.execution_timezone == "Europe/Budapest"
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    for schedule in build_defs(stopped).get_repository_def().schedule_defs:
+        assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
