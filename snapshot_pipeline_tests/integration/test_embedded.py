@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -43,22 +44,61 @@ def shelf() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def template(shelf: Path) -> Path:
-    """A home whose server was started, given a table, and stopped."""
-    server = EmbeddedServer(shelf / "template")
+def home_with_data(shelf: Path) -> Path:
+    """A home whose server was started, and given a table. Tests may kill and stop the server, and share the home."""
+    server = EmbeddedServer(shelf / "home")
     server.start()
     execute(server, "CREATE TABLE kept AS SELECT 42 AS answer")
-    server.stop()
     return server.home
 
 
 @pytest.fixture
-def server(shelf: Path, template: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
-    """The stopped server of a copy of the template."""
-    home = shelf / request.node.name
-    subprocess.run(["cp", "-a", template, home], check=True)
+def server(home_with_data: Path) -> EmbeddedServer:
+    """The server of the home with data, stopped."""
+    server = EmbeddedServer(home_with_data)
+    server.stop()
+    return server
+
+
+@pytest.fixture
+def copied_server(server: EmbeddedServer, shelf: Path) -> EmbeddedServer:
+    """The stopped server of a copy of that home: the same password, and the same port in its file."""
+    home = shelf / "copy"
+    if home.exists():
+        EmbeddedServer(home).stop()
+    else:
+        subprocess.run(["cp", "-a", server.home, home], check=True)
+    return EmbeddedServer(home)
+
+
+@pytest.fixture(scope="module")
+def binaries(shelf: Path) -> Path:
+    """A directory with a copy of the package of binaries, which every account reaches."""
+    spec = embedded.importlib.util.find_spec(embedded.PACKAGE)
+    assert spec is not None
+    embedded._copy_binaries(Path((spec.submodule_search_locations or [""])[0]), shelf / "binaries")
+    return shelf / "binaries"
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A running server whose home is below a directory that only its owner enters."""
+
+    server: EmbeddedServer
+    before: dict[Path, tuple[int, int, int]]
+    after: dict[Path, tuple[int, int, int]]
+
+
+@pytest.fixture(scope="module")
+def closed(shelf: Path) -> Iterator[Closed]:
+    """Started once; `before` and `after` are mode and owner of every directory above the home."""
+    home = shelf / "private" / "deep" / "home"
+    home.parent.mkdir(parents=True)
+    home.parent.parent.chmod(0o700)
+    before = permissions_above(home)
     server = EmbeddedServer(home)
-    yield server
+    server.start()
+    yield Closed(server, before, permissions_above(home))
     server.delete()
 
 
@@ -173,26 +213,25 @@ def test_a_path_may_hold_spaces_quotes_and_letters_of_any_script(shelf: Path) ->
     server.delete()
 
 
-def test_two_homes_have_two_servers(server: EmbeddedServer, template: Path) -> None:
+def test_two_homes_have_two_servers(server: EmbeddedServer, copied_server: EmbeddedServer) -> None:
     server.start()
-    other = EmbeddedServer(template)  # a copy of it: the same password, and the same port in its file
-    assert not other.is_running()
-    other.start()
-    assert other.url("platform").port != server.url("platform").port
+    assert not copied_server.is_running()  # though the password is right, and the port is the one in its file
+    copied_server.start()
+    assert copied_server.url("platform").port != server.url("platform").port
     execute(server, "CREATE TABLE mine (a int)")
-    assert execute(other, "SELECT to_regclass('mine')") == [(None,)]
-    other.stop()
+    assert execute(copied_server, "SELECT to_regclass('mine')") == [(None,)]
+    assert copied_server.stop() is True
     assert server.is_running()
 
 
 def test_a_killed_server_starts_again_with_its_data(server: EmbeddedServer) -> None:
     server.start()
-    execute(server, "INSERT INTO kept VALUES (43)")
+    execute(server, "CREATE TABLE written_just_before AS SELECT 43")
     killed = postmaster(server)
     killed.kill()
     server.start()
     assert postmaster(server).pid != killed.pid
-    assert execute(server, "SELECT count(*) FROM kept") == [(2,)]
+    assert execute(server, "TABLE written_just_before") == [(43,)]
     assert [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE] == []
 
 
@@ -272,15 +311,14 @@ def test_after_a_reboot_an_unrelated_process_with_the_old_id_is_left_alone(serve
 
 
 def test_after_a_reboot_another_home_s_server_with_the_old_id_is_left_alone(
-    server: EmbeddedServer, template: Path
+    server: EmbeddedServer, copied_server: EmbeddedServer
 ) -> None:
-    other = EmbeddedServer(template)
-    other.start()
-    leave_pid_file(server, postmaster(other).pid)
+    copied_server.start()
+    leave_pid_file(server, postmaster(copied_server).pid)
     assert server.stop() is False
     server.start()
     assert server.is_running()
-    assert other.stop() is True
+    assert copied_server.stop() is True
     assert server.is_running()
 
 
@@ -327,8 +365,9 @@ def test_a_home_that_is_moved_while_its_server_runs_is_found_again(server: Embed
     moved = EmbeddedServer(server.home.rename(shelf / "moved"))
     moved.start()
     assert postmaster(moved) == running
-    moved.delete()
+    assert moved.stop() is True
     assert is_gone(running)
+    moved.home.rename(server.home)
 
 
 def test_a_server_in_another_container_on_the_same_directory_keeps_us_out(
@@ -337,7 +376,7 @@ def test_a_server_in_another_container_on_the_same_directory_keeps_us_out(
     """Two servers on one cluster destroy it, and neither sees the other's processes: the inherited lock tells."""
     monkeypatch.setattr(embedded, "ORPHAN_SECONDS", 0.2)
     server.start()
-    monkeypatch.setattr(EmbeddedServer, "_processes", lambda _: [])
+    monkeypatch.setattr(EmbeddedServer, "_is_ours", lambda *_: False)
     (server.home / "postgres" / "port").write_text("1\n")
     with pytest.raises(EmbeddedServerError, match="in another container"):
         server.start()
@@ -381,20 +420,22 @@ def test_the_url_of_a_server_that_never_was_says_so(new_server: EmbeddedServer) 
 
 def test_a_lost_password_is_told_and_the_data_are_not_thrown_away(server: EmbeddedServer) -> None:
     password = server.home / "postgres" / "password"
-    kept = password.read_text()
-    password.unlink()
+    kept = password.rename(server.home / "kept")
     with pytest.raises(EmbeddedServerError, match=r"password is missing.*put it back"):
         server.start()
-    password.write_text(kept)
-    password.chmod(0o600)
+    kept.rename(password)
     server.start()
     assert execute(server, "SELECT answer FROM kept") == [(42,)]
 
 
 def test_a_wrong_password_file_is_told_at_once(server: EmbeddedServer) -> None:
-    (server.home / "postgres" / "password").write_text("wrong\n")
+    password = server.home / "postgres" / "password"
+    kept = password.read_text()
+    password.write_text("wrong\n")
     with pytest.raises(EmbeddedServerError, match="does not accept the password in"):
         server.start()
+    password.write_text(kept)
+    assert server.stop() is True
 
 
 def test_a_broken_cluster_is_told_with_the_end_of_the_log(server: EmbeddedServer) -> None:
@@ -411,75 +452,57 @@ def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path / "home").start()
 
 
-def test_no_permission_above_the_home_changes(shelf: Path) -> None:
-    home = shelf / "private" / "deep" / "home"
-    home.parent.mkdir(parents=True)
-    home.parent.parent.chmod(0o700)
-    before = permissions_above(home)
-    server = EmbeddedServer(home)
-    server.start()
-    try:
-        assert execute(server, "SELECT 1") == [(1,)]
-        assert permissions_above(home) == before
-    finally:
-        server.delete()
+def test_no_permission_above_the_home_changes(closed: Closed) -> None:
+    assert closed.after == closed.before
+    assert execute(closed.server, "SELECT 1") == [(1,)]
 
 
 @AS_ROOT
-def test_root_under_a_closed_directory_keeps_the_cluster_where_its_account_can_reach(shelf: Path) -> None:
-    closed = shelf / "closed"
-    closed.mkdir(mode=0o700)
-    server = EmbeddedServer(closed / "home")
-    server.start()
-    try:
-        place = data_of(server).parent
-        assert server.home not in place.parents
-        assert (place / "home").read_text() == f"{server.home}\n"
-        assert postmaster(server).uids().real not in (0,)
-        assert stat.S_IMODE(data_of(server).stat().st_mode) == 0o700
-        assert stat.S_IMODE((server.home / "postgres" / "password").stat().st_mode) == 0o600
-        postmaster(server).kill()
-        server.start()
-    finally:
-        server.delete()
-    assert not place.exists()
+def test_root_under_a_closed_directory_keeps_the_cluster_where_its_account_can_reach(closed: Closed) -> None:
+    place = data_of(closed.server).parent
+    assert closed.server.home not in place.parents
+    assert (place / "home").read_text() == f"{closed.server.home}\n"
+    assert postmaster(closed.server).uids().real != 0
+    assert stat.S_IMODE(data_of(closed.server).stat().st_mode) == 0o700
+    assert stat.S_IMODE((closed.server.home / "postgres" / "password").stat().st_mode) == 0o600
+    postmaster(closed.server).kill()
+    closed.server.start()
 
 
 @AS_ROOT
-def test_root_whose_remade_home_meets_no_old_cluster(shelf: Path) -> None:
+def test_root_whose_home_is_deleted_and_remade_meets_no_old_cluster(closed: Closed) -> None:
     """The old cluster has another password; a name derived from the home's path would bring them together."""
-    (shelf / "shut").mkdir(mode=0o700)
-    old, home = EmbeddedServer(shelf / "shut" / "home"), shelf / "shut" / "home"
-    old.start()
-    put_aside = EmbeddedServer(home.rename(shelf / "shut" / "aside"))
-    new = EmbeddedServer(home)
-    new.start()
-    assert data_of(new) != data_of(put_aside)
-    assert put_aside.is_running()
-    new.delete()
-    assert put_aside.is_running()
-    put_aside.delete()
+    home = closed.server.home
+    aside = EmbeddedServer(home.rename(home.with_name("aside")))
+    try:
+        closed.server.start()
+        place = data_of(closed.server).parent
+        assert place != data_of(aside).parent
+        assert aside.is_running()
+        closed.server.delete()
+        assert not place.exists()
+        assert aside.is_running()
+    finally:
+        shutil.rmtree(home)
+        aside.home.rename(home)
 
 
 @AS_ROOT
 def test_root_whose_binaries_are_closed_to_the_account_runs_a_copy_of_them(
-    shelf: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: Path, binaries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = package_directory()
-    closed = Path(tempfile.mkdtemp(dir=shelf))  # 0700, as below /root
-    shutil.copytree(package, closed / package.name, symlinks=True)
-    libraries = package.with_name(f"{package.name}.libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, closed / libraries.name, symlinks=True)
-    monkeypatch.syspath_prepend(closed)
+    binaries.chmod(0o700)  # as a virtual environment below /root
+    monkeypatch.syspath_prepend(binaries)
     server = EmbeddedServer(shelf / "binaries closed")
+    of_an_older_version = server.home / "postgres" / "binaries-0.0.1"
+    of_an_older_version.mkdir(parents=True)
     server.start()
-    copies = [path.name for path in (server.home / "postgres").glob("binaries-*")]
-    server.stop()
-    (server.home / "postgres" / copies[0]).rename(server.home / "postgres" / "binaries-0.0.1")  # an update came
-    server.start()
-    assert [path.name for path in (server.home / "postgres").glob("binaries-*")] == copies
+    program = Path(postmaster(server).cmdline()[0])
+    assert server.home in program.parents
+    assert not of_an_older_version.exists()
+    assert stat.S_IMODE(binaries.stat().st_mode) == 0o700
     server.delete()
+    binaries.chmod(0o755)
 
 
 @AS_ROOT
@@ -490,7 +513,7 @@ def test_root_leaves_another_user_s_server_to_that_user(server: EmbeddedServer) 
     os.chown(server.home / "postgres", 0, 0)
 
 
-def test_an_ordinary_user_needs_no_rights_of_root(shelf: Path) -> None:
+def test_an_ordinary_user_needs_no_rights_of_root(shelf: Path, binaries: Path) -> None:
     directory = shelf / "ordinary"
     directory.mkdir()
 
@@ -505,10 +528,10 @@ def test_an_ordinary_user_needs_no_rights_of_root(shelf: Path) -> None:
         assert server.stop() is True
         assert server.stop() is False
 
-    as_ordinary_user(directory, start_kill_and_stop)
+    as_ordinary_user(directory, binaries, start_kill_and_stop)
 
 
-def test_another_user_s_home_is_refused_in_a_readable_line(server: EmbeddedServer, shelf: Path) -> None:
+def test_another_user_s_home_is_refused_in_a_readable_line(server: EmbeddedServer, shelf: Path, binaries: Path) -> None:
     if not IS_ROOT:
         (server.home / "postgres" / "password").chmod(0)
 
@@ -518,11 +541,11 @@ def test_another_user_s_home_is_refused_in_a_readable_line(server: EmbeddedServe
 
     directory = shelf / "somebody"
     directory.mkdir()
-    as_ordinary_user(directory, start_it)
+    as_ordinary_user(directory, binaries, start_it)
     (server.home / "postgres" / "password").chmod(0o600)
 
 
-def as_ordinary_user(directory: Path, function: Callable[[], None]) -> None:
+def as_ordinary_user(directory: Path, binaries: Path, function: Callable[[], None]) -> None:
     """Run `function` as a user without rights, who owns `directory`; as whoever runs the tests, unless that is root.
 
     A fork that gives its rights up keeps the modules that are loaded: root's Python may lie where nobody else reaches.
@@ -530,7 +553,6 @@ def as_ordinary_user(directory: Path, function: Callable[[], None]) -> None:
     if not IS_ROOT:
         function()
         return
-    embedded._copy_binaries(package_directory(), directory / "binaries")
     user = pwd.getpwnam("nobody")
     os.chown(directory, user.pw_uid, user.pw_gid)
     sys.stdout.flush()
@@ -541,7 +563,7 @@ def as_ordinary_user(directory: Path, function: Callable[[], None]) -> None:
             os.setgroups([])
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
-            sys.path.insert(0, str(directory / "binaries"))
+            sys.path.insert(0, str(binaries))
             function()
             status = 0
         except BaseException:  # noqa: BLE001 - a forked test must never return into pytest
@@ -549,9 +571,3 @@ def as_ordinary_user(directory: Path, function: Callable[[], None]) -> None:
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0, (directory / "failure").read_text()
-
-
-def package_directory() -> Path:
-    spec = embedded.importlib.util.find_spec(embedded.PACKAGE)
-    assert spec is not None
-    return Path((spec.submodule_search_locations or [""])[0])
