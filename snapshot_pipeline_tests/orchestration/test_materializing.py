@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline_tests.orchestration.conftest import TestInstallation
+from snapshot_pipeline_tests.installation import TestInstallation
 
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -21,7 +21,7 @@ import pytest
 import requests
 from sqlalchemy import Connection, create_engine, text
 
-from snapshot_pipeline_tests.orchestration.conftest import PROJECT, TestInstallation
+from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -11,7 +11,7 @@ import pytest
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
 from snapshot_pipeline.settings import Settings, load_settings
-from snapshot_pipeline_tests.orchestration.conftest import TestInstallation
+from snapshot_pipeline_tests.installation import TestInstallation
 
 ZONE = ZoneInfo("Europe/Budapest")
 START_DATE = date(2025, 1, 1)

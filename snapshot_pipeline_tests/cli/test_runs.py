@@ -1,0 +1,149 @@
+"""The commands that compute: materialize, recommend, status, demo, and the lines they give for what cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, datetime, timedelta
+
+import click
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import create_engine, text
+
+from snapshot_pipeline.cli import command
+from snapshot_pipeline.cli.periods import (
+    PeriodError,
+    last_closed_day,
+    last_closed_week,
+    require_closed_days,
+    require_closed_week,
+)
+from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline_tests.installation import TestInstallation
+
+
+def run(*arguments: str) -> str:
+    """The output of a command that succeeds."""
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: str) -> str:
+    """The one line of a command that is refused."""
+    with pytest.raises(Exception, match=r".") as error:
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_days_and_a_week_are_computed_shown_and_known_to_dagster(installation: TestInstallation) -> None:
+    output = run("materialize", "--from", "2026-01-30", "--to", "2026-02-15")
+    assert "Sun 2026-02-15" in output
+    assert "100.00%" in output
+    assert "CONTINUE_LEARNING" in run("recommend", "--week", "2026-02-09")
+    days = installation.instance.get_materialized_partitions(dg.AssetKey("performance_snapshots"))
+    assert {"2026-01-30", "2026-02-15"} <= set(days)
+    weeks = installation.instance.get_materialized_partitions(dg.AssetKey("adaptive_recommendations"))
+    assert weeks == {"2026-02-09"}
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_the_status_shows_missing_days_and_the_newest_week(installation: TestInstallation) -> None:
+    run("materialize", "--from", "2026-02-09", "--to", "2026-02-15")
+    run("recommend", "--week", "2026-02-09")
+    status = run("status", "--days", "3")
+    assert status.count("missing") == 3  # the sample ended long ago
+    assert "week of 2026-02-09" in status
+
+
+def test_a_failed_run_is_one_line_that_says_what_to_do(installation: TestInstallation) -> None:
+    line = refused("recommend", "--week", "2026-01-12")
+    assert "no snapshots for its Sunday, 2026-01-18" in line
+    assert "snapshot-pipeline materialize --from 2026-01-18" in line
+
+
+def test_a_day_of_failures_is_listed_with_its_reasons(installation: TestInstallation) -> None:
+    run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
+    engine = create_engine(installation.url)
+    with engine.connect() as connection:
+        reasons = connection.execute(text("SELECT DISTINCT reason FROM snapshot_failures")).scalars().all()
+        failed = connection.execute(
+            text("SELECT failed FROM snapshot_days WHERE snapshot_date = '2026-02-28'")
+        ).scalar()
+    engine.dispose()
+    assert set(reasons) == {"score_out_of_range", "negative_time_spent", "completed_before_started"}
+    assert failed > 0
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("2026-02-02", "2026-02-01", "--from 2026-02-02 is after --to 2026-02-01"),
+        ("2026-02-01", "2999-01-01", "--to 2999-01-01 has not ended yet in UTC; the last day that has is"),
+        ("2025-12-31", "2026-01-01", "--from 2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
+    ],
+)
+def test_days_that_cannot_be_computed_are_refused_with_one_line(first: str, last: str, said: str) -> None:
+    settings = load_settings(start_date=date(2026, 1, 1))
+    with pytest.raises(PeriodError, match=r"^[^\n]*$") as error:
+        require_closed_days(settings, date.fromisoformat(first), date.fromisoformat(last))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("week", "said"),
+    [
+        ("2026-02-10", "--week 2026-02-10 is a Tuesday; a week is named by its Monday, here 2026-02-09"),
+        ("2998-12-31", "--week 2998-12-31 has not ended yet"),
+        ("2025-12-29", "--week 2025-12-29 is before SNAPSHOT_START_DATE=2026-01-01"),
+    ],
+)
+def test_weeks_that_cannot_be_computed_are_refused_with_one_line(week: str, said: str) -> None:
+    settings = load_settings(start_date=date(2026, 1, 1))
+    with pytest.raises(PeriodError, match=r"^[^\n]*$") as error:
+        require_closed_week(settings, date.fromisoformat(week))
+    assert said in str(error.value)
+
+
+def test_the_last_closed_week_is_a_monday_whose_sunday_is_over() -> None:
+    settings = load_settings()
+    week = last_closed_week(settings)
+    assert week.weekday() == 0
+    assert week + timedelta(days=6) <= last_closed_day(settings) < week + timedelta(days=13)
+
+
+def test_an_error_is_a_line_on_standard_error_and_exit_status_1(installation: TestInstallation) -> None:
+    tomorrow = (datetime.now(installation.settings.zone) + timedelta(days=1)).date()
+    arguments = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize", "--from", str(tomorrow)]
+    result = subprocess.run(
+        [*arguments, "--to", str(tomorrow)], env=installation.environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: --to {tomorrow} has not ended yet")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_date_that_is_none_is_refused_by_name(installation: TestInstallation) -> None:
+    result = CliRunner().invoke(command, ["materialize", "--from", "2026-02-30", "--to", "2026-03-01"])
+    assert result.exit_code == 2
+    assert "'--from'" in result.output
+
+
+def test_every_command_explains_itself_with_an_example() -> None:
+    listing = run("--help")
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        assert name in listing
+        assert "Example:" in run(name, "--help")
+
+
+def test_the_demo_computes_thirty_days_and_a_week_and_says_what_next(installation: TestInstallation) -> None:
+    output = run("demo", "--students", "50", "--days", "40")
+    assert output.count("%") >= 30
+    assert "week of" in output
+    assert "make dev" in output
+    assert "missing" not in output
