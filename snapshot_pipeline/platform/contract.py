@@ -43,7 +43,8 @@ DATA_CHECK_SECONDS = 60.0
 
 Severity = Literal["error", "advice"]
 
-_DIALECT = PGDialect()  # type: ignore[no-untyped-call]
+# Named parameters, or a % in a name would be doubled in the statements that are shown.
+_DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _QUERY_CANCELED = "57014"
 _PARTITIONED = "p"
 # Ordinary and partitioned tables and materialized views; a view or a foreign table takes none.
@@ -422,7 +423,7 @@ def _duplicate_findings(table: _FoundTable, columns: tuple[str, ...], rows: _Row
                 "error",
                 table.name,
                 f"{_counted(repeated_keys, f'({names}) stands', f'({names}) stand')} in more than one row, e.g. "
-                f"{shown} in {how_often}: its lessons or minutes would count twice; keep one row of each",
+                f"{shown} in {how_often}: such rows would count twice; keep one of each",
             )
         if table.kind not in _TAKES_CONSTRAINTS:
             return None
@@ -513,7 +514,13 @@ _PLACE = text(
 )
 _TABLES = text(
     """
-    SELECT c.relname::text AS name, c.relkind::text AS kind, row_security_active(c.oid) AS hides_rows
+    SELECT c.relname::text AS name, c.relkind::text AS kind,
+        row_security_active(c.oid) AND NOT EXISTS (
+            SELECT 1 FROM pg_catalog.pg_policy p
+            WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('r', '*')
+                AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true'
+                AND EXISTS (SELECT 1 FROM unnest(p.polroles) AS role WHERE role = 0 OR pg_has_role(role, 'USAGE'))
+        ) AS hides_rows
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = :schema AND c.relname = ANY(:names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     """

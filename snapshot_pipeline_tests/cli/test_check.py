@@ -1,0 +1,70 @@
+"""`snapshot-pipeline check` as a deployment script meets it: lines to read, SQL to paste, a status to branch on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import URL, Engine, create_engine, text
+
+from snapshot_pipeline.cli import check
+from snapshot_pipeline.platform.ownership import replace_platform
+
+
+@pytest.fixture
+def engine(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database with a whole platform and a student, named by the settings."""
+    monkeypatch.setenv("SNAPSHOT_DATABASE_URL", database_url.render_as_string(hide_password=False))
+    with replace_platform(database_url, "public"):
+        pass
+    engine = create_engine(database_url)
+    _run(engine, "INSERT INTO users VALUES (1, 'STUDENT', true)")
+    yield engine
+    engine.dispose()
+
+
+def _run(engine: Engine, statement: str) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+
+
+def _check() -> Result:
+    return CliRunner().invoke(check.command)
+
+
+def test_a_whole_platform_is_status_0_and_one_line(engine: Engine) -> None:
+    result = _check()
+    assert result.exit_code == 0
+    assert result.output == f"schema public of database {engine.url.database}: has all that the pipeline needs\n"
+
+
+def test_advice_alone_is_status_3_and_its_statement_can_be_pasted(engine: Engine) -> None:
+    _run(engine, "DROP INDEX quiz_attempts_completed_at_idx")
+    result = _check()
+    assert result.exit_code == 3
+    finding, statement, summary = result.output.splitlines()
+    assert finding.startswith("advice  quiz_attempts: no index begins with (completed_at)")
+    assert statement == (
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS quiz_attempts_completed_at_idx ON public.quiz_attempts (completed_at);"
+    )
+    assert summary.endswith("0 errors, 1 piece of advice; the pipeline can run")
+    _run(engine, statement)
+    assert _check().exit_code == 0
+
+
+def test_an_error_is_status_1_and_stands_first(engine: Engine) -> None:
+    _run(engine, "DROP INDEX user_lesson_progress_started_at_idx")
+    _run(engine, "DROP TABLE quizzes")
+    result = _check()
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0].startswith("error   quizzes: is missing in the schema public; create it")
+    assert lines[1].startswith("advice  user_lesson_progress: ")
+    assert lines[-1].endswith("1 error, 1 piece of advice; mend the errors, then check again")
+
+
+def test_the_help_says_what_the_exit_status_means() -> None:
+    output = CliRunner().invoke(check.command, ["--help"]).output
+    assert "0  nothing found\n" in output
+    assert "3  advice only\n" in output
