@@ -21,7 +21,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     server = EmbeddedServer(tmp_path_factory.mktemp("server"))
     server.start()
     yield server.url("postgres")
-    server.stop()
+    server.delete()  # as root its cluster lies outside of pytest's directory, where nobody would clean up
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,10 +27,11 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def snapshot_pipeline(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does, in a process of its own."""
     program = "from snapshot_pipeline.cli import main; main()"
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSHOT_")}
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=directory,
-        env={"PATH": "/usr/bin:/bin", **variables},
+        env={**unset, **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -26,7 +26,9 @@ from snapshot_pipeline import embedded
 from snapshot_pipeline.embedded import DATABASES, EmbeddedServer, EmbeddedServerError
 
 IS_ROOT = os.geteuid() == 0
-AS_ROOT = pytest.mark.skipif(not IS_ROOT, reason="tells of root; run it with: sudo .venv/bin/pytest " + __file__)
+AS_ROOT = pytest.mark.skipif(
+    not IS_ROOT, reason="tells of root; run: sudo .venv/bin/pytest snapshot_pipeline_tests/integration"
+)
 START = "import sys; from pathlib import Path; from snapshot_pipeline.embedded import EmbeddedServer; "
 START += "server = EmbeddedServer(Path(sys.argv[1])); server.start(); "
 PRINT_URL = "print(server.url('platform').render_as_string(hide_password=False))"
