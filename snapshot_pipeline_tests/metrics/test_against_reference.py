@@ -6,6 +6,7 @@ A difference here is a wrong figure in a student's row that no example thought o
 
 from __future__ import annotations
 
+import random
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -36,7 +37,7 @@ from snapshot_pipeline_tests.reference.snapshots import (
     reference_day,
     window_of,
 )
-from snapshot_pipeline_tests.reference.strategies import Scenario, property_settings, scenarios
+from snapshot_pipeline_tests.reference.strategies import FLAWS, SELDOM_FLAWED, Scenario, property_settings, scenarios
 
 COLUMNS = list(Snapshot.__dataclass_fields__)
 
@@ -107,7 +108,16 @@ def test_every_figure_and_every_failure_is_that_of_the_reference(scenario):
 
 
 @property_settings(40)
-@given(scenarios())
+@given(scenarios(longest=8, flaws=FLAWS))
+def test_of_many_wrong_rows_the_failure_names_the_one_that_the_reference_names(scenario):
+    batch = computed(scenario, full_history(scenario.rows, scenario.zone))
+    snapshots, failures = expected(scenario)
+    assert as_snapshots(batch.published) == snapshots
+    assert as_failures(batch.failures) == failures
+
+
+@property_settings(30)
+@given(scenarios(flaws=[*SELDOM_FLAWED, *FLAWS]))
 def test_rows_that_no_day_needs_change_no_figure(scenario):
     full = computed(scenario, full_history(scenario.rows, scenario.zone))
     trimmed = trimmed_history(scenario.rows, scenario.first, scenario.last, scenario.zone)
@@ -116,7 +126,7 @@ def test_rows_that_no_day_needs_change_no_figure(scenario):
     assert_same_batch(computed(scenario, least), full)
 
 
-@property_settings(40)
+@property_settings(30)
 @given(scenarios(longest=31), st.data())
 def test_a_day_alone_and_the_same_day_in_a_range_are_equal_to_the_bit(scenario, data):
     in_range = computed(scenario, full_history(scenario.rows, scenario.zone))
@@ -151,6 +161,29 @@ def test_cutting_the_students_into_batches_changes_nothing(scenario, cut):
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([with_plain_texts(frame) for frame in frames])
+
+
+def test_halves_of_a_cent_and_the_edges_of_the_words_fall_as_in_the_reference():
+    """Scores in steps of 0.05 and those that make a word's edge, alone, then averages of several.
+
+    15 lessons on 10 of 30 days make 35 points, 30 lessons on 20 days make 70.
+    """
+    zone, day = ZoneInfo("UTC"), date(2026, 5, 4)
+    noon = pd.Timestamp("2026-05-04T12:00Z").to_pydatetime()
+    chance = random.Random(1)  # noqa: S311
+    edges = [cents for middle in (1_666, 3_333, 8_333) for cents in range(middle - 3, middle + 4)]
+    scores = [[cents / 100] for cents in [*edges, *edges, *range(0, 10_001, 5)]]
+    scores += [[chance.randint(0, 10_000) / 100 for _ in range(5 + n % 7)] for n in range(1_000)]
+    rows = PlatformRows(users=[User(id_, "student", True, None, None) for id_ in range(len(scores))])
+    for id_, theirs in enumerate(scores):
+        rows.user_lesson_progress.append(Progress(id_, 100, noon - timedelta(days=40), None, 0))
+        days = 10 if id_ < len(edges) or id_ % 4 else 20
+        for n in range(days * 3 // 2):
+            completed_at = noon - timedelta(days=n % days)
+            rows.user_lesson_progress.append(Progress(id_, n, completed_at, completed_at, 1))
+        rows.quiz_attempts.extend(Attempt(20 * id_ + n, id_, 1, score, noon) for n, score in enumerate(theirs))
+    published = compute_snapshots(full_history(rows, zone), LocalDays(day, day, zone)).published
+    assert as_snapshots(published) == reference_day(rows, day, zone).published
 
 
 @property_settings(60)

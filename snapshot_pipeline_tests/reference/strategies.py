@@ -8,6 +8,7 @@ of instants per student, so that ties and days with several events are the rule 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -36,18 +37,26 @@ SPECIAL_DAYS = [
     ("America/Havana", date(2025, 11, 2)),  # midnight comes twice
     ("America/Havana", date(2026, 3, 8)),  # no midnight
 ]
+# Where a window begins, in days before the first day of a range; for a week S-29 is 23 days before its Monday.
+EDGES = [-400, -30, -29, -24, -24, -23, -23, -7, -6, 0]
 MIDNIGHT = timedelta(0)
 TICK = timedelta(microseconds=1)
 TIMES_OF_DAY = [MIDNIGHT, MIDNIGHT, -TICK, TICK, timedelta(minutes=30), timedelta(hours=1), timedelta(hours=12)]
-SPECIALIZATIONS = ["python", "data", None]
-LEVELS = ["1", "2", None]
+SPECIALIZATIONS = ["python", "python", "python", "data", None]
+LEVELS = ["1", "1", "1", "2", None]
 FIRST_IDS = [1, 2**31, 2**53 + 1]  # the last cannot pass through a float
-FLAWS = ["none", "none", "none", "none", "score", "minutes", "order", "every"]
+FLAWS = ["score", "minutes", "order", "every"]
+SELDOM_FLAWED = [*["none"] * 16, *FLAWS]
+# Days between the first day and the first start: none at all, then the edges of the 7 and the 30 days.
+FIRST_STARTS = [None, None, -400, -400, -400, -60, -30, -29, -28, -8, -7, -6, -5, -1, 0, 1]
 BAD_SCORES = [-0.01, 100.01, 140.0, float("nan"), float("inf"), float("-inf")]
 # Lessons, minutes, exercises, and days without activity, around the thresholds of the rules.
 SNAPSHOT_FIGURES = list(
     product([0, 0, 1, 2, 5], [0, 199, 200, 201, 300, 600], [0, 0, 0, 0, 0, 0, 1], [0, 1, 5, 6, 7, 400])
 )
+
+# Contradicts itself, and so lets more rules hold at once than there is room for.
+BUSY_BUT_INACTIVE = (2, 300, 0, 7)
 
 
 def property_settings(examples: int) -> settings:
@@ -77,14 +86,14 @@ class Scenario:
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, longest: int = 45) -> Scenario:
+def scenarios(draw: st.DrawFn, longest: int = 45, flaws: Sequence[str] = SELDOM_FLAWED) -> Scenario:
     """A platform of up to five users and up to `longest` days that lie around a special day of the zone."""
     zone_name, special_day = draw(st.sampled_from(SPECIAL_DAYS))
     zone = ZoneInfo(zone_name)
     length = draw(st.sampled_from([n for n in (1, 2, 3, 8, 31, longest) if n <= longest]))
     first = special_day - timedelta(days=draw(st.integers(0, min(length, 12))))
     last = first + timedelta(days=length - 1)
-    return Scenario(zone, first, last, draw(platforms(zone, first, last)))
+    return Scenario(zone, first, last, draw(platforms(zone, first, last, flaws)))
 
 
 @st.composite
@@ -97,11 +106,11 @@ def instants(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date) -> dateti
 @cache
 def _moments(length: int) -> list[tuple[int, timedelta]]:
     near = range(-3, length + 3)
-    return list(product([*near, *near, *range(-45, length + 2), -400, -29, -30, -7, -6, 0], TIMES_OF_DAY))
+    return list(product([*near, *near, *range(-45, length + 2), *EDGES], TIMES_OF_DAY))
 
 
 @st.composite
-def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date) -> PlatformRows:
+def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date, flaws: Sequence[str]) -> PlatformRows:
     """Up to five users with rows of their own, up to eight lessons and quizzes on some of them; rows in any order."""
     first_id = draw(st.sampled_from(FIRST_IDS))
     lessons = draw(_lessons(first_id))
@@ -118,9 +127,14 @@ def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date) -> Platf
     ]
     rows = PlatformRows(users=users, lessons=lessons, quizzes=quizzes)
     for user in users:
-        flaw = draw(st.sampled_from(FLAWS))
+        flaw = draw(st.sampled_from(flaws))
         pool = draw(st.lists(instants(zone, first, last), min_size=1, max_size=8))
-        rows.user_lesson_progress.extend(draw(_progress(user.id, first_id, pool, flaw)))
+        days_later = draw(st.sampled_from(FIRST_STARTS))
+        if days_later is not None:
+            start = start_of_day(first + timedelta(days=days_later), zone) + draw(st.sampled_from(TIMES_OF_DAY))
+            rows.user_lesson_progress.append(Progress(user.id, first_id + 99, start, None, 5))
+        if days_later is not None or draw(st.booleans()):
+            rows.user_lesson_progress.extend(draw(_progress(user.id, first_id, pool, flaw)))
         rows.quiz_attempts.extend(draw(_attempts(user.id, first_id, pool, flaw)))
         rows.exercise_submissions.extend(
             Exercise(first_id + 10 * n + len(users), user.id, instant)
@@ -149,7 +163,7 @@ def _progress(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime]
     moment = st.sampled_from([None, *pool, *pool])
     minutes = st.sampled_from([None, 0, 1, 59, 600])
     if flaw in ("minutes", "every"):
-        minutes = st.sampled_from([None, 1, 59, -1, -(2**31)])
+        minutes = st.sampled_from([None, 1, 2, 59, 60, -1, -(2**31)])
     rows = []
     for lesson in draw(st.permutations(range(draw(st.integers(0, 7))))):
         started_at, completed_at = draw(moment), draw(moment)
@@ -167,7 +181,7 @@ def _progress(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime]
 @st.composite
 def _attempts(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], flaw: str) -> list[Attempt]:
     score = st.one_of(
-        st.integers(0, 10_000).map(lambda cents: cents / 100), st.sampled_from([None, 0.0, 69.99, 70.0, 100.0])
+        st.integers(0, 10_000).map(lambda cents: cents / 100), st.sampled_from([None, None, 0.0, 69.99, 70.0, 100.0])
     )
     if flaw in ("score", "every"):
         score = st.one_of(score, score, score, st.sampled_from(BAD_SCORES))
@@ -199,22 +213,24 @@ def week_scenarios(draw: st.DrawFn) -> WeekScenario:
     zone = ZoneInfo(zone_name)
     monday = special_day - timedelta(days=special_day.weekday())
     sunday = monday + timedelta(days=6)
-    rows = draw(platforms(zone, monday, sunday))
+    rows = draw(platforms(zone, monday, sunday, SELDOM_FLAWED))
     snapshots = {}
     for user in rows.users:
+        figures = draw(st.sampled_from([SNAPSHOT_FIGURES, SNAPSHOT_FIGURES, [BUSY_BUT_INACTIVE]]))
         for days_ago in draw(st.sampled_from([(), range(3), range(14), range(1, 14), range(0, 14, 2)])):
             day = sunday - timedelta(days=days_ago)
-            snapshots[user.id, day] = draw(_snapshot(user.id, day))
+            snapshots[user.id, day] = snapshot_of(user.id, day, *draw(st.sampled_from(figures)))
     types = ["TAKE_BREAK", "RESUME_LEARNING", "REVIEW_LESSON", "START_LEARNING", "PRACTICE_MORE", "CONTINUE_LEARNING"]
     dismissals = [
-        (user.id, one) for user in rows.users for one in draw(st.lists(st.sampled_from(types), max_size=2, unique=True))
+        (user.id, one)
+        for user in rows.users
+        for one in draw(st.one_of(st.just([]), st.lists(st.sampled_from(types), max_size=2, unique=True)))
     ]
     return WeekScenario(zone, monday, rows, snapshots, dismissals)
 
 
-@st.composite
-def _snapshot(draw: st.DrawFn, user_id: int, day: date) -> Snapshot:
-    lessons, minutes, exercises, days_inactive = draw(st.sampled_from(SNAPSHOT_FIGURES))
+def snapshot_of(user_id: int, day: date, lessons: int, minutes: int, exercises: int, days_inactive: int) -> Snapshot:
+    """A snapshot of which only that is said which the rules look at: one of `SNAPSHOT_FIGURES`."""
     return Snapshot(
         user_id=user_id,
         snapshot_date=day,
