@@ -48,6 +48,10 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES
 
 _WALL_CLOCK_MARGIN = timedelta(days=1)
+# PostgreSQL counts from 2000 and Arrow from 1970: `infinity` and the last years of PostgreSQL's calendar wrap around to
+# below its `-infinity`.
+_MINUS_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000
+_FAR_FUTURE = np.datetime64("9999-12-31", "us")
 
 
 @dataclass(frozen=True)
@@ -297,6 +301,9 @@ def _has_zone(column: Column[Any]) -> bool:
 def _utc(column: pd.Series[Any], naive_zone: ZoneInfo) -> pd.Series[Any]:
     """Time stamps as UTC instants; a wall clock's hour that comes twice is taken for the first."""
     instants = pd.DatetimeIndex(column).as_unit("us")
+    wrapped = instants.notna() & (instants.asi8 < _MINUS_INFINITY)
+    if wrapped.any():
+        instants = instants.where(~wrapped, pd.Timestamp(_FAR_FUTURE, tz=instants.tz))
     if instants.tz is None:
         first = np.ones(len(instants), dtype=bool)
         instants = instants.tz_localize(naive_zone, ambiguous=first, nonexistent="shift_forward")

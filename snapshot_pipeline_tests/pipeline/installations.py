@@ -1,0 +1,102 @@
+"""Databases for the tests of the pipeline, and what an installation has published in them, as plain rows.
+
+Put here: what several test files need of a real database. Do not put here: what is expected of the rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import date
+from itertools import zip_longest
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+from sqlalchemy import URL, Select, Table, Text, cast, create_engine, select, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.pipeline.installation import Installation, open_installation
+from snapshot_pipeline.platform.sample import SampleOptions
+from snapshot_pipeline.settings import load_settings
+
+ZONE = ZoneInfo("Europe/Budapest")
+
+MONDAY = date(2025, 10, 27)
+"""The last week of the sample; the clocks are put back on the day before it begins."""
+
+SUNDAY = date(2025, 11, 2)
+"""The last day of the sample."""
+
+SAMPLE = SampleOptions(students=300, days=60, seed=4, until=date(2025, 11, 3), bad_rate=0.05, zone=ZONE)
+
+# When a row was computed, and the numbers that the database hands out, differ from run to run; nothing else may.
+_NOT_COMPARED = {"computed_at", "run_id", "id", "created_at"}
+
+
+@contextmanager
+def new_database(server_url: URL, template: URL | None = None) -> Iterator[URL]:
+    """A database of its own, empty or a copy of `template`, which nobody may be connected to; dropped at the end."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    like = f' TEMPLATE "{template.database}"' if template else ""
+    admin = create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"{like}'))
+    try:
+        yield server_url.set(database=name)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def installation_on(url: URL, **settings: Any) -> AbstractContextManager[Installation]:
+    """Open an installation on a database; in Budapest, unless `settings` say otherwise."""
+    given = {"timezone": ZONE.key, "start_date": date(2014, 1, 1), **settings}
+    return open_installation(load_settings(database_url=url.render_as_string(hide_password=False), **given))
+
+
+def execute(url: URL, *statements: str) -> None:
+    """Run statements in one transaction."""
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+Tables = dict[str, pa.Table]
+
+
+def rows_of(installation: Installation, *tables: Table) -> Tables:
+    """All rows of our tables by key, without what differs from run to run."""
+    with bulk.transaction(installation.uri) as connection:
+        return {table.name: bulk.fetch(connection, _all_rows(table)) for table in tables}
+
+
+def _all_rows(table: Table) -> Select[Any]:
+    compared = [cast(column, Text).label(column.name) if column.name == "metadata" else column for column in table.c]
+    key = ("user_id", "snapshot_date", "week_start", "recommendation_type")
+    order = [table.columns[name] for name in key if name in table.columns]
+    return select(*(column for column in compared if column.name not in _NOT_COMPARED)).order_by(*order)
+
+
+def published(installation: Installation) -> Tables:
+    """All rows of the snapshots, the failures and the days, by table."""
+    store = installation.store
+    return rows_of(installation, store.performance_snapshots, store.snapshot_failures, store.snapshot_days)
+
+
+def recommended(installation: Installation) -> Tables:
+    """All recommendations."""
+    return rows_of(installation, installation.store.adaptive_recommendations)
+
+
+def differences(left: Tables, right: Tables) -> list[tuple[Any, Any]]:
+    """The first few rows that are not the same in both, to the last digit; [] is what the tests want."""
+    pairs: list[tuple[Any, Any]] = []
+    for name in left.keys() | right.keys():
+        if not left[name].equals(right[name]):
+            rows = zip_longest(left[name].to_pylist(), right[name].to_pylist())
+            pairs += [pair for pair in rows if pair[0] != pair[1]][:5]
+    return pairs
