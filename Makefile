@@ -34,6 +34,6 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## stops the embedded server and removes what was made here
-	-test ! -x $(BIN)/snapshot-pipeline || $(BIN)/snapshot-pipeline db stop
-	rm -rf $(VENV) .snapshot_pipeline .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+clean:  ## stops and deletes the embedded server, and removes all that was made here
+	-test ! -x $(BIN)/snapshot-pipeline || env -u SNAPSHOT_DATABASE_URL $(BIN)/snapshot-pipeline db delete --yes
+	rm -rf $(VENV) .snapshot_pipeline .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info logs .logs_queue .tmp_dagster_home_*

@@ -52,6 +52,17 @@ def stop() -> None:
     click.echo(f"The embedded server below {server.home} {'was stopped' if stopped else 'does not run'}.")
 
 
+@command.command(epilog="Example: snapshot-pipeline db delete")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(yes: bool) -> None:
+    """Stop the embedded server and delete its databases, Dagster's records among them."""
+    server = _embedded_server(load_settings(), "delete")
+    if not yes:
+        click.confirm(f"Delete the embedded server below {server.home} with all that is in it?", abort=True)
+    server.delete()
+    click.echo(f"The embedded server below {server.home} is deleted.")
+
+
 @command.command(epilog="Example: SNAPSHOT_DATABASE_URL=postgresql://owner@host/platform snapshot-pipeline db migrate")
 def migrate() -> None:
     """Create our tables, or bring them to this version's shape; the other commands do it by themselves.

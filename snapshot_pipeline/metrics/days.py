@@ -77,7 +77,7 @@ class LocalDays:
     @cached_property
     def dates(self) -> NDArray[np.datetime64]:
         """The days computed, `datetime64[D]`, shape (count,)."""
-        return np.datetime64(self.first, "D") + np.arange(self.count)
+        return np.arange(np.datetime64(self.first), np.datetime64(self.last + timedelta(days=1)))
 
     def index_of(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:
         """The index of the local day of each instant.

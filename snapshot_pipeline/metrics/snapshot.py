@@ -216,7 +216,7 @@ def _last_active_dates(active: Flags, older_activity: Ints, days: LocalDays) -> 
     """The latest date up to each computed day with any activity, `datetime64[D]`; NaT where there has been none."""
     columns = np.where(active, np.arange(active.shape[1]), -1)
     latest = np.maximum.accumulate(columns, axis=1)[:, LEAD_DAYS:]
-    dates = np.datetime64(days.first, "D") - LEAD_DAYS + latest
+    dates = np.datetime64(days.first, "D") + (latest - LEAD_DAYS).astype("timedelta64[D]")
     before = older_activity.view("datetime64[us]")
     older_dates = pd.DatetimeIndex(before).tz_localize("UTC").tz_convert(days.zone).tz_localize(None)
     return np.where(latest >= 0, dates, older_dates.to_numpy().astype("datetime64[D]")[:, None])

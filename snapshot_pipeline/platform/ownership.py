@@ -50,6 +50,7 @@ MARKER = "made by snapshot_pipeline"
 
 _COMMENT = f"{MARKER}: `snapshot-pipeline load` and `snapshot-pipeline sample` may replace this table"
 _INSUFFICIENT_PRIVILEGE = "42501"
+_UNIQUE_VIOLATION = "23505"
 _LOCK_KEY = "snapshot_pipeline.platform.ownership"
 _ANALYZE = DDL("ANALYZE %(fullname)s")  # type: ignore[no-untyped-call]
 
@@ -246,7 +247,10 @@ def _finish(connection: adbc.Connection, table: Table, keys: list[AddConstraint]
     for key in keys:
         try:
             bulk.execute(connection, key)
-        except adbc.IntegrityError as error:
+        except adbc.Error as error:
+            # By its code: ADBC 1.12, the last with Python 3.10, has no class of its own for it.
+            if error.sqlstate != _UNIQUE_VIOLATION:
+                raise
             columns = tuple(column.name for column in key.element.columns)  # type: ignore[attr-defined]
             raise DuplicateKeyError(DuplicateKey(table.name, columns, _detail(error))) from None
     for advised in ADVISED_INDEXES:

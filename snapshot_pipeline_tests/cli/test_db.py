@@ -100,3 +100,12 @@ def test_the_command_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("command", ["url", "start", "stop", "migrate"])
 def test_every_help_has_an_example(directory: Path, command: str) -> None:
     assert "Example: " in snapshot_pipeline(directory, "db", command, "--help").stdout
+
+
+def test_delete_asks_first_and_then_leaves_nothing(tmp_path: Path) -> None:
+    snapshot_pipeline(tmp_path, "db", "start")
+    unanswered = snapshot_pipeline(tmp_path, "db", "delete")
+    assert unanswered.returncode == 1
+    assert EmbeddedServer(tmp_path / ".snapshot_pipeline").is_running()
+    assert snapshot_pipeline(tmp_path, "db", "delete", "--yes").returncode == 0
+    assert not (tmp_path / ".snapshot_pipeline" / "postgres").exists()
