@@ -1,0 +1,49 @@
+"""Our tables in a database of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.pipeline.installations import new_database
+
+
+@dataclass(frozen=True)
+class Store:
+    """Our migrated tables.
+
+    Attributes:
+        engine: For small questions.
+        uri: For bulk transfers.
+        tables: The tables in schema `public`.
+    """
+
+    engine: Engine
+    uri: str
+    tables: StoreTables
+
+
+@pytest.fixture(scope="module")
+def migrated_url(server_url: URL) -> Iterator[URL]:
+    """A database with our empty tables, one per test file."""
+    with new_database(server_url) as url:
+        migrate(create_engine(url, poolclass=NullPool), "public")
+        yield url
+
+
+@pytest.fixture
+def store(migrated_url: URL) -> Iterator[Store]:
+    """The tables, emptied after the test."""
+    engine = create_engine(migrated_url, poolclass=NullPool)
+    tables = StoreTables.of("public")
+    yield Store(engine, adbc_uri(migrated_url), tables)
+    with engine.begin() as connection:
+        for table in tables.metadata.sorted_tables:
+            connection.execute(table.delete())

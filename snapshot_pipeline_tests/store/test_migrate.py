@@ -1,0 +1,104 @@
+"""Our tables come about by themselves, beside whatever else lives in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Engine, create_engine, inspect, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.database import DatabaseError, readable_database_errors
+from snapshot_pipeline.store.migrate import VERSION_TABLE, NewerSchemaError, migrate
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
+
+ODD_NAMES = ["learning data", 'the "best" one', "50%", "o'clock", "Größe.öffentlich", "select"]
+
+
+@pytest.fixture
+def engine(database_url: URL) -> Engine:
+    return create_engine(database_url, poolclass=NullPool)
+
+
+def names(engine: Engine, schema: str) -> set[str]:
+    return set(inspect(engine).get_table_names(schema))
+
+
+def our_names(schema: str) -> set[str]:
+    return {table.name for table in StoreTables.of(schema).metadata.tables.values()} | {VERSION_TABLE}
+
+
+def test_migrating_again_finds_nothing_to_do(engine: Engine):
+    assert migrate(engine, "public") == migrate(engine, "public") != ""
+    assert names(engine, "public") == our_names("public")
+
+
+@pytest.mark.parametrize("schema", ODD_NAMES)
+def test_any_name_of_a_schema_will_do(engine: Engine, schema: str):
+    migrate(engine, schema)
+    migrate(engine, schema)
+    assert names(engine, schema) == our_names(schema)
+    assert names(engine, "public") == set()
+
+
+def test_two_processes_that_migrate_at_once_take_turns(database_url: URL, engine: Engine):
+    with other_process("migrate", database_url, "new") as one, other_process("migrate", database_url, "new") as two:
+        begin(one)
+        begin(two)
+        expect(one, "done")
+        expect(two, "done")
+    assert names(engine, "new") == our_names("new")
+
+
+def test_the_migrated_tables_are_those_that_the_code_writes(engine: Engine):
+    migrate(engine, "ours")
+
+    def is_ours(name: str | None, kind: str, parents: object) -> bool:
+        return name == "ours" if kind == "schema" else name != VERSION_TABLE
+
+    options = {"include_schemas": True, "include_name": is_ours, "compare_type": True, "compare_server_default": True}
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, StoreTables.of("ours").metadata) == []
+
+
+def test_tables_of_a_newer_version_are_left_alone(engine: Engine):
+    migrate(engine, "public")
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608
+    with pytest.raises(NewerSchemaError, match="schema 'public' holds our tables at revision 9999"):
+        migrate(engine, "public")
+
+
+@pytest.fixture
+def limited_url(database_url: URL, engine: Engine) -> Iterator[URL]:
+    """A role that may connect and no more."""
+    role = f"limited_{database_url.database}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'limited'"))
+    yield database_url.set(username=role, password="limited")  # noqa: S106
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
+@pytest.mark.parametrize(("schema", "remedy"), [("public", "CREATE ON SCHEMA"), ("new", "GRANT CREATE ON")])
+def test_a_role_that_may_not_create_is_told_which_right_it_lacks(limited_url: URL, schema: str, remedy: str):
+    limited = create_engine(limited_url, poolclass=NullPool)
+    with pytest.raises(DatabaseError) as caught, readable_database_errors(limited_url):
+        migrate(limited, schema)
+    assert "permission denied for" in str(caught.value)
+    assert remedy in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_role_that_may_only_write_needs_no_right_to_create_once_the_tables_are_there(
+    limited_url: URL, engine: Engine
+):
+    migrate(engine, "public")
+    with engine.begin() as connection:
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {limited_url.username}"))
+    assert migrate(create_engine(limited_url, poolclass=NullPool), "public")

@@ -1,0 +1,211 @@
+"""The life of a recommendation in the table, as the student who sees it, or has dismissed it, would notice."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import func, select, update
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.store.recommendations import (
+    Week,
+    active_counts,
+    deactivate_older_weeks,
+    newest_week,
+    read_dismissals,
+    replace_recommendations,
+)
+from snapshot_pipeline_tests.store.conftest import Store
+
+MONDAY = date(2026, 3, 2)
+WEEK = timedelta(days=7)
+USERS = (1, 100)
+
+
+def week_of(start: date, is_newest: bool = True) -> Week:
+    """The week as it is computed on the next Monday at 06:00, in UTC."""
+    end = datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + WEEK
+    return Week(start, end, is_newest, end + timedelta(hours=6))
+
+
+def held(*rows: tuple[int, str], message: str = "Go on.", metadata: dict[str, Any] | None = None) -> pd.DataFrame:
+    """What holds, as `recommend` returns it."""
+    return pd.DataFrame(
+        {
+            "user_id": pd.Series([user_id for user_id, _ in rows], dtype="int64"),
+            "recommendation_type": pd.Series([kind for _, kind in rows], dtype="str"),
+            "priority": pd.Series([70] * len(rows), dtype="int64"),
+            "title": pd.Series(["A title"] * len(rows), dtype="str"),
+            "message": pd.Series([message] * len(rows), dtype="str"),
+            "metadata": pd.Series([metadata or {}] * len(rows), dtype="object"),
+        }
+    )
+
+
+def publish(store: Store, week: Week, rows: pd.DataFrame, users: tuple[int, int] = USERS) -> None:
+    with bulk.transaction(store.uri) as connection:
+        replace_recommendations(connection, store.tables, *users, week, rows)
+
+
+def row_of(store: Store, user_id: int, kind: str, week_start: date = MONDAY) -> dict[str, Any]:
+    table = store.tables.adaptive_recommendations
+    query = select(table).where(
+        table.c.user_id == user_id, table.c.recommendation_type == kind, table.c.week_start == week_start
+    )
+    with store.engine.connect() as connection:
+        return dict(connection.execute(query).mappings().one())
+
+
+def active(store: Store) -> set[tuple[int, date, str]]:
+    table = store.tables.adaptive_recommendations
+    query = select(table.c.user_id, table.c.week_start, table.c.recommendation_type).where(table.c.is_active)
+    with store.engine.connect() as connection:
+        return {(user_id, start, kind) for user_id, start, kind in connection.execute(query)}
+
+
+def dismiss(store: Store, user_id: int, kind: str, at: datetime, week_start: date = MONDAY) -> None:
+    """What the platform does when a student waves one away."""
+    table = store.tables.adaptive_recommendations
+    with store.engine.begin() as connection:
+        connection.execute(
+            update(table)
+            .where(table.c.user_id == user_id, table.c.recommendation_type == kind, table.c.week_start == week_start)
+            .values(dismissed_at=at, is_active=False)
+        )
+
+
+def dismissed(store: Store, week: Week) -> list[tuple[int, str]]:
+    with bulk.transaction(store.uri) as connection:
+        frame = read_dismissals(connection, store.tables, *USERS, week)
+    return list(zip(frame["user_id"].tolist(), frame["recommendation_type"].tolist(), strict=True))
+
+
+def test_every_column_arrives_as_it_was_computed(store: Store):
+    metadata = {"lesson_ids": [7, 9], "scores": [12.5, 60.0], "lesson_title": 'Joins, "keys" & Größen'}
+    publish(store, week_of(MONDAY), held((1, "REVIEW_LESSON"), metadata=metadata))
+    row = row_of(store, 1, "REVIEW_LESSON")
+    assert row.pop("id") > 0
+    assert row == {
+        "user_id": 1,
+        "week_start": MONDAY,
+        "recommendation_type": "REVIEW_LESSON",
+        "title": "A title",
+        "message": "Go on.",
+        "priority": 70,
+        "metadata": metadata,
+        "is_active": True,
+        "created_at": week_of(MONDAY).computed_at,
+        "dismissed_at": None,
+    }
+
+
+def test_one_that_still_holds_keeps_its_id_and_birth_and_gets_the_new_text(store: Store):
+    publish(store, week_of(MONDAY), held((1, "RESUME_LEARNING"), metadata={"days_inactive": 7}))
+    before = row_of(store, 1, "RESUME_LEARNING")
+    later = Week(MONDAY, week_of(MONDAY).end, True, week_of(MONDAY).computed_at + WEEK)
+    publish(store, later, held((1, "RESUME_LEARNING"), message="Come back.", metadata={"days_inactive": 8}))
+    after = row_of(store, 1, "RESUME_LEARNING")
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"message", "metadata"}
+    assert (after["message"], after["metadata"]) == ("Come back.", {"days_inactive": 8})
+
+
+def test_one_that_no_longer_holds_is_not_shown_any_more_and_comes_back_under_its_id(store: Store):
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (1, "CONTINUE_LEARNING")))
+    identity = row_of(store, 1, "TAKE_BREAK")["id"]
+    publish(store, week_of(MONDAY), held((1, "CONTINUE_LEARNING")))
+    assert active(store) == {(1, MONDAY, "CONTINUE_LEARNING")}
+    publish(store, week_of(MONDAY), held((1, "CONTINUE_LEARNING"), (1, "TAKE_BREAK")))
+    assert active(store) == {(1, MONDAY, "CONTINUE_LEARNING"), (1, MONDAY, "TAKE_BREAK")}
+    assert row_of(store, 1, "TAKE_BREAK")["id"] == identity
+
+
+def test_the_newest_week_takes_the_place_of_the_older_ones(store: Store):
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")))
+    assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
+
+
+def test_a_batch_leaves_the_students_of_other_batches_alone_until_the_end_of_the_run(store: Store):
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (50, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")), users=(1, 10))
+    assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK"), (50, MONDAY, "TAKE_BREAK")}
+    with store.engine.begin() as connection:
+        deactivate_older_weeks(connection, store.tables, MONDAY + WEEK)
+    assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
+
+
+def test_an_older_week_never_takes_the_place_of_a_newer_one(store: Store):
+    publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY, is_newest=False), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY, is_newest=False), held((1, "TAKE_BREAK")))
+    assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
+    assert row_of(store, 2, "TAKE_BREAK")["is_active"] is False
+    with store.engine.connect() as connection:
+        assert newest_week(connection, store.tables) == MONDAY + WEEK
+
+
+def test_a_dismissed_one_stays_dismissed_however_often_the_week_is_computed(store: Store):
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK")))
+    at = week_of(MONDAY).computed_at + timedelta(hours=1)
+    dismiss(store, 1, "TAKE_BREAK", at)
+    for rows in (held((1, "TAKE_BREAK")), held(), held((1, "TAKE_BREAK"), message="Again?")):
+        publish(store, week_of(MONDAY), rows)
+        row = row_of(store, 1, "TAKE_BREAK")
+        assert (row["is_active"], row["dismissed_at"]) == (False, at)
+
+
+@pytest.mark.parametrize(
+    ("before_the_end", "weeks_later", "is_held_back"),
+    [
+        (timedelta(days=3), 1, True),
+        (timedelta(0), 1, True),
+        (timedelta(hours=-3), 1, True),  # Monday at 03:00, before the run at 06:00
+        (timedelta(days=7) - timedelta(seconds=1), 1, True),
+        (timedelta(0), 2, False),
+        (timedelta(seconds=-1), 2, True),
+        (timedelta(seconds=1), 2, False),
+        (timedelta(days=-1), 3, False),
+    ],
+)
+def test_a_type_is_not_recommended_again_within_14_days_of_its_dismissal(
+    store: Store, before_the_end: timedelta, weeks_later: int, is_held_back: bool
+):
+    """The 14 days are counted up to the end of the week that is computed, whenever that happens."""
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
+    dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY).end - before_the_end)
+    expected = [(1, "TAKE_BREAK")] if is_held_back else []
+    assert dismissed(store, week_of(MONDAY + weeks_later * WEEK)) == expected
+
+
+def test_a_dismissal_of_the_week_itself_does_not_hold_the_week_back(store: Store):
+    """Its row stays dismissed anyway; were the type left out, another one would move up at the second computation."""
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK")))
+    dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY).computed_at)
+    assert dismissed(store, week_of(MONDAY)) == []
+
+
+def test_two_dismissals_of_a_type_are_told_once(store: Store):
+    for start in (MONDAY, MONDAY + WEEK):
+        publish(store, week_of(start), held((1, "TAKE_BREAK")))
+        dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY + WEEK).end, start)
+    assert dismissed(store, week_of(MONDAY + 2 * WEEK)) == [(1, "TAKE_BREAK")]
+
+
+def test_the_status_counts_what_is_shown(store: Store):
+    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "CONTINUE_LEARNING"), (3, "CONTINUE_LEARNING")))
+    dismiss(store, 3, "CONTINUE_LEARNING", week_of(MONDAY).end)
+    with store.engine.connect() as connection:
+        assert active_counts(connection, store.tables, MONDAY) == {"CONTINUE_LEARNING": 1, "TAKE_BREAK": 1}
+        assert active_counts(connection, store.tables, MONDAY - WEEK) == {}
+
+
+def test_a_week_of_nothing_is_published_without_a_row(store: Store):
+    publish(store, week_of(MONDAY), held())
+    with store.engine.connect() as connection:
+        count = connection.execute(select(func.count()).select_from(store.tables.adaptive_recommendations))
+        assert count.scalar_one() == 0
+        assert newest_week(connection, store.tables) is None

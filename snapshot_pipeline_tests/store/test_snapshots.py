@@ -1,0 +1,234 @@
+"""Publishing replaces exactly what was computed, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.store.snapshots import (
+    ComputedDays,
+    DayCount,
+    day_counts,
+    failure_reasons,
+    last_day_count_before,
+    mean_pace_by_day,
+    read_snapshots,
+    record_days,
+    replace_snapshots,
+)
+from snapshot_pipeline_tests.store.conftest import Store
+
+DAY = date(2026, 3, 10)
+YESTERDAY, TOMORROW = DAY - timedelta(days=1), DAY + timedelta(days=1)
+NOW = datetime(2026, 3, 11, 0, 5, tzinfo=timezone.utc)
+
+Cells = Sequence[tuple[int, date]]
+
+
+def snapshots(cells: Cells, pace_score: float = 50.0) -> pd.DataFrame:
+    """A published frame with one row per student and day, all of the same pace."""
+    count = len(cells)
+    return pd.DataFrame(
+        {
+            "user_id": np.array([user_id for user_id, _ in cells], dtype=np.int64),
+            "snapshot_date": np.array([day for _, day in cells], dtype="datetime64[s]"),
+            "pace_score": np.full(count, pace_score),
+            "learning_pace": np.full(count, "MEDIUM", dtype=object),
+            "quiz_average": np.full(count, np.nan),
+            "lessons_completed_count": np.ones(count, dtype=np.int64),
+            "time_spent_minutes_today": np.full(count, 3_000_000_000, dtype=np.int64),
+            "quizzes_completed_count": np.zeros(count, dtype=np.int64),
+            "exercises_submitted_count": np.zeros(count, dtype=np.int64),
+            "last_activity_date": np.array([day for _, day in cells], dtype="datetime64[s]"),
+        }
+    )
+
+
+def failures(cells: Cells, reason: str = "score_out_of_range") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "user_id": np.array([user_id for user_id, _ in cells], dtype=np.int64),
+            "snapshot_date": np.array([day for _, day in cells], dtype="datetime64[s]"),
+            "reason": np.full(len(cells), reason, dtype=object),
+            "detail": np.full(len(cells), "quiz_attempts id 7: score 130.0", dtype=object),
+        }
+    )
+
+
+def publish(
+    store: Store,
+    users: Sequence[int],
+    published: pd.DataFrame,
+    failed: pd.DataFrame | None = None,
+    days: tuple[date, date] = (DAY, DAY),
+) -> None:
+    computed = ComputedDays(np.array(users, dtype=np.int64), *days, NOW)
+    with bulk.transaction(store.uri) as connection:
+        replace_snapshots(connection, store.tables, computed, published, failures([]) if failed is None else failed)
+
+
+def paces(store: Store) -> dict[tuple[int, date], float]:
+    table = store.tables.performance_snapshots
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(table.c.user_id, table.c.snapshot_date, table.c.pace_score))
+        return {(user_id, day): pace for user_id, day, pace in rows}
+
+
+def open_failures(store: Store) -> dict[tuple[int, date], str]:
+    table = store.tables.snapshot_failures
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(table.c.user_id, table.c.snapshot_date, table.c.reason))
+        return {(user_id, day): reason for user_id, day, reason in rows}
+
+
+def test_every_column_arrives_as_it_was_computed(store: Store):
+    publish(store, [1], snapshots([(1, DAY)], pace_score=33.33))
+    with store.engine.connect() as connection:
+        (row,) = connection.execute(select(store.tables.performance_snapshots)).mappings()
+    assert dict(row) == {
+        "user_id": 1,
+        "snapshot_date": DAY,
+        "pace_score": 33.33,
+        "learning_pace": "MEDIUM",
+        "quiz_average": None,
+        "lessons_completed_count": 1,
+        "time_spent_minutes_today": 3_000_000_000,
+        "quizzes_completed_count": 0,
+        "exercises_submitted_count": 0,
+        "last_activity_date": DAY,
+        "computed_at": NOW,
+    }
+
+
+def test_only_the_students_and_days_that_were_computed_are_replaced(store: Store):
+    everybody = [(user_id, day) for user_id in (1, 2, 3) for day in (YESTERDAY, DAY, TOMORROW)]
+    publish(store, [1, 2, 3], snapshots(everybody, 10.0), days=(YESTERDAY, TOMORROW))
+    publish(store, [1, 3], snapshots([(1, DAY), (3, DAY)], 20.0))
+    changed = {(1, DAY), (3, DAY)}
+    assert paces(store) == {cell: 20.0 if cell in changed else 10.0 for cell in everybody}
+
+
+def test_a_student_who_fails_keeps_the_snapshot_of_an_earlier_run(store: Store):
+    publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
+    publish(store, [1, 2], snapshots([(2, DAY)], 20.0), failures([(1, DAY)]))
+    assert paces(store) == {(1, DAY): 10.0, (2, DAY): 20.0}
+    assert open_failures(store) == {(1, DAY): "score_out_of_range"}
+
+
+def test_a_failing_day_of_a_range_keeps_its_snapshot_and_the_days_around_it_are_replaced(store: Store):
+    days = (YESTERDAY, TOMORROW)
+    publish(store, [1], snapshots([(1, YESTERDAY), (1, DAY), (1, TOMORROW)], 10.0), days=days)
+    publish(store, [1], snapshots([(1, YESTERDAY), (1, TOMORROW)], 20.0), failures([(1, DAY)]), days)
+    assert paces(store) == {(1, YESTERDAY): 20.0, (1, DAY): 10.0, (1, TOMORROW): 20.0}
+
+
+def test_a_later_success_removes_the_failure_of_that_student_and_day_only(store: Store):
+    cells = [(1, YESTERDAY), (1, DAY), (2, DAY)]
+    publish(store, [1, 2], snapshots([]), failures(cells), (YESTERDAY, DAY))
+    publish(store, [1], snapshots([(1, DAY)]))
+    assert open_failures(store).keys() == {(1, YESTERDAY), (2, DAY)}
+    assert paces(store).keys() == {(1, DAY)}
+
+
+def test_a_failure_with_another_reason_takes_the_place_of_the_first(store: Store):
+    publish(store, [1], snapshots([]), failures([(1, DAY)]))
+    publish(store, [1], snapshots([]), failures([(1, DAY)], "negative_time_spent"))
+    assert open_failures(store) == {(1, DAY): "negative_time_spent"}
+
+
+def test_a_student_who_is_not_computed_any_more_keeps_everything(store: Store):
+    publish(store, [1, 2], snapshots([(1, DAY)], 10.0), failures([(2, DAY)]))
+    publish(store, [3], snapshots([(3, DAY)], 20.0))
+    assert paces(store) == {(1, DAY): 10.0, (3, DAY): 20.0}
+    assert open_failures(store).keys() == {(2, DAY)}
+
+
+def test_a_student_who_has_not_begun_on_that_day_after_all_loses_the_row(store: Store):
+    """The first start was moved to a later day: there is neither a snapshot nor a failure."""
+    publish(store, [1, 2], snapshots([(1, DAY)]), failures([(2, DAY)]))
+    publish(store, [1, 2], snapshots([]))
+    assert paces(store) == {}
+    assert open_failures(store) == {}
+
+
+def test_readers_see_the_old_rows_until_all_the_new_ones_are_there(store: Store):
+    publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
+    computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW)
+    with bulk.transaction(store.uri) as connection:
+        replace_snapshots(connection, store.tables, computed, snapshots([(1, DAY)], 20.0), failures([(2, DAY)]))
+        assert paces(store) == {(1, DAY): 10.0, (2, DAY): 10.0}
+        assert open_failures(store) == {}
+    assert paces(store) == {(1, DAY): 20.0, (2, DAY): 10.0}
+
+
+def test_an_error_in_the_middle_leaves_everything_as_it_was(store: Store):
+    publish(store, [1, 2], snapshots([(1, DAY)], 10.0), failures([(2, DAY)]))
+    both = snapshots([(1, DAY), (2, DAY)], 20.0)
+    with pytest.raises(KeyboardInterrupt):
+        _publish_and_stop(store, both)
+    assert paces(store) == {(1, DAY): 10.0}
+    assert open_failures(store).keys() == {(2, DAY)}
+
+
+def _publish_and_stop(store: Store, published: pd.DataFrame) -> None:
+    with bulk.transaction(store.uri) as connection:
+        computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW)
+        replace_snapshots(connection, store.tables, computed, published, failures([]))
+        raise KeyboardInterrupt
+
+
+def test_a_row_that_the_table_refuses_leaves_everything_as_it_was(store: Store):
+    publish(store, [1], snapshots([(1, DAY)], 10.0))
+    twice = snapshots([(1, DAY), (1, DAY)], 20.0)
+    with pytest.raises(Exception, match="duplicate key"):
+        publish(store, [1], twice)
+    assert paces(store) == {(1, DAY): 10.0}
+
+
+def test_thousands_of_students_over_weeks_are_replaced_in_one_go(store: Store):
+    students = list(range(1, 2_001))
+    days = (DAY, DAY + timedelta(days=13))
+    cells = [(user_id, DAY + timedelta(days=n)) for user_id in students for n in range(14)]
+    for pace in (10.0, 20.0):
+        publish(store, students, snapshots(cells, pace), days=days)
+    assert set(paces(store).values()) == {20.0}
+    assert len(paces(store)) == len(cells)
+
+
+def test_a_day_is_recorded_with_its_counts_and_recorded_again_by_a_later_run(store: Store):
+    with store.engine.begin() as connection:
+        record_days(connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first")
+        record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second")
+        found = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
+        earlier = last_day_count_before(connection, store.tables, DAY)
+        none = last_day_count_before(connection, store.tables, YESTERDAY)
+    assert found == [DayCount(YESTERDAY, 10, 0), DayCount(DAY, 0, 0)]
+    assert (earlier, none) == (DayCount(YESTERDAY, 10, 0), None)
+    assert [count.success_rate for count in found] == [1.0, None]
+    assert replace(found[0], failed=30).success_rate == 0.25
+
+
+def test_the_status_counts_the_open_failures_and_averages_the_pace(store: Store):
+    published = pd.concat([snapshots([(1, DAY)], 10.0), snapshots([(2, DAY)], 20.0)])
+    publish(store, [1, 2, 3], published, failures([(3, DAY)]))
+    with store.engine.connect() as connection:
+        assert failure_reasons(connection, store.tables, DAY, DAY) == {"score_out_of_range": 1}
+        assert mean_pace_by_day(connection, store.tables, YESTERDAY, DAY) == {DAY: 15.0}
+
+
+def test_the_weekly_rules_read_the_students_and_days_they_ask_for(store: Store):
+    publish(store, [1, 2, 3], snapshots([(user_id, DAY) for user_id in (1, 2, 3)]))
+    with bulk.transaction(store.uri) as connection:
+        frame = read_snapshots(connection, store.tables, 2, 3, YESTERDAY, DAY)
+        empty = read_snapshots(connection, store.tables, 2, 3, YESTERDAY, YESTERDAY)
+    assert sorted(frame["user_id"]) == [2, 3]
+    assert str(frame["snapshot_date"].dtype) == "datetime64[s]"
+    assert set(frame["time_spent_minutes_today"]) == {3_000_000_000}
+    assert (len(empty), str(empty["last_activity_date"].dtype)) == (0, "datetime64[s]")
