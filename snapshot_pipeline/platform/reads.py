@@ -10,6 +10,7 @@ because a wall clock is not monotonous); the arithmetic assigns the exact local 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import SAWarning
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
@@ -73,7 +75,8 @@ class PlatformTables:
             SnapshotPipelineError: A table that is needed is not there.
         """
         inspector = inspect(engine)
-        present = {*inspector.get_table_names(schema), *inspector.get_view_names(schema)}
+        # Unlike the inspector's lists of tables and views, this finds materialized views and foreign tables too.
+        present = {name for name in TABLE_NAMES if inspector.has_table(name, schema)}
         missing = sorted(set(TABLE_NAMES) - OPTIONAL_TABLES - present)
         if missing:
             raise SnapshotPipelineError(
@@ -81,11 +84,14 @@ class PlatformTables:
                 "a learning platform: see `snapshot-pipeline check`, or fill it by `snapshot-pipeline sample` or `load`"
             )
         metadata = MetaData(schema=schema)
-        found = {
-            name: Table(name, metadata, autoload_with=engine, resolve_fks=False)
-            for name in TABLE_NAMES
-            if name in present
-        }
+        with warnings.catch_warnings():
+            # The platform's other columns may be of any type, an extension's too; none of them is read.
+            warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+            found = {
+                name: Table(name, metadata, autoload_with=engine, resolve_fks=False)
+                for name in TABLE_NAMES
+                if name in present
+            }
         return cls(**{"exercise_submissions": None, **found})  # type: ignore[arg-type]  # the others are not missing
 
 

@@ -1,0 +1,180 @@
+"""Weeks from start to end: what students are shown as they go by, what an operator is told when days are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+
+import pytest
+from sqlalchemy import URL, select, update
+
+from snapshot_pipeline.metrics.days import start_of_day
+from snapshot_pipeline.pipeline import recommendations
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.recommendations import MissingSundayError, missing_days, run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.store.locks import LockedError, exclusive_recommendations
+from snapshot_pipeline_tests.pipeline.installations import (
+    MONDAY,
+    SUNDAY,
+    ZONE,
+    differences,
+    execute,
+    installation_on,
+    new_database,
+    recommended,
+)
+
+WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def with_days(server_url: URL, sample_template: URL) -> Iterator[URL]:
+    """The sample with the snapshots of its last fortnight, of the Sunday before it and of two Sundays after it."""
+    with new_database(server_url, sample_template) as url:
+        with installation_on(url) as installation:
+            run_days(installation, MONDAY - WEEK - DAY, SUNDAY, "days")
+            for weeks in (1, 2):
+                run_days(installation, SUNDAY + weeks * WEEK, SUNDAY + weeks * WEEK, "days")
+        yield url
+
+
+@pytest.fixture
+def installation(server_url: URL, with_days: URL) -> Iterator[Installation]:
+    """A copy of one's own."""
+    with new_database(server_url, with_days) as url, installation_on(url) as opened:
+        yield opened
+
+
+def shown(installation: Installation) -> dict[int, dict[str, date]]:
+    """The active recommendations: the week of each type, by student."""
+    table = installation.store.adaptive_recommendations
+    query = select(table.c.user_id, table.c.recommendation_type, table.c.week_start).where(table.c.is_active)
+    found: dict[int, dict[str, date]] = {}
+    with installation.engine.connect() as connection:
+        for user_id, kind, week_start in connection.execute(query):
+            found.setdefault(user_id, {})[kind] = week_start
+    return found
+
+
+def dismiss(installation: Installation, user_id: int, kind: str, at: datetime) -> None:
+    table = installation.store.adaptive_recommendations
+    with installation.engine.begin() as connection:
+        connection.execute(
+            update(table)
+            .where(table.c.user_id == user_id, table.c.recommendation_type == kind, table.c.is_active)
+            .values(dismissed_at=at, is_active=False)
+        )
+
+
+def test_the_newest_week_is_shown_to_every_student_and_no_other(installation: Installation):
+    run_week(installation, MONDAY - WEEK, "one")
+    report = run_week(installation, MONDAY, "two")
+    found = shown(installation)
+    assert {week for kinds in found.values() for week in kinds.values()} == {MONDAY}
+    assert len(found) == report.reached
+    assert report.is_newest
+    assert report.share_reached == report.reached / report.receivers
+
+
+def test_an_older_week_that_is_made_up_for_is_kept_and_not_shown(installation: Installation):
+    run_week(installation, MONDAY, "newest")
+    before = shown(installation)
+    report = run_week(installation, MONDAY - WEEK, "older")
+    assert shown(installation) == before
+    assert not report.is_newest
+    weeks = recommended(installation)["adaptive_recommendations"]["week_start"].to_pylist()
+    assert weeks.count(MONDAY - WEEK) == report.types.total() > 0
+
+
+def test_the_order_of_two_weeks_does_not_change_what_is_in_the_table(
+    installation: Installation, server_url: URL, with_days: URL
+):
+    for week in (MONDAY - WEEK, MONDAY):
+        run_week(installation, week, "forwards")
+    with new_database(server_url, with_days) as url, installation_on(url) as other:
+        for week in (MONDAY, MONDAY - WEEK):
+            run_week(other, week, "backwards")
+        assert differences(recommended(other), recommended(installation)) == []
+
+
+def test_a_student_who_has_left_is_not_shown_an_old_week_for_ever(installation: Installation):
+    run_week(installation, MONDAY - WEEK, "one")
+    gone = min(shown(installation))
+    execute(installation.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
+    run_week(installation, MONDAY, "two")
+    assert gone not in shown(installation)
+
+
+def test_what_was_dismissed_on_monday_before_the_run_is_not_recommended_again_that_morning(installation: Installation):
+    run_week(installation, MONDAY - WEEK, "one")
+    user_id, kind = _someone_with_continue_learning(installation)
+    monday_at_three = start_of_day(MONDAY + WEEK, ZONE) + timedelta(hours=3)
+    dismiss(installation, user_id, kind, monday_at_three)
+    run_week(installation, MONDAY, "two")
+    assert kind not in shown(installation).get(user_id, {})
+    run_week(installation, MONDAY, "two again")
+    assert kind not in shown(installation).get(user_id, {})
+
+
+def test_what_was_dismissed_comes_back_when_14_days_are_over(installation: Installation):
+    """Dismissed on a Monday at nine: the run of the second Monday after it, at six, is a few hours too early."""
+    run_week(installation, MONDAY - WEEK, "one")
+    user_id, kind = _someone_with_continue_learning(installation)
+    dismiss(installation, user_id, kind, start_of_day(MONDAY, ZONE) + timedelta(hours=9))
+    found = []
+    for weeks in (0, 1, 2):
+        run_week(installation, MONDAY + weeks * WEEK, "later")
+        found.append(kind in shown(installation).get(user_id, {}))
+    assert found == [False, False, True]
+
+
+def _someone_with_continue_learning(installation: Installation) -> tuple[int, str]:
+    kind = "CONTINUE_LEARNING"
+    return min(user_id for user_id, kinds in shown(installation).items() if kind in kinds), kind
+
+
+def test_a_week_whose_sunday_was_never_computed_says_how_to_recover(installation: Installation):
+    week = MONDAY + 3 * WEEK
+    with pytest.raises(MissingSundayError) as caught:
+        run_week(installation, week, "early")
+    sunday = week + 6 * DAY
+    assert f"the week of {week} has no snapshots for its Sunday, {sunday}" in str(caught.value)
+    assert f"`snapshot-pipeline materialize --from {sunday} --to {sunday}`" in str(caught.value)
+    assert f"`snapshot-pipeline recommend --week {week}`" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert shown(installation) == {}
+
+
+def test_other_days_that_are_missing_are_told_and_stop_nothing(installation: Installation):
+    report = run_week(installation, MONDAY + WEEK, "with gaps")
+    assert report.missing_days == [MONDAY + WEEK + n * DAY for n in range(6)]
+    assert report.reached > 0
+
+
+def test_days_before_the_first_partition_are_not_missing(installation: Installation):
+    with installation_on(installation.engine.url, start_date=SUNDAY + WEEK - DAY) as late:
+        assert missing_days(late, MONDAY + WEEK) == [SUNDAY + WEEK - DAY]
+
+
+def test_a_week_that_another_run_is_writing_is_waited_for_and_then_given_up(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recommendations, "LOCK_SECONDS", 0.2)
+    with (
+        exclusive_recommendations(installation.engine, "public", "run of somebody", 1),
+        pytest.raises(LockedError, match="run of somebody"),
+    ):
+        run_week(installation, MONDAY, "late")
+
+
+def test_a_student_without_a_snapshot_of_the_sunday_is_not_told_to_resume(installation: Installation):
+    run_week(installation, MONDAY, "with")
+    user_id = min(user_id for user_id, kinds in shown(installation).items() if "RESUME_LEARNING" in kinds)
+    execute(
+        installation.engine.url,
+        f"DELETE FROM performance_snapshots WHERE user_id = {user_id} AND snapshot_date = '{SUNDAY}'",  # noqa: S608
+    )
+    run_week(installation, MONDAY, "without")
+    assert "RESUME_LEARNING" not in shown(installation)[user_id]
