@@ -39,7 +39,8 @@ class Fault:
 
     def describe(self, row: int) -> str:
         """The table, the row and the value, for the operator."""
-        values = self.frame.iloc[row]
+        # Column by column: a whole row would turn ids into floats wherever all its columns are numbers.
+        values = {name: column.iloc[row] for name, column in self.frame.items()}
         if self.reason == SCORE_OUT_OF_RANGE:
             return f"quiz_attempts id {values['attempt_id']}: score {float(values['score'])!r}"
         lesson = f"user_lesson_progress lesson {values['lesson_id']}"

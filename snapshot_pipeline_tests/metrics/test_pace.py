@@ -1,0 +1,53 @@
+"""The pace score by the worked examples of `metrics.md`: a wrong one calls a diligent student slow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snapshot_pipeline.metrics.pace import learning_paces, pace_scores, window_lengths
+from snapshot_pipeline.metrics.rounding import round_half_away
+
+
+def score(lessons: int, active_days: int, length: int, quiz_average: float) -> float:
+    one = (np.array([value]) for value in (lessons, active_days, length))
+    return float(round_half_away(pace_scores(*one, np.array([quiz_average])))[0])
+
+
+@pytest.mark.parametrize(
+    ("lessons", "active_days", "length", "quiz_average", "expected"),
+    [
+        (20, 12, 30, 80.0, 68.67),  # the first example
+        (5, 3, 7, np.nan, 47.86),  # the second example
+        (0, 0, 30, np.nan, 0.0),  # who does nothing gets nothing
+        (0, 0, 30, 50.0, 15.0),
+        (30, 20, 30, 100.0, 100.0),  # a lesson a day, on two days out of three
+        (90, 30, 30, 100.0, 100.0),  # no more than full marks
+    ],
+)
+def test_the_score_is_that_of_the_examples(lessons, active_days, length, quiz_average, expected):
+    assert score(lessons, active_days, length, quiz_average) == expected
+
+
+def test_the_window_grows_with_the_student_from_7_to_30_days():
+    days = np.array([29, 30, 35, 36, 58, 59, 300])
+    lengths = window_lengths(np.array([29, -1]), days)
+    assert lengths[0].tolist() == [7, 7, 7, 8, 30, 30, 30]
+    assert lengths[1].tolist() == [30] * 7  # began before the grid
+
+
+@pytest.mark.parametrize(
+    ("rounded_score", "label"),
+    [
+        (0.0, "SLOW"),
+        (39.99, "SLOW"),
+        (40.0, "MEDIUM"),
+        (59.99, "MEDIUM"),
+        (60.0, "FAST"),
+        (79.99, "FAST"),
+        (80.0, "ACCELERATED"),
+        (100.0, "ACCELERATED"),
+    ],
+)
+def test_each_label_begins_at_its_score(rounded_score: float, label: str):
+    assert learning_paces(np.array([rounded_score])).tolist() == [label]

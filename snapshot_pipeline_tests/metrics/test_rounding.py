@@ -1,0 +1,36 @@
+"""Rounding half away from zero, whatever the last bit of a float says: 39.995 is 40, and MEDIUM."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snapshot_pipeline.metrics.rounding import round_half_away
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, 0.0),
+        (0.005, 0.01),
+        (0.015, 0.02),
+        (2.675, 2.68),  # as a float it is less than the tie
+        (1.005, 1.01),
+        (39.995, 40.0),
+        (39.9949999, 39.99),
+        (67.0588235, 67.06),
+        (0.1 + 0.2, 0.3),
+        (100.0, 100.0),
+    ],
+)
+def test_a_tie_goes_up_and_the_result_prints_with_two_decimals(value: float, expected: float):
+    assert round_half_away(np.array([value])).tolist() == [expected]
+
+
+def test_no_average_stays_no_average():
+    assert np.isnan(round_half_away(np.array([np.nan]))).all()
+
+
+def test_every_figure_of_two_decimals_stays_as_it_is():
+    figures = np.arange(10_001) / 100
+    assert round_half_away(figures).tolist() == figures.tolist()

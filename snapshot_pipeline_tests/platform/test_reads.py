@@ -1,0 +1,198 @@
+"""What a read session asks of the platform: the right rows, as UTC instants, of one state, and without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
+
+import adbc_driver_manager
+import pandas as pd
+import pytest
+from sqlalchemy import URL, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
+from snapshot_pipeline.platform.tables import platform_metadata
+from snapshot_pipeline_tests.pipeline.installations import execute, new_database
+
+UTC = ZoneInfo("UTC")
+EVERYBODY = UserRange(1, 1_000)
+START = datetime(2026, 3, 10, tzinfo=timezone.utc)
+END = datetime(2026, 3, 11, tzinfo=timezone.utc)
+
+ROWS = (
+    """INSERT INTO users VALUES (1, 'student', true, 'python', '1'), (2, 'STUDENT', true, NULL, NULL),
+       (3, 'Student', false, 'python', '1'), (4, 'teacher', true, 'python', '1'), (9, 'STUDENT', true, 'sql', '2')""",
+    """INSERT INTO lessons VALUES (7, 'Loops', 'python', '1', 2, true), (8, 'Lists', 'python', '1', NULL, true),
+       (5, 'Draft', 'python', '1', 1, false)""",
+    """INSERT INTO user_lesson_progress VALUES
+       (1, 7, '2026-03-10 00:00+00', NULL, NULL), (1, 8, '2026-03-01 00:00+00', '2026-03-10 23:59:59.999999+00', 30),
+       (2, 7, '2026-03-11 00:00+00', '2026-03-11 00:00+00', 5), (9, 7, '2026-02-01 00:00+00', '2026-02-02 00:00+00', 5),
+       (4, 7, '2026-03-10 12:00+00', NULL, 1)""",
+    "INSERT INTO quizzes VALUES (1, 7, 'Loops'), (2, NULL, 'Entry test')",
+    """INSERT INTO quiz_attempts VALUES (1, 1, 1, 80, '2026-03-10 12:00+00'), (2, 1, 1, NULL, '2026-03-10 13:00+00'),
+       (3, 1, 2, 'NaN', '2026-03-10 14:00+00'), (4, 1, 1, 50, NULL), (5, 9, 1, 20, '2026-03-09 23:59:59.999999+00')""",
+    """INSERT INTO quiz_attempts SELECT 100 + n, 2, 1, n, '2026-01-01 00:00+00'::timestamptz + n / 2 * interval '1 day'
+       FROM generate_series(1, 30) AS n""",
+    "INSERT INTO exercise_submissions VALUES (1, 1, '2026-03-10 12:00+00'), (2, 9, '2026-01-05 00:00+00')",
+)
+
+
+@pytest.fixture(scope="module")
+def platform_url(server_url: URL) -> Iterator[URL]:
+    with new_database(server_url) as url:
+        platform_metadata("public").create_all(create_engine(url, poolclass=NullPool))
+        execute(url, *ROWS)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def reader(platform_url: URL) -> Iterator[PlatformReader]:
+    tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
+    with read_session(adbc_uri(platform_url), tables, UTC) as session:
+        yield session
+
+
+def test_active_students_are_found_in_any_spelling_of_their_role(reader: PlatformReader):
+    assert reader.active_student_ids().tolist() == [1, 2, 9]
+
+
+def test_a_student_comes_with_the_own_course_and_the_first_start_of_all_time(reader: PlatformReader):
+    students = reader.students(EVERYBODY).set_index("user_id")
+    assert sorted(students.index) == [1, 2, 9]
+    assert students.loc[1, "first_started_at"] == pd.Timestamp("2026-03-01", tz="UTC")
+    assert (students.loc[9, "specialization"], students.loc[9, "level"]) == ("sql", "2")
+    assert students.loc[2, ["specialization", "level"]].isna().all()
+    assert str(students["first_started_at"].dtype) == "datetime64[us, UTC]"
+
+
+def test_a_window_begins_with_its_first_instant_and_ends_before_its_last(reader: PlatformReader):
+    progress = reader.progress(EVERYBODY, START, END)
+    assert sorted(zip(progress["user_id"], progress["lesson_id"], strict=True)) == [(1, 7), (1, 8), (4, 7)]
+    assert progress.set_index(["user_id", "lesson_id"])["time_spent_minutes"].to_dict() == {
+        (1, 7): 0,
+        (1, 8): 30,
+        (4, 7): 1,
+    }
+    assert sorted(reader.attempts(EVERYBODY, START, END)["attempt_id"]) == [1, 2, 3]
+    assert reader.exercises(EVERYBODY, START, END)["user_id"].tolist() == [1]
+
+
+def test_a_batch_reads_nobody_elses_rows(reader: PlatformReader):
+    assert reader.progress(UserRange(2, 3), START, END).empty
+    assert reader.students(UserRange(2, 8))["user_id"].tolist() == [2]
+    assert reader.attempts(UserRange(9, 9), datetime(2026, 1, 1, tzinfo=timezone.utc), END)["attempt_id"].tolist() == [
+        5
+    ]
+
+
+def test_a_score_that_is_not_a_number_is_told_from_one_that_is_not_there(reader: PlatformReader):
+    attempts = reader.attempts(EVERYBODY, START, END).set_index("attempt_id")
+    assert attempts["is_scored"].to_dict() == {1: True, 2: False, 3: True}
+    assert attempts["score"].isna().to_dict() == {1: False, 2: True, 3: True}
+
+
+def test_the_last_ten_scored_attempts_are_the_newest_and_of_equals_the_higher_id(reader: PlatformReader):
+    before = datetime(2026, 1, 16, tzinfo=timezone.utc)  # attempts 1 to 29 of the thirty; two a day but the first
+    last = reader.last_scored_attempts(EVERYBODY, before, 10)
+    assert sorted(last["attempt_id"]) == list(range(120, 130))
+    three = reader.last_scored_attempts(EVERYBODY, before, 3)
+    assert sorted(three["attempt_id"]) == [127, 128, 129]
+    assert reader.last_scored_attempts(UserRange(1, 1), START, 10).empty
+
+
+def test_the_last_activity_is_the_latest_of_all_kinds_before_the_window(reader: PlatformReader):
+    activity = reader.last_activity([1, 2, 9], START).set_index("user_id")["last_activity_at"]
+    assert activity[9] == pd.Timestamp("2026-03-09 23:59:59.999999", tz="UTC")
+    assert activity[1] == pd.Timestamp("2026-03-01", tz="UTC")
+    assert activity[2] == pd.Timestamp("2026-01-16", tz="UTC")
+
+
+def test_the_last_activity_of_nobody_is_asked_for_without_an_error(reader: PlatformReader):
+    assert reader.last_activity([], START).empty
+
+
+def test_only_attempts_with_a_score_and_a_lesson_can_ask_for_a_review(reader: PlatformReader):
+    scores = reader.lesson_scores(EVERYBODY, START, END)
+    assert scores[["user_id", "attempt_id", "lesson_id", "score"]].to_numpy().tolist() == [[1, 1, 7, 80]]
+
+
+def test_completions_of_all_time_and_published_lessons_only(reader: PlatformReader):
+    completions = reader.completions(EVERYBODY, END)
+    assert sorted(zip(completions["user_id"], completions["lesson_id"], strict=True)) == [(1, 8), (9, 7)]
+    lessons = reader.published_lessons().set_index("lesson_id")
+    assert sorted(lessons.index) == [7, 8]
+    assert lessons.loc[7, "display_order"] == 2
+    assert lessons["display_order"].isna().to_dict() == {7: False, 8: True}
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM lessons", "CREATE TABLE own (id int)", "UPDATE users SET is_active = false"]
+)
+def test_a_read_session_can_write_nothing(platform_url: URL, statement: str):
+    tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
+    with (
+        pytest.raises(adbc_driver_manager.Error, match="read-only transaction"),
+        read_session(adbc_uri(platform_url), tables, UTC) as session,
+    ):
+        bulk.execute(session._connection, text(statement))
+
+
+def test_all_questions_of_a_session_see_the_same_state_of_the_platform(platform_url: URL):
+    tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
+    with read_session(adbc_uri(platform_url), tables, UTC) as session:
+        before = session.active_student_ids().tolist()
+        execute(platform_url, "INSERT INTO users VALUES (500, 'student', true, NULL, NULL)")
+        assert session.active_student_ids().tolist() == before
+        assert sorted(session.students(EVERYBODY)["user_id"]) == before
+        execute(platform_url, "DELETE FROM users WHERE id = 500")
+
+
+@pytest.mark.parametrize(
+    ("clock", "zone", "instant"),
+    [
+        ("2026-03-10 12:00", "UTC", "2026-03-10 12:00"),
+        ("2026-03-10 12:00", "Europe/Budapest", "2026-03-10 11:00"),
+        ("2026-07-10 12:00", "Europe/Budapest", "2026-07-10 10:00"),
+        ("2026-10-25 02:30", "Europe/Budapest", "2026-10-25 00:30"),  # comes twice: the first
+        ("2026-03-29 02:30", "Europe/Budapest", "2026-03-29 01:00"),  # is skipped: its end
+        ("2026-03-10 12:00", "Asia/Kolkata", "2026-03-10 06:30"),
+    ],
+)
+def test_a_plain_time_stamp_is_read_in_the_zone_that_the_operator_names(
+    server_url: URL, clock: str, zone: str, instant: str
+):
+    with new_database(server_url) as url:
+        platform_metadata("public").create_all(create_engine(url, poolclass=NullPool))
+        execute(
+            url,
+            "ALTER TABLE exercise_submissions ALTER created_at TYPE timestamp",
+            f"INSERT INTO exercise_submissions VALUES (1, 1, '{clock}')",  # noqa: S608
+        )
+        tables = PlatformTables.of(create_engine(url, poolclass=NullPool), "public")
+        expected = pd.Timestamp(instant, tz="UTC")
+        start, end = expected.to_pydatetime(), (expected + pd.Timedelta(hours=1)).to_pydatetime()
+        with read_session(adbc_uri(url), tables, ZoneInfo(zone)) as session:
+            assert session.exercises(EVERYBODY, start, end)["created_at"].tolist() == [expected]
+
+
+def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server_url: URL):
+    """Arrow counts from another year than PostgreSQL does: infinity used to arrive as the year -290278."""
+    with new_database(server_url) as url:
+        platform_metadata("public").create_all(create_engine(url, poolclass=NullPool))
+        execute(
+            url,
+            """INSERT INTO user_lesson_progress VALUES (1, 1, '2026-03-10', 'infinity', 1),
+               (1, 2, '-infinity', '2026-03-10', 1), (1, 3, '2026-03-10', '294276-12-31', 1),
+               (1, 4, '2026-03-10', NULL, 1)""",
+        )
+        tables = PlatformTables.of(create_engine(url, poolclass=NullPool), "public")
+        with read_session(adbc_uri(url), tables, UTC) as session:
+            progress = session.progress(EVERYBODY, START, END).set_index("lesson_id")
+    far = pd.Timestamp(START)
+    assert (progress.loc[[1, 3], "completed_at"] > far).all()
+    assert progress.loc[2, "started_at"] < far
+    assert pd.isna(progress.loc[4, "completed_at"])

@@ -1,0 +1,124 @@
+"""Who may know whom (the README's architecture): a broken rule is a room that can no longer be changed on its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+PACKAGE = Path(__file__).parents[1] / "snapshot_pipeline"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+OURS = "snapshot_pipeline"
+
+
+def room_of(path: Path) -> str:
+    """The directory of a module below the package, or its own name where it lies on top: `metrics`, `settings`."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The full names of all modules that a file imports, anywhere in it."""
+    package = ".".join([OURS, *path.relative_to(PACKAGE).parent.parts])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # `from . import x` and `from snapshot_pipeline import bulk` name modules by what they import.
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(part for part in (above, node.module) if part)
+            yield from (f"{module}.{name.name}" for name in node.names)
+
+
+def is_inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def users_of(package: str) -> set[str]:
+    return {room_of(path) for path in MODULES if any(is_inside(name, package) for name in imports_of(path))}
+
+
+def known_of_ours(room: str) -> set[str]:
+    """The other rooms that a room imports."""
+    names = {name for path in MODULES if room_of(path) == room for name in imports_of(path) if is_inside(name, OURS)}
+    return {name.split(".")[1] for name in names} - {room}
+
+
+def test_the_rules_look_at_every_room():
+    rooms = {room_of(path) for path in MODULES}
+    assert {"metrics", "recommendations", "platform", "store", "pipeline", "orchestration", "cli"} <= rooms
+
+
+def test_only_orchestration_the_definitions_and_the_command_line_know_dagster():
+    packages = {name.split(".")[0] for path in MODULES for name in imports_of(path) if name.startswith("dagster")}
+    assert "dagster" in packages
+    users = set().union(*(users_of(package) for package in packages), users_of(f"{OURS}.orchestration"))
+    assert users <= {"orchestration", "definitions", "cli"}
+
+
+@pytest.mark.parametrize("room", ["metrics", "recommendations"])
+def test_the_arithmetic_and_the_rules_know_nothing_of_ours_and_no_database(room: str):
+    assert known_of_ours(room) == set()
+    for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "adbc_driver_manager", "pyarrow", "pydantic"):
+        assert room not in users_of(library)
+
+
+def test_the_platform_and_the_store_do_not_know_each_other():
+    assert "store" not in known_of_ours("platform")
+    assert "platform" not in known_of_ours("store")
+    for room in ("platform", "store"):
+        assert known_of_ours(room).isdisjoint({"recommendations", "pipeline", "cli"})
+
+
+def test_no_room_knows_the_command_line_and_settings_know_only_errors():
+    assert users_of(f"{OURS}.cli") <= {"cli"}
+    assert known_of_ours("settings") == {"errors"}
+    assert known_of_ours("errors") == set()
+
+
+def modules_after(code: str) -> set[str]:
+    """What a fresh interpreter has imported when `code` has run."""
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(finished.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["pipeline.snapshots", "pipeline.recommendations", "pipeline.installation"])
+def test_a_batch_runs_where_dagster_is_not_installed(module: str):
+    assert "dagster" not in modules_after(f"import {OURS}.{module}")
+
+
+def test_the_arithmetic_runs_where_there_is_no_database_driver():
+    imported = modules_after(f"import {OURS}.metrics.snapshot, {OURS}.recommendations")
+    assert imported.isdisjoint({"sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pydantic", "dagster"})
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["db", "--help"], ["db", "url"], ["status"]])
+def test_a_command_that_needs_no_dagster_starts_without_it(arguments: list[str], database_url: URL, tmp_path: Path):
+    """The commands that one types all the time; importing Dagster takes seconds."""
+    environment = {
+        "SNAPSHOT_DATABASE_URL": database_url.render_as_string(hide_password=False),
+        "SNAPSHOT_HOME": str(tmp_path),
+    }
+    code = (
+        f"import os\nos.environ.update({environment!r})\nsys.argv = ['snapshot-pipeline', *{arguments!r}]\n"
+        f"from {OURS}.cli import main\ntry:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended"
+    )
+    imported = modules_after(code)
+    assert f"{OURS}.cli" in imported
+    assert "dagster" not in imported
+
+
+def test_settings_are_not_read_at_import():
+    environment = {"SNAPSHOT_TIMEZONE": "Mars/Olympus", "SNAPSHOT_DATABASE_URL": "nonsense"}
+    names = [
+        ".".join([OURS, *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        for path in MODULES
+        if "migrations" not in path.parts and path.stem != "__main__"
+    ]
+    imports = "\n".join(f"import {name}" for name in names)
+    assert f"{OURS}.definitions" in modules_after(f"import os\nos.environ.update({environment!r})\n{imports}")
