@@ -5,6 +5,8 @@ Put here: the commands that a user would type one after the other. Do not put he
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import date, timedelta
 
 import click
@@ -47,12 +49,13 @@ def _announce(command_line: str) -> None:
 
 
 def _say_what_next(last: date, week: date) -> None:
+    program = os.path.relpath(sys.argv[0])
     click.echo(
         f"""
-The snapshots up to {last} are in performance_snapshots, the recommendations of the
-week of {week} in adaptive_recommendations:
+The snapshots up to {last} are in the table performance_snapshots, the
+recommendations of the week of {week} in adaptive_recommendations.
 
-  psql "$(snapshot-pipeline db url)"     asks the database (any client will do)
-  snapshot-pipeline status               shows the last days again
-  make dev                               opens the Dagster UI, http://127.0.0.1:3000"""
+  Ask the database, with psql or any other client:  psql "$({program} db url)"
+  See the last days again:                          {program} status
+  Open the Dagster UI, http://127.0.0.1:3000:       make dev"""
     )

@@ -18,14 +18,17 @@ def command(port: int, host: str) -> None:
 
     The UI has no password: leave it on the loopback address, or put a proxy that has one before it.
     """
-    from snapshot_pipeline.cli.dagster_runs import prepare_environment
+    from snapshot_pipeline.cli.dagster_runs import dagster_home, prepare_environment
     from snapshot_pipeline.database import check_connection, dagster_url
 
     settings = load_settings()
     check_connection(dagster_url(settings))
     environment = prepare_environment()
     click.echo(f"The Dagster UI will be at http://{host}:{port} in a few seconds; Ctrl-C ends it.")
-    arguments = [sys.executable, "-m", "dagster", "dev", "-m", "snapshot_pipeline.definitions"]
+    # By the workspace, as a bare `dagster dev` does: the code location must have the same name whoever starts it, since
+    # Dagster keeps the state of the schedules under that name.
+    workspace = dagster_home() / "workspace.yaml"
+    arguments = [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace)]
     arguments += ["--host", host, "--port", str(port)]
     sys.stdout.flush()
     os.execve(sys.executable, arguments, environment)  # noqa: S606  # becomes Dagster: signals and exit status are its own

@@ -100,7 +100,7 @@ class RunningDagster:
     def launch_day(self, day: str) -> str:
         parameters = {
             "selector": {
-                "repositoryLocationName": "snapshot_pipeline.definitions",
+                "repositoryLocationName": "snapshot_pipeline",
                 "repositoryName": "__repository__",
                 "jobName": "daily_snapshots",
             },

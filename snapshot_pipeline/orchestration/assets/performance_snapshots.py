@@ -79,7 +79,7 @@ def _metadata(report: DayReport, run: SnapshotRun) -> dict[str, dg.MetadataValue
         "dagster/partition_row_count": dg.MetadataValue.int(count.published),
     }
     if count.success_rate is not None:
-        metadata["success_rate"] = dg.MetadataValue.float(count.success_rate)
+        metadata["success_rate"] = dg.MetadataValue.float(round(count.success_rate, 6))
     if report.mean_pace is not None:
         metadata["mean_pace_score"] = dg.MetadataValue.float(round(report.mean_pace, 2))
     if report.failures:

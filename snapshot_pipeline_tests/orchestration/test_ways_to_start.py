@@ -1,0 +1,75 @@
+"""`dagster dev`, `dg dev` and `snapshot-pipeline dev` start the same thing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline_tests.installation import PROJECT
+
+BIN = Path(sys.executable).parent
+LOCATIONS = """
+{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+    ... on RepositoryLocation { repositories { schedules { name } } } } } } } }
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [str(BIN / "dagster"), "dev"],
+        [str(BIN / "dg"), "dev", "--use-active-venv"],
+        [str(BIN / "snapshot-pipeline"), "dev"],
+    ],
+    ids=["dagster dev", "dg dev", "snapshot-pipeline dev"],
+)
+def test_every_way_to_start_it_serves_the_same_code_location_with_nothing_set(
+    command: list[str], tmp_path: Path
+) -> None:
+    """The state of the schedules is kept under the location's name: a second name would mean a second nightly run."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
+    environment = {**kept, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "dev.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=PROJECT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        entry = location(port, process, log)
+        assert (entry["name"], entry["loadStatus"]) == ("snapshot_pipeline", "LOADED")
+        (repository,) = entry["locationOrLoadError"]["repositories"]
+        assert {schedule["name"] for schedule in repository["schedules"]} == {"nightly", "weekly"}
+        assert EmbeddedServer(tmp_path).is_running()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        EmbeddedServer(tmp_path).delete()
+
+
+def location(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
+    """The one code location, once it is loaded."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": LOCATIONS}, timeout=30).json()
+        except requests.RequestException:
+            time.sleep(0.5)
+            continue
+        (entry,) = answer["data"]["workspaceOrError"]["locationEntries"]
+        if entry["loadStatus"] == "LOADED":
+            return dict(entry)
+        time.sleep(0.5)
+    raise AssertionError(f"nothing was served in time: {log.read_text()[-3000:]}")
