@@ -36,7 +36,7 @@ def dagster_home() -> Path:
             return directory.resolve()
     raise SnapshotPipelineError(
         f"no {' and '.join(_FILES)} in {' or '.join(map(str, candidates))}; call this from the project's directory, "
-        " or set DAGSTER_HOME to a directory with copies of the project's"
+        "or set DAGSTER_HOME to a directory with copies of the project's"
     )
 
 
