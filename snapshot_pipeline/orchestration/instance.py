@@ -15,6 +15,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from snapshot_pipeline.database import dagster_url
+from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.settings import load_settings
 
 
@@ -30,7 +31,12 @@ class SnapshotStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotStorage:
         """Open the storage."""
         url = dagster_url(load_settings()).render_as_string(hide_password=False)
-        return cls(postgres_url=url, should_autocreate_tables=True, inst_data=inst_data)
+        storage = cls(postgres_url=url, should_autocreate_tables=True, inst_data=inst_data)
+        # A default limit alone lets the first two runs of a new pool overlap; one that is stored does not.
+        known = storage.event_log_storage.get_concurrency_keys()
+        for pool in sorted(set(pools.ALL) - known):
+            storage.event_log_storage.set_concurrency_slots(pool, 1)
+        return storage
 
 
 class SnapshotArtifacts(LocalArtifactStorage):

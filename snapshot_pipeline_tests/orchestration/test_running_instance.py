@@ -169,14 +169,20 @@ def published_days(installation: TestInstallation) -> set[str]:
     return set(days)
 
 
-def test_a_day_launched_from_the_ui_is_computed_by_the_daemon(
+def test_days_launched_from_the_ui_are_computed_by_the_daemon_one_after_the_other(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
-    run_id = running.launch_day("2026-02-14")
-    assert waited_for(lambda: running.finished(run_id), "the run has finished", 60) == "SUCCESS"
-    assert "2026-02-14" in published_days(installation)
-    statuses = running.instance.get_latest_asset_check_evaluation_record
-    assert statuses(dg.AssetCheckKey(SNAPSHOTS, "success_rate")) is not None
+    """These are the first runs of a new instance: with a default limit alone the first two would overlap."""
+    run_ids = [running.launch_day(day) for day in ("2026-02-13", "2026-02-14")]
+    for run_id in run_ids:
+        assert waited_for(lambda run_id=run_id: running.finished(run_id), "the run has finished", 90) == "SUCCESS"
+    assert {"2026-02-13", "2026-02-14"} <= published_days(installation)
+    first, second = sorted(
+        (running.instance.get_run_record_by_id(run_id) for run_id in run_ids), key=lambda record: record.start_time
+    )
+    assert first.end_time <= second.start_time
+    check = dg.AssetCheckKey(SNAPSHOTS, "success_rate")
+    assert running.instance.get_latest_asset_check_evaluation_record(check) is not None
 
 
 def test_a_backfill_of_a_range_is_one_run_a_month_with_every_day_materialized(

@@ -13,6 +13,7 @@ from datetime import date
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_reach, check_week_complete, recommendation_check_specs
@@ -24,7 +25,6 @@ from snapshot_pipeline.settings import Settings
 
 NAME = "adaptive_recommendations"
 KEY = dg.AssetKey(NAME)
-POOL = "adaptive_recommendations"
 
 
 def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
@@ -39,7 +39,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=weekly_partitions(settings),
         deps=[performance_snapshots.KEY, *(key(table) for table in RECOMMENDATION_SOURCES)],
         check_specs=recommendation_check_specs(NAME, settings),
-        pool=POOL,
+        pool=pools.RECOMMENDATIONS,
     )
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)

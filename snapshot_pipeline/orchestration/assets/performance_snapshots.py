@@ -14,6 +14,7 @@ from datetime import date
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.failures import readable_failures
@@ -25,7 +26,6 @@ from snapshot_pipeline.store.snapshots import DayCount, last_day_count_before
 
 NAME = "performance_snapshots"
 KEY = dg.AssetKey(NAME)
-POOL = "performance_snapshots"
 
 
 def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
@@ -41,7 +41,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN),
         deps=[key(table) for table in SNAPSHOT_SOURCES],
         check_specs=snapshot_check_specs(NAME, settings),
-        pool=POOL,
+        pool=pools.SNAPSHOTS,
     )
     def performance_snapshots(
         context: dg.AssetExecutionContext,
