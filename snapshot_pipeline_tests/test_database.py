@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from urllib.parse import quote
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -42,15 +42,28 @@ def settings(**values: object) -> Settings:
     return load_settings(_env_file=None, **values)
 
 
-@pytest.fixture
-def role(database_url: URL, server_url: URL) -> Iterator[URL]:
-    """A role with nothing but the right to connect, and a password that needs percent-encoding."""
-    name = f"Reader {database_url.database}"
+@pytest.fixture(scope="module")
+def database(server_url: URL) -> Iterator[URL]:
+    """A database with tables in two schemas, for all tests of this module: each has a role of its own in it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
     with administration(server_url) as execute:
+        execute(f"CREATE DATABASE {name}")
+        with administration(server_url.set(database=name)) as execute_there:
+            execute_there("CREATE TABLE public.scores (a int)")
+            execute_there('CREATE SCHEMA "My Schema"')
+            execute_there('CREATE TABLE "My Schema".scores (a int)')
+        yield server_url.set(database=name)
+        execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def role(database: URL) -> Iterator[URL]:
+    """A role with nothing but the right to connect, and a password that needs percent-encoding."""
+    name = f"Reader {uuid.uuid4().hex[:12]}"
+    with administration(database) as execute:
         quoted_password = PASSWORD.replace("'", "''")
         execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{quoted_password}'")
-    yield database_url.set(username=name, password=PASSWORD)
-    with administration(database_url) as execute:
+        yield database.set(username=name, password=PASSWORD)
         execute(f'DROP OWNED BY "{name}"')
         execute(f'DROP ROLE "{name}"')
 
@@ -160,21 +173,18 @@ def test_dagster_s_database_is_found_beside_the_platform_s_or_named() -> None:
         dagster_url(settings(dagster_database_url="sqlite:///x"))
 
 
-def test_with_nothing_set_both_databases_are_on_the_embedded_server(tmp_path: Path) -> None:
-    nothing_set = settings(home=tmp_path / "home")
-    try:
-        assert platform_url(nothing_set).database == "platform"
-        check_connection(dagster_url(nothing_set))
-        engine = create_platform_engine(nothing_set)
-        with engine.connect() as connection:
-            assert connection.scalar(text("SELECT current_database()")) == "platform"
-        engine.dispose()
-    finally:
-        EmbeddedServer(tmp_path / "home").delete()
+def test_with_nothing_set_both_databases_are_on_the_embedded_server(embedded_server: EmbeddedServer) -> None:
+    nothing_set = settings(home=embedded_server.home)
+    assert platform_url(nothing_set) == embedded_server.url("platform")
+    check_connection(dagster_url(nothing_set))
+    engine = create_platform_engine(nothing_set)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT current_database()")) == "platform"
+    engine.dispose()
 
 
-def test_an_operator_recognizes_our_connections_of_both_kinds(database_url: URL) -> None:
-    engine = create_platform_engine(settings(database_url=database_url.render_as_string(hide_password=False)))
+def test_an_operator_recognizes_our_connections_of_both_kinds(database: URL) -> None:
+    engine = create_platform_engine(settings(database_url=database.render_as_string(hide_password=False)))
     query = "SELECT current_setting('application_name')"
     with engine.connect() as connection:
         assert connection.scalar(text(query)) == "snapshot_pipeline"
@@ -275,13 +285,10 @@ EXECUTIONS = [by_sqlalchemy, by_psycopg2, by_adbc]
     ],
 )
 def test_the_statement_that_is_advised_gives_the_right_that_is_missing(
-    database_url: URL, role: URL, execute: Execution, statement: str
+    database: URL, role: URL, execute: Execution, statement: str
 ) -> None:
     """A grant in a message that does not work is worse than none: each is run, until the statement passes."""
-    with administration(database_url) as administer:
-        administer("CREATE TABLE public.scores (a int)")
-        administer('CREATE SCHEMA "My Schema"')
-        administer('CREATE TABLE "My Schema".scores (a int)')
+    with administration(database) as administer:
         advice: list[str] = []
         while (line := complaint(execute, role, statement)) is not None:
             assert "lacks a right: permission denied for" in line
@@ -301,21 +308,21 @@ def complaint(execute: Execution, role: URL, statement: str) -> str | None:
 
 
 @pytest.mark.parametrize("execute", EXECUTIONS)
-def test_a_connection_that_is_cut_is_told(database_url: URL, execute: Execution) -> None:
+def test_a_connection_that_is_cut_is_told(database: URL, execute: Execution) -> None:
     with (
         pytest.raises(DatabaseError, match=r"was lost: .*terminat") as caught,
-        readable_database_errors(database_url),
+        readable_database_errors(database),
     ):
-        execute(database_url, "SELECT pg_terminate_backend(pg_backend_pid())")
+        execute(database, "SELECT pg_terminate_backend(pg_backend_pid())")
     the_line(caught)
 
 
-def test_other_errors_of_the_database_stay_what_they_are(database_url: URL) -> None:
-    with pytest.raises(sqlalchemy.exc.ProgrammingError), readable_database_errors(database_url):
-        by_sqlalchemy(database_url, "SELECT no_such_column")
-    with pytest.raises(psycopg2.errors.DivisionByZero), readable_database_errors(database_url):
-        by_psycopg2(database_url, "SELECT 1 / 0")
-    with pytest.raises(adbc.Error), readable_database_errors(database_url):
-        by_adbc(database_url, "SELECT no_such_column")
-    with pytest.raises(KeyError), readable_database_errors(database_url):
+def test_other_errors_of_the_database_stay_what_they_are(database: URL) -> None:
+    with pytest.raises(sqlalchemy.exc.ProgrammingError), readable_database_errors(database):
+        by_sqlalchemy(database, "SELECT no_such_column")
+    with pytest.raises(psycopg2.errors.DivisionByZero), readable_database_errors(database):
+        by_psycopg2(database, "SELECT 1 / 0")
+    with pytest.raises(adbc.Error), readable_database_errors(database):
+        by_adbc(database, "SELECT no_such_column")
+    with pytest.raises(KeyError), readable_database_errors(database):
         raise KeyError("ours")

@@ -1,0 +1,78 @@
+"""Homes with servers: made once, and shared by tests that stop, kill, copy and move them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.embedded.binaries import copy_package, installed_package
+from snapshot_pipeline_tests.integration.embedded.servers import execute
+
+
+@pytest.fixture(scope="session")
+def shelf() -> Iterator[Path]:
+    """A directory that every account can pass through; pytest's own is closed to the account that root uses."""
+    path = Path(tempfile.mkdtemp(prefix="snapshot_pipeline-test-"))
+    path.chmod(0o755)
+    yield path
+    for directory in path.glob("*/postgres"):
+        EmbeddedServer(directory.parent).delete()
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def home_with_data(shelf: Path) -> Path:
+    """A home whose server was started, and given a table. Its path is one that careless quoting breaks."""
+    server = EmbeddedServer(shelf / 'Zoë\'s $HOME, "the 2nd" %d \\ 学习')
+    server.start()
+    execute(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    execute(server, "ALTER SYSTEM SET fsync = off")  # the tests kill processes, and cut no power
+    return server.home
+
+
+@pytest.fixture
+def stopped_server(home_with_data: Path) -> EmbeddedServer:
+    """The server of the home with data, stopped. Tests leave its files as they found them."""
+    server = EmbeddedServer(home_with_data)
+    server.stop()
+    return server
+
+
+@pytest.fixture
+def server(home_with_data: Path) -> EmbeddedServer:
+    """The same, running."""
+    server = EmbeddedServer(home_with_data)
+    server.start()
+    return server
+
+
+@pytest.fixture
+def copied_server(stopped_server: EmbeddedServer, shelf: Path) -> EmbeddedServer:
+    """The stopped server of a copy of that home: the same password, and the same port in its file."""
+    home = shelf / "copy"
+    if home.exists():
+        EmbeddedServer(home).stop()
+    else:
+        subprocess.run(["cp", "-a", stopped_server.home, home], check=True)
+    return EmbeddedServer(home)
+
+
+@pytest.fixture
+def new_server(shelf: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
+    """A server whose home does not exist yet."""
+    server = EmbeddedServer(shelf / request.node.name)
+    yield server
+    server.delete()
+
+
+@pytest.fixture(scope="session")
+def binaries(shelf: Path) -> Path:
+    """A directory with a copy of the package of binaries, which every account reaches."""
+    copy_package(installed_package(), shelf / "binaries")
+    return shelf / "binaries"

@@ -1,0 +1,99 @@
+"""What the tests of the embedded server do with servers, clients and other users.
+
+Put here: looking at a server from outside, and processes of other clients and users. Do not put here: fixtures
+(`conftest`), or what is asserted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+from snapshot_pipeline.embedded import EmbeddedServer
+
+IS_ROOT = os.geteuid() == 0
+
+
+def plain_url(server: EmbeddedServer, database: str = "platform") -> str:
+    return server.url(database).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def execute(server: EmbeddedServer, statement: str, database: str = "platform") -> list[tuple[object, ...]]:
+    with contextlib.closing(psycopg2.connect(plain_url(server, database))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+def postmaster(server: EmbeddedServer) -> psutil.Process:
+    return psutil.Process(int((data_of(server) / "postmaster.pid").read_text().split()[0]))
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; where nobody reaps orphans, as in many containers, a zombie stays."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def data_of(server: EmbeddedServer) -> Path:
+    location = server.home / "postgres" / "location"
+    return Path(location.read_text().strip() if location.exists() else location.parent) / "data"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited a minute in vain"
+        time.sleep(0.002)
+
+
+def fork(function: Callable[[], object]) -> int:
+    """Run `function` in a process, and a process group, of its own; return the process id.
+
+    A fork keeps the modules that are loaded: starting Python anew takes longer than most of what is tested here, and
+    root's Python may lie where no other user reaches it.
+    """
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        os.setsid()
+        function()
+        status = 0
+    except BaseException:  # noqa: BLE001 - a forked test must never return into pytest
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def succeeded(child: int) -> bool:
+    """Wait for a forked process; whether its function returned."""
+    return os.waitpid(child, 0)[1] == 0
+
+
+def as_ordinary_user(directory: Path, binaries: Path, function: Callable[[], None]) -> None:
+    """Run `function` as a user without rights, who owns `directory`; as whoever runs the tests, unless that is root."""
+    if not IS_ROOT:
+        function()
+        return
+    user = pwd.getpwnam("nobody")
+    os.chown(directory, user.pw_uid, user.pw_gid)
+
+    def without_rights() -> None:
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+        sys.path.insert(0, str(binaries))
+        function()
+
+    assert succeeded(fork(without_rights))

@@ -1,0 +1,193 @@
+"""The server after what may befall it: killed, rebooted, interrupted, damaged, met from another container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError, log, processes, stopping
+from snapshot_pipeline_tests.integration.embedded.servers import (
+    data_of,
+    execute,
+    fork,
+    is_gone,
+    plain_url,
+    postmaster,
+    succeeded,
+    wait_until,
+)
+
+
+def test_a_killed_server_starts_again_with_its_data(server: EmbeddedServer) -> None:
+    execute(server, "CREATE TABLE written_just_before AS SELECT 43")
+    killed = postmaster(server)
+    killed.kill()
+    server.start()
+    assert postmaster(server).pid != killed.pid
+    assert execute(server, "TABLE written_just_before") == [(43,)]
+    assert [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_query_that_outlives_its_killed_server_does_not_keep_the_new_one_out(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy backend does not notice that its postmaster is dead, and holds the shared memory until it is done."""
+    monkeypatch.setattr(stopping, "ORPHAN_SECONDS", 1.0)
+    with contextlib.closing(psycopg2.connect(plain_url(server), async_=True)) as busy:
+        finish(busy)
+        busy.cursor().execute("SELECT count(*) FROM generate_series(1, 1e6) a, generate_series(1, 1e6) b")
+        backend = psutil.Process(busy.get_backend_pid())
+        time.sleep(0.2)
+        postmaster(server).kill()
+        server.start()
+        assert execute(server, "SELECT answer FROM kept") == [(42,)]
+        assert is_gone(backend)
+
+
+def finish(connection: psycopg2.extensions.connection) -> None:
+    wait_until(lambda: connection.poll() == psycopg2.extensions.POLL_OK)
+
+
+def leftovers(server: EmbeddedServer) -> list[Path]:
+    return list((server.home / "postgres").glob("new-*"))
+
+
+def test_what_a_first_start_left_when_it_was_cut_off_is_removed_by_the_next(new_server: EmbeddedServer) -> None:
+    client = fork(new_server.start)
+    wait_until(lambda: any(new_server.home.glob("postgres/new-*/data/PG_VERSION")))
+    os.killpg(client, signal.SIGKILL)  # initdb too, as when the power fails
+    assert not succeeded(client)
+    assert leftovers(new_server) != []
+    new_server.start()
+    assert leftovers(new_server) == []
+    assert execute(new_server, "SELECT 1", "dagster") == [(1,)]
+
+
+@pytest.mark.parametrize("moment", ["new-*/data/PG_VERSION", "data/postmaster.pid"])
+def test_a_client_killed_during_the_first_start_leaves_nothing_in_the_way(
+    new_server: EmbeddedServer, moment: str
+) -> None:
+    """What it had started runs on: initdb below a directory that is being removed, or the server."""
+    client = fork(new_server.start)
+    wait_until(lambda: any(new_server.home.glob(f"postgres/{moment}")))
+    os.kill(client, signal.SIGKILL)
+    assert not succeeded(client)
+    new_server.start()
+    assert execute(new_server, "SELECT 1", "dagster") == [(1,)]
+    new_server.stop()
+    new_server.start()  # the killed client's initdb, which may have run on, has ended by now
+    assert leftovers(new_server) == []
+
+
+def test_a_database_that_a_killed_client_was_creating_is_not_in_the_way(server: EmbeddedServer) -> None:
+    """Its statement runs on: the database is not there when we look, and is when we create it."""
+    execute(server, "DROP DATABASE dagster")
+    with contextlib.closing(psycopg2.connect(plain_url(server), async_=True)) as of_the_killed:
+        finish(of_the_killed)
+        of_the_killed.cursor().execute("CREATE DATABASE dagster")
+        server.start()
+        assert execute(server, "SELECT 1", "dagster") == [(1,)]
+
+
+def test_after_a_reboot_a_file_that_names_a_dead_process_is_no_obstacle(server: EmbeddedServer) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    leave_pid_file(server, gone.pid)
+    assert not server.is_running()
+    server.start()
+    assert server.is_running()
+
+
+def test_after_a_reboot_an_unrelated_process_with_the_old_id_is_left_alone(server: EmbeddedServer) -> None:
+    with subprocess.Popen(["sleep", "60"]) as unrelated:
+        leave_pid_file(server, unrelated.pid)
+        assert not server.is_running()
+        assert server.stop() is False
+        server.start()
+        assert server.is_running()
+        assert unrelated.poll() is None
+        unrelated.kill()
+
+
+def test_after_a_reboot_another_home_s_server_with_the_old_id_is_left_alone(
+    stopped_server: EmbeddedServer, copied_server: EmbeddedServer
+) -> None:
+    copied_server.start()
+    leave_pid_file(stopped_server, postmaster(copied_server).pid)
+    assert stopped_server.stop() is False
+    stopped_server.start()
+    assert stopped_server.is_running()
+    assert copied_server.stop() is True
+    assert stopped_server.is_running()
+
+
+def leave_pid_file(server: EmbeddedServer, pid: int) -> None:
+    """Leave postmaster.pid as a server that was not stopped does."""
+    server.start()
+    path = data_of(server) / "postmaster.pid"
+    lines = path.read_text().split("\n")
+    server.stop()
+    path.write_text("\n".join([str(pid), *lines[1:]]))
+    shutil.chown(path, data_of(server).stat().st_uid, data_of(server).stat().st_gid)
+
+
+def test_a_server_in_another_container_on_the_same_directory_keeps_us_out(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers on one cluster destroy it, and neither sees the other's processes: the inherited lock tells."""
+    monkeypatch.setattr(stopping, "ORPHAN_SECONDS", 0.2)
+    monkeypatch.setattr(processes, "is_ours", lambda *_: False)
+    (server.home / "postgres" / "port").write_text("1\n")
+    with pytest.raises(EmbeddedServerError, match="in another container"):
+        server.start()
+    monkeypatch.undo()
+    server.start()
+    assert server.stop() is True
+
+
+def test_a_lost_password_is_told_and_the_data_are_not_thrown_away(stopped_server: EmbeddedServer) -> None:
+    password = stopped_server.home / "postgres" / "password"
+    kept = password.rename(stopped_server.home / "kept")
+    with pytest.raises(EmbeddedServerError, match=r"password is missing.*put it back"):
+        stopped_server.start()
+    kept.rename(password)
+    stopped_server.start()
+    assert execute(stopped_server, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_a_wrong_password_file_is_told_at_once(stopped_server: EmbeddedServer) -> None:
+    password = stopped_server.home / "postgres" / "password"
+    kept = password.read_text()
+    password.write_text("wrong\n")
+    with pytest.raises(EmbeddedServerError, match="does not accept the password in"):
+        stopped_server.start()
+    password.write_text(kept)
+    assert stopped_server.stop() is True
+
+
+def test_a_broken_cluster_is_told_with_the_end_of_the_log(
+    stopped_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the log has just been put aside for its size."""
+    monkeypatch.setattr(log, "MAX_BYTES", 0)
+    (data_of(stopped_server) / "PG_VERSION").write_text("12\n")
+    with pytest.raises(EmbeddedServerError, match=r"server\.log: .*incompatible with server") as caught:
+        stopped_server.start()
+    assert "\n" not in str(caught.value)
+    assert (stopped_server.home / "postgres" / "server.log.1").exists()
+    (data_of(stopped_server) / "PG_VERSION").write_text("18\n")
+
+
+def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(EmbeddedServerError, match="set SNAPSHOT_HOME to a directory that you can write"):
+        EmbeddedServer(tmp_path / "home").start()
