@@ -76,11 +76,12 @@ def _compare(what: str, found: list[Row], expected: list[Row]) -> Comparison:
     by_key, wanted = {_key(row): row for row in found}, {_key(row): row for row in expected}
     differences: list[str] = []
     for key in sorted(by_key.keys() | wanted.keys()):
+        student = " ".join(map(str, key))
         if key not in wanted or key not in by_key:
             state = "is published and should not be" if key in by_key else "is missing"
-            differences.append(f"{what}, student {key}: {state}")
+            differences.append(f"{what}, student {student}: {state}")
         else:
-            differences += [f"{what}, student {key}: {sentence}" for sentence in _figures(by_key[key], wanted[key])]
+            differences += [f"{what}, student {student}: {sentence}" for sentence in _figures(by_key[key], wanted[key])]
     return Comparison(len(by_key.keys() | wanted.keys()), differences)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sqlalchemy import URL
 
@@ -82,13 +84,17 @@ def test_materializing_again_changes_no_row(computed: Computed):
 
 
 def test_days_one_by_one_backwards_give_the_rows_of_the_range(computed: Computed, sample_url: URL):
+    around_the_change_of_the_clocks = DAYS[5:9]
     with installation_on(sample_url) as installation:
-        for day in reversed(DAYS):
+        for day in reversed(around_the_change_of_the_clocks):
             run_days(installation, day, day, "alone")
-        assert differences(published(installation), computed.days) == []
+        alone = published(installation)
+    days = pa.array(around_the_change_of_the_clocks)
+    of_these_days = {name: rows.filter(pc.is_in(rows["snapshot_date"], days)) for name, rows in computed.days.items()}
+    assert differences(alone, of_these_days) == []
 
 
-@pytest.mark.parametrize(("batch_cells", "workers"), [(2_500, 4), (8_000, 1)])
+@pytest.mark.parametrize(("batch_cells", "workers"), [(3_000, 4), (8_000, 1)])
 def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
     computed: Computed, sample_url: URL, batch_cells: int, workers: int
 ):
@@ -104,7 +110,7 @@ def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
 
 @pytest.mark.parametrize("bad_rate", [0.05, 0.15])
 def test_the_success_rate_of_yesterday_is_exact_and_no_good_student_is_missing(server_url: URL, bad_rate: float):
-    options = replace(SAMPLE, students=1_000, days=20, bad_rate=bad_rate)
+    options = replace(SAMPLE, students=400, days=20, bad_rate=bad_rate)
     planted = generate(options).planted
     with new_database(server_url) as url:
         load_sample(options, url, "public")

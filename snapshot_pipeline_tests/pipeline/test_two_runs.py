@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from datetime import date, timedelta
 
 import pytest
@@ -33,59 +33,46 @@ def left_by_one_run(server_url: URL, sample_template: URL) -> Iterator[Tables]:
         yield published(installation)
 
 
-@pytest.mark.parametrize("days_of_the_second", [(FIRST, SUNDAY), (SUNDAY, SUNDAY)], ids=["same range", "day in range"])
-def test_two_processes_on_the_same_days_leave_what_one_would_have_left(
-    sample_url: URL, left_by_one_run: Tables, days_of_the_second: tuple[date, date]
-):
+def test_processes_on_the_same_days_leave_what_one_would_have_left(sample_url: URL, left_by_one_run: Tables):
+    """Two on the same range, and a third on one day of it."""
     with (
         other_process("days", sample_url, FIRST, SUNDAY) as one,
-        other_process("days", sample_url, *days_of_the_second) as two,
+        other_process("days", sample_url, FIRST, SUNDAY) as two,
+        other_process("days", sample_url, SUNDAY, SUNDAY) as three,
     ):
-        begin(one)
-        begin(two)
-        expect(one, "done")
-        expect(two, "done")
+        for process in (one, two, three):
+            begin(process)
+        for process in (one, two, three):
+            expect(process, "done")
     with installation_on(sample_url) as installation:
         assert differences(published(installation), left_by_one_run) == []
 
 
-def test_a_second_run_waits_for_the_first_and_then_does_its_work(sample_url: URL):
-    with other_process("days", sample_url, SUNDAY, SUNDAY) as other, installation_on(sample_url) as installation:
+def test_a_second_run_waits_for_the_first_and_then_does_its_work(installation: Installation):
+    with ThreadPoolExecutor(1) as pool:
         with exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "the test", 5):
-            begin(other)
-            waiting = threading.Event()
-            waiting.wait(1.0)
+            second = pool.submit(run_days, installation, SUNDAY, SUNDAY, "second")
+            with pytest.raises(TimeoutError):
+                second.result(1.0)
             assert published(installation)["performance_snapshots"].num_rows == 0
-        expect(other, "done")
-        assert published(installation)["performance_snapshots"].num_rows > 0
+        assert second.result(30).reports[0].published > 0
 
 
-def test_a_run_that_has_waited_long_enough_says_who_holds_the_days(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(snapshots, "LOCK_SECONDS", 0.3)
-    with other_process("hold", installation.engine.url, FIRST, SUNDAY) as other:
-        begin(other)
-        expect(other, "held")
-        with pytest.raises(LockedError) as caught:
-            run_days(installation, SUNDAY, SUNDAY, "late")
-    message = str(caught.value)
-    assert "the days 2025-11-02 to 2025-11-02 are being written by another run" in message
-    assert "run of the other process" in message
-    assert "waited 0.3 s" in message
-    assert published(installation)["snapshot_days"].num_rows == 0
-
-
-def test_runs_of_different_months_do_not_hold_each_other_up(
+def test_a_run_that_has_waited_long_enough_says_who_holds_the_days_and_other_months_are_free(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(snapshots, "LOCK_SECONDS", 0.3)
     with other_process("hold", installation.engine.url, date(2025, 9, 1), date(2025, 10, 31)) as other:
         begin(other)
         expect(other, "held")
+        with pytest.raises(LockedError) as caught:
+            run_days(installation, FIRST, SUNDAY, "late")
         run_days(installation, SUNDAY, SUNDAY, "november")
-        with pytest.raises(LockedError):
-            run_days(installation, FIRST, SUNDAY, "october too")
+    message = str(caught.value)
+    assert "the days 2025-10-30 to 2025-11-02 are being written by another run" in message
+    assert "run of the other process" in message
+    assert "waited 0.3 s" in message
+    assert published(installation)["snapshot_days"]["snapshot_date"].to_pylist() == [SUNDAY]
 
 
 def test_a_process_that_is_killed_holds_nobody_up(installation: Installation, monkeypatch: pytest.MonkeyPatch):

@@ -36,11 +36,11 @@ def test_migrating_again_finds_nothing_to_do(engine: Engine):
     assert names(engine, "public") == our_names("public")
 
 
-@pytest.mark.parametrize("schema", ODD_NAMES)
-def test_any_name_of_a_schema_will_do(engine: Engine, schema: str):
-    migrate(engine, schema)
-    migrate(engine, schema)
-    assert names(engine, schema) == our_names(schema)
+def test_any_name_of_a_schema_will_do(engine: Engine):
+    for schema in ODD_NAMES:
+        migrate(engine, schema)
+        migrate(engine, schema)
+        assert names(engine, schema) == our_names(schema)
     assert names(engine, "public") == set()
 
 
