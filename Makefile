@@ -21,8 +21,8 @@ demo: setup  ## the whole way on sample students, in the embedded database
 dev: setup  ## the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/snapshot-pipeline dev
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest
+test: setup  ## all tests, a file at a time on each processor
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup  ## style, types, and that Dagster can load the definitions
 	$(BIN)/ruff check .
