@@ -19,6 +19,7 @@ import psycopg2
 import sqlalchemy.exc
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.pool import NullPool
 
@@ -27,6 +28,9 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import Settings
 
 DRIVER = "postgresql+psycopg2"
+# Named parameters: with psycopg2's own a % in a name would be doubled, and the SQL could not be pasted.
+SHOWN_SQL = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
+"""How SQL is written where it is shown to be pasted, not executed."""
 _DEFAULTS = {"application_name": "snapshot_pipeline", "connect_timeout": "10"}
 _SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
 _EXPECTED = (
@@ -116,6 +120,11 @@ def create_platform_engine(settings: Settings) -> Engine:
     # In the URL, not in connect_args, so that bulk transfers have them as well.
     url = url.update_query_dict({name: value for name, value in _DEFAULTS.items() if name not in url.query})
     return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+
+
+def quoted(identifier: str) -> str:
+    """An identifier as it stands in SQL that is shown, in quotes where it needs them."""
+    return str(SHOWN_SQL.identifier_preparer.quote(identifier))
 
 
 def adbc_uri(url: URL) -> str:
@@ -226,7 +235,7 @@ def _one_line(message: str, url: URL) -> str:
 def _about_connecting(said: str, url: URL) -> str:
     name = masked(url)
     if match := re.search(r'database "(.*)" does not exist', said):
-        create = f"CREATE DATABASE {_quoted(match[1])}"
+        create = f"CREATE DATABASE {quoted(match[1])}"
         return f"the server of {name} has no database {match[1]!r}; create it there ({create};), or name another one"
     if "password authentication failed" in said or "no password supplied" in said:
         return (
@@ -248,8 +257,8 @@ def _about_rights(message: str, statement: str, url: URL) -> str:
 
 
 def _remedy(reason: str, kind: str, name: str, statement: str, url: URL) -> str:
-    role = _quoted(url.username or "")
-    target = _qualified(name, statement) if kind not in ("schema", "database") else _quoted(name)
+    role = quoted(url.username or "")
+    target = _qualified(name, statement) if kind not in ("schema", "database") else quoted(name)
     if reason == "must be owner of":
         return f"ALTER {kind.upper()} {target} OWNER TO {role}"
     if kind == "schema":
@@ -275,10 +284,6 @@ def _qualified(name: str, statement: str) -> str:
     """The relation with its schema, where the statement names one; PostgreSQL's message does not."""
     found = re.search(rf'(?:"((?:[^"]|"")+)"|\b(\w+))\.(?:"{re.escape(name)}"|{re.escape(name)}\b)', statement)
     if found is None:
-        return _quoted(name)
+        return quoted(name)
     schema = found[1].replace('""', '"') if found[1] else found[2]
-    return f"{_quoted(schema)}.{_quoted(name)}"
-
-
-def _quoted(identifier: str) -> str:
-    return PGDialect_psycopg2().identifier_preparer.quote(identifier)  # type: ignore[no-untyped-call]
+    return f"{quoted(schema)}.{quoted(name)}"

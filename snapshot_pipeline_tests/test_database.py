@@ -234,6 +234,13 @@ def test_a_missing_database_is_told_with_the_statement_that_creates_it(role: URL
     assert 'CREATE DATABASE "No Such";' in the_line(caught)
 
 
+def test_a_percent_sign_in_a_name_stands_once_in_the_statement_to_paste(role: URL) -> None:
+    """psycopg2's own way of quoting doubles it, and the pasted statement would create another database."""
+    with pytest.raises(DatabaseError) as caught:
+        connect_by_sqlalchemy(role.set(database="50% Off"))
+    assert 'CREATE DATABASE "50% Off";' in the_line(caught)
+
+
 @WAYS
 def test_a_server_that_is_not_there_is_told(role: URL, connect: Connect) -> None:
     with socket.socket() as closed:

@@ -10,6 +10,9 @@ from sqlalchemy import URL, Engine, create_engine, text
 
 from snapshot_pipeline.cli import check
 from snapshot_pipeline.platform.ownership import replace_platform
+from snapshot_pipeline.store.migrate import migrate
+
+OUR_TABLES = ("performance_snapshots", "snapshot_failures", "snapshot_days", "adaptive_recommendations")
 
 
 @pytest.fixture
@@ -62,6 +65,31 @@ def test_an_error_is_status_1_and_stands_first(engine: Engine) -> None:
     assert lines[0].startswith("error   quizzes: is missing in the schema public; create it")
     assert lines[1].startswith("advice  user_lesson_progress: ")
     assert lines[-1].endswith("1 error, 1 piece of advice; mend the errors, then check again")
+
+
+def test_our_own_tables_that_a_superuser_made_are_granted_to_the_role_of_the_nights(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(engine, "public")
+    role = f"night_{engine.url.database}"
+    _run(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'night'")
+    _run(engine, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+    _run(engine, f"GRANT SELECT ON users, lessons, user_lesson_progress, quizzes, quiz_attempts TO {role}")
+    _run(engine, f"GRANT SELECT ON exercise_submissions TO {role}")
+    url = engine.url.set(username=role, password="night")  # noqa: S106
+    monkeypatch.setenv("SNAPSHOT_DATABASE_URL", url.render_as_string(hide_password=False))
+    result = _check()
+    grants = [line for line in result.output.splitlines() if line.startswith("GRANT ")]
+    assert result.exit_code == 1
+    assert set(grants) == {
+        *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{name} TO {role};" for name in OUR_TABLES),
+        f"GRANT SELECT ON public.snapshot_pipeline_version TO {role};",
+    }
+    for grant in grants:
+        _run(engine, grant)
+    assert _check().exit_code == 0
+    _run(engine, f"DROP OWNED BY {role}")
+    _run(engine, f"DROP ROLE {role}")
 
 
 def test_the_help_says_what_the_exit_status_means() -> None:

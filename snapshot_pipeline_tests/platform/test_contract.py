@@ -13,18 +13,7 @@ from snapshot_pipeline.database import DatabaseError
 from snapshot_pipeline.platform.contract import Finding, check_platform
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, AdvisedIndex, platform_metadata
 
-
-@pytest.fixture(scope="module")
-def checked_url(server_url: URL) -> Iterator[URL]:
-    """One database for all tests of this file; each has a schema of its own in it."""
-    name = f"test_contract_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield server_url.set(database=name)
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    admin.dispose()
+STORE_RIGHTS = {"our_days": ("SELECT", "INSERT", "UPDATE", "DELETE"), "our_version": ("SELECT",)}
 
 
 def _quoted(name: str) -> str:
@@ -47,7 +36,7 @@ class Platform:
 
     def check(self, engine: Engine | None = None, seconds: float = 60) -> list[Finding]:
         """What `check_platform` finds, the schema also being the store's."""
-        return check_platform(engine or self.engine, self.schema, self.schema, seconds)
+        return check_platform(engine or self.engine, self.schema, self.schema, STORE_RIGHTS, seconds)
 
     def only(self, severity: str, table: str | None) -> Finding:
         """The one finding that there is."""
@@ -65,8 +54,9 @@ class Platform:
 
 
 @pytest.fixture
-def platform(checked_url: URL) -> Iterator[Platform]:
-    engine = create_engine(checked_url)
+def platform(module_database_url: URL) -> Iterator[Platform]:
+    """A schema of its own, in one database for all tests of this file."""
+    engine = create_engine(module_database_url)
     schema = f'Odd "{uuid.uuid4().hex[:8]}" 100%'
     metadata = platform_metadata(schema)
     for advised in ADVISED_INDEXES:
@@ -361,22 +351,42 @@ def test_rows_that_row_level_security_hides_are_told(platform: Platform, reader:
 def test_a_store_schema_that_is_missing_is_created_or_asked_for(platform: Platform, reader: Engine) -> None:
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     missing = f"store {uuid.uuid4().hex[:8]}"
-    assert check_platform(platform.engine, platform.schema, missing) == [], "a role that may create it needs no help"
-    (finding,) = check_platform(reader, platform.schema, missing)
+    needs_no_help = check_platform(platform.engine, platform.schema, missing, {})
+    assert needs_no_help == [], "a role that may create it was told to"
+    (finding,) = check_platform(reader, platform.schema, missing, {})
     assert finding.severity == "error"
     platform.run(str(finding.statement))
-    assert check_platform(reader, platform.schema, missing) == []
+    assert check_platform(reader, platform.schema, missing, {}) == []
+
+
+def test_our_own_tables_made_by_another_role_need_every_right_that_a_night_uses(
+    platform: Platform, reader: Engine
+) -> None:
+    """A first run by a superuser, the nightly ones by a role of less: it was told only in the middle of the night."""
+    platform.run(*(str(finding.statement) for finding in platform.check(reader)))
+    role = reader.url.username
+    platform.run("CREATE TABLE our_days (day date)", "CREATE TABLE our_version (version text)")
+    platform.run(f'GRANT SELECT, UPDATE ON our_days TO "{role}"')
+    days, version = platform.check(reader)
+    assert [(each.severity, each.table) for each in (days, version)] == [
+        ("error", "our_days"),
+        ("error", "our_version"),
+    ]
+    assert f"belongs to {platform.engine.url.username}; the role {role} lacks INSERT, DELETE; let" in days.message
+    assert str(version.statement).startswith("GRANT SELECT ON ")
+    platform.run(str(days.statement), str(version.statement))
+    assert platform.check(reader) == []
 
 
 def test_a_schema_that_does_not_exist_is_one_error(platform: Platform) -> None:
-    (finding,) = check_platform(platform.engine, "nowhere", platform.schema)
+    (finding,) = check_platform(platform.engine, "nowhere", platform.schema, {})
     assert "has no schema nowhere; name the one of the platform's tables in SNAPSHOT_PLATFORM_SCHEMA" in finding.message
 
 
-def test_a_database_out_of_reach_is_one_line(checked_url: URL) -> None:
-    engine = create_engine(checked_url.set(port=1))
+def test_a_database_out_of_reach_is_one_line(server_url: URL) -> None:
+    engine = create_engine(server_url.set(port=1))
     with pytest.raises(DatabaseError, match="cannot be connected to"):
-        check_platform(engine, "public", "public")
+        check_platform(engine, "public", "public", {})
     engine.dispose()
 
 

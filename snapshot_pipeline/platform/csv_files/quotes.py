@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 _QUOTE = ord('"')
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ENDS_A_FIELD = np.isin(np.arange(256), np.frombuffer(b",\r\n", np.uint8))
-"""By byte: whether a field ends before it and another one begins after it."""
+_COMMA, _LINE_FEED, _CARRIAGE_RETURN = b",\n\r"
 
 
 class QuoteWatch:
@@ -49,11 +48,10 @@ class QuoteWatch:
 
     def _look_at(self, window: NDArray[np.uint8]) -> None:
         """Looks at the quotes of a window, but for its first and last byte."""
-        places = 1 + np.flatnonzero(window[1:-1] == _QUOTE)
-        first_opening = self._count % 2
-        opening, closing = places[first_opening::2], places[1 - first_opening :: 2]
-        before, after = window[opening - 1], window[closing + 1]
-        may_open = _ENDS_A_FIELD[before] | (before == _QUOTE)
-        may_close = _ENDS_A_FIELD[after] | (after == _QUOTE)
+        is_quote = window == _QUOTE
+        may_adjoin = is_quote | (window == _COMMA) | (window == _LINE_FEED) | (window == _CARRIAGE_RETURN)
+        before = np.flatnonzero(is_quote[1:-1])  # the place of the byte before each quote
+        odd = self._count % 2
+        may_open, may_close = may_adjoin.take(before[odd::2]), may_adjoin.take(before[1 - odd :: 2] + 2)
         self._has_doubts = not (may_open.all() and may_close.all())
-        self._count += len(places)
+        self._count += len(before)

@@ -1,0 +1,226 @@
+"""A database as it is: schemas, tables, columns, indexes and rights, from PostgreSQL's catalogs.
+
+Put here: what is asked of the catalogs, which any role may read. Nothing is judged here.
+Do not put here: what ought to be there (`requirements`), or any look at the rows (`rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, text
+
+from snapshot_pipeline.platform.contract.requirements import COLUMNS, Accepted
+from snapshot_pipeline.platform.tables import TABLE_NAMES
+
+PARTITIONED = "p"
+# Ordinary and partitioned tables and materialized views; a view or a foreign table takes none.
+TAKES_INDEXES = frozenset({"r", PARTITIONED, "m"})
+TAKES_CONSTRAINTS = frozenset({"r", PARTITIONED})
+
+_PLACE = text(
+    """
+    SELECT current_user::text AS role, current_database()::text AS database,
+        platform.oid IS NOT NULL AS schema_exists,
+        coalesce(has_schema_privilege(platform.oid, 'USAGE'), false) AS may_use_schema,
+        store.oid IS NOT NULL AS store_schema_exists,
+        coalesce(has_schema_privilege(store.oid, 'USAGE'), false) AS may_use_store,
+        coalesce(has_schema_privilege(store.oid, 'CREATE'), false) AS may_create_in_store,
+        has_database_privilege(current_database(), 'CREATE') AS may_create_schema
+    FROM (SELECT 1) AS one
+    LEFT JOIN pg_catalog.pg_namespace platform ON platform.nspname = :schema
+    LEFT JOIN pg_catalog.pg_namespace store ON store.nspname = :store_schema
+    """
+)
+_TABLES = text(
+    """
+    SELECT c.relname::text AS name, c.relkind::text AS kind,
+        row_security_active(c.oid) AND NOT EXISTS (
+            SELECT 1 FROM pg_catalog.pg_policy p
+            WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('r', '*')
+                AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true'
+                AND EXISTS (SELECT 1 FROM unnest(p.polroles) AS role WHERE role = 0 OR pg_has_role(role, 'USAGE'))
+        ) AS hides_rows
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relname = ANY(:names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    """
+)
+_TABLE_COLUMNS = text(
+    """
+    SELECT c.relname::text AS table_name, a.attname::text AS name,
+        pg_catalog.format_type(a.atttypid, a.atttypmod) AS shown_type,
+        coalesce(base.typname, type.typname)::text AS type_name,
+        coalesce(base.typtype, type.typtype) = 'e' AS is_enum,
+        has_column_privilege(c.oid, a.attnum, 'SELECT') AS is_readable
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type type ON type.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_type base ON type.typtype = 'd' AND base.oid = type.typbasetype
+    WHERE n.nspname = :schema AND c.relname = ANY(:names)
+    """
+)
+_INDEXES = text(
+    """
+    SELECT c.relname::text AS table_name, i.relname::text AS name, x.indisunique AS is_unique,
+        x.indisvalid AS is_valid,
+        ARRAY(
+            SELECT a.attname::text
+            FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS key(attnum, place)
+            LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = key.attnum
+            WHERE key.place <= x.indnkeyatts ORDER BY key.place
+        ) AS columns
+    FROM pg_catalog.pg_index x
+    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    JOIN pg_catalog.pg_am m ON m.oid = i.relam AND m.amname = 'btree'
+    JOIN pg_catalog.pg_class c ON c.oid = x.indrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relname = ANY(:names) AND x.indpred IS NULL
+    """
+)
+_FOREIGN_KEYS = text(
+    """
+    SELECT c.relname::text AS table_name, a.attname::text AS column_name, target.relname::text AS target_name
+    FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_class target ON target.oid = k.confrelid AND target.relnamespace = n.oid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
+    JOIN pg_catalog.pg_attribute b ON b.attrelid = target.oid AND b.attnum = k.confkey[1] AND b.attname = 'id'
+    WHERE n.nspname = :schema AND c.relname = ANY(:names)
+        AND k.contype = 'f' AND k.convalidated AND cardinality(k.conkey) = 1
+    """
+)
+_RELATION_NAMES = text(
+    """
+    SELECT c.relname::text FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema
+    """
+)
+_MISSING_RIGHTS = text(
+    """
+    SELECT c.relname::text, pg_catalog.pg_get_userbyid(c.relowner)::text, wanted.right_name
+    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS wanted(name, right_name, place)
+    JOIN pg_catalog.pg_class c ON c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND NOT has_table_privilege(c.oid, wanted.right_name)
+    ORDER BY wanted.place
+    """
+)
+
+
+@dataclass(frozen=True)
+class FoundColumn:
+    """A column; a domain goes by the type below it."""
+
+    shown_type: str
+    type_name: str
+    is_enum: bool
+    is_readable: bool
+
+    def is_accepted(self, accepted: Accepted) -> bool:
+        """Whether its type is one of those."""
+        return not accepted.type_names or self.type_name in accepted.type_names or (accepted.or_enum and self.is_enum)
+
+
+@dataclass(frozen=True)
+class FoundIndex:
+    """A btree index over whole columns and all rows; `columns` holds None for an expression."""
+
+    name: str
+    columns: tuple[str | None, ...]
+    is_unique: bool
+    is_valid: bool
+
+
+@dataclass
+class FoundTable:
+    """A table, view or foreign table.
+
+    Attributes:
+        kind: As in `pg_class.relkind`.
+        hides_rows: Whether row-level security may keep rows from the role.
+        relation_names: The names taken in its schema.
+        references: The pairs (column, table) of its foreign keys to the `id` of another table.
+    """
+
+    name: str
+    kind: str
+    hides_rows: bool
+    relation_names: frozenset[str]
+    columns: dict[str, FoundColumn] = field(default_factory=dict)
+    indexes: list[FoundIndex] = field(default_factory=list)
+    references: set[tuple[str, str]] = field(default_factory=set)
+
+    def can_be_asked(self, *names: str) -> bool:
+        """Whether the columns are there, of an accepted type, and readable."""
+        return all(
+            name in self.columns
+            and self.columns[name].is_readable
+            and self.columns[name].is_accepted(COLUMNS[self.name][name])
+            for name in names
+        )
+
+    def is_unique(self, columns: Iterable[str]) -> bool:
+        """Whether an index sees to it that no two rows have the same values there."""
+        return any(
+            index.is_unique and index.is_valid and None not in index.columns and set(index.columns) <= set(columns)
+            for index in self.indexes
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a database is looked at, and as whom."""
+
+    role: str
+    database: str
+    schema: str
+    schema_exists: bool
+    may_use_schema: bool
+    store_schema: str
+    store_schema_exists: bool
+    may_use_store: bool
+    may_create_in_store: bool
+    may_create_schema: bool
+
+
+@dataclass(frozen=True)
+class MissingRight:
+    """What a role may not do with a table that exists."""
+
+    table: str
+    owner: str
+    right: str
+
+
+def read_place(connection: Connection, schema: str, store_schema: str) -> Place:
+    """The role, the database, and what they have of the two schemas."""
+    row = connection.execute(_PLACE, {"schema": schema, "store_schema": store_schema}).one()
+    return Place(schema=schema, store_schema=store_schema, **row._mapping)
+
+
+def read_tables(connection: Connection, schema: str) -> dict[str, FoundTable]:
+    """The platform's tables that are there, by name."""
+    asked = {"schema": schema, "names": list(TABLE_NAMES)}
+    relation_names = frozenset(connection.execute(_RELATION_NAMES, asked).scalars())
+    found = connection.execute(_TABLES, asked)
+    tables = {name: FoundTable(name, kind, hides_rows, relation_names) for name, kind, hides_rows in found}
+    for table_name, name, *properties in connection.execute(_TABLE_COLUMNS, asked):
+        if table_name in tables:
+            tables[table_name].columns[name] = FoundColumn(*properties)
+    for table_name, name, is_unique, is_valid, columns in connection.execute(_INDEXES, asked):
+        tables[table_name].indexes.append(FoundIndex(name, tuple(columns), is_unique, is_valid))
+    for table_name, column, target in connection.execute(_FOREIGN_KEYS, asked):
+        tables[table_name].references.add((column, target))
+    return tables
+
+
+def read_missing_rights(
+    connection: Connection, schema: str, wanted: Mapping[str, Collection[str]]
+) -> list[MissingRight]:
+    """Which of the wanted rights, by table, the role lacks on those of the tables that are there."""
+    pairs = [(table, right) for table, rights in wanted.items() for right in rights]
+    asked = {"schema": schema, "tables": [table for table, _ in pairs], "rights": [right for _, right in pairs]}
+    return [MissingRight(*row) for row in connection.execute(_MISSING_RIGHTS, asked)]

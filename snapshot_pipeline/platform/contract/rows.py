@@ -1,0 +1,166 @@
+"""Whether the rows are such that the figures come out right.
+
+Put here: looks at the rows, each in a read-only transaction of its own and with a time limit.
+Do not put here: what the catalogs tell (`structure`, `indexes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Engine,
+    Executable,
+    MetaData,
+    Row,
+    String,
+    Table,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+
+from snapshot_pipeline.platform.contract.catalogs import TAKES_CONSTRAINTS, FoundTable
+from snapshot_pipeline.platform.contract.findings import Finding, counted
+from snapshot_pipeline.platform.contract.indexes import create_index
+from snapshot_pipeline.platform.contract.requirements import COLUMNS, KEYS, REFERENCES
+
+_QUERY_CANCELED = "57014"
+
+
+class Rows:
+    """Asks for one row of figures at a time, read-only and with a time limit."""
+
+    def __init__(self, engine: Engine, schema: str, seconds: float) -> None:
+        self._engine = engine
+        self._seconds = seconds
+        self.schema = schema
+        metadata = MetaData(schema=schema)
+        self.tables = {
+            name: Table(name, metadata, *(Column(column) for column in columns)) for name, columns in COLUMNS.items()
+        }
+
+    def findings(
+        self, table: str, question: str, query: Executable, judge: Callable[[Row[Any]], Finding | None]
+    ) -> Iterator[Finding]:
+        """Judge the query's one row; a look that takes too long or fails becomes a finding itself."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(text("SET TRANSACTION READ ONLY"))
+                limit = str(max(1, round(self._seconds * 1000)))
+                connection.execute(select(func.set_config("statement_timeout", limit, True)))
+                row = connection.execute(query).one()
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) == _QUERY_CANCELED:
+                took = f"was not verified: the look at the rows took longer than {self._seconds:g} s and was given up"
+                yield Finding("advice", table, f"{question} {took}; run the check again at a quiet hour")
+            else:
+                yield Finding("error", table, f"cannot be read: {_line(error)}; mend the table or view")
+            return
+        if (finding := judge(row)) is not None:
+            yield finding
+
+
+def row_findings(tables: dict[str, FoundTable], rows: Rows) -> Iterator[Finding]:
+    """Of the rows of all tables that may be asked: students, keys that stand twice, references into nothing."""
+    yield from _student_findings(tables, rows)
+    for name, columns in KEYS.items():
+        if name in tables and tables[name].can_be_asked(*columns) and not tables[name].is_unique(columns):
+            yield from _duplicate_findings(tables[name], columns, rows)
+    for name, column, target in REFERENCES:
+        if (
+            name in tables
+            and target in tables
+            and tables[name].can_be_asked(column)
+            and tables[target].can_be_asked("id")
+            and (column, target) not in tables[name].references
+        ):
+            yield from _unknown_findings(name, column, target, rows)
+
+
+def _student_findings(tables: dict[str, FoundTable], rows: Rows) -> Iterator[Finding]:
+    if "users" not in tables or not tables["users"].can_be_asked("role", "is_active"):
+        return
+    users = rows.tables["users"]
+    student = and_(func.upper(cast(users.c.role, String)) == "STUDENT", users.c.is_active)
+
+    def judge(row: Row[Any]) -> Finding | None:
+        if row.has_students:
+            return None
+        return Finding(
+            "advice",
+            "users",
+            "nobody is an active student (role STUDENT in any case, is_active true), so no snapshot would be "
+            "published; look at the words that stand in role",
+        )
+
+    query = select(exists(select(literal(1)).select_from(users).where(student)).label("has_students"))
+    yield from rows.findings("users", "whether there are students", query, judge)
+
+
+def _duplicate_findings(table: FoundTable, columns: tuple[str, ...], rows: Rows) -> Iterator[Finding]:
+    source = rows.tables[table.name]
+    key = [source.c[column] for column in columns]
+    repeated = (
+        select(*key, func.count().label("how_often"))
+        .where(*(column.is_not(None) for column in key))
+        .group_by(*key)
+        .having(func.count() > 1)
+        .cte("repeated")
+    )
+    example = select(*repeated.c).order_by(*(repeated.c[column] for column in columns)).limit(1).cte("example")
+    count = select(func.count()).select_from(repeated).scalar_subquery()
+    query = select(count.label("repeated_keys"), *(select(part).scalar_subquery() for part in example.c))
+    names = ", ".join(columns)
+
+    def judge(row: Row[Any]) -> Finding | None:
+        repeated_keys, *values, how_often = tuple(row)
+        if repeated_keys:
+            shown = ", ".join(f"{column} {number}" for column, number in zip(columns, values, strict=True))
+            return Finding(
+                "error",
+                table.name,
+                f"{counted(repeated_keys, f'({names}) stands', f'({names}) stand')} in more than one row, e.g. "
+                f"{shown} in {how_often}: such rows would count twice; keep one of each",
+            )
+        if table.kind not in TAKES_CONSTRAINTS:
+            return None
+        return Finding(
+            "advice",
+            table.name,
+            f"no row repeats ({names}) now, but nothing prevents it; a unique index would",
+            create_index(table, columns, rows.schema, unique=True),
+        )
+
+    yield from rows.findings(table.name, f"whether rows repeat ({names})", query, judge)
+
+
+def _unknown_findings(name: str, column: str, target: str, rows: Rows) -> Iterator[Finding]:
+    source, known = rows.tables[name].c[column], rows.tables[target].c.id
+    query = select(func.count().label("how_many"), func.min(source).label("example")).where(
+        source.is_not(None), ~exists(select(literal(1)).where(known == source))
+    )
+
+    def judge(row: Row[Any]) -> Finding | None:
+        if not row.how_many:
+            return None
+        subject = counted(row.how_many, "row has", "rows have")
+        return Finding(
+            "advice",
+            name,
+            f"{subject} a {column} that {target} does not know, e.g. {row.example}; they are ignored: delete them, or "
+            f"find out where the {target} went",
+        )
+
+    yield from rows.findings(name, f"whether {target} knows every {column}", query, judge)
+
+
+def _line(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())
