@@ -43,6 +43,7 @@ def closed(shelf: Path) -> Iterator[Closed]:
     before = permissions_above(home)
     server = EmbeddedServer(home)
     server.start()
+    execute(server, "ALTER SYSTEM SET fsync = off")  # as in `home_with_data`
     yield Closed(server, before, permissions_above(home))
     server.delete()
 
