@@ -275,7 +275,7 @@ STRUCTURES = [
     ("id;role;is_active\n1;s;true\n", "expected id, role, is_active, current_specialization, current_level, separated"),
     (b"id,role,is_active\n1,s,true\n2,\xe9l\xe8ve,true\n", "users.csv, line 3: the byte 0xe9 is not UTF-8"),
     ("id,role,is_active\n".encode("utf-16"), "users.csv, line 1: the byte 0xff is not UTF-8"),
-    (gzip.compress(b"id,role,is_active\n"), "users.csv is packed with gzip; name it users.csv.gz"),
+    (gzip.compress(b"id,role,is_active\n", mtime=0), "users.csv is packed with gzip; name it users.csv.gz"),
 ]
 
 
