@@ -144,5 +144,7 @@ def test_another_user_s_home_is_refused_in_a_readable_line(
 
     directory = shelf / "somebody"
     directory.mkdir()
-    as_ordinary_user(directory, binaries, start_it)
-    (stopped_server.home / "postgres" / "password").chmod(0o600)
+    try:
+        as_ordinary_user(directory, binaries, start_it)
+    finally:
+        (stopped_server.home / "postgres" / "password").chmod(0o600)
