@@ -23,6 +23,9 @@ from snapshot_pipeline.platform.reads import UserRange
 MOST_ISOLATED = 1_000
 """How many students of one batch may raise before it is taken for a fault of the code and not of their data."""
 
+LONGEST_MESSAGE = 500
+"""Characters of an error that are kept: some repeat the whole statement."""
+
 _DATA_EXCEPTION = "22"  # SQLSTATE class: a value does not fit, which is the row's fault and not the database's
 
 Result = TypeVar("Result", covariant=True)
@@ -122,6 +125,13 @@ def is_about_a_student(error: Exception) -> bool:
         return (error.sqlstate or "").startswith(_DATA_EXCEPTION)
     machine = (SnapshotPipelineError, SQLAlchemyError, psycopg2.Error, OSError, MemoryError)
     return not isinstance(error, machine)
+
+
+def one_line(error: Exception) -> str:
+    """The kind of an error and its message, as the table of failures shows it; a long one is cut in its middle."""
+    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    kept = (LONGEST_MESSAGE - 3) // 2
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:kept]} … {line[-kept:]}"
 
 
 Progress = Callable[[int, int], None]

@@ -22,7 +22,7 @@ import pandas as pd
 from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformTables, read_session
 from snapshot_pipeline.recommendations import WeekFacts, recommend
@@ -187,7 +187,7 @@ class RecommendationWork:
 
     def fail(self, batch: Batch, error: Exception) -> WeekReport:
         """Leave the recommendations of a student that raises as they are, and report why."""
-        failed = {int(user_id): f"{type(error).__name__}: {error}" for user_id in batch.user_ids}
+        failed = {int(user_id): one_line(error) for user_id in batch.user_ids}
         return WeekReport(self.week.start, receivers=len(failed), failed=failed)
 
     def _read(self, batch: Batch) -> WeekFacts:

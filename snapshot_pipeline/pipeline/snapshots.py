@@ -26,7 +26,7 @@ from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
 from snapshot_pipeline.store.locks import exclusive_days
@@ -177,14 +177,17 @@ class SnapshotWork:
         return self._publish(history.students["user_id"].to_numpy(np.int64), snapshots)
 
     def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
-        """Publish nothing for a student that raises, and note why, for every day."""
-        dates = self.days.dates.astype("datetime64[s]")
+        """Publish nothing for a student that raises, and note why, for every day on which a snapshot is due."""
+        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+            students = reader.students(batch.range)
+        first_start = students["first_started_at"].min()
+        due = [day for day in self.days.dates if first_start < end_of_day(day.item(), self.days.zone)]
         failures = pd.DataFrame(
             {
-                "user_id": np.repeat(batch.user_ids, len(dates)),
-                "snapshot_date": dates,
+                "user_id": np.repeat(batch.user_ids, len(due)),
+                "snapshot_date": np.array(due, dtype="datetime64[s]"),
                 "reason": UNEXPECTED_ERROR,
-                "detail": f"{type(error).__name__}: {error}",
+                "detail": one_line(error),
             }
         )
         nothing = compute_snapshots(_no_history(), self.days).published

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import adbc_driver_manager
 import numpy as np
@@ -184,6 +184,29 @@ def test_a_number_too_large_for_any_column_fails_its_student_alone(small: Instal
     (failure,) = (row for row in tables["snapshot_failures"].to_pylist() if row["user_id"] == unlucky)
     assert failure["reason"] == "unexpected_error"
     assert "bigint out of range" in failure["detail"]
+
+
+def test_a_student_that_raises_fails_on_no_day_before_the_first_start(small: Installation):
+    installation = small
+    zone = installation.settings.zone
+    newcomer = text(
+        "SELECT user_id, min(started_at) FROM user_lesson_progress JOIN users ON users.id = user_id "
+        "WHERE is_active AND upper(role) = 'STUDENT' GROUP BY user_id HAVING min(started_at) < :sunday "
+        "ORDER BY min(started_at) DESC LIMIT 1"
+    )
+    with installation.engine.connect() as connection:
+        unlucky, started = connection.execute(newcomer, {"sunday": SUNDAY}).one()
+    began = started.astimezone(zone).date()
+    execute(
+        installation.engine.url,
+        "ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE numeric",
+        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {unlucky}",  # noqa: S608
+    )
+    run_days(installation, began - timedelta(days=2), SUNDAY, "newcomer")
+    failures = published(installation)["snapshot_failures"].to_pylist()
+    failed_on = [row["snapshot_date"] for row in failures if row["user_id"] == unlucky]
+    assert failed_on == [began + timedelta(days=n) for n in range((SUNDAY - began).days + 1)]
+    assert all("\n" not in row["detail"] and len(row["detail"]) <= 500 for row in failures)
 
 
 def test_a_student_whose_week_raises_keeps_the_recommendations_of_before(small: Installation):
