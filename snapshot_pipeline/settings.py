@@ -82,6 +82,44 @@ class Settings(BaseSettings):
         default=1_500_000, ge=1_000, description="Students times days computed at a time; bounds the memory."
     )
     workers: int = Field(default=2, ge=1, le=64, description="How many batches are worked on at a time.")
+    late_days: int = Field(
+        default=3, ge=0, le=31, description="How many days before the newest one each night computes again as well."
+    )
+    late_window_days: int = Field(
+        default=60, ge=1, le=3660, description="How many days back rows that came late are looked for."
+    )
+    late_check_minutes: int = Field(default=60, ge=1, le=1440, description="How often rows that came late are sought.")
+    statement_timeout_seconds: float = Field(
+        default=600, gt=0, description="How long one look at the platform, or one statement of ours, may take."
+    )
+    lock_timeout_seconds: float = Field(
+        default=10, gt=0, description="How long a statement waits for a lock that the application holds on a table."
+    )
+    run_lock_seconds: float = Field(
+        default=60, gt=0, description="How long a run waits for another one that writes the same days."
+    )
+    retry_seconds: float = Field(
+        default=60, gt=0, description="The pause before a run that lost its database tries again; doubled each time."
+    )
+    alert_urls: SecretStr | None = Field(
+        default=None, description="Who is told of an incident: Apprise URLs, separated by spaces or line breaks."
+    )
+    ui_url: str = Field(
+        default="http://127.0.0.1:3000", description="Where the Dagster UI is, for the links in messages."
+    )
+    overdue_minutes: int = Field(
+        default=60, ge=1, le=1440, description="How long after it is due a day or a week may be missing unnoticed."
+    )
+    incident_retention_days: int = Field(
+        default=365, ge=1, description="How long incidents that are over, and their messages, are kept."
+    )
+    restatement_retention_days: int = Field(default=365, ge=1, description="How long restatements are kept.")
+    snapshot_retention_days: int | None = Field(
+        default=None, ge=60, description="How long snapshots and recommendations are kept; unset, for ever."
+    )
+    dagster_log_retention_days: int = Field(
+        default=90, ge=1, description="How long Dagster's log lines are kept; materializations and checks stay."
+    )
 
     @model_validator(mode="after")
     def _start_date_has_begun(self) -> Settings:

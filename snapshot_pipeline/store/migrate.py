@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.schema import CreateSchema
+from sqlalchemy.sql import quoted_name
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 
@@ -53,7 +54,8 @@ def migrate(engine: Engine, schema: str) -> str:
             )
         if not engine.dialect.has_schema(connection, schema):
             connection.execute(CreateSchema(schema))
-        config.attributes.update(connection=connection, schema=schema)
+        # As a quoted name: Alembic would read a dot in a plain one as the end of a database's name.
+        config.attributes.update(connection=connection, schema=quoted_name(schema, quote=True))
         command.upgrade(config, "head")
     return head
 

@@ -96,7 +96,10 @@ def replace_snapshots(
         ),
     )
     bulk.append(connection, snapshots, _stamped(_arrow(published, _SNAPSHOT_TYPES), computed.computed_at))
-    bulk.append(connection, failed, _stamped(new_failures, computed.computed_at))
+    seen = _stamped(new_failures, computed.computed_at)
+    for name in ("first_seen_at", "last_seen_at"):
+        seen = seen.append_column(name, seen["computed_at"])
+    bulk.append(connection, failed, seen.append_column("attempts", pa.repeat(pa.scalar(1, pa.int32()), seen.num_rows)))
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,21 @@ class StoreTables:
     Attributes:
         performance_snapshots: One row per student and day; `metrics.md`, "The snapshot".
         snapshot_failures: One row per student and day that could not be computed, with the reason.
-        snapshot_days: One row per computed day: how many were published and failed, when and by which run.
+        snapshot_days: One row per computed day: how many were published and failed, when and by which run, and what
+            the platform's rows of that day looked like then.
+        snapshot_restatements: One row per published figure that a later computation changed.
         adaptive_recommendations: One row per student, week and type; `metrics.md`, "The recommendations".
+        incidents: One row per thing that went wrong and that somebody is told of.
+        alert_messages: One row per message and channel: the outbox of the incidents.
     """
 
     performance_snapshots: Table
     snapshot_failures: Table
     snapshot_days: Table
+    snapshot_restatements: Table
     adaptive_recommendations: Table
+    incidents: Table
+    alert_messages: Table
 
     @property
     def metadata(self) -> MetaData:
@@ -60,7 +67,10 @@ class StoreTables:
             performance_snapshots=_performance_snapshots(metadata),
             snapshot_failures=_snapshot_failures(metadata),
             snapshot_days=_snapshot_days(metadata),
+            snapshot_restatements=_snapshot_restatements(metadata),
             adaptive_recommendations=_adaptive_recommendations(metadata),
+            incidents=_incidents(metadata),
+            alert_messages=_alert_messages(metadata),
         )
 
 
@@ -92,6 +102,9 @@ def _snapshot_failures(metadata: MetaData) -> Table:
         Column("reason", Text, nullable=False),
         Column("detail", Text, nullable=False),
         Column("computed_at", DateTime(timezone=True), nullable=False),
+        Column("first_seen_at", DateTime(timezone=True), nullable=False),
+        Column("last_seen_at", DateTime(timezone=True), nullable=False),
+        Column("attempts", Integer, nullable=False),
         Index("snapshot_failures_snapshot_date_idx", "snapshot_date"),
     )
 
@@ -105,6 +118,63 @@ def _snapshot_days(metadata: MetaData) -> Table:
         Column("failed", BigInteger, nullable=False),
         Column("computed_at", DateTime(timezone=True), nullable=False),
         Column("run_id", Text, nullable=False),
+        Column("source_fingerprint", Text),
+    )
+
+
+def _snapshot_restatements(metadata: MetaData) -> Table:
+    return Table(
+        "snapshot_restatements",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("user_id", BigInteger, nullable=False),
+        Column("snapshot_date", Date, nullable=False),
+        Column("column_name", Text, nullable=False),
+        Column("old_value", Text),
+        Column("new_value", Text),
+        Column("restated_at", DateTime(timezone=True), nullable=False),
+        Column("run_id", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+        Index("snapshot_restatements_snapshot_date_user_id_idx", "snapshot_date", "user_id"),
+        Index("snapshot_restatements_restated_at_idx", "restated_at"),
+    )
+
+
+def _incidents(metadata: MetaData) -> Table:
+    return Table(
+        "incidents",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("kind", Text, nullable=False),
+        Column("subject", Text, nullable=False),
+        Column("title", Text, nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("run_id", Text),
+        Column("opened_at", DateTime(timezone=True), nullable=False),
+        Column("told_at", DateTime(timezone=True), nullable=False),
+        Column("closed_at", DateTime(timezone=True)),
+        # The last event that was taken into account: one that is seen again changes nothing.
+        Column("last_event_id", BigInteger),
+        Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
+        Index("incidents_kind_subject_idx", "kind", "subject", "opened_at"),
+    )
+
+
+def _alert_messages(metadata: MetaData) -> Table:
+    return Table(
+        "alert_messages",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("channel", Text, nullable=False),
+        Column("title", Text, nullable=False),
+        Column("body", Text, nullable=False),
+        Column("severity", Text, nullable=False),
+        Column("created_at", DateTime(timezone=True), nullable=False),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("next_attempt_at", DateTime(timezone=True), nullable=False),
+        Column("sent_at", DateTime(timezone=True)),
+        Column("last_error", Text),
+        Index("alert_messages_unsent_idx", "next_attempt_at", postgresql_where=text("sent_at IS NULL")),
     )
 
 
