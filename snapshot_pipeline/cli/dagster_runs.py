@@ -66,12 +66,13 @@ def execute(settings: Settings, job_name: str, tags: Mapping[str, str], partitio
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
+    from snapshot_pipeline.orchestration.launcher import this_process
 
     job = build_defs(settings).resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
             instance=instance,
-            tags=tags,
+            tags={**tags, **this_process()},
             partition_key=partition_key,
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

@@ -11,11 +11,15 @@ it still holds. It looks at processes of one machine.
 from __future__ import annotations
 
 import re
+import socket
 
 import psutil
 from dagster import DagsterEventType, DagsterRun
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+
+PROCESS_TAG = "snapshot_pipeline/process"
+"""The tag by which a run that no launcher started, such as the command line's, says which process it is."""
 
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
@@ -35,13 +39,23 @@ class LocalRunLauncher(DefaultRunLauncher):
         """Whether the process of a run lives.
 
         Args:
-            run: A run in progress; one that this launcher did not start (by `dagster job execute`, or the command
-                line) is left alone.
+            run: A run in progress; one that says nothing of its process (`dagster job execute`), or that belongs to
+                another machine, is left alone.
         """
         for event in self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
             if found := _STARTED.match(event.message):
                 return _health(int(found.group(1)), event.timestamp)
+        machine, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
+        if machine == socket.gethostname():
+            process_id, _, created_at = process.partition(" ")
+            return _health(int(process_id), float(created_at))
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def this_process() -> dict[str, str]:
+    """The tag for a run that is executed in this process."""
+    process = psutil.Process()
+    return {PROCESS_TAG: f"{socket.gethostname()} {process.pid} {process.create_time():.3f}"}
 
 
 def _health(process_id: int, started_at: float) -> CheckRunHealthResult:

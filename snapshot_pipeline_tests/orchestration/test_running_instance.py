@@ -5,38 +5,20 @@ One `dagster dev` serves all tests of this module; the last one kills it the way
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import dagster as dg
-import psutil
 import pytest
-import requests
 from sqlalchemy import Connection, create_engine, text
 
-from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
 
 pytestmark = pytest.mark.timeout(600)
 
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
-Found = TypeVar("Found")
 
-LAUNCH = """
-mutation ($parameters: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $parameters) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
-}
-"""
 BACKFILL = """
 mutation ($parameters: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $parameters) {
@@ -51,110 +33,10 @@ query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on Partit
 """
 
 
-class RunningDagster:
-    """A `dagster dev` in a process group of its own."""
-
-    def __init__(self, installation: TestInstallation, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.instance = installation.instance
-        self._log = log
-        self._installation = installation
-        self._process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "snapshot_pipeline.cli", "dev", "--port", str(self.port)]
-        with self._log.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                env=self._installation.environment,
-                cwd=PROJECT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._wait_until_it_answers(process)
-        return process
-
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        def answers() -> bool | None:
-            assert process.poll() is None, self._log.read_text()[-3000:]
-            try:
-                locations = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
-                entries = self.ask(locations, {})["workspaceOrError"]["locationEntries"]
-            except requests.RequestException:
-                return None
-            return [entry["loadStatus"] for entry in entries] == ["LOADED"] or None
-
-        waited_for(answers, "the UI answers", 120)
-
-    def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        answer = requests.post(
-            f"http://127.0.0.1:{self.port}/graphql", json={"query": query, "variables": variables}, timeout=30
-        )
-        answer.raise_for_status()
-        data: dict[str, Any] = answer.json()["data"]
-        return data
-
-    def launch_day(self, day: str) -> str:
-        parameters = {
-            "selector": {
-                "repositoryLocationName": "snapshot_pipeline",
-                "repositoryName": "__repository__",
-                "jobName": "daily_snapshots",
-            },
-            "runConfigData": {},
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": day}]},
-        }
-        launched = self.ask(LAUNCH, {"parameters": parameters})["launchPipelineExecution"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return str(launched["run"]["runId"])
-
-    def status(self, run_id: str) -> str:
-        run = self.instance.get_run_by_id(run_id)
-        assert run is not None
-        return run.status.value
-
-    def finished(self, run_id: str) -> str | None:
-        status = self.status(run_id)
-        return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
-
-    def kill_everything(self) -> None:
-        """SIGKILL to every process of it, run processes included; returns when all are gone."""
-        root = psutil.Process(self._process.pid)
-        family = [root, *root.children(recursive=True)]
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._process.wait()
-        _, alive = psutil.wait_procs(family, timeout=10)
-        assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
-
-    def start_again(self) -> None:
-        self._process = self._start()
-
-    def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.kill_everything()
-
-
-def waited_for(look: Callable[[], Found | None], what: str, seconds: float) -> Found:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (found := look()) is not None:
-            return found
-        time.sleep(0.3)
-    raise AssertionError(f"waited {seconds} s in vain until {what}")
-
-
 @pytest.fixture(scope="module")
 def running(installation: TestInstallation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDagster]:
-    started = RunningDagster(installation, tmp_path_factory.mktemp("dagster") / "dev.log")
+    log = tmp_path_factory.mktemp("dagster") / "dev.log"
+    started = RunningDagster(installation.instance, installation.environment, log)
     yield started
     started.stop()
 
@@ -241,8 +123,8 @@ def test_a_power_cut_in_the_middle_of_a_run_is_noticed_and_the_day_is_computed_a
     assert waited_for(lambda: running.finished(run_id), "the dead run is noticed", 90) == "FAILURE"
 
     def retried() -> str | None:
-        retries = running.instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id}))
-        return running.finished(retries[0].run_id) if retries else None
+        retry = running.retry_of(run_id)
+        return running.finished(retry) if retry else None
 
     assert waited_for(retried, "the run is retried", 90) == "SUCCESS"
     assert "2026-01-05" in published_days(installation)

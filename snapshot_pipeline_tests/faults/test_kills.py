@@ -1,0 +1,179 @@
+"""Processes that are killed at random moments: every student's day is old or new, and the run is done all the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from multiprocessing.process import BaseProcess
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline_tests.faults.ledger import Fault, Ledger
+from snapshot_pipeline_tests.faults.world import Figures, World, publish
+from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.running_dagster import waited_for
+
+pytestmark = pytest.mark.timeout(900)
+
+PUBLISHER_KILLS, KILLS_A_CHANGE = 20, 4
+RUN_KILLS, KILLS_A_RUN = 6, 2  # a run that has crashed is tried again twice (dagster.yaml)
+COMMAND_KILLS = 2
+POWER_CUTS = 2
+
+# Its children begin with everything imported, in a process without threads.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["snapshot_pipeline_tests.faults.world"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed_seconds(world: World) -> float:
+    """How long the process of a run lives when nobody kills it; publishes the days for the first time."""
+    run_id = world.launch()
+    process = waited_for(lambda: world.dagster.process_of(run_id), "the run has a process", 60)
+    began = process.create_time()
+    assert waited_for(lambda: world.dagster.finished(run_id), "the run has finished", 120) == "SUCCESS"
+    return time.time() - began
+
+
+def strange(found: Figures, old: Figures, new: Figures) -> list[tuple[int, object]]:
+    """The student days that are neither as before nor as they should become, a student day that is gone included."""
+    return [key for key in old.keys() | new.keys() | found.keys() if found.get(key) not in (old.get(key), new.get(key))]
+
+
+def settle(fault: Fault, world: World, new: Figures) -> None:
+    """When all is over, everything is as it should be."""
+    found = world.figures()
+    fault.rows_wrong += sum(found[key] != new[key] for key in found.keys() & new.keys())
+    fault.rows_missing += len(new.keys() - found.keys())
+    assert found == new
+
+
+def started_publisher(settings: Settings, first: date, last: date) -> BaseProcess:
+    process = _PROCESSES.Process(target=publish, args=(settings, first, last))
+    process.start()
+    return process
+
+
+def test_a_process_that_is_killed_while_it_publishes_leaves_each_row_old_or_new_and_holds_up_nobody(
+    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+) -> None:
+    fault = ledger.of("SIGKILL of a process that publishes")
+    began = time.monotonic()
+    started_publisher(world.settings, world.first, world.last).join()
+    whole = time.monotonic() - began
+    between_batches = 0
+    while fault.injected < PUBLISHER_KILLS:
+        old = world.figures()
+        world.change_the_past(rng)
+        new = world.expected()
+        assert old != new
+        for _ in range(KILLS_A_CHANGE):
+            process = started_publisher(world.settings, world.first, world.last)
+            process.join(rng.uniform(0, whole))
+            process.kill()
+            killed = time.monotonic()
+            process.join()
+            found = world.figures()
+            assert strange(found, old, new) == []
+            if process.exitcode != 0:  # else it was faster: this one does not count
+                fault.struck(time.monotonic() - killed)
+                between_batches += found not in (old, new)
+        publish(world.settings, world.first, world.last)  # waits for no lock that a dead process might have left
+        settle(fault, world, new)
+    assert between_batches  # some were struck when a part was new and a part was old
+    assert world.figures() == world.expected_by_reference()
+
+
+def test_a_run_that_is_killed_at_any_moment_is_noticed_and_done_again(
+    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+) -> None:
+    fault = ledger.of("SIGKILL of a Dagster run's process")
+    while fault.injected < RUN_KILLS:
+        old = world.figures()
+        world.change_the_past(rng)
+        new = world.expected()
+        run_id = world.launch()
+        for _ in range(KILLS_A_RUN):
+            process = waited_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
+            age = time.time() - process.create_time()
+            time.sleep(max(0.0, rng.uniform(0.3, undisturbed_seconds) - age))
+            process.kill()
+            killed = time.monotonic()
+            assert strange(world.figures(), old, new) == []
+            if over(world, run_id) == "SUCCESS":
+                break  # it was faster: this one does not count
+            fault.struck(time.monotonic() - killed)
+            run_id = waited_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
+        assert over(world, run_id) == "SUCCESS"
+        settle(fault, world, new)
+
+
+def test_a_command_that_is_killed_is_noticed_and_does_not_keep_the_queue_waiting(
+    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+) -> None:
+    """Its run has no launcher: without a look at its process it would stay STARTED, and later runs would queue up."""
+    fault = ledger.of("SIGKILL of `snapshot-pipeline materialize`")
+    while fault.injected < COMMAND_KILLS:
+        old = world.figures()
+        world.change_the_past(rng)
+        new = world.expected()
+        known = {run.run_id for run in world.dagster.instance.get_runs()}
+        command = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize"]
+        command += ["--from", str(world.first), "--to", str(world.last)]
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run_id = waited_for(new_run(world, known), "the command has begun a run", 60)
+        time.sleep(rng.uniform(0, undisturbed_seconds / 2))
+        process.kill()
+        killed = time.monotonic()
+        process.wait()
+        assert strange(world.figures(), old, new) == []
+        if over(world, run_id) != "SUCCESS":
+            fault.struck(time.monotonic() - killed)
+        assert over(world, world.launch()) == "SUCCESS"
+        settle(fault, world, new)
+
+
+def test_a_power_cut_at_any_moment_is_noticed_after_the_restart_and_the_run_is_done_again(
+    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+) -> None:
+    fault = ledger.of("power cut: SIGKILL of all of Dagster")
+    while fault.injected < POWER_CUTS:
+        old = world.figures()
+        world.change_the_past(rng)
+        new = world.expected()
+        run_id = world.launch()
+        waited_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
+        time.sleep(rng.uniform(0.3, undisturbed_seconds))
+        world.dagster.kill_everything()
+        cut = time.monotonic()
+        struck = world.dagster.finished(run_id) is None
+        assert strange(world.figures(), old, new) == []
+        world.dagster.start_again()
+        if over(world, run_id) != "SUCCESS":
+            assert struck
+            fault.struck(time.monotonic() - cut)
+            run_id = waited_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
+            assert over(world, run_id) == "SUCCESS"
+        settle(fault, world, new)
+
+
+def over(world: World, run_id: str) -> str:
+    """How a run ended."""
+    return waited_for(lambda: world.dagster.finished(run_id), f"run {run_id} is over", 120)
+
+
+def new_run(world: World, known: set[str]) -> Callable[[], str | None]:
+    """A look for a run that was not there before and has begun."""
+
+    def look() -> str | None:
+        begun = world.dagster.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        return next((run.run_id for run in begun if run.run_id not in known), None)
+
+    return look

@@ -1,0 +1,150 @@
+"""A whole installation to break: its own PostgreSQL server, a platform, a running Dagster, a receiver of alerts.
+
+Put here: how the world is made, how its past is changed, and what should be published in it at any moment.
+Do not put here: the faults.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from sqlalchemy import URL, Engine, create_engine, select, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.platform.sample import SampleOptions, load_sample
+from snapshot_pipeline.settings import Settings, load_settings
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.reference.reading import read_rows
+from snapshot_pipeline_tests.reference.snapshots import reference_day
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+
+STUDENTS, SAMPLE_DAYS, DAYS = 400, 60, 21
+EXPECTED_SCHEMA = "expected"
+ZONE = ZoneInfo("UTC")
+
+Figures = dict[tuple[int, date], tuple[Any, ...]]
+"""Every published figure by student and day."""
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a test can break.
+
+    Attributes:
+        server: The database server, which can be stopped and started.
+        url: The platform's database, which holds our tables too; as its owner.
+        settings: The installation's settings.
+        dagster: Web server, daemon, code server.
+        first: The first of the days that the suite computes over and over.
+        last: The last of them: yesterday.
+    """
+
+    server: EmbeddedServer
+    url: URL
+    settings: Settings
+    dagster: RunningDagster
+    first: date
+    last: date
+
+    @property
+    def engine(self) -> Engine:
+        """A way to the database that keeps no connection."""
+        return create_engine(self.url, poolclass=NullPool)
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the owner of everything, each by itself."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+
+    def figures(self, schema: str = "public") -> Figures:
+        """What is published."""
+        snapshots = StoreTables.of(schema).performance_snapshots
+        columns = [column for column in snapshots.c if column.name != "computed_at"]
+        query = select(*columns).where(snapshots.c.snapshot_date.between(self.first, self.last))
+        with self.engine.connect() as connection:
+            return {(row.user_id, row.snapshot_date): tuple(row) for row in connection.execute(query)}
+
+    def change_the_past(self, rng: random.Random) -> None:
+        """Change source rows of days that are computed already, so that old and new figures can be told apart."""
+        self.execute(
+            f"""UPDATE user_lesson_progress SET time_spent_minutes = time_spent_minutes + {rng.randint(1, 50)}
+                 WHERE time_spent_minutes >= 0 AND started_at >= '{self.first}' AND started_at < '{self.last}'
+                   AND user_id % 3 = {rng.randint(0, 2)}""",  # noqa: S608
+            f"""UPDATE quiz_attempts SET score = (score + {rng.randint(1, 50)})::int % 101
+                 WHERE score BETWEEN 0 AND 100 AND user_id % 3 = {rng.randint(0, 2)}""",  # noqa: S608
+        )
+
+    def expected(self) -> Figures:
+        """What should be published now: computed undisturbed, by the same code, into a schema of its own."""
+        publish(self.settings.model_copy(update={"store_schema": EXPECTED_SCHEMA}), self.first, self.last)
+        return self.figures(EXPECTED_SCHEMA)
+
+    def expected_by_reference(self) -> Figures:
+        """What should be published now, by the slow reading of `metrics.md` that shares no code with the pipeline."""
+        with self.engine.connect() as connection:
+            rows = read_rows(connection, "public", self.settings.naive_zone)
+        figures: Figures = {}
+        for number in range((self.last - self.first).days + 1):
+            day = self.first + timedelta(days=number)
+            for row in reference_day(rows, day, self.settings.zone).published:
+                figures[row.user_id, row.snapshot_date] = tuple(vars(row).values())
+        return figures
+
+    def launch(self) -> str:
+        """Launch a run over all the days."""
+        tags = {
+            "dagster/asset_partition_range_start": self.first.isoformat(),
+            "dagster/asset_partition_range_end": self.last.isoformat(),
+        }
+        return self.dagster.launch("daily_snapshots", tags)
+
+
+def publish(settings: Settings, first: date, last: date) -> None:
+    """Compute and publish the days in this process, without Dagster."""
+    with open_installation(settings) as installation:
+        run_days(installation, first, last, "the suite's own")
+
+
+@contextmanager
+def new_world(home: Path) -> Iterator[World]:
+    """Make it; all of it is gone at the end."""
+    today = datetime.now(timezone.utc).date()
+    with ExitStack() as stack:
+        server = EmbeddedServer(home / "server")
+        server.start()
+        stack.callback(server.delete)
+        url = server.url("platform")
+        load_sample(SampleOptions(STUDENTS, SAMPLE_DAYS, 11, today, 0.02, ZONE), url, "public")
+        variables = {
+            "DAGSTER_HOME": str(PROJECT),
+            "DAGSTER_EVENT_BATCH_SIZE": "50",
+            "SNAPSHOT_HOME": str(home / "pipeline"),
+            "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
+            "SNAPSHOT_DAGSTER_DATABASE_URL": server.url("dagster").render_as_string(hide_password=False),
+            "SNAPSHOT_START_DATE": str(today - timedelta(days=SAMPLE_DAYS)),
+            # Many small batches, one after the other: a run can be struck at many places.
+            "SNAPSHOT_BATCH_CELLS": "2500",
+            "SNAPSHOT_WORKERS": "1",
+        }
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(PROJECT)))
+        dagster = RunningDagster(instance, {**os.environ, **variables}, home / "dagster.log")
+        stack.callback(dagster.stop)
+        yield World(server, url, load_settings(), dagster, today - timedelta(days=DAYS), today - timedelta(days=1))

@@ -1,0 +1,155 @@
+"""The whole of Dagster in its own processes: web server, daemon, code server, runs; asked as the UI asks, by GraphQL.
+
+Put here: starting, stopping, killing it, and launching runs. Do not put here: what is expected of a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dagster as dg
+import psutil
+import requests
+
+from snapshot_pipeline_tests.installation import PROJECT
+
+Found = TypeVar("Found")
+
+LAUNCH = """
+mutation ($parameters: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+_STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
+
+
+class RunningDagster:
+    """A `dagster dev` in a process group of its own."""
+
+    def __init__(self, instance: dg.DagsterInstance, environment: Mapping[str, str], log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.instance = instance
+        self._log = log
+        self._environment = environment
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "snapshot_pipeline.cli", "dev", "--port", str(self.port)]
+        with self._log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=self._environment,
+                cwd=PROJECT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._wait_until_it_answers(process)
+        return process
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        def answers() -> bool | None:
+            assert process.poll() is None, self._log.read_text()[-3000:]
+            try:
+                locations = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
+                entries = self.ask(locations, {})["workspaceOrError"]["locationEntries"]
+            except requests.RequestException:
+                return None
+            return [entry["loadStatus"] for entry in entries] == ["LOADED"] or None
+
+        waited_for(answers, "the UI answers", 120)
+
+    def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        answer = requests.post(
+            f"http://127.0.0.1:{self.port}/graphql", json={"query": query, "variables": variables}, timeout=30
+        )
+        answer.raise_for_status()
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    def launch_day(self, day: str) -> str:
+        """Launch the job of the snapshots for one day; returns the run's id."""
+        return self.launch("daily_snapshots", {"dagster/partition": day})
+
+    def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
+        """Launch a job as the launchpad does; returns the run's id."""
+        parameters = {
+            "selector": {
+                "repositoryLocationName": "snapshot_pipeline",
+                "repositoryName": "__repository__",
+                "jobName": job,
+            },
+            "runConfigData": config or {},
+            "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
+        }
+        launched = self.ask(LAUNCH, {"parameters": parameters})["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def status(self, run_id: str) -> str:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.status.value
+
+    def finished(self, run_id: str) -> str | None:
+        status = self.status(run_id)
+        return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    def process_of(self, run_id: str) -> psutil.Process | None:
+        """The process of a run; None before it has one, and when it is gone."""
+        for event in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+            if found := _STARTED.match(event.message):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    return psutil.Process(int(found.group(1)))
+        return None
+
+    def retry_of(self, run_id: str) -> str | None:
+        """The run that was launched because this one had crashed."""
+        retries = self.instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id}))
+        return retries[0].run_id if retries else None
+
+    def kill_everything(self) -> None:
+        """SIGKILL to every process of it, run processes included; returns when all are gone."""
+        root = psutil.Process(self._process.pid)
+        family = [root, *root.children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+
+    def start_again(self) -> None:
+        self._process = self._start()
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill_everything()
+
+
+def waited_for(look: Callable[[], Found | None], what: str, seconds: float) -> Found:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"waited {seconds} s in vain until {what}")
