@@ -146,10 +146,11 @@ class RunningDagster:
                 self.kill_everything()
 
 
-def waited_for(look: Callable[[], Found | None], what: str, seconds: float) -> Found:
+def waited_for(look: Callable[[], Found | None], what: str, seconds: float, pause: float = 0.3) -> Found:
+    """Look until there is something to see, for so many seconds at the most."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := look()) is not None:
             return found
-        time.sleep(0.3)
+        time.sleep(pause)
     raise AssertionError(f"waited {seconds} s in vain until {what}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.world import World, new_world
+from snapshot_pipeline_tests.running_dagster import waited_for
 
 _LEDGER = Ledger()
 
@@ -25,6 +27,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server, a platform, a running Dagster and a receiver of alerts, which all tests of the suite share."""
     with new_world(tmp_path_factory.mktemp("world")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def undisturbed_seconds(world: World) -> float:
+    """How long the process of a run lives when nobody disturbs it; publishes the days for the first time."""
+    run_id = world.launch()
+    process = waited_for(lambda: world.dagster.process_of(run_id), "the run has a process", 60)
+    began = process.create_time()
+    assert waited_for(lambda: world.dagster.finished(run_id), "the run has finished", 120) == "SUCCESS"
+    return time.time() - began
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline_tests.faults.ledger import Fault, Ledger
-from snapshot_pipeline_tests.faults.world import Figures, World, publish
+from snapshot_pipeline_tests.faults.ledger import Ledger
+from snapshot_pipeline_tests.faults.outcomes import over, settle, strange
+from snapshot_pipeline_tests.faults.world import World, publish
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.running_dagster import waited_for
 
@@ -30,29 +31,6 @@ POWER_CUTS = 2
 # Its children begin with everything imported, in a process without threads.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["snapshot_pipeline_tests.faults.world"])
-
-
-@pytest.fixture(scope="module")
-def undisturbed_seconds(world: World) -> float:
-    """How long the process of a run lives when nobody kills it; publishes the days for the first time."""
-    run_id = world.launch()
-    process = waited_for(lambda: world.dagster.process_of(run_id), "the run has a process", 60)
-    began = process.create_time()
-    assert waited_for(lambda: world.dagster.finished(run_id), "the run has finished", 120) == "SUCCESS"
-    return time.time() - began
-
-
-def strange(found: Figures, old: Figures, new: Figures) -> list[tuple[int, object]]:
-    """The student days that are neither as before nor as they should become, a student day that is gone included."""
-    return [key for key in old.keys() | new.keys() | found.keys() if found.get(key) not in (old.get(key), new.get(key))]
-
-
-def settle(fault: Fault, world: World, new: Figures) -> None:
-    """When all is over, everything is as it should be."""
-    found = world.figures()
-    fault.rows_wrong += sum(found[key] != new[key] for key in found.keys() & new.keys())
-    fault.rows_missing += len(new.keys() - found.keys())
-    assert found == new
 
 
 def started_publisher(settings: Settings, first: date, last: date) -> BaseProcess:
@@ -162,11 +140,6 @@ def test_a_power_cut_at_any_moment_is_noticed_after_the_restart_and_the_run_is_d
             run_id = waited_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
             assert over(world, run_id) == "SUCCESS"
         settle(fault, world, new)
-
-
-def over(world: World, run_id: str) -> str:
-    """How a run ended."""
-    return waited_for(lambda: world.dagster.finished(run_id), f"run {run_id} is over", 120)
 
 
 def new_run(world: World, known: set[str]) -> Callable[[], str | None]:

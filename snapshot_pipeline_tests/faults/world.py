@@ -1,13 +1,14 @@
 """A whole installation to break: its own PostgreSQL server, a platform, a running Dagster, a receiver of alerts.
 
-Put here: how the world is made, how its past is changed, and what should be published in it at any moment.
-Do not put here: the faults.
+Put here: how the world is made, how its past is changed, what should be published in it at any moment, and who was
+told what. Do not put here: the faults.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import psutil
 import pytest
-from sqlalchemy import URL, Engine, create_engine, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
@@ -28,12 +30,16 @@ from snapshot_pipeline.platform.sample import SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
 from snapshot_pipeline_tests.running_dagster import RunningDagster
 
 STUDENTS, SAMPLE_DAYS, DAYS = 400, 60, 21
 EXPECTED_SCHEMA = "expected"
+ROLE = "snapshot_pipeline"
+"""The role that the pipeline has in this world: it may read the platform's tables and write its own, no more."""
+
 ZONE = ZoneInfo("UTC")
 
 Figures = dict[tuple[int, date], tuple[Any, ...]]
@@ -49,6 +55,7 @@ class World:
         url: The platform's database, which holds our tables too; as its owner.
         settings: The installation's settings.
         dagster: Web server, daemon, code server.
+        receiver: Who is told of incidents.
         first: The first of the days that the suite computes over and over.
         last: The last of them: yesterday.
     """
@@ -57,6 +64,7 @@ class World:
     url: URL
     settings: Settings
     dagster: RunningDagster
+    receiver: WebReceiver
     first: date
     last: date
 
@@ -113,6 +121,71 @@ class World:
         }
         return self.dagster.launch("daily_snapshots", tags)
 
+    def reason(self, run_id: str) -> str:
+        """The line that a run has failed with."""
+        (entry,) = self.dagster.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        failure = entry.get_dagster_event().step_failure_data.user_failure_data
+        assert failure is not None, entry.message
+        return str(failure.description)
+
+    def succeeded_at_last(self, run_id: str) -> bool | None:
+        """Whether a run, or the last of its retries, has succeeded."""
+        while (status := self.dagster.finished(run_id)) == "FAILURE":
+            retry = self.dagster.retry_of(run_id)
+            if retry is None:
+                return None
+            run_id = retry
+        return True if status == "SUCCESS" else None
+
+    def incident_of(self, run_id: str) -> int | None:
+        """The number of the incident that somebody was told of a run."""
+        for message in self.receiver.messages:
+            if f"/runs/{run_id}" in message["message"]:
+                found = re.search(r"Incident (\d+):", message["message"])
+                assert found, message
+                return int(found[1])
+        return None
+
+    def messages_about(self, incident: int) -> list[str]:
+        """The titles of all messages that name an incident."""
+        named = re.compile(rf"Incident {incident}:")
+        return [message["title"] for message in self.receiver.messages if named.search(message["message"])]
+
+    def is_cleared(self, incident: int) -> bool:
+        """Whether the all-clear has arrived."""
+        return any(title.startswith("Over: ") for title in self.messages_about(incident))
+
+    def cut_connections(self) -> int:
+        """End all sessions of the pipeline in the platform's database; how many there were."""
+        cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :role")
+        with self.engine.connect() as connection:
+            return int(connection.execute(cut, {"role": ROLE}).scalar_one())
+
+    def is_publishing(self) -> bool | None:
+        """Whether a run holds its days."""
+        held = text(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE locktype = 'advisory' AND granted AND usename = :role"
+        )
+        with self.engine.connect() as connection:
+            return bool(connection.execute(held, {"role": ROLE}).scalar()) or None
+
+    def waiting_for(self, table: str, holder: Connection) -> bool | None:
+        """Whether a session of the pipeline waits for a table that `holder` has locked."""
+        waiting = text(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE relation = CAST(:name AS regclass) AND NOT granted AND usename = :role"
+        )
+        return bool(holder.execute(waiting, {"name": table, "role": ROLE}).scalar()) or None
+
+    def server_processes(self) -> list[psutil.Process]:
+        """The database server: its first process and all that it has started."""
+        with self.engine.connect() as connection:
+            backend = psutil.Process(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        postmaster = backend.parent()
+        assert postmaster is not None
+        return [postmaster, *postmaster.children(recursive=True)]
+
 
 def publish(settings: Settings, first: date, last: date) -> None:
     """Compute and publish the days in this process, without Dagster."""
@@ -130,6 +203,7 @@ def new_world(home: Path) -> Iterator[World]:
         stack.callback(server.delete)
         url = server.url("platform")
         load_sample(SampleOptions(STUDENTS, SAMPLE_DAYS, 11, today, 0.02, ZONE), url, "public")
+        receiver = stack.enter_context(web_receiver())
         variables = {
             "DAGSTER_HOME": str(PROJECT),
             "DAGSTER_EVENT_BATCH_SIZE": "50",
@@ -140,6 +214,12 @@ def new_world(home: Path) -> Iterator[World]:
             # Many small batches, one after the other: a run can be struck at many places.
             "SNAPSHOT_BATCH_CELLS": "2500",
             "SNAPSHOT_WORKERS": "1",
+            "SNAPSHOT_ALERT_URLS": f"json://{receiver.address}/",
+            # What takes minutes in a night takes seconds here.
+            "SNAPSHOT_WATCH_SECONDS": "2",
+            "SNAPSHOT_RETRY_SECONDS": "2",
+            "SNAPSHOT_LOCK_TIMEOUT_SECONDS": "3",
+            "SNAPSHOT_STATEMENT_TIMEOUT_SECONDS": "8",
         }
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in variables.items():
@@ -147,4 +227,5 @@ def new_world(home: Path) -> Iterator[World]:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(PROJECT)))
         dagster = RunningDagster(instance, {**os.environ, **variables}, home / "dagster.log")
         stack.callback(dagster.stop)
-        yield World(server, url, load_settings(), dagster, today - timedelta(days=DAYS), today - timedelta(days=1))
+        first, last = today - timedelta(days=DAYS), today - timedelta(days=1)
+        yield World(server, url, load_settings(), dagster, receiver, first, last)
