@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo dev test lint format bench compare clean
+.PHONY: setup demo dev test faults lint format bench compare clean
 
 setup: $(VENV)/.installed
 
@@ -21,8 +21,11 @@ demo: setup  ## the whole way on sample students, in the embedded database
 dev: setup  ## the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/snapshot-pipeline dev
 
-test: setup  ## all tests, a file at a time on each processor
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+test: setup  ## all tests but those that break things, a file at a time on each processor
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --ignore snapshot_pipeline_tests/faults
+
+faults: setup  ## breaks a whole installation in every way that is known, and prints what came of it
+	$(BIN)/python -m pytest snapshot_pipeline_tests/faults
 
 lint: setup  ## style, types, and that Dagster can load the definitions
 	$(BIN)/ruff check .
