@@ -5,7 +5,7 @@ Put here: the transaction. Do not put here: the decision (`incidents`), the text
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,27 +47,30 @@ class Changes:
 def record(
     engine: Engine,
     tables: StoreTables,
-    observations: Sequence[Observation],
+    observe: Callable[[Sequence[Incident]], Sequence[Observation]],
     channels: Sequence[str],
     wording: Wording,
     now: datetime,
 ) -> Changes:
-    """Open, keep and close incidents, and put the messages about them into the outbox: all of it or nothing.
+    """Look, open, keep and close incidents, and put the messages about them into the outbox: all of it or nothing.
 
-    Doing the same again changes nothing, and two looks at the same time take turns.
+    Doing the same again changes nothing. Two looks at the same time take turns, the looking included, so that what is
+    recorded last was also seen last.
 
     Args:
         engine: The store's database.
         tables: Our tables.
-        observations: What one look has found, at most one per kind and subject.
+        observe: Looks, and is told the incidents that last; finds at most one thing per kind and subject.
         channels: The ids of the channels that are told.
         wording: What the messages share.
         now: When the look was made.
     """
     with engine.begin() as connection:
         take_turns(connection, tables)
+        still_open = open_incidents(connection, tables)
+        observations = observe(still_open)
         known = last_events(connection, tables, [observation.key for observation in observations])
-        decision = decide(observations, open_incidents(connection, tables), known, now)
+        decision = decide(observations, still_open, known, now)
         new = _write(connection, tables, decision, now)
         messages = [
             *opened(new, wording),
