@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
+from dagster._core.events import JobFailureData
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -209,7 +210,8 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
         return f"the step {entry.step_key} raised {error.cls_name if error else 'an error'}; its log says more"
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
         event = entry.get_dagster_event()
-        if event.job_failure_data.error is None and event.message:
+        data = event.event_specific_data
+        if event.message and not (isinstance(data, JobFailureData) and data.error):
             return _one_line(event.message)
     return "no step has failed; the run's log says more"
 
