@@ -1,9 +1,27 @@
 """The errors that a user can cause or mend.
 
-Put here: the one base class that the command line and the Dagster code show as a single readable line.
+Put here: the one base class that the command line and the Dagster code show as a single readable line, and what of an
+error may leave the house.
 Do not put here: errors of programming; those keep their traceback.
 """
 
+from __future__ import annotations
+
+from typing import ClassVar
+
 
 class SnapshotPipelineError(Exception):
-    """Something a user can mend. The message says what was found, where, what was expected and what to do."""
+    """Something a user can mend. The message says what was found, where, what was expected and what to do.
+
+    Attributes:
+        quotes_rows: Whether the message may quote students' rows; such a message is shown, and never sent.
+    """
+
+    quotes_rows: ClassVar[bool] = False
+
+
+def text_to_send(error: BaseException) -> str:
+    """What may be sent to others of an error: our own message, or of any other error no more than its name."""
+    if isinstance(error, SnapshotPipelineError) and not error.quotes_rows:
+        return str(error)
+    return f"{type(error).__name__} (what it says may quote students' rows, so it is in the run's log only)"

@@ -1,4 +1,4 @@
-"""`snapshot-pipeline status`: the last days and the latest week."""
+"""`snapshot-pipeline status`: the last days, the latest week, what is wrong and who is told of it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from snapshot_pipeline.settings import load_settings
     "--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How many of the last days to show."
 )
 def command(days: int) -> None:
-    """Show the last days: students, published, failed, missing days; the open failures; the latest week."""
-    from snapshot_pipeline.cli.tables import print_days, print_failures, print_newest_week
+    """Show the last days, the open failures, the latest week, the open incidents and who is told.
+
+    Days: students, published, failed, missing days. Incidents: their number, since when, what; and what waits for a
+    channel that is down.
+    """
+    from snapshot_pipeline.cli.tables import print_days, print_failures, print_incidents, print_newest_week
 
     settings = load_settings()
     last = last_closed_day(settings)
@@ -26,3 +30,5 @@ def command(days: int) -> None:
     print_failures(settings, first, last)
     click.echo()
     print_newest_week(settings)
+    click.echo()
+    print_incidents(settings)

@@ -1,18 +1,22 @@
-"""The tables that commands print: days and weeks, at most 80 columns wide.
+"""The tables that commands print: days, weeks, incidents, at most 80 columns wide.
 
 Put here: how rows of our own tables look in a terminal. Do not put here: the queries (`store`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.incidents import Incident, open_incidents
+from snapshot_pipeline.store.outbox import Undelivered, undelivered
 from snapshot_pipeline.store.recommendations import active_counts, newest_week
 from snapshot_pipeline.store.snapshots import day_counts, failure_reasons, mean_pace_by_day
 
@@ -79,6 +83,54 @@ def print_failures(settings: Settings, first: date, last: date) -> None:
     for reason, count in reasons.items():
         table.add_row(reason, f"{count:,}")
     _print(table)
+
+
+def print_incidents(settings: Settings) -> None:
+    """The incidents that last, by number, and who is told: nobody, or what waits for which channel."""
+    names, problems = _channels(settings)
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        lasting = open_incidents(connection, installation.store)
+        waiting = undelivered(connection, installation.store, list(names))
+    if lasting:
+        _print(_incidents(settings, lasting))
+    else:
+        click.echo("No incident is open.")
+    if not names:
+        click.echo("Nobody is told of incidents: set SNAPSHOT_ALERT_URLS, then try `snapshot-pipeline alerts test`.")
+    for one in waiting:
+        click.echo(_waiting(settings, names[one.channel], one))
+    for problem in problems:
+        click.secho(f"error: {problem}", fg="red", err=True)
+
+
+def _channels(settings: Settings) -> tuple[dict[str, str], Sequence[str]]:
+    """The names of the channels by id, and one line for each that cannot be read."""
+    if not settings.alert_urls:
+        return {}, []
+    # Here, because importing Apprise takes half a second.
+    from snapshot_pipeline.alerts.channels import read_channels
+
+    told = read_channels(settings)
+    return {channel.id: channel.name for channel in told.channels}, told.problems
+
+
+def _incidents(settings: Settings, lasting: list[Incident]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("incident", justify="right")
+    table.add_column("open since", no_wrap=True)
+    table.add_column("what")
+    for incident in lasting:
+        since = incident.opened_at.astimezone(settings.zone)
+        what = Text(f"{incident.title}; {incident.detail}")  # as it stands: a title may look like markup
+        table.add_row(str(incident.id), f"{since:%Y-%m-%d %H:%M}", what)
+    return table
+
+
+def _waiting(settings: Settings, name: str, one: Undelivered) -> str:
+    count = f"{one.messages} message{'' if one.messages == 1 else 's'}"
+    since = f"{one.oldest_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
+    why = f", tried {one.attempts} times: {one.last_error}" if one.last_error else ""
+    return f"{name} waits for {count} since {since}{why}"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -15,6 +15,7 @@ from snapshot_pipeline.orchestration.assets.learning_platform import build_learn
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
 from snapshot_pipeline.orchestration.jobs import daily_snapshots, weekly_recommendations
 from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
+from snapshot_pipeline.orchestration.sensors.incidents import build_send_alerts, build_watch_incidents
 from snapshot_pipeline.settings import Settings
 
 _KNOWN_MARKS = (
@@ -40,6 +41,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
         ],
         jobs=[daily_snapshots, weekly_recommendations],
         schedules=[build_nightly(settings), build_weekly(settings)],
+        sensors=[build_watch_incidents(settings), build_send_alerts(settings)],
         # One process a run: a child that outlives its killed parent could go on writing, and costs two seconds.
         executor=dg.in_process_executor,
     )

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
+
+TEXT_TO_SEND = "text_to_send"
+"""The metadata of a failure that may be sent to others; its description may quote students' rows."""
 
 
 @contextmanager
@@ -19,4 +22,5 @@ def readable_failures() -> Iterator[None]:
     try:
         yield
     except SnapshotPipelineError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
+        sent = {TEXT_TO_SEND: text_to_send(error)}
+        raise dg.Failure(description=str(error), metadata=sent, allow_retries=False) from None

@@ -64,7 +64,9 @@ class BatchWork(Protocol[Result]):
 
 
 class SystematicError(SnapshotPipelineError):
-    """So many students raise the same way that their data cannot be the reason."""
+    """So many students raise the same way that their data cannot be the reason; the message quotes the last one's."""
+
+    quotes_rows = True
 
 
 def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int) -> list[Batch]:

@@ -153,8 +153,8 @@ def _incidents(metadata: MetaData) -> Table:
         Column("opened_at", DateTime(timezone=True), nullable=False),
         Column("told_at", DateTime(timezone=True), nullable=False),
         Column("closed_at", DateTime(timezone=True)),
-        # The last event that was taken into account: one that is seen again changes nothing.
-        Column("last_event_id", BigInteger),
+        # When the last event that was taken into account happened: one that is seen again changes nothing.
+        Column("last_event_at", DateTime(timezone=True)),
         Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
         Index("incidents_kind_subject_idx", "kind", "subject", "opened_at"),
     )
@@ -174,7 +174,7 @@ def _alert_messages(metadata: MetaData) -> Table:
         Column("next_attempt_at", DateTime(timezone=True), nullable=False),
         Column("sent_at", DateTime(timezone=True)),
         Column("last_error", Text),
-        Index("alert_messages_unsent_idx", "next_attempt_at", postgresql_where=text("sent_at IS NULL")),
+        Index("alert_messages_unsent_idx", "channel", "id", postgresql_where=text("sent_at IS NULL")),
     )
 
 

@@ -19,6 +19,7 @@ from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SO
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.failures import readable_failures
 from snapshot_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions
+from snapshot_pipeline.orchestration.reporting import report_days, reported_errors
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotRun, run_days
 from snapshot_pipeline.settings import Settings
@@ -47,10 +48,11 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
-        with readable_failures(), open_installation(settings) as installation:
+        with reported_errors(context), readable_failures(), open_installation(settings) as installation:
             with installation.engine.connect() as connection:
                 earlier = last_day_count_before(connection, installation.store, days[0])
             run = run_days(installation, days[0], days[-1], context.run.run_id, _logged(context))
+        report_days(context, run)
         for report in run.reports:
             context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
         yield dg.MaterializeResult()

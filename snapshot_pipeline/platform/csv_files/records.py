@@ -25,6 +25,8 @@ _GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
 class CsvFileError(SnapshotPipelineError):
     """The directory, a file or a value in it cannot be loaded; the message names it, with line and column."""
 
+    quotes_rows = True
+
 
 def unpacked(path: Path, packed: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
     """The bytes of the CSV, whatever the file is packed with."""

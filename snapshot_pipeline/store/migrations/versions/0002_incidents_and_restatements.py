@@ -58,7 +58,7 @@ def upgrade() -> None:
         sa.Column("opened_at", moment, nullable=False),
         sa.Column("told_at", moment, nullable=False),
         sa.Column("closed_at", moment),
-        sa.Column("last_event_id", sa.BigInteger),
+        sa.Column("last_event_at", moment),
         schema=schema,
     )
     op.create_index(
@@ -87,7 +87,7 @@ def upgrade() -> None:
     op.create_index(
         "alert_messages_unsent_idx",
         "alert_messages",
-        ["next_attempt_at"],
+        ["channel", "id"],
         postgresql_where=sa.text("sent_at IS NULL"),
         schema=schema,
     )

@@ -1,0 +1,174 @@
+"""The two sensors of the alerts: one looks for what is wrong, one sends what there is to say about it.
+
+Put here: their ticks. Do not put here: what they look at or send (`observations`, `alerts`).
+
+They are apart so that a channel that does not answer never keeps anybody from looking.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+
+from snapshot_pipeline.alerts.channels import read_channels
+from snapshot_pipeline.alerts.delivery import deliver
+from snapshot_pipeline.alerts.incidents import Observation
+from snapshot_pipeline.alerts.messages import Wording
+from snapshot_pipeline.alerts.recording import Changes, record
+from snapshot_pipeline.orchestration.observations import Look, observe
+from snapshot_pipeline.pipeline.installation import Installation, open_installation
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.incidents import Incident, is_any_known, open_incidents
+
+EVERY_SECONDS = 30
+
+_LOST_CURSOR = timedelta(days=7)
+"""How far back a look reaches when the cursor was lost although there have been incidents."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is kept from look to look.
+
+    Attributes:
+        since: When watching began.
+        last_look: When the last look was made.
+    """
+
+    since: datetime
+    last_look: datetime
+
+    def as_cursor(self) -> str:
+        """As Dagster keeps it."""
+        return json.dumps({"since": self.since.isoformat(), "last_look": self.last_look.isoformat()})
+
+    @classmethod
+    def from_cursor(cls, cursor: str) -> Watch:
+        """As Dagster has kept it."""
+        kept = json.loads(cursor)
+        return cls(datetime.fromisoformat(kept["since"]), datetime.fromisoformat(kept["last_look"]))
+
+    @classmethod
+    def begun(cls, now: datetime, still_open: list[Incident], is_new: bool) -> Watch:
+        """Without a cursor: a new installation begins now; one whose cursor was lost where no incident is missed."""
+        if is_new:
+            return cls(now, now)
+        events = [incident.last_event_at for incident in still_open if incident.last_event_at]
+        since = min([now - _LOST_CURSOR, *events])
+        return cls(since, since)
+
+
+def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that looks."""
+
+    @dg.sensor(
+        name="watch_incidents",
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=_default_status(settings),
+        description=(
+            "Looks for failing checks, failed runs, runs over their time, missing days and missed weeks. Each becomes "
+            "one incident, and one message to each channel of SNAPSHOT_ALERT_URLS when it begins, once a day while it "
+            "lasts, and when it is over. Switched off, nobody is told of anything."
+        ),
+    )
+    def watch_incidents(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if context.repository_def is None:
+            raise dg.DagsterInvariantViolationError("watch_incidents needs its repository, to know what is defined")
+        now = datetime.now(timezone.utc)
+        channels = read_channels(settings)
+        for problem in channels.problems:
+            context.log.error(problem)
+        with open_installation(settings) as installation:
+            watch = _watch(installation, context.cursor, now)
+            ids = [channel.id for channel in channels.channels]
+            changes = look(installation, context.instance, context.repository_def, watch, ids, now)
+        for line in _lines(changes, bool(ids)):
+            context.log.warning(line)
+        context.update_cursor(Watch(watch.since, now).as_cursor())
+        return dg.SkipReason(
+            f"{len(changes.opened)} incidents have begun, {len(changes.closed)} are over"
+            if changes.opened or changes.closed
+            else "nothing has changed"
+        )
+
+    return watch_incidents
+
+
+def build_send_alerts(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that sends."""
+
+    @dg.sensor(
+        name="send_alerts",
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=_default_status(settings),
+        description=(
+            "Sends what `watch_incidents` has put into the table `alert_messages`, each message once to each channel. "
+            "A channel that is down is tried again after growing pauses, an hour at the most."
+        ),
+    )
+    def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        channels = read_channels(settings).channels
+        if not channels:
+            return dg.SkipReason(
+                "SNAPSHOT_ALERT_URLS names nobody to tell; incidents are in `snapshot-pipeline status`"
+            )
+        with open_installation(settings) as installation:
+            reports = deliver(installation.engine, installation.store, channels, datetime.now(timezone.utc))
+        for report in reports:
+            if report.error:
+                context.log.warning(f"{report.name}: {report.error}")
+            elif not report.is_over:
+                context.log.warning(f"{report.name} has not answered yet")
+        sent = sum(report.sent for report in reports)
+        return dg.SkipReason(f"{sent} messages were sent" if sent else "nothing was to be sent")
+
+    return send_alerts
+
+
+def look(
+    installation: Installation,
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    watch: Watch,
+    channels: list[str],
+    now: datetime,
+) -> Changes:
+    """Look once, and record what was found.
+
+    Args:
+        installation: Where incidents are kept.
+        instance: Where Dagster keeps its records.
+        repository: What is looked at.
+        watch: Since when.
+        channels: The ids of the channels that are told.
+        now: The time of the look.
+    """
+    settings = installation.settings
+    wording = Wording(settings.ui_url.rstrip("/"), settings.zone)
+
+    def found(still_open: Sequence[Incident]) -> list[Observation]:
+        return observe(Look(instance, repository, settings, now, watch.since, watch.last_look, still_open))
+
+    return record(installation.engine, installation.store, found, channels, wording, now)
+
+
+def _watch(installation: Installation, cursor: str | None, now: datetime) -> Watch:
+    if cursor:
+        return Watch.from_cursor(cursor)
+    with installation.engine.connect() as connection:
+        still_open = open_incidents(connection, installation.store)
+        return Watch.begun(now, still_open, not is_any_known(connection, installation.store))
+
+
+def _lines(changes: Changes, is_anybody_told: bool) -> list[str]:
+    told = "" if is_anybody_told else "; nobody is told, since SNAPSHOT_ALERT_URLS is not set"
+    begun = [f"incident {one.id} has begun: {one.title}; {one.detail}{told}" for one in changes.opened]
+    return begun + [f"incident {one.id} is over: {one.title}" for one in changes.closed]
+
+
+def _default_status(settings: Settings) -> dg.DefaultSensorStatus:
+    return dg.DefaultSensorStatus.RUNNING if settings.schedules else dg.DefaultSensorStatus.STOPPED

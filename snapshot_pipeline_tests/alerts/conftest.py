@@ -1,0 +1,19 @@
+"""Incidents are recorded in a real database, and told to a real web server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
+from snapshot_pipeline_tests.store.conftest import migrated_url, store
+
+__all__ = ["migrated_url", "store"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebReceiver]:
+    """A web server that remembers what it was sent."""
+    with web_receiver() as started:
+        yield started

@@ -1,0 +1,118 @@
+"""The two sensors as Dagster runs them: from a bad night to the message that arrives, and to the all-clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.orchestration.sensors.incidents import Watch, build_send_alerts, build_watch_incidents
+from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.store.incidents import Incident
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.watching import Watcher, watching
+from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
+
+NOW = datetime(2026, 3, 10, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def watcher(installation: TestInstallation) -> Iterator[Watcher]:
+    with watching(installation) as watcher:
+        yield watcher
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebReceiver]:
+    with web_receiver() as started:
+        yield started
+
+
+def tick(watcher: Watcher, sensor: dg.SensorDefinition, cursor: str | None = None) -> tuple[str, str | None]:
+    """What a tick says, and the cursor it leaves."""
+    repository = build_defs(watcher.settings).get_repository_def()
+    instance = watcher.installation.instance
+    with dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository) as context:
+        data = sensor.evaluate_tick(context)
+        return str(data.skip_message), data.cursor
+
+
+def test_from_a_failed_night_to_the_message_and_the_all_clear(watcher: Watcher, receiver: WebReceiver) -> None:
+    urls = SecretStr(f"json://{receiver.address}/")
+    watcher.settings = watcher.settings.model_copy(update={"alert_urls": urls})
+    watch, send = build_watch_incidents(watcher.settings), build_send_alerts(watcher.settings)
+    said, cursor = tick(watcher, watch)
+    assert said == "nothing has changed"
+    watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    said, later = tick(watcher, watch, cursor)
+    assert said == "1 incidents have begun, 0 are over"
+    # A daemon that was killed before it could keep the cursor looks again from the old place.
+    assert tick(watcher, watch, cursor)[0] == "nothing has changed"
+    assert tick(watcher, send)[0] == "1 messages were sent"
+    assert tick(watcher, send)[0] == "nothing was to be sent"
+    watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
+    assert tick(watcher, watch, later)[0] == "0 incidents have begun, 1 are over"
+    tick(watcher, send)
+    failed = "performance_snapshots 2026-02-10: the run has failed"
+    assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Over: {failed}"]
+
+
+def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(watcher: Watcher) -> None:
+    watch = build_watch_incidents(watcher.settings)
+    _, cursor = tick(watcher, watch)
+    watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    tick(watcher, watch, cursor)
+    assert tick(watcher, watch)[0].startswith("0 incidents") or "missing" not in tick(watcher, watch)[0]
+    watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
+    assert tick(watcher, watch)[0] == "0 incidents have begun, 1 are over"
+
+
+def test_without_anybody_to_tell_the_incident_is_in_the_log_of_the_tick(
+    watcher: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watch = build_watch_incidents(watcher.settings)
+    _, cursor = tick(watcher, watch)
+    watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    capfd.readouterr()
+    tick(watcher, watch, cursor)
+    logged = capfd.readouterr()
+    assert "nobody is told, since SNAPSHOT_ALERT_URLS is not set" in logged.out + logged.err
+    assert "names nobody" in tick(watcher, build_send_alerts(watcher.settings))[0]
+
+
+def test_an_url_that_cannot_be_read_keeps_nobody_else_from_being_told(watcher: Watcher, receiver: WebReceiver) -> None:
+    urls = SecretStr(f"nosuch://hunter2 json://{receiver.address}/")
+    watcher.settings = watcher.settings.model_copy(update={"alert_urls": urls})
+    watch, send = build_watch_incidents(watcher.settings), build_send_alerts(watcher.settings)
+    _, cursor = tick(watcher, watch)
+    watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    tick(watcher, watch, cursor)
+    assert tick(watcher, send)[0] == "1 messages were sent"
+
+
+def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_they_do() -> None:
+    for schedules, status in ((True, dg.DefaultSensorStatus.RUNNING), (False, dg.DefaultSensorStatus.STOPPED)):
+        sensors = {
+            sensor.name: sensor
+            for sensor in build_defs(load_settings(schedules=schedules)).get_repository_def().sensor_defs
+        }
+        assert {"watch_incidents", "send_alerts"} <= sensors.keys()
+        for name in ("watch_incidents", "send_alerts"):
+            assert sensors[name].default_status is status
+            assert len(sensors[name].description or "") > 50
+            assert sensors[name].minimum_interval_seconds == 30
+
+
+def test_watching_begins_now_in_a_new_installation_and_reaches_back_when_a_cursor_was_lost() -> None:
+    new = Watch.begun(NOW, [], is_new=True)
+    assert (new.since, new.last_look) == (NOW, NOW)
+    assert Watch.from_cursor(new.as_cursor()) == new
+    long_ago = NOW - timedelta(days=30)
+    incident = Incident(1, "failed_check", "s", "t", "d", None, long_ago, long_ago, None, long_ago)
+    assert Watch.begun(NOW, [incident], is_new=False).last_look == long_ago
+    assert Watch.begun(NOW, [], is_new=False).last_look == NOW - timedelta(days=7)

@@ -1,0 +1,84 @@
+"""Looks of the sensors at a real installation, and what they have found.
+
+Put here: what the tests of observations and sensors share. Do not put here: assertions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.alerts.recording import Changes
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.sensors.incidents import Watch, look
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.installation import TestInstallation
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+MARK = 700_000_000
+"""Added to all ids of students, so that an id that is shown somewhere is found."""
+
+
+@dataclass
+class Watcher:
+    """Looks at an installation from now on.
+
+    Attributes:
+        installation: The installation.
+        settings: Its settings.
+        since: When watching began.
+    """
+
+    installation: TestInstallation
+    settings: Settings
+    since: datetime
+
+    def look(self, now: datetime | None = None, last_look: datetime | None = None) -> Changes:
+        """Look once, with a channel that nobody reads."""
+        repository = build_defs(self.settings).get_repository_def()
+        now = now or datetime.now(timezone.utc)
+        watch = Watch(self.since, last_look or self.since)
+        with open_installation(self.settings) as opened:
+            return look(opened, self.installation.instance, repository, watch, ["nobody"], now)
+
+    def run(self, tags: dict[str, str], job: str = "daily_snapshots", **settings: object) -> dg.ExecuteInProcessResult:
+        """Run a job, with other settings if given."""
+        defs = build_defs(self.settings.model_copy(update=settings))
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=self.installation.instance, tags=tags, run_config=QUIET, raise_on_error=False
+        )
+
+    def execute(self, *statements: str) -> None:
+        """Change the platform."""
+        engine = create_engine(self.installation.url, poolclass=NullPool)
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+
+
+@contextmanager
+def watching(installation: TestInstallation) -> Iterator[Watcher]:
+    """A watcher of an instance without records, and of a store without incidents."""
+    installation.instance.wipe()
+    with open_installation(installation.settings) as opened, opened.engine.begin() as connection:
+        tables = StoreTables.of(installation.settings.store_schema)
+        for table in (tables.incidents, tables.alert_messages):
+            connection.execute(table.delete())
+    yield Watcher(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
+
+
+def spoil(first: str, last: str) -> str:
+    """Turn the minutes of the lessons started in some days into nonsense; doing it again turns them back."""
+    return (
+        "UPDATE user_lesson_progress SET time_spent_minutes = -1 - time_spent_minutes "  # noqa: S608
+        f"WHERE started_at >= '{first}' AND started_at < DATE '{last}' + 1"
+    )
