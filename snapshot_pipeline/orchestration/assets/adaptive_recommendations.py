@@ -17,7 +17,7 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_reach, check_week_complete, recommendation_check_specs
-from snapshot_pipeline.orchestration.failures import readable_failures
+from snapshot_pipeline.orchestration.failures import pause_before_retry, readable_failures
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
@@ -43,7 +43,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     )
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
-        with readable_failures(), open_installation(settings) as installation:
+        with readable_failures(pause_before_retry(context, settings)), open_installation(settings) as installation:
             report = run_week(installation, week_start, context.run.run_id)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} keeps the recommendations of before: {error}")
