@@ -7,7 +7,7 @@ Do not put here: any particular query (`platform.reads`, `store`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -31,7 +31,9 @@ def transaction(uri: str) -> Iterator[adbc.Connection]:
         try:
             yield connection
         except BaseException:
-            connection.rollback()
+            # Where the connection is lost, rolling back fails too, and would hide the error that says so.
+            with suppress(adbc.Error):
+                connection.rollback()
             raise
         connection.commit()
 

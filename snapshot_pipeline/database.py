@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 import adbc_driver_manager
@@ -42,8 +43,77 @@ _RIGHT = re.compile(
     "(permission denied for|must be owner of) "
     "(table|foreign table|view|materialized view|sequence|schema|database) (.+)"
 )
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A fault of the server that a user can mend.
+
+    Attributes:
+        states: Its SQLSTATEs.
+        words: How it is known where ADBC brings no SQLSTATE.
+        what: What happened.
+        remedy: What to do.
+    """
+
+    states: frozenset[str]
+    words: str
+    what: str
+    remedy: str
+
+
+_FAULTS = (
+    _Fault(
+        frozenset({"57014"}),
+        "canceling statement",
+        "a statement was ended before it was done",
+        "see `snapshot-pipeline check` for missing indexes, or allow it more time (SNAPSHOT_STATEMENT_TIMEOUT_SECONDS)",
+    ),
+    _Fault(
+        frozenset({"55P03"}),
+        "due to lock timeout",
+        "somebody held a table for longer than SNAPSHOT_LOCK_TIMEOUT_SECONDS",
+        "start again when that is over, such as an ALTER TABLE of the application",
+    ),
+    _Fault(
+        frozenset({"40P01", "40001", "23505"}),
+        "deadlock detected",
+        "two transactions stood in each other's way",
+        "start again; when it happens often, see what else writes to the pipeline's tables",
+    ),
+    _Fault(
+        frozenset({"25006"}),
+        "read-only transaction",
+        "nothing can be written",
+        "name the primary server instead of a standby, or lift default_transaction_read_only",
+    ),
+    _Fault(
+        frozenset({"53100"}),
+        "No space left on device",
+        "the server's disk is full",
+        "make room there, then start again",
+    ),
+    _Fault(
+        frozenset({"53200", "53400"}),
+        "out of memory",
+        "the server is at a limit of its own",
+        "see the server's log, then start again",
+    ),
+    _Fault(
+        frozenset({"42P01", "42703", "42704", "42883", "42846", "42804", "3F000"}),
+        " does not exist",
+        "a table or a column is not what the pipeline needs",
+        "see `snapshot-pipeline check`",
+    ),
+    _Fault(
+        frozenset({"25P03", "25P04"}),
+        "idle-in-transaction timeout",
+        "a session was ended by one of the server's limits",
+        "start again",
+    ),
+)
 # PostgreSQL's class 08 is about connections; the others: the server is stopping, has crashed, or is starting.
-_CONNECTION_LOST = re.compile(r"08...|57P0[123]")
+_CONNECTION_LOST = re.compile(r"08...|57P0[123]|53300")
 
 
 class DatabaseUrlError(SnapshotPipelineError):
@@ -112,6 +182,9 @@ def parse_url(text: str, variable_name: str) -> URL:
 def create_platform_engine(settings: Settings) -> Engine:
     """An engine for small questions to the platform's database; its URL serves `adbc_uri` too.
 
+    Every session waits for locks, works on a statement and stands idle in a transaction for so long only as the
+    settings allow: the platform comes first.
+
     Raises:
         DatabaseUrlError: The URL cannot be read.
         EmbeddedServerError: The server cannot be started.
@@ -119,7 +192,23 @@ def create_platform_engine(settings: Settings) -> Engine:
     url = platform_url(settings)
     # In the URL, not in connect_args, so that bulk transfers have them as well.
     url = url.update_query_dict({name: value for name, value in _DEFAULTS.items() if name not in url.query})
+    url = url.update_query_dict({"options": f"{_limits(settings)} {_own_options(url)}".strip()})
     return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+
+
+def _limits(settings: Settings) -> str:
+    limits = {
+        "lock_timeout": settings.lock_timeout_seconds,
+        "statement_timeout": settings.statement_timeout_seconds,
+        "idle_in_transaction_session_timeout": settings.statement_timeout_seconds,
+    }
+    return " ".join(f"-c {name}={max(1, round(seconds * 1000))}" for name, seconds in limits.items())
+
+
+def _own_options(url: URL) -> str:
+    """What the user has put there; the last of two takes precedence in PostgreSQL, which is the user's."""
+    own = url.query.get("options", "")
+    return own if isinstance(own, str) else " ".join(own)
 
 
 def quoted(identifier: str) -> str:
@@ -150,7 +239,7 @@ def adbc_uri(url: URL) -> str:
 def masked(url: URL) -> str:
     """The URL as it may be shown: without its driver and our defaults, and with *** for every password in it."""
     hidden = {name: "***" for name in url.query if "password" in name.lower()}
-    shown = url.set(drivername="postgresql").update_query_dict(hidden).difference_update_query(_DEFAULTS)
+    shown = url.set(drivername="postgresql").update_query_dict(hidden).difference_update_query([*_DEFAULTS, "options"])
     return shown.render_as_string(hide_password=True)
 
 
@@ -205,17 +294,18 @@ def _sentence(error: Exception, url: URL) -> str | None:
     if isinstance(error, sqlalchemy.exc.DBAPIError) and isinstance(error.orig, Exception):
         error = error.orig
     code = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
-    said = _one_line(str(error), url)
+    said = _one_line(str(error), url).split(" Query was")[0]
     if code == _INSUFFICIENT_PRIVILEGE:
         return _about_rights(str(error), _statement(error), url)
     is_operational = isinstance(error, (psycopg2.OperationalError, adbc_driver_manager.OperationalError))
-    if code is None and is_operational and ("closed" in said or "terminat" in said):
+    if code is None and is_operational and re.search("closed|terminat|no connection to the server", said):
         return f"the connection to {masked(url)} was lost: {said}; see the server's log"
     if code is None and is_operational:
         return _about_connecting(said, url)
     if code and _CONNECTION_LOST.fullmatch(code):
         return f"the connection to {masked(url)} was lost: {said}; see the server's log"
-    return None
+    found = next((kind for kind in _FAULTS if code in kind.states or (code is None and kind.words in said)), None)
+    return f"{found.what} in {masked(url)}: {said}; {found.remedy}" if found else None
 
 
 def _statement(error: Exception) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import adbc_driver_manager
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.platform.reads import UserRange
 
 MOST_ISOLATED = 1_000
@@ -81,13 +83,29 @@ def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int) -> list
     return [Batch(user_ids[start : start + size]) for start in range(0, len(user_ids), size)]
 
 
-def work_through(batches: Sequence[Batch], work: BatchWork[Kind], executor: Executor) -> Iterator[Kind]:
+def may_always_begin() -> None:
+    """What stands before a try that nothing stands in the way of."""
+
+
+def work_through(
+    batches: Sequence[Batch],
+    work: BatchWork[Kind],
+    executor: Executor,
+    may_begin: Callable[[], None] = may_always_begin,
+) -> Iterator[Kind]:
     """Work on all batches, side by side, and hand out what comes of each as it is done.
 
     A batch that raises for a reason of its students' data is halved until the students that raise stand alone. A fault
-    of the database is nobody's data: the batches that have not begun are given up, and the error is raised.
+    of the database is nobody's data: one that passes makes the batch be tried again as a whole, since it is published
+    in one transaction; for any other the batches that have not begun are given up, and the error is raised.
+
+    Args:
+        batches: The batches.
+        work: What is done with each.
+        executor: Where.
+        may_begin: Called before each try of a batch, e.g. to see that the run still holds its lock; raises if not.
     """
-    futures = [executor.submit(_isolating, batch, work) for batch in batches]
+    futures = [executor.submit(_isolating, batch, work, may_begin) for batch in batches]
     try:
         for future in as_completed(futures):
             yield from future.result()
@@ -96,14 +114,22 @@ def work_through(batches: Sequence[Batch], work: BatchWork[Kind], executor: Exec
             future.cancel()
 
 
-def _isolating(batch: Batch, work: BatchWork[Kind]) -> list[Kind]:
+def _isolating(batch: Batch, work: BatchWork[Kind], may_begin: Callable[[], None]) -> list[Kind]:
+    def publish(part: Batch) -> Kind:
+        may_begin()
+        return work(part)
+
+    def publish_failure(part: Batch, error: Exception) -> Kind:
+        may_begin()
+        return work.fail(part, error)
+
     results: list[Kind] = []
     isolated = 0
     waiting = [batch]
     while waiting:
         part = waiting.pop()
         try:
-            results.append(work(part))
+            results.append(patiently(partial(publish, part)))
         except Exception as error:  # whatever one student's data raises must not stop the others
             if not is_about_a_student(error):
                 raise
@@ -117,7 +143,7 @@ def _isolating(batch: Batch, work: BatchWork[Kind]) -> list[Kind]:
                     f"{type(error).__name__}: {error}; that is a fault of the code or of the database rather than of "
                     "their data, so nothing more of this batch is published; please report it"
                 ) from error
-            results.append(work.fail(part, error))
+            results.append(patiently(partial(publish_failure, part, error)))
     return results
 
 

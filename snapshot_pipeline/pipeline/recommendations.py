@@ -18,15 +18,17 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
+from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformTables, read_session
 from snapshot_pipeline.recommendations import WeekFacts, recommend
-from snapshot_pipeline.store.locks import exclusive_recommendations
+from snapshot_pipeline.store.locks import RunLock, exclusive_recommendations
 from snapshot_pipeline.store.recommendations import (
     Week,
     deactivate_older_weeks,
@@ -36,9 +38,6 @@ from snapshot_pipeline.store.recommendations import (
 )
 from snapshot_pipeline.store.snapshots import day_counts, read_snapshots
 from snapshot_pipeline.store.tables import StoreTables
-
-LOCK_SECONDS = 60
-"""How long a run waits for another one that writes recommendations."""
 
 SNAPSHOT_DAYS = 14
 """How many days of snapshots, up to the Sunday, the rules look at."""
@@ -113,7 +112,7 @@ def run_week(
     """
     began = time.monotonic()
     settings = installation.settings
-    report = WeekReport(week_start, missing_days=missing_days(installation, week_start))
+    report = WeekReport(week_start, missing_days=patiently(lambda: missing_days(installation, week_start)))
     sunday = week_start + timedelta(days=6)
     if sunday in report.missing_days:
         raise MissingSundayError(
@@ -121,20 +120,20 @@ def run_week(
             f"materialize performance_snapshots for {sunday} (`snapshot-pipeline materialize --from {sunday} "
             f"--to {sunday}`), then this week again (`snapshot-pipeline recommend --week {week_start}`)"
         )
-    tables = PlatformTables.of(installation.engine, settings.platform_schema)
-    with exclusive_recommendations(installation.engine, settings.store_schema, f"run {run_id}", LOCK_SECONDS):
-        with installation.engine.connect() as connection:
-            newest = newest_week(connection, installation.store)
+    tables = patiently(lambda: PlatformTables.of(installation.engine, settings.platform_schema))
+    with exclusive_recommendations(
+        installation.engine, settings.store_schema, f"run {run_id}", settings.run_lock_seconds
+    ) as lock:
+        newest = patiently(lambda: _newest_week(installation))
         report.is_newest = newest is None or newest <= week_start
         week = Week(week_start, end_of_day(sunday, settings.zone), report.is_newest, datetime.now(timezone.utc))
-        with read_session(installation.uri, tables, settings.naive_zone) as reader:
-            user_ids, lessons = reader.active_student_ids(), reader.published_lessons()
+        user_ids, lessons = patiently(lambda: _students_and_lessons(installation, tables))
         batches = cut(user_ids, CELLS_PER_STUDENT, settings.batch_cells)
         work = RecommendationWork(
             installation.uri, tables, settings.store_schema, settings.naive_zone, settings.zone, week, lessons
         )
         with ThreadPoolExecutor(settings.workers) as pool:
-            for done, part in enumerate(work_through(batches, work, pool), start=1):
+            for done, part in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
                 report.receivers += part.receivers
                 report.reached += part.reached
                 report.types += part.types
@@ -142,10 +141,25 @@ def run_week(
                 if progress:
                     progress(done, len(batches))
         if report.is_newest:
-            with installation.engine.begin() as connection:
-                deactivate_older_weeks(connection, installation.store, week_start)
+            patiently(lambda: _deactivate_older_weeks(installation, lock, week_start))
     report.seconds = time.monotonic() - began
     return report
+
+
+def _newest_week(installation: Installation) -> date | None:
+    with installation.engine.connect() as connection:
+        return newest_week(connection, installation.store)
+
+
+def _students_and_lessons(installation: Installation, tables: PlatformTables) -> tuple[NDArray[np.int64], pd.DataFrame]:
+    with read_session(installation.uri, tables, installation.settings.naive_zone) as reader:
+        return reader.active_student_ids(), reader.published_lessons()
+
+
+def _deactivate_older_weeks(installation: Installation, lock: RunLock, week_start: date) -> None:
+    lock.ensure_held()
+    with installation.engine.begin() as connection:
+        deactivate_older_weeks(connection, installation.store, week_start)
 
 
 @dataclass(frozen=True)

@@ -26,18 +26,16 @@ from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
+from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
-from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.store.locks import RunLock, exclusive_days
 from snapshot_pipeline.store.snapshots import ComputedDays, DayCount, record_days, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
 """How many failed students a day's report names."""
-
-LOCK_SECONDS = 60
-"""How long a run waits for another one that writes the same days."""
 
 
 @dataclass(frozen=True)
@@ -131,22 +129,35 @@ def run_days(
     computed_at = datetime.now(timezone.utc)
     days = LocalDays(first, last, settings.zone)
     reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
-    tables = PlatformTables.of(installation.engine, settings.platform_schema)
-    with exclusive_days(installation.engine, settings.store_schema, first, last, f"run {run_id}", LOCK_SECONDS):
-        with read_session(installation.uri, tables, settings.naive_zone) as reader:
-            user_ids = reader.active_student_ids()
+    tables = patiently(lambda: PlatformTables.of(installation.engine, settings.platform_schema))
+    with exclusive_days(
+        installation.engine, settings.store_schema, first, last, f"run {run_id}", settings.run_lock_seconds
+    ) as lock:
+        user_ids = patiently(lambda: _active_student_ids(installation, tables))
         batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
         work = SnapshotWork(installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at)
         with ThreadPoolExecutor(settings.workers) as pool:
-            for done, batch_reports in enumerate(work_through(batches, work, pool), start=1):
+            for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
                 for report in batch_reports:
                     reports[report.day].add(report)
                 if progress:
                     progress(done, len(batches))
-        with installation.engine.begin() as connection:
-            counts = [report.count for report in reports.values()]
-            record_days(connection, installation.store, counts, computed_at, run_id)
+        counts = [report.count for report in reports.values()]
+        patiently(lambda: _record(installation, lock, counts, computed_at, run_id))
     return SnapshotRun(list(reports.values()), time.monotonic() - began)
+
+
+def _active_student_ids(installation: Installation, tables: PlatformTables) -> NDArray[np.int64]:
+    with read_session(installation.uri, tables, installation.settings.naive_zone) as reader:
+        return reader.active_student_ids()
+
+
+def _record(
+    installation: Installation, lock: RunLock, counts: list[DayCount], computed_at: datetime, run_id: str
+) -> None:
+    lock.ensure_held()
+    with installation.engine.begin() as connection:
+        record_days(connection, installation.store, counts, computed_at, run_id)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ because a wall clock is not monotonous); the arithmetic assigns the exact local 
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,8 +107,18 @@ class UserRange:
 class PlatformReader:
     """The questions that can be asked inside one read session; see `read_session`."""
 
-    def __init__(self, connection: adbc.Connection, tables: PlatformTables, naive_zone: ZoneInfo) -> None:
-        """Ask through an open ADBC `connection`; plain time stamps are read in `naive_zone`."""
+    def __init__(
+        self, connection: adbc.Connection, tables: PlatformTables, naive_zone: ZoneInfo, deadline: float | None = None
+    ) -> None:
+        """Ask through an open ADBC `connection`; plain time stamps are read in `naive_zone`.
+
+        Args:
+            connection: An open transaction.
+            tables: The platform's tables.
+            naive_zone: The zone that plain time stamps are to be read in.
+            deadline: When the last question must have been answered, by the monotonic clock; None: no limit.
+        """
+        self._deadline = deadline
         self._connection = connection
         self._tables = tables
         self._naive_zone = naive_zone
@@ -276,6 +287,9 @@ class PlatformReader:
 
     def _fetch(self, query: Select[Any], *instants: str) -> pd.DataFrame:
         """Run a query; the columns named become `datetime64[us, UTC]`."""
+        if self._deadline is not None:
+            remaining = max(1, round((self._deadline - time.monotonic()) * 1000))  # 0 would be no limit
+            bulk.execute(self._connection, select(func.set_config("statement_timeout", f"{remaining}ms", True)))
         frame: pd.DataFrame = bulk.fetch(self._connection, query).to_pandas(date_as_object=False)
         for name in instants:
             frame[name] = _utc(frame[name], self._naive_zone)
@@ -286,6 +300,10 @@ class PlatformReader:
 def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iterator[PlatformReader]:
     """One read-only transaction: all that is read in it belongs to one state of the platform.
 
+    All its questions together may take as long as the server lets one statement of the session take
+    (`statement_timeout`): an `ALTER TABLE` of the application waits for the end of our transaction, and not just of a
+    statement, and everybody else waits for the `ALTER TABLE`.
+
     Args:
         uri: Where the platform is, as libpq wants it.
         tables: The platform's tables.
@@ -293,7 +311,14 @@ def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iter
     """
     with bulk.transaction(uri) as connection:
         bulk.execute(connection, text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        yield PlatformReader(connection, tables, naive_zone)
+        yield PlatformReader(connection, tables, naive_zone, _deadline(connection))
+
+
+def _deadline(connection: adbc.Connection) -> float | None:
+    began = time.monotonic()
+    limit = text("SELECT setting::bigint AS milliseconds FROM pg_settings WHERE name = 'statement_timeout'")
+    milliseconds = bulk.fetch(connection, limit)["milliseconds"][0].as_py()
+    return began + milliseconds / 1000 if milliseconds else None
 
 
 def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:

@@ -7,14 +7,17 @@ cannot see: the command line, a worker that was given up for dead, a second inst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 
 from sqlalchemy import Connection, Engine, bindparam, func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.passing_errors import is_passing, patiently
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -34,11 +37,76 @@ class LockedError(SnapshotPipelineError):
     """Another run holds the days or the recommendations, and did not finish in time."""
 
 
+@dataclass
+class RunLock:
+    """What a run holds against every other run, for as long as the session lives that it belongs to.
+
+    Attributes:
+        engine: The store's database.
+        space_name: What kind of thing is held, in which schema.
+        numbers: Which of them, ascending, so that two runs never wait for each other.
+        what: The same for a reader, e.g. `the days 2026-01-01 to 2026-01-31`.
+        owner: Who holds it, shown to those that wait.
+        seconds: How long to wait for another run.
+    """
+
+    engine: Engine
+    space_name: str
+    numbers: Sequence[int]
+    what: str
+    owner: str
+    seconds: float
+    _connection: Connection | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def ensure_held(self) -> None:
+        """Take the lock, or take it again when its session was lost, with the server or alone; from any thread.
+
+        Raises:
+            LockedError: Another run has it, and did not finish in time.
+        """
+        with self._turn:
+            if self._connection is not None and not _lives(self._connection):
+                self._drop()
+            if self._connection is None:
+                self._take()
+
+    def release(self) -> None:
+        """Let go; also where nothing is held."""
+        with self._turn:
+            self._drop()
+
+    def _take(self) -> None:
+        self._connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            space = self._connection.execute(select(func.hashtext(self.space_name))).scalar_one()
+            name = func.left(f"snapshot_pipeline {self.owner}", 63)
+            self._connection.execute(select(func.set_config("application_name", name, False)))
+            for limit in ("lock_timeout", "statement_timeout"):
+                # The statement's a little later: a wait that ends by it could not be told from a slow statement.
+                milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
+                self._connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
+            for number in self.numbers:
+                _lock(self._connection, space, number, self.what, self.seconds)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()  # ends the session and with it the locks, even in the middle of an error
+            self._connection.close()
+            self._connection = None
+
+
 @contextmanager
-def exclusive_days(engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float) -> Iterator[None]:
+def exclusive_days(
+    engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float
+) -> Iterator[RunLock]:
     """Hold the months of the days `first … last` of the snapshots against every other run.
 
-    The locks belong to a connection of their own: they end with the process, however it dies.
+    The locks belong to a connection of their own: they end with the process, however it dies. Where only the
+    connection is lost, `RunLock.ensure_held` takes them again.
 
     Args:
         engine: The store's database.
@@ -52,34 +120,40 @@ def exclusive_days(engine: Engine, schema: str, first: date, last: date, owner: 
         LockedError: Another run still holds one of the months.
     """
     # The month is coarse enough for a handful of locks a run, and fine enough for two backfills side by side.
-    months = list(range(first.year * 12 + first.month, last.year * 12 + last.month + 1))
-    with _held(engine, f"{schema}.performance_snapshots", months, f"the days {first} to {last}", owner, seconds):
-        yield
+    months = range(first.year * 12 + first.month, last.year * 12 + last.month + 1)
+    space = f"{schema}.performance_snapshots"
+    with _held(RunLock(engine, space, months, f"the days {first} to {last}", owner, seconds)) as lock:
+        yield lock
 
 
 @contextmanager
-def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[None]:
+def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[RunLock]:
     """Hold the recommendations: which week is the newest is one question for all weeks.
 
     Args and Raises: as `exclusive_days`.
     """
-    with _held(engine, f"{schema}.adaptive_recommendations", [0], "the recommendations", owner, seconds):
-        yield
+    space = f"{schema}.adaptive_recommendations"
+    with _held(RunLock(engine, space, [0], "the recommendations", owner, seconds)) as lock:
+        yield lock
 
 
 @contextmanager
-def _held(engine: Engine, space_name: str, numbers: list[int], what: str, owner: str, seconds: float) -> Iterator[None]:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        try:
-            space = connection.execute(select(func.hashtext(space_name))).scalar_one()
-            name = func.left(f"snapshot_pipeline {owner}", 63)
-            connection.execute(select(func.set_config("application_name", name, False)))
-            connection.execute(select(func.set_config("lock_timeout", f"{int(seconds * 1000)}ms", False)))
-            for number in numbers:  # ascending, so that two runs never wait for each other
-                _lock(connection, space, number, what, seconds)
-            yield
-        finally:
-            connection.invalidate()  # ends the session and with it the locks, even in the middle of an error
+def _held(lock: RunLock) -> Iterator[RunLock]:
+    try:
+        patiently(lock.ensure_held)
+        yield lock
+    finally:
+        lock.release()
+
+
+def _lives(connection: Connection) -> bool:
+    try:
+        connection.execute(select(1))
+    except DBAPIError as error:
+        if not is_passing(error):
+            raise
+        return False
+    return True
 
 
 def _lock(connection: Connection, space: int, number: int, what: str, seconds: float) -> None:

@@ -14,8 +14,10 @@ import psycopg2
 import pytest
 from sqlalchemy import select, text
 
+from snapshot_pipeline import passing_errors
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.pipeline import batches as batches_module
 from snapshot_pipeline.pipeline.batches import Batch, SystematicError, cut, work_through
 from snapshot_pipeline.pipeline.installation import Installation
@@ -243,7 +245,10 @@ def stalled(installation: Installation) -> Iterator[Installation]:
         yield installation
 
 
-def test_a_connection_that_the_database_ends_is_put_on_no_student(stalled: Installation):
+def test_a_connection_that_the_database_ends_is_put_on_no_student(
+    stalled: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
     errors: list[Exception] = []
 
     def run() -> None:
@@ -259,6 +264,7 @@ def test_a_connection_that_the_database_ends_is_put_on_no_student(stalled: Insta
     thread.join(30)
     (error,) = errors
     assert isinstance(error, SnapshotPipelineError)
+    assert is_passing(error)
     assert "connection" in str(error)
     with stalled.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM performance_snapshots")).scalar_one() == 0

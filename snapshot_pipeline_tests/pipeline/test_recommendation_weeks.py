@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import URL, select, update
 
 from snapshot_pipeline.metrics.days import start_of_day
-from snapshot_pipeline.pipeline import recommendations
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import MissingSundayError, missing_days, run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
@@ -158,15 +157,13 @@ def test_days_before_the_first_partition_are_not_missing(installation: Installat
         assert missing_days(late, MONDAY + WEEK) == [SUNDAY + WEEK - DAY]
 
 
-def test_a_week_that_another_run_is_writing_is_waited_for_and_then_given_up(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(recommendations, "LOCK_SECONDS", 0.2)
+def test_a_week_that_another_run_is_writing_is_waited_for_and_then_given_up(installation: Installation):
     with (
+        installation_on(installation.engine.url, run_lock_seconds=0.2) as impatient,
         exclusive_recommendations(installation.engine, "public", "run of somebody", 1),
         pytest.raises(LockedError, match="run of somebody"),
     ):
-        run_week(installation, MONDAY, "late")
+        run_week(impatient, MONDAY, "late")
 
 
 def test_a_student_without_a_snapshot_of_the_sunday_is_not_told_to_resume(installation: Installation):

@@ -9,7 +9,6 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import URL
 
-from snapshot_pipeline.pipeline import snapshots
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.locks import LockedError, exclusive_days
@@ -59,15 +58,17 @@ def test_a_second_run_waits_for_the_first_and_then_does_its_work(installation: I
 
 
 def test_a_run_that_has_waited_long_enough_says_who_holds_the_days_and_other_months_are_free(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation,
 ):
-    monkeypatch.setattr(snapshots, "LOCK_SECONDS", 0.3)
-    with other_process("hold", installation.engine.url, date(2025, 9, 1), date(2025, 10, 31)) as other:
+    with (
+        installation_on(installation.engine.url, run_lock_seconds=0.3) as impatient,
+        other_process("hold", installation.engine.url, date(2025, 9, 1), date(2025, 10, 31)) as other,
+    ):
         begin(other)
         expect(other, "held")
         with pytest.raises(LockedError) as caught:
-            run_days(installation, FIRST, SUNDAY, "late")
-        run_days(installation, SUNDAY, SUNDAY, "november")
+            run_days(impatient, FIRST, SUNDAY, "late")
+        run_days(impatient, SUNDAY, SUNDAY, "november")
     message = str(caught.value)
     assert "the days 2025-10-30 to 2025-11-02 are being written by another run" in message
     assert "run of the other process" in message
@@ -75,11 +76,10 @@ def test_a_run_that_has_waited_long_enough_says_who_holds_the_days_and_other_mon
     assert published(installation)["snapshot_days"]["snapshot_date"].to_pylist() == [SUNDAY]
 
 
-def test_a_process_that_is_killed_holds_nobody_up(installation: Installation, monkeypatch: pytest.MonkeyPatch):
+def test_a_process_that_is_killed_holds_nobody_up(installation: Installation):
     with other_process("hold", installation.engine.url, SUNDAY, SUNDAY) as other:
         begin(other)
         expect(other, "held")
         other.kill()
         other.wait()
-        monkeypatch.setattr(snapshots, "LOCK_SECONDS", 5)
         assert run_days(installation, SUNDAY, SUNDAY, "after").reports[0].published > 0

@@ -11,16 +11,18 @@ day depends on another. A day of 50,000 students takes seconds.
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 
 import dagster as dg
 
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
-from snapshot_pipeline.orchestration.failures import readable_failures
 from snapshot_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions
-from snapshot_pipeline.orchestration.reporting import report_days, reported_errors
-from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.orchestration.reporting import report_days
+from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotRun, run_days
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.snapshots import DayCount, last_day_count_before
@@ -48,9 +50,8 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
-        with reported_errors(context), readable_failures(), open_installation(settings) as installation:
-            with installation.engine.connect() as connection:
-                earlier = last_day_count_before(connection, installation.store, days[0])
+        with opened_step(context, settings) as installation:
+            earlier = patiently(partial(_earlier_count, installation, days[0]))
             run = run_days(installation, days[0], days[-1], context.run.run_id, _logged(context))
         report_days(context, run)
         for report in run.reports:
@@ -59,6 +60,11 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         yield from file_by_day(context, _checks(run, earlier, settings))
 
     return performance_snapshots
+
+
+def _earlier_count(installation: Installation, day: date) -> DayCount | None:
+    with installation.engine.connect() as connection:
+        return last_day_count_before(connection, installation.store, day)
 
 
 def _logged(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
