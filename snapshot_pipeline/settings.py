@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     ui_url: str = Field(
         default="http://127.0.0.1:3000", description="Where the Dagster UI is, for the links in messages."
     )
+    watch_seconds: int = Field(
+        default=30, ge=1, le=3600, description="How often incidents are looked for, and messages are sent."
+    )
     overdue_minutes: int = Field(
         default=60, ge=1, le=1440, description="How long after it is due a day or a week may be missing unnoticed."
     )

@@ -48,6 +48,7 @@ from sqlalchemy.exc import SAWarning
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform.contract.structure import require_structure
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES
 
 _WALL_CLOCK_MARGIN = timedelta(days=1)
@@ -73,7 +74,7 @@ class PlatformTables:
         """Look the tables up.
 
         Raises:
-            SnapshotPipelineError: A table that is needed is not there.
+            SnapshotPipelineError: A table that is needed is not there, or a column of it is not what can be read.
         """
         inspector = inspect(engine)
         # Unlike the inspector's lists of tables and views, this finds materialized views and foreign tables too.
@@ -84,6 +85,8 @@ class PlatformTables:
                 f"schema {schema!r} of database {engine.url.database!r} has no table {', '.join(missing)}; expected "
                 "a learning platform: see `snapshot-pipeline check`, or fill it by `snapshot-pipeline sample` or `load`"
             )
+        with engine.connect() as connection:
+            require_structure(connection, schema)
         metadata = MetaData(schema=schema)
         with warnings.catch_warnings():
             # The platform's other columns may be of any type, an extension's too; none of them is read.

@@ -7,10 +7,10 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from snapshot_pipeline.alerts.channels import read_channels
-from snapshot_pipeline.orchestration.sensors.incidents import Watch, look
 
+from snapshot_pipeline.alerts.channels import read_channels
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.sensors.incidents import Watch, look
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.outcomes import over, settle

@@ -193,6 +193,16 @@ def publish(settings: Settings, first: date, last: date) -> None:
         run_days(installation, first, last, "the suite's own")
 
 
+def _limited(url: URL) -> URL:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {ROLE} LOGIN PASSWORD 'secret'"))
+        connection.execute(text(f"GRANT CREATE ON DATABASE platform TO {ROLE}"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}"))
+        connection.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {ROLE}"))
+    return url.set(username=ROLE, password="secret")
+
+
 @contextmanager
 def new_world(home: Path) -> Iterator[World]:
     """Make it; all of it is gone at the end."""
@@ -204,11 +214,12 @@ def new_world(home: Path) -> Iterator[World]:
         url = server.url("platform")
         load_sample(SampleOptions(STUDENTS, SAMPLE_DAYS, 11, today, 0.02, ZONE), url, "public")
         receiver = stack.enter_context(web_receiver())
+        pipeline_url = _limited(url)
         variables = {
             "DAGSTER_HOME": str(PROJECT),
             "DAGSTER_EVENT_BATCH_SIZE": "50",
             "SNAPSHOT_HOME": str(home / "pipeline"),
-            "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
+            "SNAPSHOT_DATABASE_URL": pipeline_url.render_as_string(hide_password=False),
             "SNAPSHOT_DAGSTER_DATABASE_URL": server.url("dagster").render_as_string(hide_password=False),
             "SNAPSHOT_START_DATE": str(today - timedelta(days=SAMPLE_DAYS)),
             # Many small batches, one after the other: a run can be struck at many places.

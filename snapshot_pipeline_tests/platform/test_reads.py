@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
 from snapshot_pipeline.platform.tables import platform_metadata
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
@@ -196,3 +197,24 @@ def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server
     assert (progress.loc[[1, 3], "completed_at"] > far).all()
     assert progress.loc[2, "started_at"] < far
     assert pd.isna(progress.loc[4, "completed_at"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE quiz_attempts ALTER score TYPE text", "quiz_attempts: the column score is text; expected a num"),
+        ("ALTER TABLE user_lesson_progress DROP started_at", "user_lesson_progress: has no column started_at"),
+    ],
+)
+def test_a_column_that_cannot_be_read_is_told_before_a_student_is_blamed_for_it(
+    server_url: URL, change: str, said: str
+):
+    """Each score of a text column would fail its student: a million failures instead of one line."""
+    with new_database(server_url) as url:
+        engine = create_engine(url, poolclass=NullPool)
+        platform_metadata("public").create_all(engine)
+        execute(url, change)
+        with pytest.raises(SnapshotPipelineError) as error:
+            PlatformTables.of(engine, "public")
+    assert said in str(error.value)
+    assert "`snapshot-pipeline check` lists all" in str(error.value)

@@ -24,8 +24,6 @@ from snapshot_pipeline.pipeline.installation import Installation, open_installat
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.incidents import Incident, is_any_known, open_incidents
 
-EVERY_SECONDS = 30
-
 _LOST_CURSOR = timedelta(days=7)
 """How far back a look reaches when the cursor was lost although there have been incidents."""
 
@@ -67,7 +65,7 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="watch_incidents",
-        minimum_interval_seconds=EVERY_SECONDS,
+        minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
         description=(
             "Looks for failing checks, failed runs, runs over their time, missing days and missed weeks. Each becomes "
@@ -103,7 +101,7 @@ def build_send_alerts(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="send_alerts",
-        minimum_interval_seconds=EVERY_SECONDS,
+        minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
         description=(
             "Sends what `watch_incidents` has put into the table `alert_messages`, each message once to each channel. "

@@ -8,12 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from snapshot_pipeline.platform.contract.catalogs import FoundTable
+from sqlalchemy import Connection
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform.contract.catalogs import FoundTable, read_tables
 from snapshot_pipeline.platform.contract.findings import Finding
 from snapshot_pipeline.platform.contract.requirements import COLUMNS, INTEGERS, NOT_READ, Accepted
-from snapshot_pipeline.platform.tables import OPTIONAL_TABLES
+from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES
 
 _INSTEAD = "or put a view that has it in a schema of its own and name that in SNAPSHOT_PLATFORM_SCHEMA"
+
+
+def require_structure(connection: Connection, schema: str) -> None:
+    """Refuse a platform that cannot be read, before anything is: a wrong type would look like wrong rows.
+
+    Raises:
+        SnapshotPipelineError: A table or a column is missing, or of a type that cannot be read; the first one is named.
+    """
+    tables = read_tables(connection, schema)
+    findings = (finding for name in TABLE_NAMES for finding in table_findings(name, tables.get(name), schema))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more like this)" if len(errors) > 1 else ""
+        raise SnapshotPipelineError(
+            f"{errors[0].table}: {errors[0].message}{more}; `snapshot-pipeline check` lists all that is to be done"
+        )
 
 
 def table_findings(name: str, table: FoundTable | None, schema: str) -> Iterator[Finding]:
