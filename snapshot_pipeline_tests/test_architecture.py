@@ -50,7 +50,18 @@ def known_of_ours(room: str) -> set[str]:
 
 def test_the_rules_look_at_every_room():
     rooms = {room_of(path) for path in MODULES}
-    assert {"metrics", "recommendations", "platform", "store", "pipeline", "orchestration", "cli"} <= rooms
+    known = {
+        "metrics",
+        "recommendations",
+        "platform",
+        "store",
+        "pipeline",
+        "alerts",
+        "telemetry",
+        "orchestration",
+        "cli",
+    }
+    assert known <= rooms
 
 
 def test_only_orchestration_the_definitions_and_the_command_line_know_dagster():
@@ -72,6 +83,14 @@ def test_the_platform_and_the_store_do_not_know_each_other():
     assert "platform" not in known_of_ours("store")
     for room in ("platform", "store"):
         assert known_of_ours(room).isdisjoint({"recommendations", "pipeline", "cli"})
+
+
+def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed():
+    assert known_of_ours("alerts") <= {"errors", "settings", "database", "store"}
+    assert "alerts" not in known_of_ours("store")
+    assert known_of_ours("telemetry") == {"errors"}
+    for library, room in (("apprise", "alerts"), ("sentry_sdk", "telemetry"), ("opentelemetry", "telemetry")):
+        assert users_of(library) == {room}
 
 
 def test_no_room_knows_the_command_line_and_settings_know_only_errors():
@@ -96,7 +115,7 @@ def test_the_arithmetic_runs_where_there_is_no_database_driver():
     assert imported.isdisjoint({"sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pydantic", "dagster"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["db", "url"], ["status"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["db", "url"], ["status"], ["alerts", "--help"]])
 def test_a_command_that_needs_no_dagster_starts_without_it(arguments: list[str], database_url: URL, tmp_path: Path):
     """The commands that one types all the time; importing Dagster takes seconds."""
     environment = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -75,16 +75,46 @@ def deliver(
     # Connections of their own: a channel that does not answer keeps its connection beyond the end of this call.
     apart = create_engine(engine.url, poolclass=NullPool)
     reports = [ChannelReport(channel.name) for channel in channels]
-    threads = [
-        # As daemons, so that a channel that never answers cannot keep the process from ending.
-        threading.Thread(target=_work_through, args=(apart, tables, channel, report, now, until), daemon=True)
-        for channel, report in zip(channels, reports, strict=True)
-    ]
+
+    def work_through(channel: Channel, report: ChannelReport) -> None:
+        _work_through(apart, tables, channel, report, now, until)
+
+    _side_by_side(work_through, list(zip(channels, reports, strict=True)), until)
+    return reports
+
+
+def tell_at_once(
+    channels: Sequence[Channel], title: str, body: str, severity: str, patience_seconds: float = PATIENCE_SECONDS
+) -> list[ChannelReport]:
+    """Send a text past the outbox, for when there is no database to keep it: each channel is tried once.
+
+    Args:
+        channels: Who is told.
+        title: One line.
+        body: Plain text.
+        severity: As `Channel.send` takes it.
+        patience_seconds: How long to wait for all channels together.
+    """
+    reports = [ChannelReport(channel.name) for channel in channels]
+
+    def send(channel: Channel, report: ChannelReport) -> None:
+        report.error = channel.send(title, body, severity)
+        report.sent = int(report.error is None)
+        report.is_over = True
+
+    _side_by_side(send, list(zip(channels, reports, strict=True)), time.monotonic() + patience_seconds)
+    return reports
+
+
+def _side_by_side(
+    work: Callable[[Channel, ChannelReport], None], parts: Sequence[tuple[Channel, ChannelReport]], until: float
+) -> None:
+    # As daemons, so that a channel that never answers cannot keep the process from ending.
+    threads = [threading.Thread(target=work, args=part, daemon=True) for part in parts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0))
-    return reports
 
 
 def _work_through(

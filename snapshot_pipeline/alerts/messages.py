@@ -119,6 +119,22 @@ def all_clear(closed: Sequence[tuple[Incident, Observation]], now: datetime, wor
     ]
 
 
+def blind(reason: str, since: datetime, wording: Wording) -> Message:
+    """Incidents can neither be found nor recorded, and so nobody would be told of any."""
+    return Message(
+        "snapshot_pipeline cannot look for incidents",
+        f"Since {wording.time(since)}: {reason}\n\nWhat to do: bring the database back. Until then nobody is told of "
+        "failing checks, failed runs or missing days; what happens meanwhile is told afterwards.",
+        FAILURE,
+    )
+
+
+def seeing_again(since: datetime, now: datetime) -> Message:
+    """Incidents are looked for again."""
+    text = f"After {_length(now - since)} incidents are looked for again; what happened meanwhile is told now."
+    return Message("Over: snapshot_pipeline looks for incidents again", text, SUCCESS)
+
+
 def _by_kind(incidents: Sequence[Incident]) -> Iterator[tuple[str, list[Incident]]]:
     groups: dict[str, list[Incident]] = defaultdict(list)
     for incident in incidents:

@@ -16,6 +16,9 @@ from sqlalchemy import Connection, func, insert, select, tuple_, update
 
 from snapshot_pipeline.store.tables import StoreTables
 
+TURN_SECONDS = 20
+"""How long one look waits for another one; one that has waited in vain fails, and the next one looks again."""
+
 
 @dataclass(frozen=True)
 class Incident:
@@ -49,6 +52,7 @@ class Incident:
 def take_turns(connection: Connection, tables: StoreTables) -> None:
     """Wait until nobody else is writing incidents in this schema; held until the transaction ends."""
     name = str(tables.incidents.fullname)
+    connection.execute(select(func.set_config("lock_timeout", f"{TURN_SECONDS}s", True)))
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 

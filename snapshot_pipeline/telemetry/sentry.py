@@ -57,7 +57,6 @@ def send_error(error: BaseException, tags: Mapping[str, str]) -> None:
             default_integrations=False,
             auto_enabling_integrations=False,
             include_local_variables=False,
-            send_default_pii=False,
             max_breadcrumbs=0,
             server_name="",
             traces_sample_rate=None,

@@ -32,7 +32,7 @@ def test_the_definitions_are_valid_and_loading_them_warns_of_nothing(settings: S
     dg.Definitions.validate_loadable(defs)
 
 
-def test_every_asset_check_job_and_schedule_says_what_it_is(settings: Settings) -> None:
+def test_every_asset_check_job_schedule_and_sensor_says_what_it_is(settings: Settings) -> None:
     repository = build_defs(settings).get_repository_def()
     for spec in repository.asset_graph.get_all_asset_keys():
         assert repository.asset_graph.get(spec).description
@@ -40,6 +40,7 @@ def test_every_asset_check_job_and_schedule_says_what_it_is(settings: Settings) 
         assert repository.asset_graph.get_check_spec(key).description
     assert all(job.description for job in repository.get_all_jobs() if not job.name.startswith("__"))
     assert all(schedule.description for schedule in repository.schedule_defs)
+    assert all(sensor.description for sensor in repository.sensor_defs)
 
 
 def test_the_weekly_asset_stands_downstream_of_the_daily_one_and_of_the_platform(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
@@ -16,7 +17,7 @@ from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.incidents import Incident
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.watching import Watcher, watching
-from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
+from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, web_receiver
 
 NOW = datetime(2026, 3, 10, tzinfo=timezone.utc)
 
@@ -116,3 +117,38 @@ def test_watching_begins_now_in_a_new_installation_and_reaches_back_when_a_curso
     incident = Incident(1, "failed_check", "s", "t", "d", None, long_ago, long_ago, None, long_ago)
     assert Watch.begun(NOW, [incident], is_new=False).last_look == long_ago
     assert Watch.begun(NOW, [], is_new=False).last_look == NOW - timedelta(days=7)
+
+
+def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_cleared(
+    watcher: Watcher, receiver: WebReceiver
+) -> None:
+    """The incidents and their outbox are in that database: without this its outage would be the one silent fault."""
+    urls = SecretStr(f"json://{receiver.address}/")
+    there = watcher.settings.model_copy(update={"alert_urls": urls})
+    away = there.model_copy(update={"database_url": SecretStr(f"postgresql://me:secret@{closed_address()}/platform")})
+    seeing, blind = build_watch_incidents(there), build_watch_incidents(away)
+    _, cursor = tick(watcher, seeing)
+    said, cursor = tick(watcher, blind, cursor)
+    assert "cannot be connected to" in said
+    assert receiver.titles == []  # it may be a restart
+    _, cursor = tick(watcher, blind, earlier(cursor, "blind_since", timedelta(minutes=3)))
+    _, cursor = tick(watcher, blind, cursor)
+    assert receiver.titles == ["snapshot_pipeline cannot look for incidents"]
+    assert "cannot be connected to" in receiver.messages[0]["message"]
+    assert "secret" not in receiver.messages[0]["message"]
+    _, cursor = tick(watcher, blind, earlier(cursor, "told_blind_at", timedelta(days=1)))
+    assert len(receiver.titles) == 2
+    said, cursor = tick(watcher, seeing, cursor)
+    assert said == "nothing has changed"
+    assert receiver.titles[2:] == ["Over: snapshot_pipeline looks for incidents again"]
+    tick(watcher, seeing, cursor)
+    assert len(receiver.titles) == 3
+
+
+def earlier(cursor: str | None, name: str, by: timedelta) -> str:
+    """The cursor as it would be if something had happened earlier."""
+    assert cursor is not None
+    watch = Watch.from_cursor(cursor)
+    moment = getattr(watch, name)
+    assert moment is not None
+    return replace(watch, **{name: moment - by}).as_cursor()

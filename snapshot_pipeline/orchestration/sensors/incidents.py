@@ -2,23 +2,25 @@
 
 Put here: their ticks. Do not put here: what they look at or send (`observations`, `alerts`).
 
-They are apart so that a channel that does not answer never keeps anybody from looking.
+They are apart so that a channel that does not answer never keeps anybody from looking. While the database is away or
+cannot be written, there is neither a table of incidents nor an outbox: that is told past both.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from snapshot_pipeline.alerts.channels import read_channels
-from snapshot_pipeline.alerts.delivery import deliver
+from snapshot_pipeline.alerts.channels import Channel, read_channels
+from snapshot_pipeline.alerts.delivery import deliver, tell_at_once
 from snapshot_pipeline.alerts.incidents import Observation
-from snapshot_pipeline.alerts.messages import Wording
+from snapshot_pipeline.alerts.messages import Message, Wording, blind, seeing_again
 from snapshot_pipeline.alerts.recording import Changes, record
+from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.observations import Look, observe
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
@@ -27,6 +29,11 @@ from snapshot_pipeline.store.incidents import Incident, is_any_known, open_incid
 _LOST_CURSOR = timedelta(days=7)
 """How far back a look reaches when the cursor was lost although there have been incidents."""
 
+_BLIND_LOOKS = 4
+"""How many looks in a row must fail before somebody is told: a restart of the database is no news."""
+
+_REMINDER = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -34,21 +41,24 @@ class Watch:
 
     Attributes:
         since: When watching began.
-        last_look: When the last look was made.
+        last_look: When the last look was made that was recorded.
+        blind_since: When the first of the looks failed that have failed in a row since; None while they succeed.
+        told_blind_at: When somebody was last told of that.
     """
 
     since: datetime
     last_look: datetime
+    blind_since: datetime | None = None
+    told_blind_at: datetime | None = None
 
     def as_cursor(self) -> str:
         """As Dagster keeps it."""
-        return json.dumps({"since": self.since.isoformat(), "last_look": self.last_look.isoformat()})
+        return json.dumps({name: moment.isoformat() for name, moment in vars(self).items() if moment})
 
     @classmethod
     def from_cursor(cls, cursor: str) -> Watch:
         """As Dagster has kept it."""
-        kept = json.loads(cursor)
-        return cls(datetime.fromisoformat(kept["since"]), datetime.fromisoformat(kept["last_look"]))
+        return cls(**{name: datetime.fromisoformat(moment) for name, moment in json.loads(cursor).items()})
 
     @classmethod
     def begun(cls, now: datetime, still_open: list[Incident], is_new: bool) -> Watch:
@@ -80,10 +90,18 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
         channels = read_channels(settings)
         for problem in channels.problems:
             context.log.error(problem)
-        with open_installation(settings) as installation:
-            watch = _watch(installation, context.cursor, now)
-            ids = [channel.id for channel in channels.channels]
-            changes = look(installation, context.instance, context.repository_def, watch, ids, now)
+        ids = [channel.id for channel in channels.channels]
+        try:
+            with open_installation(settings) as installation:
+                watch = _watch(installation, context.cursor, now)
+                changes = look(installation, context.instance, context.repository_def, watch, ids, now)
+        except SnapshotPipelineError as error:
+            watch = Watch.from_cursor(context.cursor) if context.cursor else Watch(now, now)
+            context.update_cursor(_told_of_blindness(settings, channels.channels, watch, error, now).as_cursor())
+            context.log.error(str(error))
+            return dg.SkipReason(f"incidents can neither be found nor recorded: {error}")
+        if watch.told_blind_at and watch.blind_since:
+            _tell(channels.channels, seeing_again(watch.blind_since, now))
         for line in _lines(changes, bool(ids)):
             context.log.warning(line)
         context.update_cursor(Watch(watch.since, now).as_cursor())
@@ -146,12 +164,11 @@ def look(
         now: The time of the look.
     """
     settings = installation.settings
-    wording = Wording(settings.ui_url.rstrip("/"), settings.zone)
 
     def found(still_open: Sequence[Incident]) -> list[Observation]:
         return observe(Look(instance, repository, settings, now, watch.since, watch.last_look, still_open))
 
-    return record(installation.engine, installation.store, found, channels, wording, now)
+    return record(installation.engine, installation.store, found, channels, _wording(settings), now)
 
 
 def _watch(installation: Installation, cursor: str | None, now: datetime) -> Watch:
@@ -160,6 +177,28 @@ def _watch(installation: Installation, cursor: str | None, now: datetime) -> Wat
     with installation.engine.connect() as connection:
         still_open = open_incidents(connection, installation.store)
         return Watch.begun(now, still_open, not is_any_known(connection, installation.store))
+
+
+def _told_of_blindness(
+    settings: Settings, channels: Sequence[Channel], watch: Watch, error: SnapshotPipelineError, now: datetime
+) -> Watch:
+    """Tell somebody when looking has failed for long enough, and once a day from then on; past the outbox."""
+    watch = replace(watch, blind_since=watch.blind_since or now)
+    patience = timedelta(seconds=_BLIND_LOOKS * settings.watch_seconds)
+    if watch.blind_since is None or now - watch.blind_since < patience:
+        return watch
+    if watch.told_blind_at and now - watch.told_blind_at < _REMINDER:
+        return watch
+    _tell(channels, blind(text_to_send(error), watch.blind_since, _wording(settings)))
+    return replace(watch, told_blind_at=now)
+
+
+def _tell(channels: Sequence[Channel], message: Message) -> None:
+    tell_at_once(channels, message.title, message.body, message.severity)
+
+
+def _wording(settings: Settings) -> Wording:
+    return Wording(settings.ui_url.rstrip("/"), settings.zone)
 
 
 def _lines(changes: Changes, is_anybody_told: bool) -> list[str]:

@@ -1,0 +1,102 @@
+"""`alerts test` says which channel has taken the trial message; `status` says what is wrong and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import URL, create_engine
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.cli import command
+from snapshot_pipeline.cli.alerts import NoChannelError
+from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.alerts.looks import channels_of, look_at, missing, send
+from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, mail_receiver, web_receiver
+from snapshot_pipeline_tests.store.conftest import Store
+
+SECRET = "hunter2-very-secret"  # noqa: S105  # the mark that is searched for
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebReceiver]:
+    with web_receiver() as started:
+        yield started
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+def test_the_trial_says_for_each_channel_whether_it_arrived(receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch):
+    with mail_receiver() as mails:
+        mail = f"mailto://{mails.address}?from=pipeline@example.org&to=oncall@example.org&mode=insecure"
+        monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{receiver.address}/{SECRET} {mail}")
+        result = run("alerts", "test")
+        assert result.exit_code == 0, result.output
+        assert result.output.splitlines() == [
+            f"json://{receiver.address}: arrived",
+            f"mailto://{mails.address}: arrived",
+        ]
+        assert receiver.titles == ["snapshot_pipeline: a trial message"]
+        assert len(mails.mails) == 1
+    assert SECRET not in result.output
+
+
+def test_a_channel_that_is_down_fails_the_trial_and_the_others_get_it(
+    receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(
+        "SNAPSHOT_ALERT_URLS", f"json://{closed_address()}/{SECRET} json://{receiver.address}/ x://{SECRET}"
+    )
+    result = run("alerts", "test")
+    assert result.exit_code == 1
+    down, arrived = (line for line in result.output.splitlines() if line.startswith("json"))
+    assert "failed: " in down
+    assert arrived.endswith("arrived")
+    assert "x://…, number 3 of 3" in result.output
+    assert SECRET not in result.output
+
+
+def test_with_nobody_to_tell_the_trial_is_one_line_that_says_what_to_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
+    with pytest.raises(NoChannelError, match=r"^SNAPSHOT_ALERT_URLS is not set, so nobody is told[^\n]*$"):
+        run("alerts", "test")
+
+
+@pytest.fixture
+def store(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("SNAPSHOT_DATABASE_URL", database_url.render_as_string(hide_password=False))
+    engine = create_engine(database_url, poolclass=NullPool)
+    migrate(engine, "public")
+    return Store(engine, "", StoreTables.of("public"))
+
+
+def test_the_status_lists_what_is_wrong_and_says_that_nobody_is_told(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
+    assert "No incident is open." in run("status", "--days", "1").output
+    opened = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
+    number = look_at(store, [], opened, missing("2026-03-08")).opened[0].id
+    output = run("status", "--days", "1").output
+    (line,) = [line for line in output.splitlines() if "2026-03-10 01:00" in line]
+    assert str(number) in line.split()
+    assert "performance_snapshots 2026-03-08" in line
+    assert "Nobody is told of incidents: set SNAPSHOT_ALERT_URLS" in output
+    assert max(map(len, output.splitlines())) <= 100
+
+
+def test_the_status_says_what_waits_for_which_channel_and_why(store: Store, monkeypatch: pytest.MonkeyPatch):
+    address = closed_address()
+    monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{address}/{SECRET}")
+    channels = channels_of(f"json://{address}/{SECRET}")
+    opened = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
+    look_at(store, channels, opened, missing("2026-03-08"))
+    send(store, channels, opened)
+    output = run("status", "--days", "1").output
+    assert f"json://{address} waits for 1 message since 2026-03-10 01:00, tried 1 times: " in output
+    assert "Connection error" in output
+    assert "Nobody is told" not in output
+    assert SECRET not in output

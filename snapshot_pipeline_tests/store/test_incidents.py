@@ -1,0 +1,83 @@
+"""The SQL of incidents: at most one is open for a thing, and what is known of its events outlives it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from snapshot_pipeline.store.incidents import (
+    Incident,
+    close_incident,
+    is_any_known,
+    last_events,
+    mark_told,
+    open_incident,
+    open_incidents,
+    update_incident,
+)
+from snapshot_pipeline_tests.store.conftest import Store
+
+NOW = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
+LATER = NOW + timedelta(hours=1)
+
+
+def opened(connection: Connection, store: Store, subject: str, event_at: datetime | None = None) -> Incident:
+    return open_incident(
+        connection,
+        store.tables,
+        kind="failed_check",
+        subject=subject,
+        title="title",
+        detail="detail",
+        run_id=None,
+        event_at=event_at,
+        now=NOW,
+    )
+
+
+def test_a_second_incident_about_the_same_thing_is_refused_while_the_first_lasts(store: Store) -> None:
+    with store.engine.begin() as connection:
+        first = opened(connection, store, "a")
+        opened(connection, store, "b")
+    with pytest.raises(IntegrityError, match="incidents_open_key"), store.engine.begin() as connection:
+        opened(connection, store, "a")
+    with store.engine.begin() as connection:
+        close_incident(connection, store.tables, first.id, None, LATER)
+        second = opened(connection, store, "a")
+        assert [one.subject for one in open_incidents(connection, store.tables)] == ["b", "a"]
+        assert second.id > first.id
+
+
+def test_the_last_event_of_a_thing_is_known_after_its_incident_is_over(store: Store) -> None:
+    with store.engine.begin() as connection:
+        assert not is_any_known(connection, store.tables)
+        incident = opened(connection, store, "a", NOW)
+        close_incident(connection, store.tables, incident.id, LATER, LATER)
+        quiet = opened(connection, store, "b", NOW)
+        close_incident(connection, store.tables, quiet.id, None, LATER)
+        asked = [("failed_check", subject) for subject in "abc"]
+        known = last_events(connection, store.tables, asked)
+        assert known == {("failed_check", "a"): LATER, ("failed_check", "b"): NOW}
+        assert last_events(connection, store.tables, []) == {}
+        assert is_any_known(connection, store.tables)
+
+
+def test_what_is_seen_of_an_incident_is_kept_and_so_is_when_it_was_told(store: Store) -> None:
+    with store.engine.begin() as connection:
+        incident = opened(connection, store, "a", NOW)
+        update_incident(
+            connection, store.tables, incident.id, title="new", detail="worse", run_id="run-2", event_at=LATER
+        )
+        mark_told(connection, store.tables, [incident.id], LATER)
+        (kept,) = open_incidents(connection, store.tables)
+    assert (kept.title, kept.detail, kept.run_id, kept.last_event_at, kept.told_at) == (
+        "new",
+        "worse",
+        "run-2",
+        LATER,
+        LATER,
+    )
+    assert kept.opened_at == NOW

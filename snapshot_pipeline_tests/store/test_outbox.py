@@ -1,0 +1,88 @@
+"""The SQL of the outbox: order, locks, pauses."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from snapshot_pipeline.store.outbox import (
+    PATIENCE,
+    mark_failed,
+    mark_sent,
+    queue_message,
+    take_due,
+    undelivered,
+)
+from snapshot_pipeline_tests.store.conftest import Store
+
+NOW = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
+LATER = NOW + timedelta(hours=1)
+
+
+def queued(store: Store, *titles: str, channels: tuple[str, ...] = ("one",)) -> None:
+    with store.engine.begin() as connection:
+        for title in titles:
+            queue_message(connection, store.tables, channels, title=title, body="body", severity="failure", now=NOW)
+
+
+def test_messages_are_taken_in_their_order_each_channel_for_itself(store: Store) -> None:
+    queued(store, "first", "second", channels=("one", "two"))
+    with store.engine.begin() as connection:
+        first = take_due(connection, store.tables, "one", NOW)
+        assert first is not None
+        assert first.title == "first"
+        mark_sent(connection, store.tables, first.id, NOW)
+        second = take_due(connection, store.tables, "one", NOW)
+        other = take_due(connection, store.tables, "two", NOW)
+    assert second is not None
+    assert other is not None
+    assert (second.title, other.title) == ("second", "first")
+
+
+def test_a_message_that_somebody_is_sending_is_neither_taken_nor_overtaken(store: Store) -> None:
+    queued(store, "first", "second")
+    with store.engine.begin() as sender, store.engine.begin() as other:
+        assert take_due(sender, store.tables, "one", NOW)
+        assert take_due(other, store.tables, "one", NOW) is None
+
+
+def test_a_message_waits_for_its_next_attempt_and_holds_back_the_next_for_some_attempts_only(store: Store) -> None:
+    queued(store, "first", "second")
+    for attempt in range(PATIENCE):
+        with store.engine.begin() as connection:
+            taken = take_due(connection, store.tables, "one", LATER)
+            assert taken is not None
+            assert (taken.title, taken.attempts) == ("first", attempt)
+            mark_failed(connection, store.tables, taken.id, LATER + timedelta(minutes=attempt % 2), "down")
+        with store.engine.begin() as connection:
+            assert take_due(connection, store.tables, "one", NOW) is None or attempt == PATIENCE - 1
+            connection.execute(
+                store.tables.alert_messages.update()
+                .where(store.tables.alert_messages.c.title == "first")
+                .values(next_attempt_at=LATER)
+            )
+    with store.engine.begin() as connection:
+        taken = take_due(connection, store.tables, "one", NOW)
+        assert taken is not None
+        assert taken.title == "second"
+
+
+def test_what_waits_is_counted_by_channel_with_the_reason(store: Store) -> None:
+    queued(store, "first", "second", channels=("one", "gone"))
+    with store.engine.begin() as connection:
+        taken = take_due(connection, store.tables, "one", NOW)
+        assert taken is not None
+        mark_failed(connection, store.tables, taken.id, LATER, "down")
+        (waiting,) = undelivered(connection, store.tables, ["one", "two"])
+    assert (waiting.channel, waiting.messages, waiting.oldest_at, waiting.attempts, waiting.last_error) == (
+        "one",
+        2,
+        NOW,
+        1,
+        "down",
+    )
+
+
+def test_with_no_channel_nothing_is_queued(store: Store) -> None:
+    queued(store, "first", channels=())
+    with store.engine.begin() as connection:
+        assert undelivered(connection, store.tables, []) == []
