@@ -32,12 +32,14 @@ class Breakage:
         breaks: The statements that break it.
         mends: The statements that mend it.
         said: A part of the one line that the run must fail with.
+        blinds: Whether incidents cannot be recorded meanwhile; then that is told first, and the incident afterwards.
     """
 
     name: str
     breaks: tuple[str, ...]
     mends: tuple[str, ...]
     said: str
+    blinds: bool = False
 
 
 BREAKAGES = (
@@ -62,8 +64,9 @@ BREAKAGES = (
     Breakage(
         "the database becomes read-only",
         ("ALTER DATABASE platform SET default_transaction_read_only = on",),
-        ("ALTER DATABASE platform RESET default_transaction_read_only",),
+        ("SET default_transaction_read_only = off", "ALTER DATABASE platform RESET default_transaction_read_only"),
         "read-only",
+        blinds=True,
     ),
     Breakage(
         "the disk is full",
@@ -104,9 +107,11 @@ def test_what_stays_broken_is_one_clear_failure_told_once_and_once_more_when_it_
         fault.struck(time.monotonic() - broken)
         assert breakage.said in world.reason(run_id)
         assert strange(world.figures(), old, new) == []
-        incident = waited_for(lambda: world.incident_of(run_id), "somebody is told", 60)
+        look = world.is_told_of_blindness if breakage.blinds else partial(world.incident_of, run_id)
+        waited_for(look, "somebody is told", 60)
     finally:
         world.execute(*breakage.mends)
+    incident = waited_for(lambda: world.incident_of(run_id), "the incident is told", 60)
     assert over(world, world.launch()) == "SUCCESS"
     settle(fault, world, new)
     waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)

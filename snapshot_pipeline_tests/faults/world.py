@@ -155,6 +155,10 @@ class World:
         """Whether the all-clear has arrived."""
         return any(title.startswith("Over: ") for title in self.messages_about(incident))
 
+    def is_told_of_blindness(self) -> bool | None:
+        """Whether somebody was told that incidents cannot be recorded."""
+        return "snapshot_pipeline cannot look for incidents" in self.receiver.titles or None
+
     def cut_connections(self) -> int:
         """End all sessions of the pipeline in the platform's database; how many there were."""
         cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :role")
