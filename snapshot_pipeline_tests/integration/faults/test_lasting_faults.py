@@ -185,7 +185,7 @@ def test_a_disk_that_is_really_full_is_told(own_server: EmbeddedServer, small_di
                     insert = f"INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, {rows})"  # noqa: S608
                     execute(url, insert)
 
-    with pytest.raises(SnapshotPipelineError, match="the server's disk is full .*No space left on device"):
+    with pytest.raises(SnapshotPipelineError, match=r"the server's disk is full .*No space left on device"):
         run(url, after_first_batch(fill), batch_cells=3_000)
     execute(url, "DROP TABLE ballast")
     assert_first_batch_only(url, faultless)
