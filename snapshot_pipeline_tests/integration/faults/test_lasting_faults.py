@@ -129,7 +129,7 @@ def test_a_right_that_is_revoked_is_told_with_its_grant(sample_url: URL, faultle
     )
     try:
         reader = sample_url.set(username=role, password="reader")  # noqa: S106
-        revoke = f"REVOKE SELECT ON quiz_attempts FROM {role}"
+        revoke = f"REVOKE SELECT ON quiz_attempts FROM {role}"  # noqa: S608
         with pytest.raises(SnapshotPipelineError, match=rf"GRANT SELECT ON .*quiz_attempts TO {role}"):
             run(reader, after_first_batch(lambda: execute(sample_url, revoke)))
         assert_first_batch_only(sample_url, faultless)
@@ -185,7 +185,8 @@ def test_a_disk_that_is_really_full_is_told(own_server: EmbeddedServer, small_di
             try:
                 execute(url, f"INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, {rows})")  # noqa: S608
             except OperationalError as error:
-                assert "No space left on device" in str(error)
+                if "No space left on device" not in str(error):
+                    raise
                 filled += 1
 
     with pytest.raises(SnapshotPipelineError, match=r"the server's disk is full .*No space left on device"):
