@@ -70,7 +70,7 @@ def is_passing(error: BaseException | None) -> bool:
     if isinstance(error, SnapshotPipelineError):
         return is_passing(error.__cause__)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return error.connection_invalidated or is_passing(error.orig)
+        return is_passing(error.orig) or (error.connection_invalidated and sqlstate(error.orig) is None)
     state = sqlstate(error)
     if state is not None:
         return state.startswith(_CONNECTION) or state in _PASSING_STATES

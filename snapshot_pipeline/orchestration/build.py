@@ -13,6 +13,7 @@ import dagster as dg
 from snapshot_pipeline.orchestration.assets.adaptive_recommendations import build_adaptive_recommendations
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
+from snapshot_pipeline.orchestration.housekeeping import build_housekeeping, build_housekeeping_schedule
 from snapshot_pipeline.orchestration.jobs import daily_snapshots, weekly_recommendations
 from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
 from snapshot_pipeline.orchestration.sensors.incidents import build_send_alerts, build_watch_incidents
@@ -33,14 +34,19 @@ def build_defs(settings: Settings) -> dg.Definitions:
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
+    housekeeping = build_housekeeping(settings)
     return dg.Definitions(
         assets=[
             *build_learning_platform(settings),
             build_performance_snapshots(settings),
             build_adaptive_recommendations(settings),
         ],
-        jobs=[daily_snapshots, weekly_recommendations],
-        schedules=[build_nightly(settings), build_weekly(settings)],
+        jobs=[daily_snapshots, weekly_recommendations, housekeeping],
+        schedules=[
+            build_nightly(settings),
+            build_weekly(settings),
+            build_housekeeping_schedule(settings, housekeeping),
+        ],
         sensors=[build_watch_incidents(settings), build_send_alerts(settings)],
         # One process a run: a child that outlives its killed parent could go on writing, and costs two seconds.
         executor=dg.in_process_executor,

@@ -6,6 +6,7 @@ Put here: what is the same for every kind of batch. Do not put here: what is don
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ LONGEST_MESSAGE = 500
 """Characters of an error that are kept: some repeat the whole statement."""
 
 _DATA_EXCEPTION = "22"  # SQLSTATE class: a value does not fit, which is the row's fault and not the database's
+
+# Control characters, line separators, and the marks that reverse the direction of what stands around them.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 Result = TypeVar("Result", covariant=True)
 Kind = TypeVar("Kind")
@@ -156,8 +160,11 @@ def is_about_a_student(error: Exception) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """The kind of an error and its message, as the table of failures shows it; a long one is cut in its middle."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """The kind of an error and its message, as the table of failures shows it; a long one is cut in its middle.
+
+    The message may repeat what a student has typed: it is made one line of text that stays within itself.
+    """
+    line = f"{type(error).__name__}: {' '.join(_UNPRINTABLE.sub(' ', str(error)).split())}"
     kept = (LONGEST_MESSAGE - 3) // 2
     return line if len(line) <= LONGEST_MESSAGE else f"{line[:kept]} … {line[-kept:]}"
 

@@ -11,8 +11,9 @@ from sqlalchemy import URL, Engine, create_engine, text
 from snapshot_pipeline.cli import check
 from snapshot_pipeline.platform.ownership import replace_platform
 from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.tables import StoreTables
 
-OUR_TABLES = ("performance_snapshots", "snapshot_failures", "snapshot_days", "adaptive_recommendations")
+OUR_TABLES = tuple(table.name for table in StoreTables.of("public").metadata.sorted_tables)
 
 
 @pytest.fixture

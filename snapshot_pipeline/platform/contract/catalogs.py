@@ -27,7 +27,11 @@ _PLACE = text(
         store.oid IS NOT NULL AS store_schema_exists,
         coalesce(has_schema_privilege(store.oid, 'USAGE'), false) AS may_use_store,
         coalesce(has_schema_privilege(store.oid, 'CREATE'), false) AS may_create_in_store,
-        has_database_privilege(current_database(), 'CREATE') AS may_create_schema
+        has_database_privilege(current_database(), 'CREATE') AS may_create_schema,
+        (
+            SELECT count(*) FROM pg_catalog.pg_class c
+            WHERE c.relnamespace = store.oid AND c.relname = ANY(:store_tables)
+        ) = cardinality(CAST(:store_tables AS text[])) AS has_store_tables
     FROM (SELECT 1) AS one
     LEFT JOIN pg_catalog.pg_namespace platform ON platform.nspname = :schema
     LEFT JOIN pg_catalog.pg_namespace store ON store.nspname = :store_schema
@@ -184,6 +188,7 @@ class Place:
     may_use_store: bool
     may_create_in_store: bool
     may_create_schema: bool
+    has_store_tables: bool
 
 
 @dataclass(frozen=True)
@@ -195,9 +200,10 @@ class MissingRight:
     right: str
 
 
-def read_place(connection: Connection, schema: str, store_schema: str) -> Place:
-    """The role, the database, and what they have of the two schemas."""
-    row = connection.execute(_PLACE, {"schema": schema, "store_schema": store_schema}).one()
+def read_place(connection: Connection, schema: str, store_schema: str, store_tables: Iterable[str]) -> Place:
+    """The role, the database, and what they have of the two schemas; `store_tables` are to be in the second."""
+    asked = {"schema": schema, "store_schema": store_schema, "store_tables": list(store_tables)}
+    row = connection.execute(_PLACE, asked).one()
     return Place(schema=schema, store_schema=store_schema, **row._mapping)
 
 

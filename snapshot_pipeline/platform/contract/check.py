@@ -46,7 +46,7 @@ def check_platform(
         DatabaseError: The database cannot be reached.
     """
     with readable_database_errors(engine.url), engine.connect() as connection:
-        place = read_place(connection, schema, store_schema)
+        place = read_place(connection, schema, store_schema, store_rights)
         tables = read_tables(connection, schema)
         missing_rights = read_missing_rights(connection, store_schema, store_rights)
     findings = [*schema_findings(place)]

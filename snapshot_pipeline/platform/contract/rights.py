@@ -40,7 +40,18 @@ def schema_findings(place: Place) -> Iterator[Finding]:
             "not create it; let the database's owner run",
             f"CREATE SCHEMA {store} AUTHORIZATION {role};",
         )
-    elif place.store_schema_exists and not (place.may_create_in_store and place.may_use_store):
+    elif place.store_schema_exists and place.has_store_tables and not place.may_use_store:
+        yield Finding(
+            "error",
+            None,
+            f"the role {place.role} may not use the schema {place.store_schema} of the pipeline's own tables; let its "
+            "owner run",
+            f"GRANT USAGE ON SCHEMA {store} TO {role};",
+        )
+    elif place.store_schema_exists and not (
+        # Tables that another role has made are enough: see docs/roles.sql.
+        place.has_store_tables or (place.may_create_in_store and place.may_use_store)
+    ):
         yield Finding(
             "error",
             None,

@@ -1,0 +1,75 @@
+"""The daily job that removes what has had its time: Dagster's log lines, and our rows as the settings say.
+
+Put here: the job, its schedule, and what it reports. Do not put here: what is removed and what stays
+(`log_retention`, `store.retention`).
+See https://docs.dagster.io/guides/build/jobs.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.failures import readable_failures
+from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.retention import Keep, remove_old_rows
+
+NAME = "housekeeping"
+
+
+def build_housekeeping(settings: Settings) -> dg.JobDefinition:
+    """The job of one installation."""
+
+    @dg.op(
+        name="remove_what_has_had_its_time",
+        description="Removes old rows in small transactions; after an interruption the next run goes on.",
+    )
+    def remove_what_has_had_its_time(context: dg.OpExecutionContext) -> None:
+        now = datetime.now(timezone.utc)  # nothing is computed here: old is what is old today
+        log_from = now - timedelta(days=settings.dagster_log_retention_days)
+        removed = {
+            "dagster_log_rows": remove_old_log_rows(context.instance, log_from),
+            "output_directories": remove_old_output(settings.home / "logs", log_from),
+        }
+        with readable_failures(), open_installation(settings) as installation:
+            keep = _keep(settings, now)
+            removed |= patiently(lambda: remove_old_rows(installation.engine, installation.store, keep))
+        context.log.info("; ".join(f"{name}: {count:,} removed" for name, count in removed.items()))
+        context.add_output_metadata({f"{name}_removed": dg.MetadataValue.int(n) for name, n in removed.items()})
+
+    @dg.job(
+        name=NAME,
+        description=(
+            "Removes Dagster's log lines, closed incidents, restatements and, where a setting says so, old snapshots. "
+            "Materializations, check results and the states of runs stay. Safe to run at any time."
+        ),
+    )
+    def housekeeping() -> None:
+        remove_what_has_had_its_time()
+
+    return housekeeping
+
+
+def build_housekeeping_schedule(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The job's schedule: when the night's runs are long over."""
+    running = dg.DefaultScheduleStatus.RUNNING if settings.schedules else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name=f"daily_{NAME}",
+        job=job,
+        cron_schedule="0 4 * * *",
+        execution_timezone=settings.timezone,
+        default_status=running,
+        description="Every day at 04:00: removes what has had its time.",
+    )
+
+
+def _keep(settings: Settings, now: datetime) -> Keep:
+    today, snapshots = now.astimezone(settings.zone).date(), settings.snapshot_retention_days
+    return Keep(
+        incidents=now - timedelta(days=settings.incident_retention_days),
+        restatements=now - timedelta(days=settings.restatement_retention_days),
+        snapshots=None if snapshots is None else today - timedelta(days=snapshots),
+    )

@@ -1,0 +1,167 @@
+"""Content that means harm, or that nobody has thought of: it is computed, failed with a reason, or left alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg2
+import pytest
+from sqlalchemy import URL, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.pipeline.batches import one_line
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
+from snapshot_pipeline_tests.pipeline.comparison import compare_day
+from snapshot_pipeline_tests.pipeline.installations import installation_on, new_database, recommended
+from snapshot_pipeline_tests.reference.reading import read_rows
+from snapshot_pipeline_tests.reference.snapshots import reference_day
+
+ROWS = 10_000
+SUNDAY = date(2026, 3, 15)
+MONDAY = SUNDAY - timedelta(days=6)
+MIN, MAX = -(2**63), 2**63 - 1
+ZONE = "UTC"  # in others Python's calendar ends before the year 9999 does
+
+TEXTS = (
+    "Fractions",
+    "'; DROP TABLE users; --",
+    '"quoted" \\ and \\N and %s and {lesson_title} and $1',
+    "two\nlines\r\nand\ta tab\x01\x1b[31m\x7f",
+    "\u202eesrever\u202c and \u2066isolated\u2069 and \u200frtl שלום",
+    "<script>alert(1)</script> **bold** [link](javascript:alert(1)) ![](http://example.org/x)",
+    '=cmd|"/C calc"!A0',
+    "🧑‍🎓🎓 四字节 \U0001f9ff",
+    "",
+    "x" * 5_000,
+)
+ODD_MOMENTS = ("0001-01-01 00:00+00", "0099-06-01 12:00+00", "9999-12-31 23:59:59.999999+00", None)
+UNREADABLE_MOMENTS = ("infinity", "-infinity", "4713-01-01 12:00+00 BC", "294276-12-31 23:00+00")
+SCORES = ("NaN", "Infinity", "-Infinity", "-0.01", "100.01", "1e308", "-0", None)
+
+
+def chosen(random: np.random.Generator, usual: Sequence[Any], odd: Sequence[Any], share: float = 0.02) -> list[Any]:
+    """As many as `usual`, some of them replaced by odd ones."""
+    picks = random.integers(0, len(odd), len(usual))
+    return [
+        odd[pick] if hit else value
+        for value, pick, hit in zip(usual, picks, random.random(len(usual)) < share, strict=True)
+    ]
+
+
+def fuzzed(seed: int, odd_moments: Sequence[str | None]) -> dict[str, list[tuple[Any, ...]]]:
+    """Ten thousand rows of each table."""
+    random = np.random.default_rng(seed)
+
+    def ids(count: int) -> list[int]:
+        drawn = {MIN, MIN + 1, -1, 0, 1, 2**31 - 1, 2**31, MAX - 1, MAX}
+        while len(drawn) < count:
+            drawn |= set(random.integers(MIN, MAX, count - len(drawn)).tolist())
+        return sorted(drawn)
+
+    def moments() -> list[Any]:
+        days = random.exponential(25, ROWS)
+        usual = [f"{np.datetime64('2026-03-17', 's') - int(day * 86_400)}+00" for day in days]
+        return chosen(random, usual, odd_moments)
+
+    def texts() -> list[str]:
+        return [TEXTS[n] for n in random.integers(0, len(TEXTS), ROWS)]
+
+    users, lessons, quizzes, attempts = ids(ROWS), ids(ROWS), ids(ROWS), ids(ROWS)
+    learners = [users[n] for n in random.integers(0, ROWS, ROWS)]
+    roles = chosen(random, ["STUDENT"] * ROWS, ["student", "Student", *TEXTS], 0.2)
+    few = [TEXTS[n] for n in random.integers(0, 3, ROWS)]
+    minutes = chosen(random, random.integers(0, 200, ROWS).tolist(), [-1, 2**31 - 1, -(2**31), None])
+    scores = chosen(random, random.integers(0, 101, ROWS).tolist(), SCORES)
+    order = chosen(random, random.integers(0, 99, ROWS).tolist(), [None, 2**31 - 1, -(2**31)])
+    pick = lambda values: [values[n] for n in random.integers(0, len(values), ROWS)]  # noqa: E731
+    started = moments()
+    moments_of_exercises = [moment or "2026-03-10 00:00+00" for moment in moments()]
+    progress = dict.fromkeys(zip(learners, pick(lessons), strict=True))
+    return {
+        "users": list(zip(users, roles, random.random(ROWS) < 0.95, few, pick(TEXTS), strict=True)),
+        "lessons": list(zip(lessons, texts(), few, pick(TEXTS), order, random.random(ROWS) < 0.9, strict=True)),
+        "user_lesson_progress": [
+            (*key, *rest) for key, rest in zip(progress, zip(started, moments(), minutes, strict=True), strict=False)
+        ],
+        "quizzes": list(zip(quizzes, chosen(random, pick(lessons), [None, MIN, MAX]), texts(), strict=True)),
+        "quiz_attempts": list(zip(attempts, pick(learners), pick(quizzes), scores, moments(), strict=True)),
+        "exercise_submissions": list(zip(ids(ROWS), pick(learners), moments_of_exercises, strict=True)),
+    }
+
+
+def load(url: URL, rows: dict[str, list[tuple[Any, ...]]]) -> None:
+    platform_metadata("public").create_all(create_engine(url, poolclass=NullPool))
+    execute(url, *(f"CREATE INDEX ON {index.table} ({', '.join(index.columns)})" for index in ADVISED_INDEXES))
+    with closing(psycopg2.connect(adbc_uri(url))) as connection, connection.cursor() as cursor:
+        for table, values in rows.items():
+            lines = "\n".join("\t".join(map(copied, row)) for row in values)
+            cursor.copy_expert(f"COPY {table} FROM STDIN", io.StringIO(lines + "\n"))
+        connection.commit()
+    execute(url, "ANALYZE")
+
+
+def copied(value: Any) -> str:
+    """A value in COPY's text format."""
+    if value is None:
+        return "\\N"
+    escapes = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return "".join(escapes.get(character, character) for character in str(value))
+
+
+@pytest.fixture(params=[ODD_MOMENTS, UNREADABLE_MOMENTS], ids=["years 1 to 9999", "infinity and BC"])
+def computed(request: pytest.FixtureRequest, server_url: URL) -> Iterator[tuple[Installation, bool]]:
+    """A fuzzed platform of which a day and a week were computed, and whether Python can read its time stamps."""
+    with new_database(server_url) as url:
+        load(url, fuzzed(3, request.param))
+        with installation_on(url, timezone=ZONE) as installation:
+            run_days(installation, SUNDAY, SUNDAY, "fuzzed")
+            run_week(installation, MONDAY, "fuzzed")
+            yield installation, request.param is ODD_MOMENTS
+
+
+def counts(installation: Installation, *queries: str) -> list[int]:
+    with installation.engine.connect() as connection:
+        return [connection.execute(text(query)).scalar_one() for query in queries]
+
+
+def test_ten_thousand_fuzzed_rows_of_each_table_are_computed_or_failed_with_a_reason(
+    computed: tuple[Installation, bool],
+):
+    installation, readable = computed
+    zone = installation.settings.zone
+    assert counts(installation, *(f"SELECT count(*) FROM {table}" for table in TABLE_NAMES))[0] == ROWS  # noqa: S608
+    due, published, failed, both = counts(
+        installation,
+        "SELECT count(*) FROM users WHERE is_active AND upper(role) = 'STUDENT' AND EXISTS (SELECT FROM "
+        "user_lesson_progress WHERE user_id = users.id AND started_at < '2026-03-16 00:00+00')",
+        "SELECT count(*) FROM performance_snapshots",
+        "SELECT count(*) FROM snapshot_failures",
+        "SELECT count(*) FROM performance_snapshots JOIN snapshot_failures USING (user_id, snapshot_date)",
+    )
+    assert (published + failed, both) == (due, 0)
+    assert published > 1_000
+    assert failed > 20
+    if readable:
+        rows = read_rows(installation.engine, "public")
+        day = reference_day(rows, SUNDAY, zone)
+        assert compare_day(installation, day, SUNDAY).differences == []
+    messages = recommended(installation)["adaptive_recommendations"]["message"].to_pylist()
+    assert len(messages) > 1_000
+    assert not any(set("\n\r\t\x01\x1b\x7f\u202e\u2066") & set(message) for message in messages)
+    assert not any(message.startswith(("=", "+", "-", "@")) for message in messages)
+
+
+def test_what_an_error_repeats_of_a_students_text_is_one_line_without_marks():
+    for content in TEXTS:
+        line = one_line(ValueError(content))
+        assert len(line) <= 500
+        assert not set("\n\r\t\x01\x1b\x7f\u202e\u202c\u2066\u2069\u200f") & set(line)

@@ -1,0 +1,100 @@
+"""The pipeline works with the rights of `docs/roles.sql` and no others, and can change nothing of the platform."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline import cli
+from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.embedded.binaries import program
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.platform.tables import TABLE_NAMES
+from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.pipeline.conftest import sample_template
+from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, new_database
+
+__all__ = ["sample_template"]
+
+ROLES = PROJECT / "docs" / "roles.sql"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """A copy of the sample, and the two roles that the script has made in it."""
+
+    owner: URL
+    migrator: URL
+    pipeline: URL
+
+
+@pytest.fixture(scope="module")
+def roles(server_url: URL, sample_template: URL) -> Iterator[Roles]:
+    with new_database(server_url, sample_template) as url:
+        suffix = str(url.database)
+        names = {"migrator": f"Migrator {suffix}", "pipeline": f"Pipeline {suffix}"}
+        passwords = {"migrator": 'it\'s a "secret"', "pipeline": "another $1 ö"}
+        variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}}
+        # Tables that a run as superuser has made in `public` are no help to the roles, whose schema is their own.
+        command: list[Any] = [program("psql", Path(), None), adbc_uri(url), "-v", "ON_ERROR_STOP=1", "--quiet", "-X"]
+        command += [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
+        finished = subprocess.run([*command, "-f", ROLES], capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        yield Roles(url, *(url.set(username=names[role], password=passwords[role]) for role in names))
+        for name in names.values():
+            execute(url, f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
+
+
+def called(url: URL, *arguments: str) -> Any:
+    environment = {
+        "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
+        "SNAPSHOT_STORE_SCHEMA": "snapshots",
+    }
+    return CliRunner().invoke(cli.command, arguments, env=environment)
+
+
+def test_one_role_makes_the_tables_and_the_other_does_all_the_work(roles: Roles):
+    before = called(roles.pipeline, "check")
+    assert before.exit_code == 1  # nobody has made the tables yet
+    assert "may not create the pipeline's own tables" in before.output
+    assert called(roles.migrator, "db", "migrate").exit_code == 0
+    after = called(roles.pipeline, "check")
+    assert (after.exit_code, "has all that the pipeline needs" in after.output) == (0, True), after.output
+    with installation_on(roles.pipeline, store_schema="snapshots") as installation:
+        for run_id in ("first", "again"):
+            run = run_days(installation, MONDAY, SUNDAY, run_id)
+            assert all(report.published for report in run.reports)
+            assert run_week(installation, MONDAY, run_id).reached
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"DELETE FROM public.{table}" for table in TABLE_NAMES),  # noqa: S608
+        "UPDATE public.users SET is_active = false",
+        "INSERT INTO public.lessons SELECT * FROM public.lessons",
+        "ALTER TABLE public.users ADD mark int",
+        "DROP TABLE public.quizzes",
+        "CREATE TABLE public.own (id int)",
+        "CREATE TABLE snapshots.own (id int)",
+        "CREATE SCHEMA own",
+        "DROP TABLE IF EXISTS snapshots.performance_snapshots",
+        "SELECT * FROM public.performance_snapshots",  # a table of the same schema that it was not given
+    ],
+)
+def test_a_write_to_the_platform_is_refused(roles: Roles, statement: str):
+    called(roles.migrator, "db", "migrate")
+    engine = create_engine(roles.pipeline, poolclass=NullPool)
+    with engine.connect() as connection, pytest.raises(ProgrammingError) as caught:
+        connection.execute(text(statement))
+    assert getattr(caught.value.orig, "pgcode", None) == "42501"

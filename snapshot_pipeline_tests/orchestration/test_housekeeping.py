@@ -1,0 +1,147 @@
+"""Old log rows go; no day turns missing, no check result vanishes, no run changes its state."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Log
+from sqlalchemy import Connection, func, select, text
+
+from snapshot_pipeline.orchestration import log_retention
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags
+from snapshot_pipeline_tests.installation import TestInstallation
+
+SNAPSHOTS = dg.AssetKey("performance_snapshots")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+FAILED_DAY = "2026-02-03"
+CHECKS = ("success_rate", "run_time", "coverage")
+
+
+@pytest.fixture(scope="module")
+def instance(installation: TestInstallation) -> dg.DagsterInstance:
+    """With days that were computed, one that failed, a week, and a run that is at work still."""
+    settings = installation.settings
+    job = build_defs(settings).resolve_job_def("daily_snapshots")
+    tags = range_tags(date(2026, 2, 16), date(2026, 2, 22))
+    assert job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET).success
+    week = build_defs(settings).resolve_job_def("weekly_recommendations")
+    assert week.execute_in_process(instance=installation.instance, partition_key="2026-02-16", run_config=QUIET).success
+    nowhere = settings.model_copy(update={"platform_schema": "nowhere"})
+    failing = build_defs(nowhere).resolve_job_def("daily_snapshots")
+    failed = failing.execute_in_process(
+        instance=installation.instance, partition_key=FAILED_DAY, run_config=QUIET, raise_on_error=False
+    )
+    assert not failed.success
+    return installation.instance
+
+
+def scalar(instance: dg.DagsterInstance, query: Any) -> int:
+    with instance.event_log_storage.index_connection() as connection:
+        assert isinstance(connection, Connection)
+        return int(connection.execute(query).scalar_one())
+
+
+def seen(installation: TestInstallation, instance: dg.DagsterInstance) -> dict[str, Any]:
+    """What the UI and our own code ask the instance."""
+    days = daily_partitions(installation.settings)
+    keys = days.get_partition_keys(current_time=datetime(2026, 3, 1, tzinfo=timezone.utc))
+    runs = instance.get_runs()
+    histories = {
+        check: [
+            (record.id, record.run_id, record.status.value, record.partition)
+            for record in instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(SNAPSHOTS, check), limit=1000
+            )
+        ]
+        for check in CHECKS
+    }
+    return {
+        "partitions": instance.get_status_by_partition(SNAPSHOTS, keys, days),
+        "materialized": instance.get_materialized_partitions(SNAPSHOTS),
+        "runs": {run.run_id: run.status for run in runs},
+        "statistics": {run.run_id: instance.get_run_stats(run.run_id) for run in runs},
+        # Without the markers, which are bars in an old run's chart that say how long a resource took to start.
+        "steps": {
+            run.run_id: [
+                (step.step_key, step.status, step.start_time, step.end_time)
+                for step in instance.get_run_step_stats(run.run_id)
+            ]
+            for run in runs
+        },
+        "checks": histories,
+        "metadata": [
+            (record.storage_id, record.asset_materialization.metadata)
+            for record in instance.fetch_materializations(SNAPSHOTS, limit=100).records
+            if record.asset_materialization
+        ],
+        "why_it_failed": [
+            record.event_log_entry.dagster_event.step_failure_data.user_failure_data.description
+            for run in runs
+            for record in instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+        ],
+    }
+
+
+def test_log_rows_go_and_all_that_anybody_asks_for_stays(
+    installation: TestInstallation, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log_retention, "ROWS_AT_A_TIME", 25)  # so that more than one transaction is needed
+    before, rows = seen(installation, instance), scalar(instance, select(func.count()).select_from(Log))
+    assert before["partitions"]["2026-02-20"] is dg.AssetPartitionStatus.MATERIALIZED
+    assert before["partitions"][FAILED_DAY] is dg.AssetPartitionStatus.FAILED
+    assert len(before["checks"]["success_rate"]) >= 7
+    assert "schema 'nowhere'" in before["why_it_failed"][0]
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    assert remove_old_log_rows(instance, yesterday) == 0  # all of it is new
+    removed = remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1))
+    assert removed > rows / 5
+    assert scalar(instance, select(func.count()).select_from(Log)) == rows - removed
+    instance.event_log_storage.wipe_asset_cached_status(SNAPSHOTS)  # so that nothing comes from a cache
+    assert seen(installation, instance) == before
+    assert remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
+
+
+def test_a_run_that_is_at_work_keeps_all_of_its_rows(instance: dg.DagsterInstance):
+    """The launcher's health check reads the process id of a run from one of them."""
+    run = instance.create_run_for_job(dg.job(name="at_work")(lambda: None), status=dg.DagsterRunStatus.STARTED)
+    instance.report_engine_event("Started process for run (pid: 1)", run)
+    assert remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
+    instance.report_run_canceled(run)
+    assert remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) >= 1
+
+
+def test_output_of_old_runs_goes_and_that_of_recent_ones_stays(tmp_path: Path):
+    for name in ("old", "recent"):
+        file = tmp_path / name / "compute_logs" / "step.err"
+        file.parent.mkdir(parents=True)
+        file.write_text("said")
+    long_ago = time.time() - 100 * 86_400
+    for path in ((tmp_path / "old").rglob("*"), [tmp_path / "old"]):
+        for each in path:
+            os.utime(each, (long_ago, long_ago))
+    assert remove_old_output(tmp_path, datetime.now(timezone.utc) - timedelta(days=90)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["recent"]
+    assert remove_old_output(tmp_path / "missing", datetime.now(timezone.utc)) == 0
+
+
+def test_the_job_says_how_much_it_removed(installation: TestInstallation, instance: dg.DagsterInstance):
+    with instance.event_log_storage.index_transaction() as connection:
+        connection.execute(text("UPDATE event_logs SET timestamp = timestamp - interval '100 days'"))
+    settings = installation.settings.model_copy(update={"snapshot_retention_days": 60})
+    job = build_defs(settings).resolve_job_def("housekeeping")
+    result = job.execute_in_process(instance=instance, run_config=QUIET)
+    assert result.success
+    (output,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
+    metadata = output.event_specific_data.metadata
+    assert {"dagster_log_rows_removed", "incidents_removed", "snapshot_restatements_removed"} <= set(metadata)
+    # The sample's days are of February 2026 and today is later, perhaps by more than 60 days, perhaps not.
+    assert metadata["performance_snapshots_removed"].value >= 0
+    assert instance.get_materialized_partitions(SNAPSHOTS)

@@ -1,0 +1,91 @@
+"""What has had its time goes; what somebody still waits for, or is kept by the settings, stays."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from snapshot_pipeline.store import retention
+from snapshot_pipeline.store.retention import Keep, remove_old_rows
+from snapshot_pipeline_tests.store.conftest import Store
+
+NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+OLD = NOW - timedelta(days=400)
+RECENT = NOW - timedelta(days=100)
+KEEP = Keep(incidents=NOW - timedelta(days=365), restatements=NOW - timedelta(days=365), snapshots=None)
+
+
+def put(store: Store, table: str, *rows: dict[str, Any]) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(insert(getattr(store.tables, table)), list(rows))
+
+
+def count(store: Store, table: str) -> int:
+    with store.engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(getattr(store.tables, table))).scalar_one())
+
+
+def incident(subject: str, closed_at: datetime | None) -> dict[str, Any]:
+    said = {"kind": "missing day", "title": "title", "detail": "detail"}
+    return {**said, "subject": subject, "opened_at": OLD, "told_at": OLD, "closed_at": closed_at}
+
+
+def message(sent_at: datetime | None) -> dict[str, Any]:
+    said = {"channel": "log", "title": "title", "body": "body", "severity": "error"}
+    return {**said, "created_at": OLD, "next_attempt_at": OLD, "sent_at": sent_at}
+
+
+def restatement(restated_at: datetime) -> dict[str, Any]:
+    said = {"user_id": 1, "snapshot_date": OLD.date(), "column_name": "pace_score", "run_id": "r", "reason": "late"}
+    return {**said, "restated_at": restated_at}
+
+
+def test_closed_incidents_sent_messages_and_restatements_go_and_open_and_unsent_ones_stay(store: Store):
+    put(store, "incidents", incident("old", OLD), incident("recent", RECENT), incident("open", None))
+    put(store, "alert_messages", message(OLD), message(RECENT), message(None))
+    put(store, "snapshot_restatements", restatement(OLD), restatement(RECENT))
+    removed = remove_old_rows(store.engine, store.tables, KEEP)
+    assert removed == {"alert_messages": 1, "incidents": 1, "snapshot_restatements": 1}
+    with store.engine.connect() as connection:
+        left = connection.execute(select(store.tables.incidents.c.subject)).scalars().all()
+    assert sorted(left) == ["open", "recent"]
+    assert (count(store, "alert_messages"), count(store, "snapshot_restatements")) == (2, 1)
+    assert set(remove_old_rows(store.engine, store.tables, KEEP).values()) == {0}
+
+
+def day(snapshot_date: date) -> dict[str, Any]:
+    return {"snapshot_date": snapshot_date, "published": 1, "failed": 0, "computed_at": NOW, "run_id": "r"}
+
+
+def snapshot(user_id: int, snapshot_date: date) -> dict[str, Any]:
+    figures = {"pace_score": 1.0, "learning_pace": "SLOW", "lessons_completed_count": 0, "time_spent_minutes_today": 0}
+    figures |= {"quizzes_completed_count": 0, "exercises_submitted_count": 0, "last_activity_date": snapshot_date}
+    return {"user_id": user_id, "snapshot_date": snapshot_date, "computed_at": NOW, **figures}
+
+
+def recommendation(week_start: date) -> dict[str, Any]:
+    said = {"recommendation_type": "TAKE_BREAK", "title": "title", "message": "message", "priority": 95}
+    return {"user_id": 1, "week_start": week_start, "is_active": True, **said}
+
+
+def test_snapshots_stay_for_ever_unless_a_day_is_named_and_then_go_with_all_that_belongs_to_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retention, "ROWS_AT_A_TIME", 7)  # so that more than one transaction is needed
+    first = date(2026, 1, 1)
+    dates = [first + timedelta(days=n) for n in range(20)]
+    put(store, "performance_snapshots", *(snapshot(user, on) for on in dates for user in (1, 2)))
+    put(store, "snapshot_days", *map(day, dates))
+    put(store, "adaptive_recommendations", recommendation(date(2025, 12, 29)), recommendation(date(2026, 1, 12)))
+    assert "performance_snapshots" not in remove_old_rows(store.engine, store.tables, KEEP)
+    assert count(store, "performance_snapshots") == 40
+    removed = remove_old_rows(store.engine, store.tables, Keep(OLD, OLD, date(2026, 1, 11)))
+    assert removed["performance_snapshots"] == 20
+    assert removed["snapshot_days"] == 10
+    assert removed["adaptive_recommendations"] == 1
+    with store.engine.connect() as connection:
+        oldest = connection.execute(select(func.min(store.tables.performance_snapshots.c.snapshot_date))).scalar()
+    assert oldest == date(2026, 1, 11)
