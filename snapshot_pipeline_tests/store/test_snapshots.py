@@ -69,7 +69,7 @@ def publish(
     failed: pd.DataFrame | None = None,
     days: tuple[date, date] = (DAY, DAY),
 ) -> None:
-    computed = ComputedDays(np.array(users, dtype=np.int64), *days, NOW)
+    computed = ComputedDays(np.array(users, dtype=np.int64), *days, NOW, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
         replace_snapshots(connection, store.tables, computed, published, failures([]) if failed is None else failed)
 
@@ -160,7 +160,7 @@ def test_a_student_who_has_not_begun_on_that_day_after_all_loses_the_row(store: 
 
 def test_readers_see_the_old_rows_until_all_the_new_ones_are_there(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
-    computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW)
+    computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
         replace_snapshots(connection, store.tables, computed, snapshots([(1, DAY)], 20.0), failures([(2, DAY)]))
         assert paces(store) == {(1, DAY): 10.0, (2, DAY): 10.0}
@@ -179,7 +179,7 @@ def test_an_error_in_the_middle_leaves_everything_as_it_was(store: Store):
 
 def _publish_and_stop(store: Store, published: pd.DataFrame) -> None:
     with bulk.transaction(store.uri) as connection:
-        computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW)
+        computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
         replace_snapshots(connection, store.tables, computed, published, failures([]))
         raise KeyboardInterrupt
 
