@@ -16,21 +16,31 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline import bulk
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day, start_of_day
 from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
+from snapshot_pipeline.pipeline.reasons import BY_HAND
+from snapshot_pipeline.platform.fingerprints import read_fingerprints
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, Users, read_session
 from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline.store.snapshots import ComputedDays, DayCount, record_days, replace_snapshots
+from snapshot_pipeline.store.snapshots import (
+    ComputedDays,
+    DayCount,
+    Publication,
+    forget_failures_of_others,
+    record_days,
+    replace_snapshots,
+)
 from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
@@ -62,6 +72,7 @@ class DayReport:
         lessons: Lessons completed.
         minutes: Minutes spent.
         pace_total: The sum of the pace scores published.
+        restated: Figures published earlier that are others now.
     """
 
     day: date
@@ -72,6 +83,7 @@ class DayReport:
     lessons: int = 0
     minutes: int = 0
     pace_total: float = 0.0
+    restated: int = 0
 
     @property
     def count(self) -> DayCount:
@@ -92,6 +104,7 @@ class DayReport:
         self.lessons += other.lessons
         self.minutes += other.minutes
         self.pace_total += other.pace_total
+        self.restated += other.restated
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,7 @@ def run_days(
     last: date,
     run_id: str,
     progress: Progress | None = None,
+    reason: str = BY_HAND,
 ) -> SnapshotRun:
     """Compute and publish the snapshots of all active students for the days `first … last`, both included.
 
@@ -122,6 +136,7 @@ def run_days(
         last: The last day.
         run_id: Noted with each day, and shown to a run that has to wait for this one.
         progress: Told after each batch.
+        reason: Why, noted with each figure that is restated; one of `pipeline.reasons`.
 
     Raises:
         SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the days.
@@ -135,8 +150,12 @@ def run_days(
     with exclusive_days(installation.engine, settings.store_schema, first, last, f"run {run_id}", LOCK_SECONDS):
         with read_session(installation.uri, tables, settings.naive_zone) as reader:
             user_ids = reader.active_student_ids()
+        # Before the batches read: rows that change in between are seen by a later look, never missed.
+        fingerprints = day_fingerprints(installation, tables, first, last)
         batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
-        work = SnapshotWork(installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at)
+        work = SnapshotWork(
+            installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at, run_id, reason
+        )
         with ThreadPoolExecutor(settings.workers) as pool:
             for done, batch_reports in enumerate(work_through(batches, work, pool), start=1):
                 for report in batch_reports:
@@ -145,7 +164,8 @@ def run_days(
                     progress(done, len(batches))
         with installation.engine.begin() as connection:
             counts = [report.count for report in reports.values()]
-            record_days(connection, installation.store, counts, computed_at, run_id)
+            forget_failures_of_others(connection, installation.store, user_ids, first, last)
+            record_days(connection, installation.store, counts, computed_at, run_id, fingerprints)
     return SnapshotRun(list(reports.values()), time.monotonic() - began)
 
 
@@ -160,6 +180,8 @@ class SnapshotWork:
         naive_zone: The zone that plain time stamps are read in.
         days: The days to compute.
         computed_at: What the rows are stamped with.
+        run_id: The run that computes.
+        reason: Why it does.
     """
 
     uri: str = field(repr=False)
@@ -168,18 +190,20 @@ class SnapshotWork:
     naive_zone: ZoneInfo
     days: LocalDays
     computed_at: datetime
+    run_id: str
+    reason: str
 
     def __call__(self, batch: Batch) -> list[DayReport]:
         """Publish the batch, in one transaction."""
         with read_session(self.uri, self.platform, self.naive_zone) as reader:
-            history = read_history(reader, batch.range, self.days)
+            history = read_history(reader, self._users(batch), self.days)
         snapshots = compute_snapshots(history, self.days)
         return self._publish(history.students["user_id"].to_numpy(np.int64), snapshots)
 
     def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
         """Publish nothing for a student that raises, and note why, for every day on which a snapshot is due."""
         with read_session(self.uri, self.platform, self.naive_zone) as reader:
-            students = reader.students(batch.range)
+            students = reader.students(self._users(batch))
         first_start = students["first_started_at"].min()
         due = [day for day in self.days.dates if first_start < end_of_day(day.item(), self.days.zone)]
         failures = pd.DataFrame(
@@ -193,15 +217,33 @@ class SnapshotWork:
         nothing = compute_snapshots(_no_history(), self.days).published
         return self._publish(batch.user_ids, SnapshotBatch(nothing, failures))
 
+    def _users(self, batch: Batch) -> Users:
+        return batch.range
+
     def _publish(self, user_ids: NDArray[np.int64], snapshots: SnapshotBatch) -> list[DayReport]:
-        computed = ComputedDays(user_ids, self.days.first, self.days.last, self.computed_at)
+        computed = ComputedDays(
+            np.sort(user_ids), self.days.first, self.days.last, self.computed_at, self.run_id, self.reason
+        )
         with bulk.transaction(self.uri) as connection:
             tables = StoreTables.of(self.store_schema)
-            replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
-        return list(_reports(snapshots, self.days))
+            publication = replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
+            self._published(connection, tables, publication)
+        return list(_reports(snapshots, publication, self.days))
+
+    def _published(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
+        """What else belongs to the transaction; nothing, where the days are recorded as a whole afterwards."""
 
 
-def read_history(reader: PlatformReader, users: UserRange, days: LocalDays) -> StudentHistory:
+def day_fingerprints(installation: Installation, tables: PlatformTables, first: date, last: date) -> dict[date, str]:
+    """What the platform's rows of each of the days `first … last` look like now."""
+    settings = installation.settings
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    starts = [start_of_day(day, settings.zone) for day in [*days, last + timedelta(days=1)]]
+    with read_session(installation.uri, tables, settings.naive_zone) as reader:
+        return dict(zip(days, read_fingerprints(reader, starts), strict=True))
+
+
+def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> StudentHistory:
     """Read what the days need of a batch of students, in a handful of queries.
 
     Args:
@@ -263,7 +305,7 @@ def _no_history() -> StudentHistory:
     )
 
 
-def _reports(snapshots: SnapshotBatch, days: LocalDays) -> Iterable[DayReport]:
+def _reports(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
     published, failures = snapshots.published, snapshots.failures
     day = _day_numbers(published, days)
     did_something = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
@@ -292,6 +334,7 @@ def _reports(snapshots: SnapshotBatch, days: LocalDays) -> Iterable[DayReport]:
             lessons=int(totals["lessons"][number]),
             minutes=int(totals["minutes"][number]),
             pace_total=float(totals["pace_total"][number]),
+            restated=int(publication.restated[number]),
         )
 
 

@@ -67,7 +67,8 @@ class Cells:
     def day_numbers(self, rows: pa.Table) -> Ints:
         """Which of the days each row belongs to, from 0."""
         dates = rows["snapshot_date"].to_numpy().astype("datetime64[D]")
-        return (dates - np.datetime64(self.first, "D")).astype(np.int64)
+        numbers: Ints = (dates - np.datetime64(self.first, "D")).astype(np.int64)
+        return numbers
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Do not put here: recommendations (`store.recommendations`), or what the figures 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -16,8 +16,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Connection, Date, Table, column, delete, func, select, table, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Date,
+    Table,
+    any_,
+    cast,
+    column,
+    delete,
+    func,
+    select,
+    table,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
@@ -140,9 +154,7 @@ def _publish_failures(
 ) -> NDArray[np.int64]:
     """Replace the failures, with their history, and return the cells that had failed before."""
     target, cells = tables.snapshot_failures, computed.cells
-    earlier = read_rows(
-        connection, target, cells, {name: _FAILURE_TYPES[name] for name in KEY} | _HISTORY_TYPES
-    )
+    earlier = read_rows(connection, target, cells, {name: _FAILURE_TYPES[name] for name in KEY} | _HISTORY_TYPES)
     failed_before = cells.of(earlier)
     _remove(connection, target, earlier, computed)
     places = np.full(cells.count, -1, dtype=np.int64)
@@ -223,9 +235,34 @@ class DayCount:
 
 
 def record_days(
-    connection: Connection, tables: StoreTables, counts: Sequence[DayCount], computed_at: datetime, run_id: str
+    connection: Connection,
+    tables: StoreTables,
+    counts: Sequence[DayCount],
+    computed_at: datetime,
+    run_id: str,
+    fingerprints: Mapping[date, str],
 ) -> None:
-    """Note that days were computed as a whole, after all their batches."""
+    """Note that consecutive days were computed as a whole, after all their batches.
+
+    When rows of one of the days are not those of its last computation, later days that were computed before have not
+    seen them either. The next of these loses its fingerprint, so that the change is not forgotten with these days: the
+    look for late data asks for that day and for all that follow.
+
+    Args:
+        connection: An open transaction.
+        tables: Our tables.
+        counts: The days, ascending.
+        computed_at: When.
+        run_id: By which run.
+        fingerprints: What the platform's rows of each day looked like before they were read.
+    """
+    days = tables.snapshot_days
+    known = read_fingerprints(connection, tables, counts[0].day, counts[-1].day)
+    if any(known.get(count.day) != fingerprints[count.day] for count in counts):
+        following = select(func.min(days.c.snapshot_date)).where(days.c.snapshot_date > counts[-1].day)
+        connection.execute(
+            update(days).where(days.c.snapshot_date == following.scalar_subquery()).values(source_fingerprint=None)
+        )
     rows = [
         {
             "snapshot_date": count.day,
@@ -233,12 +270,44 @@ def record_days(
             "failed": count.failed,
             "computed_at": computed_at,
             "run_id": run_id,
+            "source_fingerprint": fingerprints[count.day],
         }
         for count in counts
     ]
-    statement = insert(tables.snapshot_days)
-    updated = {name: statement.excluded[name] for name in ("published", "failed", "computed_at", "run_id")}
+    statement = insert(days)
+    updated = {name: statement.excluded[name] for name in rows[0] if name != "snapshot_date"}
     connection.execute(statement.on_conflict_do_update(index_elements=["snapshot_date"], set_=updated), rows)
+
+
+def read_fingerprints(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, str | None]:
+    """The fingerprints of those of the days `first … last` that were computed; None where it is not known."""
+    days = tables.snapshot_days
+    query = select(days.c.snapshot_date, days.c.source_fingerprint).where(days.c.snapshot_date.between(first, last))
+    return {day: fingerprint for day, fingerprint in connection.execute(query)}
+
+
+def forget_failures_of_others(
+    connection: Connection, tables: StoreTables, user_ids: NDArray[np.int64], first: date, last: date
+) -> None:
+    """Remove the failures, on the days `first … last`, of students who are not among `user_ids`.
+
+    Nothing is due of a student who is not active any more: the snapshots stay, a failure would stay open for ever.
+
+    Args:
+        connection: An open transaction.
+        tables: Our tables.
+        user_ids: The active students, int64, ascending.
+        first: The first day.
+        last: The last day, included.
+    """
+    failures = tables.snapshot_failures
+    on_these_days = failures.c.snapshot_date.between(first, last)
+    failing = connection.execute(select(failures.c.user_id).where(on_these_days).distinct()).scalars().all()
+    others = np.setdiff1d(np.array(failing, dtype=np.int64), user_ids).tolist()
+    if others:
+        connection.execute(
+            delete(failures).where(on_these_days, failures.c.user_id == any_(cast(others, ARRAY(BigInteger))))
+        )
 
 
 def day_counts(connection: Connection, tables: StoreTables, first: date, last: date) -> list[DayCount]:

@@ -29,6 +29,8 @@ DAY = date(2026, 3, 10)
 YESTERDAY, TOMORROW = DAY - timedelta(days=1), DAY + timedelta(days=1)
 NOW = datetime(2026, 3, 11, 0, 5, tzinfo=timezone.utc)
 
+FINGERPRINTS = {YESTERDAY: "1 started=1:7", DAY: "1 started=2:8"}
+
 Cells = Sequence[tuple[int, date]]
 
 
@@ -204,8 +206,10 @@ def test_thousands_of_students_over_weeks_are_replaced_in_one_go(store: Store):
 
 def test_a_day_is_recorded_with_its_counts_and_recorded_again_by_a_later_run(store: Store):
     with store.engine.begin() as connection:
-        record_days(connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first")
-        record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second")
+        record_days(
+            connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first", FINGERPRINTS
+        )
+        record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second", FINGERPRINTS)
         found = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
         earlier = last_day_count_before(connection, store.tables, DAY)
         none = last_day_count_before(connection, store.tables, YESTERDAY)
