@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -22,22 +23,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline import bulk
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day, start_of_day
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day
 from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.late_data import day_fingerprints
 from snapshot_pipeline.pipeline.reasons import BY_HAND
-from snapshot_pipeline.platform.fingerprints import read_fingerprints
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, Users, read_session
+from snapshot_pipeline.store.failures import forget_failures_of_others
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,
     DayCount,
     Publication,
-    forget_failures_of_others,
     record_days,
     replace_snapshots,
 )
@@ -147,26 +148,59 @@ def run_days(
     days = LocalDays(first, last, settings.zone)
     reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
     tables = PlatformTables.of(installation.engine, settings.platform_schema)
-    with exclusive_days(installation.engine, settings.store_schema, first, last, f"run {run_id}", LOCK_SECONDS):
-        with read_session(installation.uri, tables, settings.naive_zone) as reader:
-            user_ids = reader.active_student_ids()
-        # Before the batches read: rows that change in between are seen by a later look, never missed.
-        fingerprints = day_fingerprints(installation, tables, first, last)
+    work = SnapshotWork(
+        installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at, run_id, reason
+    )
+    with (
+        exclusive_days(installation.engine, settings.store_schema, first, last, f"run {run_id}", LOCK_SECONDS),
+        ThreadPoolExecutor(settings.workers) as pool,
+    ):
+        user_ids, fingerprints = _look_around(installation, tables, first, last, pool)
         batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
-        work = SnapshotWork(
-            installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at, run_id, reason
-        )
-        with ThreadPoolExecutor(settings.workers) as pool:
-            for done, batch_reports in enumerate(work_through(batches, work, pool), start=1):
-                for report in batch_reports:
-                    reports[report.day].add(report)
-                if progress:
-                    progress(done, len(batches))
+        for done, batch_reports in enumerate(work_through(batches, work, pool), start=1):
+            for report in batch_reports:
+                reports[report.day].add(report)
+            if progress:
+                progress(done, len(batches))
         with installation.engine.begin() as connection:
             counts = [report.count for report in reports.values()]
             forget_failures_of_others(connection, installation.store, user_ids, first, last)
-            record_days(connection, installation.store, counts, computed_at, run_id, fingerprints)
+            record_days(connection, installation.store, counts, computed_at, run_id, fingerprints.result())
     return SnapshotRun(list(reports.values()), time.monotonic() - began)
+
+
+def _look_around(
+    installation: Installation, tables: PlatformTables, first: date, last: date, pool: Executor
+) -> tuple[NDArray[np.int64], Future[dict[date, str]]]:
+    """The active students, and, beside the first batches, the fingerprints of the days.
+
+    Both belong to one session, whose state of the platform is older than that of any batch: rows that change in between
+    are seen by a later look, never missed.
+    """
+    settings = installation.settings
+    with ExitStack() as opened:
+        reader = opened.enter_context(read_session(installation.uri, tables, settings.naive_zone))
+        user_ids = reader.active_student_ids()  # the first question fixes what the session sees
+        session = opened.pop_all()
+
+    def fingerprints() -> dict[date, str]:
+        with session:
+            return day_fingerprints(reader, first, last, settings.zone)
+
+    return user_ids, pool.submit(fingerprints)
+
+
+@dataclass(frozen=True)
+class ComputedBatch:
+    """What was computed for whom.
+
+    Attributes:
+        user_ids: int64, ascending, shape (students,).
+        snapshots: What their days came to.
+    """
+
+    user_ids: NDArray[np.int64]
+    snapshots: SnapshotBatch
 
 
 @dataclass(frozen=True)
@@ -195,13 +229,21 @@ class SnapshotWork:
 
     def __call__(self, batch: Batch) -> list[DayReport]:
         """Publish the batch, in one transaction."""
-        with read_session(self.uri, self.platform, self.naive_zone) as reader:
-            history = read_history(reader, self._users(batch), self.days)
-        snapshots = compute_snapshots(history, self.days)
-        return self._publish(history.students["user_id"].to_numpy(np.int64), snapshots)
+        return self._publish(self.compute(batch))
 
     def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
         """Publish nothing for a student that raises, and note why, for every day on which a snapshot is due."""
+        return self._publish(self.failure(batch, error))
+
+    def compute(self, batch: Batch) -> ComputedBatch:
+        """Read and compute the batch; nothing is written."""
+        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+            history = read_history(reader, self._users(batch), self.days)
+        user_ids = np.sort(history.students["user_id"].to_numpy(np.int64))
+        return ComputedBatch(user_ids, compute_snapshots(history, self.days))
+
+    def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
+        """What is to be noted for a student whose computation raised; nothing is written."""
         with read_session(self.uri, self.platform, self.naive_zone) as reader:
             students = reader.students(self._users(batch))
         first_start = students["first_started_at"].min()
@@ -215,15 +257,16 @@ class SnapshotWork:
             }
         )
         nothing = compute_snapshots(_no_history(), self.days).published
-        return self._publish(batch.user_ids, SnapshotBatch(nothing, failures))
+        return ComputedBatch(batch.user_ids, SnapshotBatch(nothing, failures))
 
     def _users(self, batch: Batch) -> Users:
         return batch.range
 
-    def _publish(self, user_ids: NDArray[np.int64], snapshots: SnapshotBatch) -> list[DayReport]:
+    def _publish(self, batch: ComputedBatch) -> list[DayReport]:
         computed = ComputedDays(
-            np.sort(user_ids), self.days.first, self.days.last, self.computed_at, self.run_id, self.reason
+            batch.user_ids, self.days.first, self.days.last, self.computed_at, self.run_id, self.reason
         )
+        snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:
             tables = StoreTables.of(self.store_schema)
             publication = replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
@@ -232,15 +275,6 @@ class SnapshotWork:
 
     def _published(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
         """What else belongs to the transaction; nothing, where the days are recorded as a whole afterwards."""
-
-
-def day_fingerprints(installation: Installation, tables: PlatformTables, first: date, last: date) -> dict[date, str]:
-    """What the platform's rows of each of the days `first … last` look like now."""
-    settings = installation.settings
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    starts = [start_of_day(day, settings.zone) for day in [*days, last + timedelta(days=1)]]
-    with read_session(installation.uri, tables, settings.naive_zone) as reader:
-        return dict(zip(days, read_fingerprints(reader, starts), strict=True))
 
 
 def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> StudentHistory:

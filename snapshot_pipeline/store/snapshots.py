@@ -1,7 +1,9 @@
 """How snapshots and failures get into our tables, and how the weekly rules read them back.
 
-Put here: reading and writing of `performance_snapshots`, `snapshot_failures` and `snapshot_days`.
-Do not put here: recommendations (`store.recommendations`), or what the figures mean (`metrics`).
+Put here: reading and writing of `performance_snapshots` and `snapshot_days`, and of what a computation leaves in
+`snapshot_failures` and `snapshot_restatements`.
+Do not put here: which failures are open (`store.failures`), what differs (`store.changes`), recommendations
+(`store.recommendations`), or what the figures mean (`metrics`).
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ from sqlalchemy import (
     Connection,
     Date,
     Table,
-    any_,
-    cast,
     column,
     delete,
     func,
@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
@@ -286,30 +286,6 @@ def read_fingerprints(connection: Connection, tables: StoreTables, first: date, 
     return {day: fingerprint for day, fingerprint in connection.execute(query)}
 
 
-def forget_failures_of_others(
-    connection: Connection, tables: StoreTables, user_ids: NDArray[np.int64], first: date, last: date
-) -> None:
-    """Remove the failures, on the days `first … last`, of students who are not among `user_ids`.
-
-    Nothing is due of a student who is not active any more: the snapshots stay, a failure would stay open for ever.
-
-    Args:
-        connection: An open transaction.
-        tables: Our tables.
-        user_ids: The active students, int64, ascending.
-        first: The first day.
-        last: The last day, included.
-    """
-    failures = tables.snapshot_failures
-    on_these_days = failures.c.snapshot_date.between(first, last)
-    failing = connection.execute(select(failures.c.user_id).where(on_these_days).distinct()).scalars().all()
-    others = np.setdiff1d(np.array(failing, dtype=np.int64), user_ids).tolist()
-    if others:
-        connection.execute(
-            delete(failures).where(on_these_days, failures.c.user_id == any_(cast(others, ARRAY(BigInteger))))
-        )
-
-
 def day_counts(connection: Connection, tables: StoreTables, first: date, last: date) -> list[DayCount]:
     """The days `first … last` that were computed, ascending; a day that is left out was not."""
     days = tables.snapshot_days
@@ -332,18 +308,6 @@ def last_day_count_before(connection: Connection, tables: StoreTables, day: date
     )
     row = connection.execute(query).first()
     return DayCount(*row) if row else None
-
-
-def failure_reasons(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[str, int]:
-    """How many failures of the days `first … last` are open, by reason."""
-    failures = tables.snapshot_failures
-    query = (
-        select(failures.c.reason, func.count())
-        .where(failures.c.snapshot_date.between(first, last))
-        .group_by(failures.c.reason)
-        .order_by(func.count().desc())
-    )
-    return {reason: count for reason, count in connection.execute(query)}
 
 
 def mean_pace_by_day(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, float]:
