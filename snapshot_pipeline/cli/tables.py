@@ -13,7 +13,7 @@ from rich.table import Table
 
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.failures import failures_by_reason
+from snapshot_pipeline.store.failures import failing_students, failures_by_reason
 from snapshot_pipeline.store.recommendations import active_counts, newest_week
 from snapshot_pipeline.store.snapshots import day_counts, mean_pace_by_day
 
@@ -81,6 +81,13 @@ def print_failures(settings: Settings, first: date, last: date) -> None:
         seen = one.first_seen.astimezone(settings.zone)
         table.add_row(one.reason, f"{one.student_days:,}", f"{seen:%Y-%m-%d %H:%M}", f"{one.attempts:,}")
     _print(table)
+
+
+def failed_period(settings: Settings, first: date | None, last: date | None) -> tuple[date, date] | None:
+    """The first and the last day, within the bounds, that has an open failure; None where there is none."""
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        days = list(failing_students(connection, installation.store, first, last))
+    return (days[0], days[-1]) if days else None
 
 
 def _table(first: str, *others: str) -> Table:

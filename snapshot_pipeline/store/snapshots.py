@@ -118,7 +118,7 @@ def replace_snapshots(
         published: `metrics.snapshot.SnapshotBatch.published`.
         failures: `metrics.snapshot.SnapshotBatch.failures`.
     """
-    new, failed = _arrow(published, _SNAPSHOT_TYPES), _arrow(failures, _FAILURE_TYPES)
+    new, failed = as_snapshots(published), as_failures(failures)
     restated = _publish_snapshots(connection, tables, computed, new, computed.cells.of(failed))
     failed_before = _publish_failures(connection, tables, computed, failed)
     cells = computed.cells
@@ -136,7 +136,7 @@ def _publish_snapshots(
 ) -> pa.Table:
     """Write the snapshots that differ, and return what was restated."""
     target = tables.performance_snapshots
-    old = read_rows(connection, target, computed.cells, _SNAPSHOT_TYPES)
+    old = read_published(connection, tables, computed.cells)
     changes = compare(old, new, computed.cells, kept)
     restatements = restated(old, new, changes)
     _remove(connection, target, old.take(changes.removed), computed)
@@ -188,6 +188,26 @@ def read_rows(connection: adbc.Connection, source: Table, cells: Cells, types: d
     rows = bulk.fetch(connection, query).cast(pa.schema(types))
     is_inside = cells.of(rows) >= 0  # students that are not active any more lie in the same range of ids
     return rows if is_inside.all() else rows.filter(pa.array(is_inside))
+
+
+def read_published(connection: adbc.Connection, tables: StoreTables, cells: Cells) -> pa.Table:
+    """The snapshots of some students and days: the columns of `as_snapshots`, in no order."""
+    return read_rows(connection, tables.performance_snapshots, cells, _SNAPSHOT_TYPES)
+
+
+def read_failures(connection: adbc.Connection, tables: StoreTables, cells: Cells) -> pa.Table:
+    """The open failures of some students and days: the columns of `as_failures`, in no order."""
+    return read_rows(connection, tables.snapshot_failures, cells, _FAILURE_TYPES)
+
+
+def as_snapshots(published: pd.DataFrame) -> pa.Table:
+    """`metrics.snapshot.SnapshotBatch.published` as the table holds it, without `computed_at`."""
+    return _arrow(published, _SNAPSHOT_TYPES)
+
+
+def as_failures(failures: pd.DataFrame) -> pa.Table:
+    """`metrics.snapshot.SnapshotBatch.failures` as the table holds it, without its history."""
+    return _arrow(failures, _FAILURE_TYPES)
 
 
 def _remove(connection: adbc.Connection, target: Table, rows: pa.Table, computed: ComputedDays) -> None:
