@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import date
+from datetime import date, timedelta
 from itertools import zip_longest
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +29,9 @@ MONDAY = date(2025, 10, 27)
 
 SUNDAY = date(2025, 11, 2)
 """The last day of the sample."""
+
+COMPUTED = [date(2025, 10, 26) + timedelta(days=n) for n in range(8)]
+"""The last days of the sample, from the one of 25 hours on: what is computed where a test begins with computed days."""
 
 SAMPLE = SampleOptions(students=300, days=60, seed=4, until=date(2025, 11, 3), bad_rate=0.05, zone=ZONE)
 
