@@ -125,4 +125,4 @@ def test_the_morning_finds_missing_days_and_a_figure_that_somebody_changed(compu
     found = run_checks(computed)
     assert (found["rebuild"].passed, found["rebuild"].severity) == (False, ERROR)
     assert set(found["rebuild"].metadata["differences_by_column"].value) == {"pace_score"}
-    assert len(found["rebuild"].metadata["first_differences"].value) == 10
+    assert len(found["rebuild"].metadata["first_differences"].value.records) == 10

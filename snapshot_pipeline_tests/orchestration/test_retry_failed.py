@@ -1,4 +1,4 @@
-"""The job in the launchpad: a day whose students were mended is green again, for the UI and for whoever reads checks."""
+"""The job in the launchpad: a day whose students were mended is green again, in the UI and for who reads checks."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
+from snapshot_pipeline.orchestration import partitions
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.orchestration.sensors.late_data import ask_for_late_data, build_late_data
@@ -24,7 +25,7 @@ CHANGED = date(2026, 2, 21)
 KEY = dg.AssetKey("performance_snapshots")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 CHANGE = (
-    f"UPDATE quiz_attempts SET score = 100 - score WHERE score BETWEEN 0 AND 49 AND completed_at::date = '{CHANGED}'"  # noqa: S608
+    f"UPDATE quiz_attempts SET score = 100 - score WHERE score BETWEEN 0 AND 100 AND completed_at::date = '{CHANGED}'"  # noqa: S608
 )
 
 
@@ -75,14 +76,15 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     assert [again.tags for again in requests(computed)] == [request.tags]
 
     # A run that is queued or under way is not asked for a second time.
-    job = build_defs(computed.settings).resolve_job_def("daily_snapshots")
+    repository = build_defs(computed.settings).get_repository_def()
     run = computed.instance.create_run_for_job(
-        job, tags=request.tags, status=dg.DagsterRunStatus.QUEUED, asset_selection=frozenset({KEY})
+        repository.get_job("daily_snapshots"),
+        tags=request.tags,
+        status=dg.DagsterRunStatus.QUEUED,
     )
-    status = computed.instance.get_status_by_partition(KEY, [str(LAST)], job.partitions_def) or {}
-    if status.get(str(LAST)) == dg.AssetPartitionStatus.IN_PROGRESS:
-        assert "is being computed right now" in skipped(computed)
+    assert "2026-02-21 is being computed right now" in skipped(computed)
     computed.instance.report_run_canceled(run)
+    assert [again.tags for again in requests(computed)] == [request.tags]
 
     with opened(computed) as ours:
         assert compare_days(ours, [CHANGED]).differences  # still wrong
@@ -96,19 +98,24 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     assert event.asset_materialization.metadata["restated"].value > 0
 
 
-def test_more_than_a_month_is_cut_into_runs_that_do_not_forget_what_follows(installation: TestInstallation) -> None:
-    first, last = date(2026, 1, 5), date(2026, 2, 25)
-    for start, end in (("2026-01-05", "2026-02-04"), ("2026-02-05", "2026-02-25")):
-        assert compute(installation, range_tags(date.fromisoformat(start), date.fromisoformat(end)))
-    window = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    execute(installation.url, "DELETE FROM quiz_attempts WHERE completed_at::date = '2026-01-07'")
-    asked = ask_for_late_data(installation.instance, installation.settings, window)
-    assert isinstance(asked, list)
-    assert [request.tags["dagster/asset_partition_range_start"] for request in asked] == ["2026-01-07", "2026-02-07"]
-    assert compute(installation, dict(asked[0].tags))
-    rest = ask_for_late_data(installation.instance, installation.settings, window)
-    assert isinstance(rest, list)
-    assert [request.tags for request in rest] == [asked[1].tags]
+def test_what_takes_several_runs_is_not_forgotten_between_them(
+    computed: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run ends with the changed day's new fingerprint; the days of the others still wait for the change."""
+    monkeypatch.setattr(partitions, "DAYS_PER_RUN", 3)
+    execute(computed.url, f"DELETE FROM quiz_attempts WHERE completed_at::date = '{FIRST}'")  # noqa: S608
+    first, second, third = requests(computed)
+    assert first.tags["dagster/asset_partition_range_end"] == "2026-02-20"
+    assert compute(computed, dict(first.tags))
+    assert [request.tags for request in requests(computed)] == [
+        {**range_tags(date(2026, 2, 21), date(2026, 2, 23)), "snapshot_pipeline/reason": "late data"},
+        third.tags,
+    ]
+    assert compute(computed, dict(second.tags))
+    assert compute(computed, dict(third.tags))
+    assert "has changed since" in skipped(computed)
+    with opened(computed) as ours:
+        assert compare_days(ours, [FIRST, LAST]).differences == []
 
 
 def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: TestInstallation) -> None:
