@@ -21,6 +21,7 @@ _COMMANDS = {
     "sample": ("snapshot_pipeline.cli.sample", "Fill the database with life-like sample students."),
     "check": ("snapshot_pipeline.cli.check", "Hold a platform's database against what the pipeline needs."),
     "materialize": ("snapshot_pipeline.cli.materialize", "Compute the snapshots of a range of days, through Dagster."),
+    "retry-failed": ("snapshot_pipeline.cli.retry_failed", "Compute only the students that failed, through Dagster."),
     "recommend": ("snapshot_pipeline.cli.recommend", "Compute the recommendations of a week, through Dagster."),
     "status": ("snapshot_pipeline.cli.status", "Show the last days and the latest week."),
     "alerts": ("snapshot_pipeline.cli.alerts", "Who is told of incidents: send a trial message to each channel."),

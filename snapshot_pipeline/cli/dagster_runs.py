@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import Settings
@@ -47,7 +48,13 @@ def prepare_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def execute(settings: Settings, job_name: str, tags: Mapping[str, str], partition_key: str | None = None) -> str:
+def execute(
+    settings: Settings,
+    job_name: str,
+    tags: Mapping[str, str],
+    partition_key: str | None = None,
+    run_config: Mapping[str, Any] | None = None,
+) -> str:
     """Execute a job of ours in this process and record it in the Dagster instance.
 
     Args:
@@ -55,6 +62,7 @@ def execute(settings: Settings, job_name: str, tags: Mapping[str, str], partitio
         job_name: A job of `orchestration.jobs`.
         tags: The run's tags, e.g. the range of days.
         partition_key: For a job that computes one partition.
+        run_config: What the job is configured by.
 
     Returns:
         The run's id.
@@ -75,7 +83,7 @@ def execute(settings: Settings, job_name: str, tags: Mapping[str, str], partitio
             tags={**tags, **this_process()},
             partition_key=partition_key,
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     if not result.success:
         raise RunFailedError(_reason(result))

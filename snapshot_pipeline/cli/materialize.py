@@ -17,7 +17,7 @@ def command(first: datetime, last: datetime) -> None:
     """Compute the snapshots of the days FROM to TO, both included, a month a run.
 
     The runs are Dagster's: the UI shows them, their checks and their plots. Days that are there already are computed
-    again; their rows are replaced.
+    again: what differs is written, and noted in snapshot_restatements.
     """
     settings = load_settings()
     require_closed_days(settings, first.date(), last.date())
@@ -29,9 +29,11 @@ def materialize(settings: Settings, first: date, last: date) -> None:
     from snapshot_pipeline.cli.dagster_runs import execute
     from snapshot_pipeline.cli.tables import print_days
     from snapshot_pipeline.orchestration.partitions import range_tags, ranges
+    from snapshot_pipeline.orchestration.tags import REASON
+    from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     for start, end in ranges(days):
         click.echo(f"computing {start} to {end} …", err=True)
-        execute(settings, "daily_snapshots", range_tags(start, end))
+        execute(settings, "daily_snapshots", {**range_tags(start, end), REASON: COMMAND_LINE})
     print_days(settings, first, last)

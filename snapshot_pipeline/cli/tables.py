@@ -15,10 +15,11 @@ from rich.text import Text
 
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.failures import failing_students, failures_by_reason
 from snapshot_pipeline.store.incidents import Incident, open_incidents
 from snapshot_pipeline.store.outbox import Undelivered, undelivered
 from snapshot_pipeline.store.recommendations import active_counts, newest_week
-from snapshot_pipeline.store.snapshots import day_counts, failure_reasons, mean_pace_by_day
+from snapshot_pipeline.store.snapshots import day_counts, mean_pace_by_day
 
 _WIDTH = 80
 
@@ -73,15 +74,16 @@ def print_newest_week(settings: Settings) -> None:
 
 
 def print_failures(settings: Settings, first: date, last: date) -> None:
-    """How many failures of the days are open, by reason."""
+    """How many failures of the days are open, by reason, since when and after how many attempts."""
     with open_installation(settings) as installation, installation.engine.connect() as connection:
-        reasons = failure_reasons(connection, installation.store, first, last)
-    if not reasons:
+        failures = failures_by_reason(connection, installation.store, first, last)
+    if not failures:
         click.echo(f"No student has an open failure from {first} to {last}.")
         return
-    table = _table("open failures", "student days")
-    for reason, count in reasons.items():
-        table.add_row(reason, f"{count:,}")
+    table = _table("open failures", "student days", "first seen", "attempts")
+    for one in failures:
+        seen = one.first_seen.astimezone(settings.zone)
+        table.add_row(one.reason, f"{one.student_days:,}", f"{seen:%Y-%m-%d %H:%M}", f"{one.attempts:,}")
     _print(table)
 
 
@@ -131,6 +133,13 @@ def _waiting(settings: Settings, name: str, one: Undelivered) -> str:
     since = f"{one.oldest_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
     why = f", tried {one.attempts} times: {one.last_error}" if one.last_error else ""
     return f"{name} waits for {count} since {since}{why}"
+
+
+def failed_period(settings: Settings, first: date | None, last: date | None) -> tuple[date, date] | None:
+    """The first and the last day, within the bounds, that has an open failure; None where there is none."""
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        days = list(failing_students(connection, installation.store, first, last))
+    return (days[0], days[-1]) if days else None
 
 
 def _table(first: str, *others: str) -> Table:

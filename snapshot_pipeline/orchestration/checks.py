@@ -219,28 +219,33 @@ def file_by_day(
     if context.has_partition_key:
         return [result for day_results in results.values() for result in day_results]
     for day, day_results in results.items():
-        target = _materialization(context, day)
         for result in day_results:
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=context.asset_key,
-                check_name=str(result.check_name),
-                passed=result.passed,
-                metadata=result.metadata,
-                severity=result.severity,
-                description=result.description,
-                target_materialization_data=target,
-                partition=day.isoformat(),
-            )
-            context.log_event(evaluation)
+            context.log_event(evaluation_of_day(context.instance, context.asset_key, day, result))
     names = [str(result.check_name) for result in next(iter(results.values()))]
     return [_of_the_range(name, results) for name in names]
 
 
+def evaluation_of_day(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date, result: dg.AssetCheckResult
+) -> dg.AssetCheckEvaluation:
+    """A result as an event that is filed under its day and under the day's last materialization."""
+    return dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=str(result.check_name),
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        target_materialization_data=_materialization(instance, asset, day),
+        partition=day.isoformat(),
+    )
+
+
 def _materialization(
-    context: dg.AssetExecutionContext, day: date
+    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    records = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[day.isoformat()]), limit=1
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[day.isoformat()]), limit=1
     ).records
     if not records:
         return None

@@ -18,6 +18,9 @@ from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.settings import Settings
 
+StepContext = dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+"""What Dagster hands to a step."""
+
 MOST_RETRIES = 3
 """How often a step asks to be tried again; with the default pauses of 1, 2 and 4 minutes."""
 
@@ -46,7 +49,7 @@ def readable_failures(retry_seconds: float | None = None) -> Iterator[None]:
         raise dg.RetryRequested(MOST_RETRIES, retry_seconds) from failure
 
 
-def pause_before_retry(context: dg.OpExecutionContext | dg.AssetExecutionContext, settings: Settings) -> float | None:
+def pause_before_retry(context: StepContext, settings: Settings) -> float | None:
     """The seconds before the step's next try: SNAPSHOT_RETRY_SECONDS, doubled with each; None after the last one."""
     if context.retry_number >= MOST_RETRIES:
         return None

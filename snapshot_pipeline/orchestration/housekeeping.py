@@ -10,10 +10,9 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.failures import readable_failures
 from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.retention import Keep, remove_old_rows
 
@@ -34,7 +33,7 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
             "dagster_log_rows": remove_old_log_rows(context.instance, log_from),
             "output_directories": remove_old_output(settings.home / "logs", log_from),
         }
-        with readable_failures(), open_installation(settings) as installation:
+        with opened_step(context, settings) as installation:
             keep = _keep(settings, now)
             removed |= patiently(lambda: remove_old_rows(installation.engine, installation.store, keep))
         context.log.info("; ".join(f"{name}: {count:,} removed" for name, count in removed.items()))

@@ -1,4 +1,4 @@
-"""What can be launched by name: the night and the week.
+"""What can be launched by name: the night, the week and the checks of the morning.
 
 Put here: a name, a sentence and a selection. Do not put here: when it runs (`schedules`).
 See https://docs.dagster.io/guides/build/jobs/asset-jobs.
@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration import daily_checks
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
 
 # Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
 daily_snapshots = dg.define_asset_job(
     "daily_snapshots",
     selection=dg.AssetSelection.assets(performance_snapshots.KEY),
-    description="Computes the snapshots of a day or a range of days. Safe to run again: a day's rows are replaced.",
+    description="Computes the snapshots of a day or a range of days. Safe to run again: only what differs is written.",
+)
+
+daily_checks_job = dg.define_asset_job(
+    "daily_checks",
+    selection=dg.AssetSelection.checks(daily_checks.STANDING, daily_checks.REBUILD),
+    description="Looks for what is broken now, and computes a day drawn by lot again to compare. Writes no snapshot.",
 )
 
 weekly_recommendations = dg.define_asset_job(

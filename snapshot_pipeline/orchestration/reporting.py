@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.orchestration.failures import StepContext
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun
 from snapshot_pipeline.telemetry.otel import Numbers, send_numbers
@@ -19,7 +20,7 @@ from snapshot_pipeline.telemetry.sentry import send_error
 
 
 @contextmanager
-def reported_errors(context: dg.AssetExecutionContext) -> Iterator[None]:
+def reported_errors(context: StepContext) -> Iterator[None]:
     """Send what a step raises to Sentry, when SENTRY_DSN is set; it goes on as it was.
 
     To be put around `readable_failures`: of a `dagster.Failure` the error that it stands for is sent. One after which
@@ -76,7 +77,7 @@ def report_week(context: dg.AssetExecutionContext, report: WeekReport) -> None:
         )
 
 
-def _partitions(context: dg.AssetExecutionContext) -> str:
+def _partitions(context: StepContext) -> str:
     if not context.has_partition_key and not context.has_partition_key_range:
         return "none"
     keys = context.partition_keys
@@ -84,7 +85,7 @@ def _partitions(context: dg.AssetExecutionContext) -> str:
 
 
 @contextmanager
-def _never_failing(context: dg.AssetExecutionContext) -> Iterator[None]:
+def _never_failing(context: StepContext) -> Iterator[None]:
     try:
         yield
     except SnapshotPipelineError as error:

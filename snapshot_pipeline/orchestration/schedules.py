@@ -1,4 +1,4 @@
-"""When the jobs run by themselves: every night at 00:00 and every Monday at 06:00, in the platform's time zone.
+"""When the jobs run by themselves: every night at 00:00, every morning at 03:00 and every Monday at 06:00, local time.
 
 Put here: the ticks and what each asks for. Everything follows from the tick's scheduled time, never from the clock.
 Do not put here: what a run does.
@@ -12,8 +12,10 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.jobs import daily_snapshots, weekly_recommendations
+from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_recommendations
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
+from snapshot_pipeline.orchestration.tags import REASON, SEED
+from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings
 
 _LEFT_ALONE = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
@@ -23,7 +25,9 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the snapshots.
 
     After a downtime Dagster launches the last missed tick only, so each tick looks back: it asks for every day of the
-    last `SNAPSHOT_CATCH_UP_DAYS` that is neither there nor in progress, neighbours joined into one run.
+    last `SNAPSHOT_CATCH_UP_DAYS` that is neither there nor in progress, neighbours joined into one run. The last
+    `SNAPSHOT_LATE_DAYS` before the newest are asked for even when they are there: their rows may have come late, and
+    what comes out the same is not written.
     """
     days = daily_partitions(settings)
 
@@ -34,24 +38,31 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
         description=(
-            "Every night at 00:00: the day that has just ended, and whichever of the last "
-            f"{settings.catch_up_days} days is missing."
+            f"Every night at 00:00: the day that has just ended, the {settings.late_days} days before it again, since "
+            f"rows may have come late, and whichever of the last {settings.catch_up_days} days is missing."
         ),
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         tick = context.scheduled_execution_time
-        recent = days.get_partition_keys(current_time=tick)[-settings.catch_up_days :]
+        recent = days.get_partition_keys(current_time=tick)[-max(settings.catch_up_days, settings.late_days + 1) :]
         status = context.instance.get_status_by_partition(performance_snapshots.KEY, recent, days) or {}
-        missing = [date.fromisoformat(day) for day in recent if status.get(day) not in _LEFT_ALONE]
-        if not missing:
+        caught_up = set(recent[-settings.catch_up_days :])
+        late = set(recent[-1 - settings.late_days : -1])
+        wanted = [
+            date.fromisoformat(day)
+            for day in recent
+            if (day in caught_up and status.get(day) not in _LEFT_ALONE)
+            or (day in late and status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS)
+        ]
+        if not wanted:
             return dg.SkipReason(f"all of the last {len(recent)} days are there or in progress")
         return [
             dg.RunRequest(
                 # The tick belongs in the key: a day that failed must be asked for again the next night.
                 run_key=f"{first}..{last}@{tick:%Y-%m-%dT%H:%M%z}",
-                tags=range_tags(first, last),
+                tags={**range_tags(first, last), REASON: NIGHTLY},
             )
-            for first, last in ranges(missing)
+            for first, last in ranges(wanted)
         ]
 
     return nightly
@@ -77,6 +88,24 @@ def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=f"{week}@{tick:%Y-%m-%dT%H:%M%z}", partition_key=week)
 
     return weekly
+
+
+def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule of the checks that look at many days."""
+
+    @dg.schedule(
+        name="every_morning",
+        job=daily_checks_job,
+        cron_schedule="0 3 * * *",
+        execution_timezone=settings.timezone,
+        default_status=_default_status(settings),
+        description="Every morning at 03:00: what is broken now, and a day drawn by lot, computed again to compare.",
+    )
+    def every_morning(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        tick = context.scheduled_execution_time.isoformat()
+        return dg.RunRequest(run_key=tick, tags={SEED: tick})
+
+    return every_morning
 
 
 def _default_status(settings: Settings) -> dg.DefaultScheduleStatus:

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import dagster as dg
-
-from snapshot_pipeline.orchestration.failures import pause_before_retry, readable_failures
+from snapshot_pipeline.orchestration.failures import StepContext, pause_before_retry, readable_failures
 from snapshot_pipeline.orchestration.reporting import reported_errors
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
 
 
 @contextmanager
-def opened_step(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Installation]:
+def opened_step(context: StepContext, settings: Settings) -> Iterator[Installation]:
     """Open the installation for the body of one step.
 
     Raises:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,12 +28,21 @@ from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
-from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.passing_errors import is_passing, patiently
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
-from snapshot_pipeline.store.locks import RunLock, exclusive_days
-from snapshot_pipeline.store.snapshots import ComputedDays, DayCount, record_days, replace_snapshots
+from snapshot_pipeline.pipeline.late_data import day_fingerprints
+from snapshot_pipeline.pipeline.reasons import BY_HAND
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, Users, read_session
+from snapshot_pipeline.store.failures import forget_failures_of_others
+from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.store.snapshots import (
+    ComputedDays,
+    DayCount,
+    Publication,
+    record_days,
+    replace_snapshots,
+)
 from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
@@ -60,6 +71,7 @@ class DayReport:
         lessons: Lessons completed.
         minutes: Minutes spent.
         pace_total: The sum of the pace scores published.
+        restated: Figures published earlier that are others now.
     """
 
     day: date
@@ -70,6 +82,7 @@ class DayReport:
     lessons: int = 0
     minutes: int = 0
     pace_total: float = 0.0
+    restated: int = 0
 
     @property
     def count(self) -> DayCount:
@@ -90,6 +103,7 @@ class DayReport:
         self.lessons += other.lessons
         self.minutes += other.minutes
         self.pace_total += other.pace_total
+        self.restated += other.restated
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,7 @@ def run_days(
     last: date,
     run_id: str,
     progress: Progress | None = None,
+    reason: str = BY_HAND,
 ) -> SnapshotRun:
     """Compute and publish the snapshots of all active students for the days `first … last`, both included.
 
@@ -120,6 +135,7 @@ def run_days(
         last: The last day.
         run_id: Noted with each day, and shown to a run that has to wait for this one.
         progress: Told after each batch.
+        reason: Why, noted with each figure that is restated; one of `pipeline.reasons`.
 
     Raises:
         SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the days.
@@ -130,34 +146,72 @@ def run_days(
     days = LocalDays(first, last, settings.zone)
     reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
     tables = patiently(lambda: PlatformTables.of(installation.engine, settings.platform_schema))
-    with exclusive_days(
-        installation.engine, settings.store_schema, first, last, f"run {run_id}", settings.run_lock_seconds
-    ) as lock:
-        user_ids = patiently(lambda: _active_student_ids(installation, tables))
+    work = SnapshotWork(
+        installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at, run_id, reason
+    )
+    holder, patience = f"run {run_id}", settings.run_lock_seconds
+    with (
+        exclusive_days(installation.engine, settings.store_schema, first, last, holder, patience) as lock,
+        ThreadPoolExecutor(settings.workers) as pool,
+    ):
+        user_ids, fingerprints = patiently(lambda: _look_around(installation, tables, first, last, pool))
         batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
-        work = SnapshotWork(installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at)
-        with ThreadPoolExecutor(settings.workers) as pool:
-            for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
-                for report in batch_reports:
-                    reports[report.day].add(report)
-                if progress:
-                    progress(done, len(batches))
-        counts = [report.count for report in reports.values()]
-        patiently(lambda: _record(installation, lock, counts, computed_at, run_id))
+        for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
+            for report in batch_reports:
+                reports[report.day].add(report)
+            if progress:
+                progress(done, len(batches))
+        seen = fingerprints.result()
+
+        def record() -> None:
+            lock.ensure_held()
+            with installation.engine.begin() as connection:
+                counts = [report.count for report in reports.values()]
+                forget_failures_of_others(connection, installation.store, user_ids, first, last)
+                record_days(connection, installation.store, counts, computed_at, run_id, seen)
+
+        patiently(record)
     return SnapshotRun(list(reports.values()), time.monotonic() - began)
 
 
-def _active_student_ids(installation: Installation, tables: PlatformTables) -> NDArray[np.int64]:
-    with read_session(installation.uri, tables, installation.settings.naive_zone) as reader:
-        return reader.active_student_ids()
+def _look_around(
+    installation: Installation, tables: PlatformTables, first: date, last: date, pool: Executor
+) -> tuple[NDArray[np.int64], Future[Mapping[date, str | None]]]:
+    """The active students, and, beside the first batches, the fingerprints of the days.
+
+    Both belong to one session, whose state of the platform is older than that of any batch: rows that change in between
+    are seen by a later look, never missed. A session that is lost cannot be had again, and leaves no fingerprints: the
+    next look for late data asks for these days once more.
+    """
+    settings = installation.settings
+    with ExitStack() as opened:
+        reader = opened.enter_context(read_session(installation.uri, tables, settings.naive_zone))
+        user_ids = reader.active_student_ids()  # the first question fixes what the session sees
+        session = opened.pop_all()
+
+    def fingerprints() -> Mapping[date, str | None]:
+        try:
+            with session:
+                return day_fingerprints(reader, first, last, settings.zone)
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            return dict.fromkeys(first + timedelta(days=n) for n in range((last - first).days + 1))
+
+    return user_ids, pool.submit(fingerprints)
 
 
-def _record(
-    installation: Installation, lock: RunLock, counts: list[DayCount], computed_at: datetime, run_id: str
-) -> None:
-    lock.ensure_held()
-    with installation.engine.begin() as connection:
-        record_days(connection, installation.store, counts, computed_at, run_id)
+@dataclass(frozen=True)
+class ComputedBatch:
+    """What was computed for whom.
+
+    Attributes:
+        user_ids: int64, ascending, shape (students,).
+        snapshots: What their days came to.
+    """
+
+    user_ids: NDArray[np.int64]
+    snapshots: SnapshotBatch
 
 
 @dataclass(frozen=True)
@@ -171,6 +225,8 @@ class SnapshotWork:
         naive_zone: The zone that plain time stamps are read in.
         days: The days to compute.
         computed_at: What the rows are stamped with.
+        run_id: The run that computes.
+        reason: Why it does.
     """
 
     uri: str = field(repr=False)
@@ -179,18 +235,28 @@ class SnapshotWork:
     naive_zone: ZoneInfo
     days: LocalDays
     computed_at: datetime
+    run_id: str
+    reason: str
 
     def __call__(self, batch: Batch) -> list[DayReport]:
         """Publish the batch, in one transaction."""
-        with read_session(self.uri, self.platform, self.naive_zone) as reader:
-            history = read_history(reader, batch.range, self.days)
-        snapshots = compute_snapshots(history, self.days)
-        return self._publish(history.students["user_id"].to_numpy(np.int64), snapshots)
+        return self._publish(self.compute(batch))
 
     def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
         """Publish nothing for a student that raises, and note why, for every day on which a snapshot is due."""
+        return self._publish(self.failure(batch, error))
+
+    def compute(self, batch: Batch) -> ComputedBatch:
+        """Read and compute the batch; nothing is written."""
         with read_session(self.uri, self.platform, self.naive_zone) as reader:
-            students = reader.students(batch.range)
+            history = read_history(reader, self._users(batch), self.days)
+        user_ids = np.sort(history.students["user_id"].to_numpy(np.int64))
+        return ComputedBatch(user_ids, compute_snapshots(history, self.days))
+
+    def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
+        """What is to be noted for a student whose computation raised; nothing is written."""
+        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+            students = reader.students(self._users(batch))
         first_start = students["first_started_at"].min()
         due = [day for day in self.days.dates if first_start < end_of_day(day.item(), self.days.zone)]
         failures = pd.DataFrame(
@@ -202,17 +268,27 @@ class SnapshotWork:
             }
         )
         nothing = compute_snapshots(_no_history(), self.days).published
-        return self._publish(batch.user_ids, SnapshotBatch(nothing, failures))
+        return ComputedBatch(batch.user_ids, SnapshotBatch(nothing, failures))
 
-    def _publish(self, user_ids: NDArray[np.int64], snapshots: SnapshotBatch) -> list[DayReport]:
-        computed = ComputedDays(user_ids, self.days.first, self.days.last, self.computed_at)
+    def _users(self, batch: Batch) -> Users:
+        return batch.range
+
+    def _publish(self, batch: ComputedBatch) -> list[DayReport]:
+        computed = ComputedDays(
+            batch.user_ids, self.days.first, self.days.last, self.computed_at, self.run_id, self.reason
+        )
+        snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:
             tables = StoreTables.of(self.store_schema)
-            replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
-        return list(_reports(snapshots, self.days))
+            publication = replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
+            self._published(connection, tables, publication)
+        return list(_reports(snapshots, publication, self.days))
+
+    def _published(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
+        """What else belongs to the transaction; nothing, where the days are recorded as a whole afterwards."""
 
 
-def read_history(reader: PlatformReader, users: UserRange, days: LocalDays) -> StudentHistory:
+def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> StudentHistory:
     """Read what the days need of a batch of students, in a handful of queries.
 
     Args:
@@ -274,7 +350,7 @@ def _no_history() -> StudentHistory:
     )
 
 
-def _reports(snapshots: SnapshotBatch, days: LocalDays) -> Iterable[DayReport]:
+def _reports(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
     published, failures = snapshots.published, snapshots.failures
     day = _day_numbers(published, days)
     did_something = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
@@ -303,6 +379,7 @@ def _reports(snapshots: SnapshotBatch, days: LocalDays) -> Iterable[DayReport]:
             lessons=int(totals["lessons"][number]),
             minutes=int(totals["minutes"][number]),
             pace_total=float(totals["pace_total"][number]),
+            restated=int(publication.restated[number]),
         )
 
 

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -99,12 +100,34 @@ class PlatformTables:
         return cls(**{"exercise_submissions": None, **found})  # type: ignore[arg-type]  # the others are not missing
 
 
+class Users(Protocol):
+    """Whose rows are read."""
+
+    def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
+        """The condition that a column of user ids has to meet."""
+
+
 @dataclass(frozen=True)
 class UserRange:
     """The students of one batch: the active students whose ids lie between `first` and `last`, both included."""
 
     first: int
     last: int
+
+    def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Between the two."""
+        return user_id.between(self.first, self.last)
+
+
+@dataclass(frozen=True)
+class UserSet:
+    """A few students who may lie far apart: those of `user_ids` who are active."""
+
+    user_ids: tuple[int, ...]
+
+    def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
+        """One of them."""
+        return user_id == any_(cast(bindparam(None, list(self.user_ids), unique=True), ARRAY(BigInteger)))
 
 
 class PlatformReader:
@@ -126,13 +149,27 @@ class PlatformReader:
         self._tables = tables
         self._naive_zone = naive_zone
 
+    @property
+    def tables(self) -> PlatformTables:
+        """The tables that are asked."""
+        return self._tables
+
+    @property
+    def naive_zone(self) -> ZoneInfo:
+        """The zone that plain time stamps are read in."""
+        return self._naive_zone
+
+    def fetch(self, query: Select[Any]) -> pa.Table:
+        """Ask a question of another module of this room, inside the session."""
+        return bulk.fetch(self._connection, query)
+
     def active_student_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of all active students, ascending, shape (students,)."""
         users = self._tables.users
         query = select(_id(users.c.id, "user_id")).where(self._is_active_student()).order_by(users.c.id)
         return self._fetch(query)["user_id"].to_numpy(np.int64)
 
-    def students(self, batch: UserRange) -> pd.DataFrame:
+    def students(self, batch: Users) -> pd.DataFrame:
         """`user_id`, `specialization`, `level` (text or None), `first_started_at` of the batch's active students."""
         users, progress = self._tables.users, self._tables.user_lesson_progress
         first_start = select(func.min(progress.c.started_at)).where(progress.c.user_id == users.c.id).scalar_subquery()
@@ -141,10 +178,10 @@ class PlatformReader:
             cast(users.c.current_specialization, String).label("specialization"),
             cast(users.c.current_level, String).label("level"),
             first_start.label("first_started_at"),
-        ).where(self._is_active_student(), users.c.id.between(batch.first, batch.last))
+        ).where(self._is_active_student(), batch.hold(users.c.id))
         return self._fetch(query, "first_started_at")
 
-    def progress(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+    def progress(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes`: started or completed in time."""
         progress = self._tables.user_lesson_progress
         query = select(
@@ -154,20 +191,20 @@ class PlatformReader:
             progress.c.completed_at,
             cast(func.coalesce(progress.c.time_spent_minutes, 0), BigInteger).label("time_spent_minutes"),
         ).where(
-            progress.c.user_id.between(batch.first, batch.last),
+            batch.hold(progress.c.user_id),
             or_(self._within(progress.c.started_at, start, end), self._within(progress.c.completed_at, start, end)),
         )
         return self._fetch(query, "started_at", "completed_at")
 
-    def attempts(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+    def attempts(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of the attempts completed in time."""
         attempts = self._tables.quiz_attempts
         query = select(*self._attempt_columns(attempts)).where(
-            attempts.c.user_id.between(batch.first, batch.last), self._within(attempts.c.completed_at, start, end)
+            batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end)
         )
         return self._fetch(query, "completed_at")
 
-    def last_scored_attempts(self, batch: UserRange, before: datetime, count: int) -> pd.DataFrame:
+    def last_scored_attempts(self, batch: Users, before: datetime, count: int) -> pd.DataFrame:
         """The columns of `attempts`: each student's last `count` scored attempts that `attempts` from `before` leaves.
 
         An index probe per student, so that the cost does not grow with the years of history.
@@ -187,11 +224,11 @@ class PlatformReader:
         query = (
             select(*last.c)
             .select_from(users.join(last, true()))
-            .where(self._is_active_student(), users.c.id.between(batch.first, batch.last))
+            .where(self._is_active_student(), batch.hold(users.c.id))
         )
         return self._fetch(query, "completed_at")
 
-    def exercises(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+    def exercises(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `created_at` of the exercises submitted in time; no rows on a platform without exercises."""
         exercises = self._tables.exercise_submissions
         if exercises is None:
@@ -199,7 +236,7 @@ class PlatformReader:
                 {"user_id": np.zeros(0, np.int64), "created_at": pd.DatetimeIndex([], dtype="datetime64[us, UTC]")}
             )
         query = select(_id(exercises.c.user_id, "user_id"), exercises.c.created_at).where(
-            exercises.c.user_id.between(batch.first, batch.last), self._within(exercises.c.created_at, start, end)
+            batch.hold(exercises.c.user_id), self._within(exercises.c.created_at, start, end)
         )
         return self._fetch(query, "created_at")
 
@@ -225,14 +262,14 @@ class PlatformReader:
         frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(users.c.id == any_(asked)), *moments)
         return pd.DataFrame({"user_id": frame["user_id"], "last_activity_at": frame[list(moments)].max(axis=1)})
 
-    def lesson_scores(self, batch: UserRange, start: datetime, end: datetime) -> pd.DataFrame:
+    def lesson_scores(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts whose quiz has a lesson."""
         attempts, quizzes = self._tables.quiz_attempts, self._tables.quizzes
         query = (
             select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
             .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
             .where(
-                attempts.c.user_id.between(batch.first, batch.last),
+                batch.hold(attempts.c.user_id),
                 self._within(attempts.c.completed_at, start, end),
                 attempts.c.score.is_not(None),
                 quizzes.c.lesson_id.is_not(None),
@@ -240,13 +277,13 @@ class PlatformReader:
         )
         return self._fetch(query, "completed_at").drop(columns="is_scored")
 
-    def completions(self, batch: UserRange, end: datetime) -> pd.DataFrame:
+    def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
         """`user_id`, `lesson_id`, `completed_at` of every lesson completed before `end`, however long ago."""
         progress = self._tables.user_lesson_progress
         query = select(
             _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id"), progress.c.completed_at
         ).where(
-            progress.c.user_id.between(batch.first, batch.last),
+            batch.hold(progress.c.user_id),
             progress.c.completed_at < self._upper(progress.c.completed_at, end),
         )
         return self._fetch(query, "completed_at")

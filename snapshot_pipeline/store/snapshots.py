@@ -1,12 +1,14 @@
 """How snapshots and failures get into our tables, and how the weekly rules read them back.
 
-Put here: reading and writing of `performance_snapshots`, `snapshot_failures` and `snapshot_days`.
-Do not put here: recommendations (`store.recommendations`), or what the figures mean (`metrics`).
+Put here: reading and writing of `performance_snapshots` and `snapshot_days`, and of what a computation leaves in
+`snapshot_failures` and `snapshot_restatements`.
+Do not put here: which failures are open (`store.failures`), what differs (`store.changes`), recommendations
+(`store.recommendations`), or what the figures mean (`metrics`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -14,15 +16,28 @@ import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Connection, Date, column, delete, exists, func, select, table
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Date,
+    Table,
+    column,
+    delete,
+    func,
+    select,
+    table,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from snapshot_pipeline import bulk
+from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
 from snapshot_pipeline.store.tables import StoreTables
 
-_COMPUTED = table("computed_students", column("user_id", BigInteger))
-_FAILED = table("failed_students", column("user_id", BigInteger), column("snapshot_date", Date))
+_REMOVED = table("removed_rows", column("user_id", BigInteger), column("snapshot_date", Date))
 
 _SNAPSHOT_TYPES = {
     "user_id": pa.int64(),
@@ -37,6 +52,7 @@ _SNAPSHOT_TYPES = {
     "last_activity_date": pa.date32(),
 }
 _FAILURE_TYPES = {"user_id": pa.int64(), "snapshot_date": pa.date32(), "reason": pa.string(), "detail": pa.string()}
+_HISTORY_TYPES = {"first_seen_at": pa.timestamp("us", "UTC"), "attempts": pa.int32()}
 
 
 @dataclass(frozen=True)
@@ -44,16 +60,42 @@ class ComputedDays:
     """What was computed for whom: the students and days whose rows a publication replaces.
 
     Attributes:
-        user_ids: int64, shape (students,).
+        user_ids: int64, ascending, shape (students,).
         first: The first day.
         last: The last day, included.
         computed_at: When, with its zone.
+        run_id: By which run; noted with what it restates.
+        reason: Why it was computed; noted with what it restates.
     """
 
     user_ids: NDArray[np.int64]
     first: date
     last: date
     computed_at: datetime
+    run_id: str
+    reason: str
+
+    @property
+    def cells(self) -> Cells:
+        """The students' days, numbered."""
+        return Cells(self.user_ids, self.first, self.last)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a publication came to, by day; int64, shape (days,).
+
+    Attributes:
+        restated: Published figures that are others now: rows of `snapshot_restatements`.
+        recovered: Students that had failed and are published now.
+        failed_before: Students of these that had failed.
+        failed: Students of these that have failed now.
+    """
+
+    restated: NDArray[np.int64]
+    recovered: NDArray[np.int64]
+    failed_before: NDArray[np.int64]
+    failed: NDArray[np.int64]
 
 
 def replace_snapshots(
@@ -62,10 +104,12 @@ def replace_snapshots(
     computed: ComputedDays,
     published: pd.DataFrame,
     failures: pd.DataFrame,
-) -> None:
-    """Replace the rows of exactly the students and days computed, inside the caller's transaction.
+) -> Publication:
+    """Make the rows of exactly the students and days computed what was computed, inside the caller's transaction.
 
-    A student's day that failed keeps the snapshot of an earlier run, and one that succeeds loses its failure.
+    Only what differs is written: a row whose figures are the same to the last bit is not touched, and keeps its
+    `computed_at`. What differs is noted in `snapshot_restatements`. A student's day that failed keeps the snapshot of
+    an earlier run, and one that succeeds loses its failure; one that fails again keeps the moment it was first seen.
 
     Args:
         connection: An open ADBC transaction.
@@ -74,32 +118,115 @@ def replace_snapshots(
         published: `metrics.snapshot.SnapshotBatch.published`.
         failures: `metrics.snapshot.SnapshotBatch.failures`.
     """
-    snapshots, failed = tables.performance_snapshots, tables.snapshot_failures
-    new_failures = _arrow(failures, _FAILURE_TYPES)
-    bulk.create_temporary(connection, _COMPUTED.name, pa.table({"user_id": computed.user_ids}))
-    bulk.create_temporary(connection, _FAILED.name, new_failures.select(["user_id", "snapshot_date"]))
-    has_failed = exists().where(
-        _FAILED.c.user_id == snapshots.c.user_id, _FAILED.c.snapshot_date == snapshots.c.snapshot_date
+    new, failed = as_snapshots(published), as_failures(failures)
+    restated = _publish_snapshots(connection, tables, computed, new, computed.cells.of(failed))
+    failed_before = _publish_failures(connection, tables, computed, failed)
+    cells = computed.cells
+    recovered = np.intersect1d(failed_before, cells.of(new))
+    return Publication(
+        restated=np.bincount(cells.day_numbers(restated), minlength=cells.days),
+        recovered=_by_day(recovered, cells),
+        failed_before=_by_day(failed_before, cells),
+        failed=_by_day(cells.of(failed), cells),
     )
+
+
+def _publish_snapshots(
+    connection: adbc.Connection, tables: StoreTables, computed: ComputedDays, new: pa.Table, kept: NDArray[np.int64]
+) -> pa.Table:
+    """Write the snapshots that differ, and return what was restated."""
+    target = tables.performance_snapshots
+    old = read_published(connection, tables, computed.cells)
+    changes = compare(old, new, computed.cells, kept)
+    restatements = restated(old, new, changes)
+    _remove(connection, target, old.take(changes.removed), computed)
+    written = new if len(changes.new) == new.num_rows else new.take(changes.written)
+    bulk.append(connection, target, _stamped(written, "computed_at", computed.computed_at))
+    noted = _stamped(restatements, "restated_at", computed.computed_at)
+    for name, value in (("run_id", computed.run_id), ("reason", computed.reason)):
+        noted = noted.append_column(name, pa.repeat(pa.scalar(value, pa.string()), noted.num_rows))
+    bulk.append(connection, tables.snapshot_restatements, noted)
+    return restatements
+
+
+def _publish_failures(
+    connection: adbc.Connection, tables: StoreTables, computed: ComputedDays, failed: pa.Table
+) -> NDArray[np.int64]:
+    """Replace the failures, with their history, and return the cells that had failed before."""
+    target, cells = tables.snapshot_failures, computed.cells
+    earlier = read_rows(connection, target, cells, {name: _FAILURE_TYPES[name] for name in KEY} | _HISTORY_TYPES)
+    failed_before = cells.of(earlier)
+    _remove(connection, target, earlier, computed)
+    places = np.full(cells.count, -1, dtype=np.int64)
+    places[failed_before] = np.arange(earlier.num_rows)
+    # A null position takes a null value: a failure that is seen for the first time.
+    positions = places[cells.of(failed)]
+    known = earlier.take(pa.array(positions, mask=positions < 0))
+    now = pa.scalar(computed.computed_at, pa.timestamp("us", "UTC"))
+    seen = _stamped(_stamped(failed, "computed_at", computed.computed_at), "last_seen_at", computed.computed_at)
+    seen = seen.append_column("first_seen_at", pc.coalesce(known["first_seen_at"], now))
+    attempts = pc.add(pc.fill_null(known["attempts"], pa.scalar(0, pa.int32())), pa.scalar(1, pa.int32()))
+    bulk.append(connection, target, seen.append_column("attempts", attempts))
+    return failed_before
+
+
+def read_rows(connection: adbc.Connection, source: Table, cells: Cells, types: dict[str, pa.DataType]) -> pa.Table:
+    """The rows of one of our tables that belong to some students and days.
+
+    Args:
+        connection: An open ADBC transaction.
+        source: A table with `user_id` and `snapshot_date`.
+        cells: Whose rows, of which days.
+        types: The columns, and the Arrow types that they are wanted in.
+    """
+    if not len(cells.user_ids):
+        return pa.schema(types).empty_table()
+    query = select(*(source.c[name] for name in types)).where(
+        source.c.user_id.between(int(cells.user_ids[0]), int(cells.user_ids[-1])),
+        source.c.snapshot_date.between(cells.first, cells.last),
+    )
+    rows = bulk.fetch(connection, query).cast(pa.schema(types))
+    is_inside = cells.of(rows) >= 0  # students that are not active any more lie in the same range of ids
+    return rows if is_inside.all() else rows.filter(pa.array(is_inside))
+
+
+def read_published(connection: adbc.Connection, tables: StoreTables, cells: Cells) -> pa.Table:
+    """The snapshots of some students and days: the columns of `as_snapshots`, in no order."""
+    return read_rows(connection, tables.performance_snapshots, cells, _SNAPSHOT_TYPES)
+
+
+def read_failures(connection: adbc.Connection, tables: StoreTables, cells: Cells) -> pa.Table:
+    """The open failures of some students and days: the columns of `as_failures`, in no order."""
+    return read_rows(connection, tables.snapshot_failures, cells, _FAILURE_TYPES)
+
+
+def as_snapshots(published: pd.DataFrame) -> pa.Table:
+    """`metrics.snapshot.SnapshotBatch.published` as the table holds it, without `computed_at`."""
+    return _arrow(published, _SNAPSHOT_TYPES)
+
+
+def as_failures(failures: pd.DataFrame) -> pa.Table:
+    """`metrics.snapshot.SnapshotBatch.failures` as the table holds it, without its history."""
+    return _arrow(failures, _FAILURE_TYPES)
+
+
+def _remove(connection: adbc.Connection, target: Table, rows: pa.Table, computed: ComputedDays) -> None:
+    if not rows.num_rows:
+        return
+    bulk.create_temporary(connection, _REMOVED.name, rows.select(KEY))
     bulk.execute(
         connection,
-        delete(snapshots).where(
-            snapshots.c.user_id == _COMPUTED.c.user_id,
-            snapshots.c.snapshot_date.between(computed.first, computed.last),
-            ~has_failed,
+        delete(target).where(
+            target.c.user_id == _REMOVED.c.user_id,
+            target.c.snapshot_date == _REMOVED.c.snapshot_date,
+            target.c.snapshot_date.between(computed.first, computed.last),
         ),
     )
-    bulk.execute(
-        connection,
-        delete(failed).where(
-            failed.c.user_id == _COMPUTED.c.user_id, failed.c.snapshot_date.between(computed.first, computed.last)
-        ),
-    )
-    bulk.append(connection, snapshots, _stamped(_arrow(published, _SNAPSHOT_TYPES), computed.computed_at))
-    seen = _stamped(new_failures, computed.computed_at)
-    for name in ("first_seen_at", "last_seen_at"):
-        seen = seen.append_column(name, seen["computed_at"])
-    bulk.append(connection, failed, seen.append_column("attempts", pa.repeat(pa.scalar(1, pa.int32()), seen.num_rows)))
+    bulk.execute(connection, text(f"DROP TABLE {_REMOVED.name}"))
+
+
+def _by_day(cells: NDArray[np.int64], of: Cells) -> NDArray[np.int64]:
+    return np.bincount(cells % of.days, minlength=of.days).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -128,9 +255,35 @@ class DayCount:
 
 
 def record_days(
-    connection: Connection, tables: StoreTables, counts: Sequence[DayCount], computed_at: datetime, run_id: str
+    connection: Connection,
+    tables: StoreTables,
+    counts: Sequence[DayCount],
+    computed_at: datetime,
+    run_id: str,
+    fingerprints: Mapping[date, str | None],
 ) -> None:
-    """Note that days were computed as a whole, after all their batches."""
+    """Note that consecutive days were computed as a whole, after all their batches.
+
+    When rows of one of the days are not those of its last computation, later days that were computed before have not
+    seen them either. The next of these loses its fingerprint, so that the change is not forgotten with these days: the
+    look for late data asks for that day and for all that follow.
+
+    Args:
+        connection: An open transaction.
+        tables: Our tables.
+        counts: The days, ascending.
+        computed_at: When.
+        run_id: By which run.
+        fingerprints: What the platform's rows of each day looked like before they were read; None where that is not
+            known, which counts as a change.
+    """
+    days = tables.snapshot_days
+    known = read_fingerprints(connection, tables, counts[0].day, counts[-1].day)
+    if any(fingerprints[count.day] is None or known.get(count.day) != fingerprints[count.day] for count in counts):
+        following = select(func.min(days.c.snapshot_date)).where(days.c.snapshot_date > counts[-1].day)
+        connection.execute(
+            update(days).where(days.c.snapshot_date == following.scalar_subquery()).values(source_fingerprint=None)
+        )
     rows = [
         {
             "snapshot_date": count.day,
@@ -138,12 +291,20 @@ def record_days(
             "failed": count.failed,
             "computed_at": computed_at,
             "run_id": run_id,
+            "source_fingerprint": fingerprints[count.day],
         }
         for count in counts
     ]
-    statement = insert(tables.snapshot_days)
-    updated = {name: statement.excluded[name] for name in ("published", "failed", "computed_at", "run_id")}
+    statement = insert(days)
+    updated = {name: statement.excluded[name] for name in rows[0] if name != "snapshot_date"}
     connection.execute(statement.on_conflict_do_update(index_elements=["snapshot_date"], set_=updated), rows)
+
+
+def read_fingerprints(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, str | None]:
+    """The fingerprints of those of the days `first … last` that were computed; None where it is not known."""
+    days = tables.snapshot_days
+    query = select(days.c.snapshot_date, days.c.source_fingerprint).where(days.c.snapshot_date.between(first, last))
+    return {day: fingerprint for day, fingerprint in connection.execute(query)}
 
 
 def day_counts(connection: Connection, tables: StoreTables, first: date, last: date) -> list[DayCount]:
@@ -168,18 +329,6 @@ def last_day_count_before(connection: Connection, tables: StoreTables, day: date
     )
     row = connection.execute(query).first()
     return DayCount(*row) if row else None
-
-
-def failure_reasons(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[str, int]:
-    """How many failures of the days `first … last` are open, by reason."""
-    failures = tables.snapshot_failures
-    query = (
-        select(failures.c.reason, func.count())
-        .where(failures.c.snapshot_date.between(first, last))
-        .group_by(failures.c.reason)
-        .order_by(func.count().desc())
-    )
-    return {reason: count for reason, count in connection.execute(query)}
 
 
 def mean_pace_by_day(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, float]:
@@ -223,6 +372,6 @@ def _arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
     )
 
 
-def _stamped(rows: pa.Table, computed_at: datetime) -> pa.Table:
-    stamp = pa.scalar(computed_at, pa.timestamp("us", "UTC"))
-    return rows.append_column("computed_at", pa.repeat(stamp, rows.num_rows))
+def _stamped(rows: pa.Table, column: str, moment: datetime) -> pa.Table:
+    stamp = pa.scalar(moment, pa.timestamp("us", "UTC"))
+    return rows.append_column(column, pa.repeat(stamp, rows.num_rows))

@@ -78,6 +78,29 @@ def test_a_day_of_failures_is_listed_with_its_reasons(installation: TestInstalla
     assert failed > 0
 
 
+def test_only_the_failed_are_computed_again_and_what_is_still_open_is_listed(installation: TestInstallation) -> None:
+    run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
+    engine = create_engine(installation.url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"))
+    output = run("retry-failed", "--from", "2026-02-28")
+    assert "2026-02-27" not in output.split("first seen")[0]
+    assert "score_out_of_range" in output
+    assert "negative_time_spent" not in output
+    header, *lines = output[output.index("open failures") :].splitlines()
+    assert header.split() == ["open", "failures", "student", "days", "first", "seen", "attempts"]
+    assert all(int(line.split()[-1]) >= 2 for line in lines if line)
+    assert max(map(len, output.splitlines())) <= 80
+    with engine.connect() as connection:
+        reasons = connection.execute(text("SELECT DISTINCT reason FROM snapshot_restatements")).scalars().all()
+    engine.dispose()
+    assert set(reasons) <= {"command line", "retry"}
+    assert "nothing to do" in run("retry-failed", "--from", "2026-01-01", "--to", "2026-01-02")
+    assert "--from 2026-02-02 is after --to 2026-02-01" in refused(
+        "retry-failed", "--from", "2026-02-02", "--to", "2026-02-01"
+    )
+
+
 @pytest.mark.parametrize(
     ("first", "last", "said"),
     [

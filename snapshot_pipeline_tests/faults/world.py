@@ -204,7 +204,7 @@ def _limited(url: URL) -> URL:
         connection.execute(text(f"GRANT CREATE ON DATABASE platform TO {ROLE}"))
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}"))
         connection.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {ROLE}"))
-    return url.set(username=ROLE, password="secret")
+    return url.set(username=ROLE, password="secret")  # noqa: S106  # a server that lives for minutes
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.schedules import build_nightly, build_weekly
+from snapshot_pipeline.orchestration.schedules import build_every_morning, build_nightly, build_weekly
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 
@@ -57,12 +58,13 @@ def asked_for(data: dg.ScheduleExecutionData) -> list[tuple[str, str]]:
         (datetime(2026, 1, 1, tzinfo=ZONE), "2025-12-31"),
     ],
 )
-def test_at_midnight_the_day_that_has_just_ended_is_asked_for(
+def test_at_midnight_the_day_that_has_just_ended_is_asked_for_and_three_before_it_again(
     settings: Settings, instance: dg.DagsterInstance, midnight: datetime, day: str
 ) -> None:
     earlier = [date.fromisoformat(day) - timedelta(days=n) for n in range(1, 20)]
     materialized(instance, *earlier)
-    assert asked_for(tick(build_nightly(settings), instance, midnight)) == [(day, day)]
+    first = (date.fromisoformat(day) - timedelta(days=3)).isoformat()
+    assert asked_for(tick(build_nightly(settings), instance, midnight)) == [(first, day)]
 
 
 def test_after_four_missed_nights_all_of_them_are_asked_for_in_one_run(
@@ -81,14 +83,33 @@ def test_a_day_that_is_missing_in_between_is_asked_for_again_and_one_too_old_is_
     present.remove(date(2026, 6, 20))
     materialized(instance, *present)
     data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
-    assert asked_for(data) == [("2026-07-05", "2026-07-05"), ("2026-07-14", "2026-07-14")]
+    assert asked_for(data) == [("2026-07-05", "2026-07-05"), ("2026-07-11", "2026-07-14")]
 
 
-def test_a_night_with_nothing_missing_says_so(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_a_night_with_nothing_missing_says_so_where_no_day_is_computed_again(instance: dg.DagsterInstance) -> None:
+    settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, late_days=0)
     materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(14)))
     data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert not data.run_requests
     assert "all of the last 14 days are there" in str(data.skip_message)
+
+
+def test_each_night_computes_the_late_days_again_even_where_it_looks_back_no_further(
+    instance: dg.DagsterInstance,
+) -> None:
+    settings = load_settings(timezone="Europe/Budapest", start_date=date(2026, 7, 10), late_days=31, catch_up_days=1)
+    materialized(instance, *(date(2026, 7, 10) + timedelta(days=n) for n in range(5)))
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert asked_for(data) == [("2026-07-10", "2026-07-13")]  # the 14th is there; before the 10th there is no day
+    assert {request.tags["snapshot_pipeline/reason"] for request in data.run_requests or []} == {"nightly"}
+
+
+def test_every_morning_the_checks_are_asked_for_with_the_tick_as_their_seed(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    morning = datetime(2026, 7, 15, 3, tzinfo=ZONE)
+    (request,) = tick(build_every_morning(settings), instance, morning).run_requests or []
+    assert request.tags["snapshot_pipeline/seed"] == "2026-07-15T03:00:00+02:00"
 
 
 def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -184,4 +205,4 @@ def test_across_a_change_of_the_clocks_every_monday_asks_for_its_week(
         weeks.append(date.fromisoformat(str(request.partition_key)))
         assert weeks[-1] == at.date() - timedelta(days=7)
     assert [week.weekday() for week in weeks] == [0, 0, 0]
-    assert {(after - before).days for before, after in zip(weeks, weeks[1:], strict=False)} == {7}
+    assert {(after - before).days for before, after in pairwise(weeks)} == {7}

@@ -6,6 +6,7 @@ Do not put here: the reference (`snapshot_pipeline_tests.reference`), or which d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, TypeVar
@@ -13,9 +14,10 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.recommendations import Recommendation, Snapshots, reference_week
 from snapshot_pipeline_tests.reference.rows import PlatformRows
-from snapshot_pipeline_tests.reference.snapshots import Failure, ReferenceDay, Snapshot
+from snapshot_pipeline_tests.reference.snapshots import Failure, ReferenceDay, Snapshot, reference_day
 
 Row = TypeVar("Row", Snapshot, Failure, Recommendation)
 
@@ -52,6 +54,13 @@ def compare_day(installation: Installation, expected: ReferenceDay, day: date) -
     return _compare(f"snapshot of {day}", found[Snapshot], expected.published) + _compare(
         f"failure of {day}", found[Failure], expected.failures
     )
+
+
+def compare_days(installation: Installation, days: Sequence[date]) -> Comparison:
+    """Hold the snapshots and failures of some days against the reference's, computed of the platform as it is now."""
+    rows = read_rows(installation.engine, installation.settings.platform_schema, installation.settings.naive_zone)
+    zone = installation.settings.zone
+    return sum((compare_day(installation, reference_day(rows, day, zone), day) for day in days), Comparison(0))
 
 
 def compare_week(

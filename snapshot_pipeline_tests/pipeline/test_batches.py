@@ -21,6 +21,7 @@ from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.pipeline import batches as batches_module
 from snapshot_pipeline.pipeline.batches import Batch, SystematicError, cut, work_through
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotWork, run_days
 from snapshot_pipeline.platform.reads import PlatformTables
@@ -149,6 +150,8 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
         settings.naive_zone,
         days,
         datetime.now(timezone.utc),
+        "a run",
+        BY_HAND,
         frozenset({one, two}),
     )
     with installation.engine.connect() as connection:

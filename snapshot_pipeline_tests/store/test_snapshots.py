@@ -9,16 +9,18 @@ from datetime import date, datetime, timedelta, timezone
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 
 from snapshot_pipeline import bulk
+from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,
     DayCount,
+    Publication,
     day_counts,
-    failure_reasons,
     last_day_count_before,
     mean_pace_by_day,
+    read_fingerprints,
     read_snapshots,
     record_days,
     replace_snapshots,
@@ -28,6 +30,8 @@ from snapshot_pipeline_tests.store.conftest import Store
 DAY = date(2026, 3, 10)
 YESTERDAY, TOMORROW = DAY - timedelta(days=1), DAY + timedelta(days=1)
 NOW = datetime(2026, 3, 11, 0, 5, tzinfo=timezone.utc)
+
+FINGERPRINTS = {YESTERDAY: "1 started=1:7", DAY: "1 started=2:8"}
 
 Cells = Sequence[tuple[int, date]]
 
@@ -68,10 +72,13 @@ def publish(
     published: pd.DataFrame,
     failed: pd.DataFrame | None = None,
     days: tuple[date, date] = (DAY, DAY),
-) -> None:
-    computed = ComputedDays(np.array(users, dtype=np.int64), *days, NOW)
+    at: datetime = NOW,
+) -> Publication:
+    computed = ComputedDays(np.array(users, dtype=np.int64), *days, at, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
-        replace_snapshots(connection, store.tables, computed, published, failures([]) if failed is None else failed)
+        return replace_snapshots(
+            connection, store.tables, computed, published, failures([]) if failed is None else failed
+        )
 
 
 def paces(store: Store) -> dict[tuple[int, date], float]:
@@ -160,7 +167,7 @@ def test_a_student_who_has_not_begun_on_that_day_after_all_loses_the_row(store: 
 
 def test_readers_see_the_old_rows_until_all_the_new_ones_are_there(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
-    computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW)
+    computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
         replace_snapshots(connection, store.tables, computed, snapshots([(1, DAY)], 20.0), failures([(2, DAY)]))
         assert paces(store) == {(1, DAY): 10.0, (2, DAY): 10.0}
@@ -179,7 +186,7 @@ def test_an_error_in_the_middle_leaves_everything_as_it_was(store: Store):
 
 def _publish_and_stop(store: Store, published: pd.DataFrame) -> None:
     with bulk.transaction(store.uri) as connection:
-        computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW)
+        computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
         replace_snapshots(connection, store.tables, computed, published, failures([]))
         raise KeyboardInterrupt
 
@@ -204,8 +211,10 @@ def test_thousands_of_students_over_weeks_are_replaced_in_one_go(store: Store):
 
 def test_a_day_is_recorded_with_its_counts_and_recorded_again_by_a_later_run(store: Store):
     with store.engine.begin() as connection:
-        record_days(connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first")
-        record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second")
+        record_days(
+            connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first", FINGERPRINTS
+        )
+        record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second", FINGERPRINTS)
         found = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
         earlier = last_day_count_before(connection, store.tables, DAY)
         none = last_day_count_before(connection, store.tables, YESTERDAY)
@@ -219,7 +228,7 @@ def test_the_status_counts_the_open_failures_and_averages_the_pace(store: Store)
     published = pd.concat([snapshots([(1, DAY)], 10.0), snapshots([(2, DAY)], 20.0)])
     publish(store, [1, 2, 3], published, failures([(3, DAY)]))
     with store.engine.connect() as connection:
-        assert failure_reasons(connection, store.tables, DAY, DAY) == {"score_out_of_range": 1}
+        assert failures_by_reason(connection, store.tables, DAY, DAY) == [OpenFailures("score_out_of_range", 1, NOW, 1)]
         assert mean_pace_by_day(connection, store.tables, YESTERDAY, DAY) == {DAY: 15.0}
 
 
@@ -232,3 +241,134 @@ def test_the_weekly_rules_read_the_students_and_days_they_ask_for(store: Store):
     assert str(frame["snapshot_date"].dtype) == "datetime64[s]"
     assert set(frame["time_spent_minutes_today"]) == {3_000_000_000}
     assert (len(empty), str(empty["last_activity_date"].dtype)) == (0, "datetime64[s]")
+
+
+LATER = NOW + timedelta(days=1)
+
+
+def places(store: Store) -> dict[tuple[int, date], tuple[str, str, datetime]]:
+    """Where each row lies and which transaction wrote it: both change when a row is written again."""
+    table = store.tables.performance_snapshots
+    columns = (literal_column("xmin::text"), literal_column("ctid::text"), table.c.computed_at)
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(table.c.user_id, table.c.snapshot_date, *columns))
+        return {(user_id, day): place for user_id, day, *place in rows}  # type: ignore[misc]
+
+
+def restatements(store: Store) -> list[tuple[int, date, str, str | None, str | None]]:
+    table = store.tables.snapshot_restatements
+    columns = (table.c.user_id, table.c.snapshot_date, table.c.column_name, table.c.old_value, table.c.new_value)
+    with store.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(select(*columns).order_by(*columns[:3]))]
+
+
+def test_a_row_that_comes_out_the_same_is_not_touched(store: Store):
+    """No dead row is left behind, and `computed_at` stays: the night can compute three days more for nothing."""
+    cells = [(user_id, day) for user_id in (1, 2) for day in (YESTERDAY, DAY)]
+    publish(store, [1, 2], snapshots(cells), days=(YESTERDAY, DAY))
+    before = places(store)
+    publication = publish(store, [1, 2], snapshots(cells), days=(YESTERDAY, DAY), at=LATER)
+    assert places(store) == before
+    assert publication.restated.tolist() == [0, 0]
+    assert restatements(store) == []
+
+
+def test_of_many_rows_only_the_one_that_changed_is_written(store: Store):
+    cells = [(user_id, DAY) for user_id in range(1, 50)]
+    publish(store, range(1, 50), snapshots(cells))
+    before = places(store)
+    again = snapshots(cells)
+    again.loc[again["user_id"] == 7, "pace_score"] = 51.0
+    publication = publish(store, range(1, 50), again, at=LATER)
+    after = places(store)
+    assert {cell for cell in after if after[cell] != before[cell]} == {(7, DAY)}
+    assert after[7, DAY][2] == LATER
+    assert publication.restated.tolist() == [1]
+    assert restatements(store) == [(7, DAY, "pace_score", "50", "51")]
+
+
+def test_a_restatement_says_which_run_and_why(store: Store):
+    publish(store, [1], snapshots([(1, DAY)]))
+    publish(store, [1], snapshots([(1, DAY)], 51.0), at=LATER)
+    with store.engine.connect() as connection:
+        (row,) = connection.execute(select(store.tables.snapshot_restatements)).mappings()
+    assert (row["restated_at"], row["run_id"], row["reason"]) == (LATER, "a run", "by hand")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "pace_score",
+        "learning_pace",
+        "quiz_average",
+        "lessons_completed_count",
+        "time_spent_minutes_today",
+        "quizzes_completed_count",
+        "exercises_submitted_count",
+        "last_activity_date",
+    ],
+)
+def test_every_column_is_restated(store: Store, column: str):
+    publish(store, [1], snapshots([(1, DAY)]))
+    changed = snapshots([(1, DAY)])
+    new = {"learning_pace": "FAST", "last_activity_date": pd.Timestamp(YESTERDAY)}.get(column, 17)
+    changed[column] = changed[column].astype(object)
+    changed[column] = new
+    changed[column] = changed[column].astype(snapshots([(1, DAY)])[column].dtype)
+    publish(store, [1], changed, at=LATER)
+    ((user_id, day, name, old, value),) = restatements(store)
+    assert (user_id, day, name) == (1, DAY, column)
+    assert old != value
+
+
+def test_a_row_that_is_taken_back_is_restated_and_one_that_comes_new_is_not(store: Store):
+    publish(store, [1, 2], snapshots([(1, DAY)]))
+    publication = publish(store, [1, 2], snapshots([(2, DAY)]), at=LATER)
+    ((user_id, _, name, old, new),) = restatements(store)
+    assert (user_id, name, new) == (1, "*", None)
+    assert '"pace_score": "50"' in str(old)
+    assert publication.restated.tolist() == [1]
+
+
+def test_what_an_error_rolls_back_is_not_restated_either(store: Store):
+    publish(store, [1], snapshots([(1, DAY)], 10.0))
+    with pytest.raises(KeyboardInterrupt):
+        _publish_and_stop(store, snapshots([(1, DAY)], 20.0))
+    assert restatements(store) == []
+
+
+def test_a_failure_that_lasts_keeps_the_moment_it_was_first_seen_and_counts_its_attempts(store: Store):
+    table = store.tables.snapshot_failures
+    moments = [NOW + timedelta(days=n) for n in range(3)]
+    for moment, reason in zip(
+        moments, ["score_out_of_range", "score_out_of_range", "negative_time_spent"], strict=True
+    ):
+        publish(store, [1, 2], snapshots([(2, DAY)]), failures([(1, DAY)], reason), at=moment)
+    with store.engine.connect() as connection:
+        (row,) = connection.execute(select(table)).mappings()
+    assert (row["first_seen_at"], row["last_seen_at"], row["attempts"]) == (moments[0], moments[2], 3)
+    assert (row["reason"], row["computed_at"]) == ("negative_time_spent", moments[2])
+
+
+def test_a_failure_that_comes_back_after_it_healed_begins_anew(store: Store):
+    table = store.tables.snapshot_failures
+    publish(store, [1], snapshots([]), failures([(1, DAY)]))
+    healed = publish(store, [1], snapshots([(1, DAY)]), at=LATER)
+    assert (healed.recovered.tolist(), healed.failed_before.tolist(), healed.failed.tolist()) == ([1], [1], [0])
+    publish(store, [1], snapshots([]), failures([(1, DAY)]), at=LATER)
+    with store.engine.connect() as connection:
+        (row,) = connection.execute(select(table)).mappings()
+    assert (row["first_seen_at"], row["attempts"]) == (LATER, 1)
+
+
+def test_a_change_on_a_day_computed_alone_is_kept_in_mind_for_the_days_that_follow(store: Store):
+    counts = [DayCount(YESTERDAY, 1, 0), DayCount(DAY, 1, 0)]
+    tomorrow = {TOMORROW: "1 started=3:9"}
+    with store.engine.begin() as connection:
+        record_days(connection, store.tables, counts, NOW, "first", FINGERPRINTS)
+        record_days(connection, store.tables, [DayCount(TOMORROW, 1, 0)], NOW, "first", tomorrow)
+        record_days(connection, store.tables, counts, NOW, "unchanged", FINGERPRINTS)
+        assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {**FINGERPRINTS, **tomorrow}
+        changed = {YESTERDAY: "1 started=2:99"}
+        record_days(connection, store.tables, counts[:1], NOW, "alone", changed)
+        assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {**changed, DAY: None, **tomorrow}

@@ -2,7 +2,8 @@
 
 Reads the learning platform's users, progress, quiz attempts and exercises; publishes to `performance_snapshots`, and to
 `snapshot_failures` for students whose rows cannot be right. Runs every night at 00:00 for the day that has just ended,
-and for any day or range of days when materialized by hand. Materializing a day again replaces its rows.
+and for any day or range of days when materialized by hand. Materializing a day again writes what differs and notes each
+figure that changes in `snapshot_restatements`; the metadata count them as `restated`.
 
 When a run is red: its error is one line that says what to do. When a day is missing: materialize it, in any order; no
 day depends on another. A day of 50,000 students takes seconds.
@@ -21,6 +22,7 @@ from snapshot_pipeline.orchestration.checks import check_day, failures_table, fi
 from snapshot_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions
 from snapshot_pipeline.orchestration.reporting import report_days
 from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.tags import reason_of
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotRun, run_days
@@ -52,7 +54,8 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
         with opened_step(context, settings) as installation:
             earlier = patiently(partial(_earlier_count, installation, days[0]))
-            run = run_days(installation, days[0], days[-1], context.run.run_id, _logged(context))
+            reason = reason_of(context.run.tags)
+            run = run_days(installation, days[0], days[-1], context.run.run_id, _logged(context), reason)
         report_days(context, run)
         for report in run.reports:
             context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
@@ -74,24 +77,33 @@ def _logged(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
     return log
 
 
-def _metadata(report: DayReport, run: SnapshotRun) -> dict[str, dg.MetadataValue]:
+def count_metadata(report: DayReport) -> dict[str, dg.MetadataValue]:
+    """How many students of a day were published and failed, the rate, and the first that failed."""
     count = report.count
     metadata: dict[str, dg.MetadataValue] = {
         "students": dg.MetadataValue.int(count.students),
         "published": dg.MetadataValue.int(count.published),
         "failed": dg.MetadataValue.int(count.failed),
-        "active_students": dg.MetadataValue.int(report.active),
-        "lessons_completed": dg.MetadataValue.int(report.lessons),
-        "minutes_spent": dg.MetadataValue.int(report.minutes),
-        "run_seconds": dg.MetadataValue.float(round(run.seconds, 3)),
         "dagster/partition_row_count": dg.MetadataValue.int(count.published),
     }
     if count.success_rate is not None:
         metadata["success_rate"] = dg.MetadataValue.float(round(count.success_rate, 6))
-    if report.mean_pace is not None:
-        metadata["mean_pace_score"] = dg.MetadataValue.float(round(report.mean_pace, 2))
     if report.failures:
         metadata["first_failures"] = failures_table(report)
+    return metadata
+
+
+def _metadata(report: DayReport, run: SnapshotRun) -> dict[str, dg.MetadataValue]:
+    metadata: dict[str, dg.MetadataValue] = {
+        **count_metadata(report),
+        "active_students": dg.MetadataValue.int(report.active),
+        "lessons_completed": dg.MetadataValue.int(report.lessons),
+        "minutes_spent": dg.MetadataValue.int(report.minutes),
+        "restated": dg.MetadataValue.int(report.restated),
+        "run_seconds": dg.MetadataValue.float(round(run.seconds, 3)),
+    }
+    if report.mean_pace is not None:
+        metadata["mean_pace_score"] = dg.MetadataValue.float(round(report.mean_pace, 2))
     return metadata
 
 

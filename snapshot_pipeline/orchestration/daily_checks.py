@@ -1,0 +1,223 @@
+"""The checks of every morning: what is broken now, and whether a day drawn by lot is what the platform's rows give.
+
+Put here: both checks, each as a plain function of what was found, with a thin step around it. They belong to no
+partition: they look at many days, and can be run at any time.
+Do not put here: the checks of a day or a week that come with its run (`checks`), or the look itself (`pipeline`).
+See https://docs.dagster.io/guides/test/asset-checks.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
+from collections.abc import Sequence
+from datetime import date, datetime, timezone
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+from snapshot_pipeline.orchestration.partitions import ranges
+from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.tags import SEED
+from snapshot_pipeline.pipeline.rebuild import Rebuild, random_computed_day, rebuild_day
+from snapshot_pipeline.pipeline.standing import Standing, due_days, due_weeks, look_at
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.failures import OpenFailures
+
+STANDING = dg.AssetCheckKey(performance_snapshots.KEY, "standing")
+REBUILD = dg.AssetCheckKey(performance_snapshots.KEY, "rebuild")
+
+_ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def build_standing(settings: Settings) -> dg.AssetChecksDefinition:
+    """The check of what is broken now."""
+
+    @dg.asset_check(
+        asset=STANDING.asset_key,
+        name=STANDING.name,
+        description=(
+            f"What is broken over the last {settings.catch_up_days} days: days that are missing, days on which too "
+            "many students failed, failures that are open, weeks without recommendations. The result says by which "
+            "command each is mended."
+        ),
+    )
+    def standing(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        now = datetime.now(timezone.utc)  # what is broken now; no figure follows from it
+        days = due_days(settings, now)
+        if not days:
+            return dg.AssetCheckResult(passed=True, description="no day is due yet")
+        recommended = context.instance.get_materialized_partitions(adaptive_recommendations.KEY)
+        missing_weeks = [week for week in due_weeks(settings, now) if week.isoformat() not in recommended]
+        with opened_step(context, settings) as installation:
+            return check_standing(look_at(installation, days, missing_weeks), settings.min_success_rate, now)
+
+    return standing
+
+
+def check_standing(standing: Standing, minimum: float, now: datetime) -> dg.AssetCheckResult:
+    """Nothing is broken; with a day or a week missing, or a day below `minimum`, an error, else a warning."""
+    sentences = [
+        *_missing_sentences(standing.missing),
+        *(
+            f"{one.day}: {one.success_rate:.2%} of {one.students:,} students, at least {minimum:.0%} wanted"
+            for one in standing.below
+        ),
+        *_failure_sentences(standing),
+        *(
+            f"the week of {week} has no recommendations: `snapshot-pipeline recommend --week {week}`"
+            for week in standing.missing_weeks
+        ),
+    ]
+    over = f"over the days {standing.first} to {standing.last}"
+    is_severe = bool(standing.missing or standing.below or standing.missing_weeks)
+    return dg.AssetCheckResult(
+        check_name=STANDING.name,
+        passed=not sentences,
+        severity=_ERROR if is_severe else _WARN,
+        description=f"broken {over}: {'; '.join(sentences)}" if sentences else f"nothing is broken {over}",
+        metadata={
+            "missing_days": dg.MetadataValue.int(len(standing.missing)),
+            "days_below_rate": dg.MetadataValue.int(len(standing.below)),
+            "open_failures": dg.MetadataValue.int(sum(one.student_days for one in standing.failures)),
+            "missing_weeks": dg.MetadataValue.int(len(standing.missing_weeks)),
+            "failures_by_reason": _failures_table(standing.failures, now),
+        },
+    )
+
+
+def _missing_sentences(missing: Sequence[date]) -> list[str]:
+    return [
+        f"{'1 day is' if first == last else f'{(last - first).days + 1} days are'} missing: "
+        f"`snapshot-pipeline materialize --from {first} --to {last}`"
+        for first, last in ranges(missing)
+    ]
+
+
+def _failure_sentences(standing: Standing) -> list[str]:
+    if not standing.failures:
+        return []
+    reasons = ", ".join(f"{one.student_days:,} {one.reason}" for one in standing.failures)
+    first, last = standing.failed_days[0], standing.failed_days[-1]
+    return [
+        f"students' days that could not be computed ({reasons}): mend the rows in the platform, which "
+        f"`snapshot_failures` names, then `snapshot-pipeline retry-failed --from {first} --to {last}`"
+    ]
+
+
+def _failures_table(failures: Sequence[OpenFailures], now: datetime) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "reason": one.reason,
+                    "student_days": one.student_days,
+                    "first_seen": f"{one.first_seen.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC",
+                    "age_days": (now - one.first_seen).days,
+                    "attempts": one.attempts,
+                }
+            )
+            for one in failures
+        ],
+        schema=dg.TableSchema(
+            [
+                dg.TableColumn("reason"),
+                dg.TableColumn("student_days", "int"),
+                dg.TableColumn("first_seen"),
+                dg.TableColumn("age_days", "int"),
+                dg.TableColumn("attempts", "int"),
+            ]
+        ),
+    )
+
+
+def build_rebuild(settings: Settings) -> dg.AssetChecksDefinition:
+    """The check of a day drawn by lot."""
+
+    @dg.asset_check(
+        asset=REBUILD.asset_key,
+        name=REBUILD.name,
+        description=(
+            "A day drawn by lot among all that were computed, computed again from the platform's rows without being "
+            "published, is what is stored. When it is red: somebody or something else than a run has written to our "
+            "tables, or the formula has changed; the result names the figures. When it is amber: rows came late, and "
+            "the day waits for its next computation."
+        ),
+    )
+    def rebuild(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        seed = context.run.tags.get(SEED, context.run.run_id)
+        with opened_step(context, settings) as installation:
+            day = random_computed_day(installation, seed)
+            if day is None:
+                return dg.AssetCheckResult(passed=True, description="no day has been computed yet")
+            return check_rebuild(rebuild_day(installation, day, context.run.run_id), seed)
+
+    return rebuild
+
+
+def check_rebuild(found: Rebuild, seed: str) -> dg.AssetCheckResult:
+    """What is stored of a day is what comes out now; a difference that late rows explain is a warning."""
+    late = bool(found.changed_days)
+    is_severe = not late and bool(found.columns.total() or found.rows_missing)
+    return dg.AssetCheckResult(
+        check_name=REBUILD.name,
+        passed=not found.differs,
+        severity=_ERROR if is_severe else _WARN,
+        description=_rebuild_sentence(found),
+        metadata={
+            "day": dg.MetadataValue.text(found.day.isoformat()),
+            "seed": dg.MetadataValue.text(seed),
+            "students": dg.MetadataValue.int(found.students),
+            "differences": dg.MetadataValue.int(found.columns.total()),
+            "differences_by_column": dg.MetadataValue.json(dict(found.columns.most_common())),
+            "students_without_a_row": dg.MetadataValue.int(found.unpublished),
+            "rows_missing": dg.MetadataValue.int(found.rows_missing),
+            "changed_days": dg.MetadataValue.json([day.isoformat() for day in found.changed_days]),
+            "first_differences": _differences_table(found),
+        },
+    )
+
+
+def _rebuild_sentence(found: Rebuild) -> str:
+    if not found.differs:
+        return f"{found.day}: what is stored of {found.students:,} students is what comes out now"
+    again = f"`snapshot-pipeline materialize --from {found.day} --to {found.day}`"
+    columns = ", ".join(f"{count:,} of {name}" for name, count in found.columns.most_common())
+    parts = [
+        f"{found.columns.total():,} figures differ ({columns})" if columns else "",
+        f"{found.rows_missing:,} rows are missing that were published" if found.rows_missing else "",
+        f"{found.unpublished:,} students would have a row and have none" if found.unpublished else "",
+    ]
+    what = f"{found.day}: {', '.join(part for part in parts if part)}"
+    if found.changed_days:
+        return (
+            f"{what}; rows of {found.changed_days[0]} have changed since they were computed, so the day waits for the "
+            "next look for late data, which computes it again"
+        )
+    if not found.columns and not found.rows_missing:
+        return f"{what}; they have become active since the day was computed, which {again} makes up for"
+    return (
+        f"{what}; no restatement and no late row explains it, so something else than a run wrote to our tables, or the "
+        f"formula has changed: find out what, then {again}; the old values are kept in `snapshot_restatements`"
+    )
+
+
+def _differences_table(found: Rebuild) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "user_id": one.user_id,
+                    "column": one.column,
+                    "stored": "" if one.stored is None else one.stored,
+                    "rebuilt": "" if one.rebuilt is None else one.rebuilt,
+                }
+            )
+            for one in found.examples
+        ],
+        schema=dg.TableSchema(
+            [
+                dg.TableColumn("user_id", "int"),
+                dg.TableColumn("column"),
+                dg.TableColumn("stored"),
+                dg.TableColumn("rebuilt"),
+            ]
+        ),
+    )

@@ -1,0 +1,111 @@
+"""The job that computes only the students that failed, and shows their days as they stand afterwards.
+
+Put here: what can be asked for in the launchpad, and the events of each day: a materialization with the new counts, and
+a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed.
+Do not put here: the computation (`pipeline.retry`).
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` as they stand.
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.orchestration import pools
+from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day
+from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
+from snapshot_pipeline.pipeline.snapshots import DayReport
+from snapshot_pipeline.settings import Settings
+
+NAME = "retry_failed"
+STEP = "retry_failed_students"
+
+
+class RetryConfig(dg.Config):
+    """What is asked for in the launchpad."""
+
+    first: str = Field(
+        default="", alias="from", description="The first day, as 2026-11-01. Empty: from the oldest open failure."
+    )
+    last: str = Field(
+        default="", alias="to", description="The last day, included, as 2026-11-22. Empty: to the newest open failure."
+    )
+
+
+class NoDayError(SnapshotPipelineError):
+    """What was given for a day is none."""
+
+
+def run_config(first: date | None, last: date | None) -> dict[str, Any]:
+    """The configuration of a run for the days `first … last`; None for no bound."""
+    days = {"from": first.isoformat() if first else "", "to": last.isoformat() if last else ""}
+    return {"ops": {STEP: {"config": days}}}
+
+
+def build_retry_failed(settings: Settings) -> dg.JobDefinition:
+    """The job of one installation."""
+
+    @dg.op(name=STEP, pool=pools.SNAPSHOTS, description=__doc__)
+    def retry_failed_students(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
+        with opened_step(context, settings) as installation:
+            first, last = _day("from", config.first), _day("to", config.last)
+            run = retry_failed(installation, first, last, context.run_id, _logged(context))
+        for day in run.days:
+            context.log.info(_sentence(day))
+            if day.report is None:  # a day that was never computed as a whole must not look as if it were there
+                continue
+            yield dg.AssetMaterialization(
+                performance_snapshots.KEY, partition=day.day.isoformat(), metadata=_metadata(day, day.report)
+            )
+            result = check_success_rate(day.report, settings.min_success_rate)
+            yield evaluation_of_day(context.instance, performance_snapshots.KEY, day.day, result)
+        yield dg.Output(None)
+
+    @dg.job(
+        name=NAME,
+        description=(
+            "Computes the students with an open failure again, for the days on which they failed and no others; their "
+            "days' success rates follow. For when their rows in the platform were mended."
+        ),
+    )
+    def retry_failed_job() -> None:
+        retry_failed_students()
+
+    return retry_failed_job
+
+
+def _day(name: str, text: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise NoDayError(f"{name}: {text!r} is no day; expected one such as 2026-11-22, or nothing") from None
+
+
+def _logged(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]
+    def log(done: int, stretches: int) -> None:
+        context.log.info(f"{done} of {stretches} ranges of days are computed")
+
+    return log
+
+
+def _sentence(day: RetriedDay) -> str:
+    if day.report is None:
+        return f"{day.day}: {day.retried:,} students computed again; the day itself was never computed as a whole"
+    still = day.report.count.failed
+    gone = f", {day.forgotten:,} failures of students who are not active any more removed" if day.forgotten else ""
+    return f"{day.day}: {day.retried:,} students computed again, {still:,} still fail{gone}"
+
+
+def _metadata(day: RetriedDay, report: DayReport) -> dict[str, dg.MetadataValue]:
+    return {
+        **performance_snapshots.count_metadata(report),
+        "retried": dg.MetadataValue.int(day.retried),
+        "restated": dg.MetadataValue.int(day.restated),
+    }

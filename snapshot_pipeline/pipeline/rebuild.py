@@ -1,0 +1,204 @@
+"""A day computed again without publishing it, held against what is stored: whether the increments add up to the source.
+
+Put here: which day, how it is compared, and what explains a difference. Do not put here: how severe that is
+(`orchestration.daily_checks`).
+
+The day is held against every other run while it is compared, so that no publication can come in between; what was
+published before is in the table. A difference is *late* when the platform's rows up to the day are not what they were
+when they were computed: the day is waiting for its next computation. Any other difference should not be.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import func, select
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
+from snapshot_pipeline.pipeline.batches import Batch, cut, work_through
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.late_data import changed_days
+from snapshot_pipeline.pipeline.reasons import BY_HAND
+from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork
+from snapshot_pipeline.platform.reads import PlatformTables, read_session
+from snapshot_pipeline.store.changes import Cells, compare, restated
+from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.store.snapshots import as_failures, as_snapshots, day_counts, read_failures, read_published
+from snapshot_pipeline.store.tables import StoreTables
+
+EXAMPLES = 10
+"""How many differences are shown."""
+
+FAILURE = "failure"
+"""What a difference between failures is called: the stored reason against the one that comes out now."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure that is not what the platform's rows give.
+
+    Attributes:
+        user_id: The student.
+        column: The column of `performance_snapshots`, `*` for a whole row, or `failure`.
+        stored: What is stored; None for nothing.
+        rebuilt: What comes out now; None for nothing.
+    """
+
+    user_id: int
+    column: str
+    stored: str | None
+    rebuilt: str | None
+
+
+@dataclass
+class Rebuild:
+    """What the comparison of a day came to.
+
+    Attributes:
+        day: The day.
+        students: Active students that were computed.
+        columns: Differences by column.
+        examples: The first ten differences, by student.
+        unpublished: Students who would have a row and have neither a row nor a failure.
+        rows_missing: Rows fewer than the day's computation published: somebody has removed them.
+        changed_days: Days up to this one whose rows are not what they were when they were computed.
+    """
+
+    day: date
+    students: int = 0
+    columns: Counter[str] = field(default_factory=Counter)
+    examples: list[Difference] = field(default_factory=list)
+    unpublished: int = 0
+    rows_missing: int = 0
+    changed_days: list[date] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything is not as the platform's rows give it."""
+        return bool(self.columns.total() or self.unpublished or self.rows_missing)
+
+    def add(self, other: Rebuild) -> None:
+        """Count another batch of the same day in."""
+        self.students += other.students
+        self.columns += other.columns
+        self.examples = sorted(self.examples + other.examples, key=lambda one: (one.user_id, one.column))[:EXAMPLES]
+        self.unpublished += other.unpublished
+
+
+def random_computed_day(installation: Installation, seed: str) -> date | None:
+    """One of the days that were computed; the same for the same seed and days, None where there is none."""
+    with installation.engine.connect() as connection:
+        days = [count.day for count in day_counts(connection, installation.store, date.min, date.max)]
+    return random.Random(seed).choice(days) if days else None  # noqa: S311  # a sample, not a secret
+
+
+def rebuild_day(installation: Installation, day: date, run_id: str) -> Rebuild:
+    """Compute a day as a run would, publish nothing, and hold it against what is stored.
+
+    Args:
+        installation: Where.
+        day: A day that was computed.
+        run_id: Shown to a run that has to wait for this comparison.
+
+    Raises:
+        SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the day.
+    """
+    settings = installation.settings
+    tables = PlatformTables.of(installation.engine, settings.platform_schema)
+    days = LocalDays(day, day, settings.zone)
+    now = datetime.now(timezone.utc)
+    snapshots = SnapshotWork(
+        installation.uri, tables, settings.store_schema, settings.naive_zone, days, now, run_id, BY_HAND
+    )
+    rebuild = Rebuild(day)
+    owner, patience = f"rebuild check {run_id}", settings.run_lock_seconds
+    with (
+        exclusive_days(installation.engine, settings.store_schema, day, day, owner, patience),
+        ThreadPoolExecutor(settings.workers) as pool,
+    ):
+        with read_session(installation.uri, tables, settings.naive_zone) as reader:
+            user_ids = reader.active_student_ids()
+        batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
+        for part in work_through(batches, RebuildWork(snapshots), pool):
+            rebuild.add(part)
+        rebuild.rows_missing = _rows_missing(installation, day)
+        if rebuild.differs:
+            # All days up to this one, because the quiz average and the last activity reach back without bound; only
+            # now, because that is a look at the whole history.
+            rebuild.changed_days = changed_days(installation, date.min, day)
+    return rebuild
+
+
+@dataclass(frozen=True)
+class RebuildWork:
+    """Computes one batch and holds it against what is stored; picklable.
+
+    Attributes:
+        snapshots: The work of a run, of which only the computation is used.
+    """
+
+    snapshots: SnapshotWork
+
+    def __call__(self, batch: Batch) -> Rebuild:
+        """Compare the batch."""
+        return self._compared(self.snapshots.compute(batch))
+
+    def fail(self, batch: Batch, error: Exception) -> Rebuild:
+        """Compare with a failure."""
+        return self._compared(self.snapshots.failure(batch, error))
+
+    def _compared(self, batch: ComputedBatch) -> Rebuild:
+        day, tables = self.snapshots.days.first, StoreTables.of(self.snapshots.store_schema)
+        cells = Cells(batch.user_ids, day, day)
+        with bulk.transaction(self.snapshots.uri) as connection:
+            stored = read_published(connection, tables, cells)
+            stored_failures = read_failures(connection, tables, cells)
+        rebuilt, failures = as_snapshots(batch.snapshots.published), as_failures(batch.snapshots.failures)
+        changes = compare(stored, rebuilt, cells, kept=cells.of(failures))
+        unknown = ~np.isin(cells.of(rebuilt)[changes.new], cells.of(stored_failures))
+        differences = _figures(restated(stored, rebuilt, changes)) + _failures(stored_failures, failures)
+        return Rebuild(
+            day,
+            students=len(batch.user_ids),
+            columns=Counter(one.column for one in differences),
+            examples=sorted(differences, key=lambda one: (one.user_id, one.column))[:EXAMPLES],
+            unpublished=int(unknown.sum()),
+        )
+
+
+def _figures(rows: pa.Table) -> list[Difference]:
+    columns = (rows[name].to_pylist() for name in ("user_id", "column_name", "old_value", "new_value"))
+    return [Difference(*row) for row in zip(*columns, strict=True)]
+
+
+def _failures(stored: pa.Table, rebuilt: pa.Table) -> list[Difference]:
+    before, now = _reasons(stored), _reasons(rebuilt)
+    return [
+        Difference(user_id, FAILURE, before.get(user_id), now.get(user_id))
+        for user_id in sorted(before.keys() | now.keys())
+        if before.get(user_id) != now.get(user_id)
+    ]
+
+
+def _reasons(failures: pa.Table) -> dict[int, str]:
+    return dict(zip(failures["user_id"].to_pylist(), failures["reason"].to_pylist(), strict=True))
+
+
+def _rows_missing(installation: Installation, day: date) -> int:
+    """How many rows of the day are there fewer than its computation published; more are nothing to worry about.
+
+    A student who failed, or is not active any more, keeps an earlier row that was not counted.
+    """
+    snapshots = installation.store.performance_snapshots
+    with installation.engine.connect() as connection:
+        rows = connection.execute(select(func.count()).where(snapshots.c.snapshot_date == day)).scalar_one()
+        published: Sequence[int] = [count.published for count in day_counts(connection, installation.store, day, day)]
+    return max(sum(published) - rows, 0)

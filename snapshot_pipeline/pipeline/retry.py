@@ -1,0 +1,229 @@
+"""Only the failed: the students' days that could not be computed, computed again.
+
+Put here: who is computed again for which days, and what becomes of the counts of these days.
+Do not put here: how a batch is computed (`pipeline.snapshots`), or whom it is shown to (`orchestration.retry_failed`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+
+import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
+from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.reasons import RETRY
+from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork
+from snapshot_pipeline.platform.reads import PlatformTables, Users, UserSet, read_session
+from snapshot_pipeline.store.failures import (
+    count_retried,
+    failing_students,
+    failures_by_reason,
+    failures_of,
+    forget_failures_of_others,
+    recount_failures,
+)
+from snapshot_pipeline.store.locks import RunLock, exclusive_days
+from snapshot_pipeline.store.snapshots import Publication, day_counts
+from snapshot_pipeline.store.tables import StoreTables
+
+
+@dataclass(frozen=True)
+class FailedRange:
+    """Consecutive days on which the same students have failed.
+
+    Attributes:
+        first: The first day.
+        last: The last day, included.
+        user_ids: The students, ascending.
+    """
+
+    first: date
+    last: date
+    user_ids: tuple[int, ...]
+
+
+@dataclass
+class RetriedDay:
+    """How a day stands after its failed students were computed again.
+
+    Attributes:
+        day: The day.
+        report: All students of the day: published, and those still failing with their reasons; None for a day that
+            was never computed as a whole.
+        retried: Students computed again.
+        forgotten: Failures of students who are not active any more, removed.
+        restated: Figures published earlier that are others now.
+    """
+
+    day: date
+    report: DayReport | None = None
+    retried: int = 0
+    forgotten: int = 0
+    restated: int = 0
+
+
+@dataclass(frozen=True)
+class RetryRun:
+    """What a retry came to.
+
+    Attributes:
+        days: One per day that had a failure, ascending.
+        seconds: Wall time.
+    """
+
+    days: list[RetriedDay] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def retry_failed(
+    installation: Installation,
+    first: date | None,
+    last: date | None,
+    run_id: str,
+    progress: Progress | None = None,
+) -> RetryRun:
+    """Compute the students with an open failure again, for the days on which they failed and no others.
+
+    The days' counts move with each batch, in its transaction, so they are right wherever the run ends. What the rows
+    of the whole day looked like is not noted: the other students were not computed.
+
+    Args:
+        installation: Where.
+        first: The first day; None: from the oldest open failure.
+        last: The last day, included; None: to the newest.
+        run_id: Noted with what is restated, and shown to a run that has to wait for this one.
+        progress: Told after each range of days.
+
+    Raises:
+        SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the days.
+    """
+    began = time.monotonic()
+    failing = patiently(lambda: _failing(installation, first, last))
+    days = {day: RetriedDay(day) for day in failing}
+    stretches = neighbours(list(failing))
+    tables = patiently(lambda: PlatformTables.of(installation.engine, installation.settings.platform_schema))
+    for done, (start, end) in enumerate(stretches, start=1):
+        _retry_stretch(installation, tables, start, end, days, run_id)
+        if progress:
+            progress(done, len(stretches))
+    with installation.engine.connect() as connection:
+        for day, retried in days.items():
+            retried.report = _report(installation, connection, day)
+    return RetryRun(list(days.values()), time.monotonic() - began)
+
+
+def _failing(installation: Installation, first: date | None, last: date | None) -> dict[date, tuple[int, ...]]:
+    with installation.engine.connect() as connection:
+        return failing_students(connection, installation.store, first, last)
+
+
+def neighbours(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Join ascending days into stretches without a gap; both ends included."""
+    joined: list[tuple[date, date]] = []
+    for day in days:
+        if joined and joined[-1][1] + timedelta(days=1) == day:
+            joined[-1] = (joined[-1][0], day)
+        else:
+            joined.append((day, day))
+    return joined
+
+
+def failed_ranges(failing: Mapping[date, tuple[int, ...]]) -> list[FailedRange]:
+    """Join consecutive days on which the same students have failed, so that each range is computed in one go."""
+    joined: list[FailedRange] = []
+    for day in sorted(failing):
+        previous = joined[-1] if joined else None
+        is_next = previous is not None and previous.last + timedelta(days=1) == day
+        if previous is not None and is_next and previous.user_ids == failing[day]:
+            joined[-1] = FailedRange(previous.first, day, previous.user_ids)
+        else:
+            joined.append(FailedRange(day, day, failing[day]))
+    return joined
+
+
+def _retry_stretch(
+    installation: Installation,
+    tables: PlatformTables,
+    first: date,
+    last: date,
+    days: dict[date, RetriedDay],
+    run_id: str,
+) -> None:
+    settings = installation.settings
+    owner, patience = f"run {run_id}", settings.run_lock_seconds
+    with exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock:
+        with read_session(installation.uri, tables, settings.naive_zone) as reader:
+            active = reader.active_student_ids()
+        with installation.engine.begin() as connection:
+            forgotten = forget_failures_of_others(connection, installation.store, active, first, last)
+            if forgotten:
+                recount_failures(connection, installation.store, list(forgotten))
+            # Asked again: until the days were held, another run may have healed some.
+            failing = failing_students(connection, installation.store, first, last)
+        for day, count in forgotten.items():
+            days.setdefault(day, RetriedDay(day)).forgotten += count
+        for one in failed_ranges(failing):
+            _retry_range(installation, tables, one, days, run_id, lock)
+
+
+def _retry_range(
+    installation: Installation,
+    tables: PlatformTables,
+    failed: FailedRange,
+    days: dict[date, RetriedDay],
+    run_id: str,
+    lock: RunLock,
+) -> None:
+    settings = installation.settings
+    local_days = LocalDays(failed.first, failed.last, settings.zone)
+    now = datetime.now(timezone.utc)
+    work = RetryWork(
+        installation.uri, tables, settings.store_schema, settings.naive_zone, local_days, now, run_id, RETRY
+    )
+    batches = cut(_ids(failed.user_ids), local_days.count + LEAD_DAYS, settings.batch_cells)
+    with ThreadPoolExecutor(settings.workers) as pool:
+        for reports in work_through(batches, work, pool, lock.ensure_held):
+            for report in reports:
+                retried = days.setdefault(report.day, RetriedDay(report.day))
+                retried.retried += report.count.students
+                retried.restated += report.restated
+
+
+class RetryWork(SnapshotWork):
+    """Reads, computes and publishes a few students that may lie far apart, and moves the counts of their days."""
+
+    def _users(self, batch: Batch) -> Users:
+        return UserSet(tuple(batch.user_ids.tolist()))
+
+    def _published(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
+        count_retried(connection, tables, self.days.dates.astype(object).tolist(), publication)
+
+
+def _ids(user_ids: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(user_ids, dtype=np.int64)
+
+
+def _report(installation: Installation, connection: Connection, day: date) -> DayReport | None:
+    """A day as it stands in our tables; None where it was never recorded."""
+    counts = day_counts(connection, installation.store, day, day)
+    if not counts:
+        return None
+    reasons = failures_by_reason(connection, installation.store, day, day)
+    examples = failures_of(connection, installation.store, day, EXAMPLES)
+    return DayReport(
+        day,
+        published=counts[0].published,
+        failures=Counter({one.reason: one.student_days for one in reasons}),
+        examples=[FailedStudent(one.user_id, one.reason, one.detail) for one in examples],
+    )

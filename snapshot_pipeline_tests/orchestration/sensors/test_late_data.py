@@ -1,0 +1,130 @@
+"""Rows that came late, from the change in the platform to a quiet sensor, on a real instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.orchestration import partitions
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.orchestration.sensors.late_data import ask_for_late_data, build_late_data
+from snapshot_pipeline.pipeline.installation import Installation, open_installation
+from snapshot_pipeline.settings import Settings, load_settings
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.pipeline.comparison import compare_days
+from snapshot_pipeline_tests.pipeline.installations import execute
+
+FIRST, LAST = date(2026, 2, 18), date(2026, 2, 25)
+WINDOW = [FIRST + timedelta(days=n) for n in range(8)]
+CHANGED = date(2026, 2, 21)
+KEY = dg.AssetKey("performance_snapshots")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+CHANGE = (
+    f"UPDATE quiz_attempts SET score = 100 - score WHERE score BETWEEN 0 AND 100 AND completed_at::date = '{CHANGED}'"  # noqa: S608
+)
+
+
+def compute(installation: TestInstallation, tags: dict[str, str], settings: Settings | None = None) -> bool:
+    job = build_defs(settings or installation.settings).resolve_job_def("daily_snapshots")
+    return job.execute_in_process(
+        instance=installation.instance, tags=tags, run_config=QUIET, raise_on_error=False
+    ).success
+
+
+def look(installation: TestInstallation) -> list[dg.RunRequest] | dg.SkipReason:
+    return ask_for_late_data(installation.instance, installation.settings, WINDOW)
+
+
+def requests(installation: TestInstallation) -> list[dg.RunRequest]:
+    asked = look(installation)
+    assert not isinstance(asked, dg.SkipReason), asked.skip_message
+    return asked
+
+
+def skipped(installation: TestInstallation) -> str:
+    asked = look(installation)
+    assert isinstance(asked, dg.SkipReason)
+    return str(asked.skip_message)
+
+
+@pytest.fixture(scope="module")
+def computed(installation: TestInstallation) -> TestInstallation:
+    assert compute(installation, range_tags(FIRST, LAST))
+    return installation
+
+
+@contextmanager
+def opened(installation: TestInstallation) -> Iterator[Installation]:
+    with open_installation(installation.settings) as ours:
+        yield ours
+
+
+def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstallation) -> None:
+    assert "no row of 2026-02-18 to 2026-02-25 has changed" in skipped(computed)
+    execute(computed.url, CHANGE)
+    (request,) = requests(computed)
+    assert request.tags == {**range_tags(CHANGED, LAST), "snapshot_pipeline/reason": "late data"}
+
+    # A run that fails leaves the change to be asked for again.
+    nowhere = computed.settings.model_copy(update={"batch_cells": 1_000, "platform_schema": "nowhere"})
+    assert not compute(computed, request.tags, nowhere)
+    assert [again.tags for again in requests(computed)] == [request.tags]
+
+    # A run that is queued or under way is not asked for a second time.
+    repository = build_defs(computed.settings).get_repository_def()
+    run = computed.instance.create_run_for_job(
+        repository.get_job("daily_snapshots"),
+        tags=request.tags,
+        status=dg.DagsterRunStatus.QUEUED,
+    )
+    assert "2026-02-21 is being computed right now" in skipped(computed)
+    computed.instance.report_run_canceled(run)
+    assert [again.tags for again in requests(computed)] == [request.tags]
+
+    with opened(computed) as ours:
+        assert compare_days(ours, [CHANGED]).differences  # still wrong
+        assert compute(computed, request.tags)
+        assert compare_days(ours, WINDOW).differences == []
+    assert "has changed since" in skipped(computed)
+    (event,) = computed.instance.fetch_materializations(
+        dg.AssetRecordsFilter(KEY, asset_partitions=[str(CHANGED)]), limit=1
+    ).records
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["restated"].value > 0
+
+
+def test_what_takes_several_runs_is_not_forgotten_between_them(
+    computed: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run ends with the changed day's new fingerprint; the days of the others still wait for the change."""
+    monkeypatch.setattr(partitions, "DAYS_PER_RUN", 3)
+    execute(computed.url, f"DELETE FROM quiz_attempts WHERE completed_at::date = '{FIRST}'")  # noqa: S608
+    first, second, third = requests(computed)
+    assert first.tags["dagster/asset_partition_range_end"] == "2026-02-20"
+    assert compute(computed, dict(first.tags))
+    assert [request.tags for request in requests(computed)] == [
+        {**range_tags(date(2026, 2, 21), date(2026, 2, 23)), "snapshot_pipeline/reason": "late data"},
+        third.tags,
+    ]
+    assert compute(computed, dict(second.tags))
+    assert compute(computed, dict(third.tags))
+    assert "has changed since" in skipped(computed)
+    with opened(computed) as ours:
+        assert compare_days(ours, [FIRST, LAST]).differences == []
+
+
+def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: TestInstallation) -> None:
+    assert build_late_data(load_settings(schedules=True)).default_status is dg.DefaultSensorStatus.RUNNING
+    sensor = build_late_data(computed.settings)
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    assert sensor.minimum_interval_seconds == 3600
+    repository = build_defs(computed.settings).get_repository_def()
+    with dg.build_sensor_context(instance=computed.instance, repository_def=repository) as context:
+        data = sensor.evaluate_tick(context)
+    assert not data.run_requests  # the days of the sample lie further back than the window
+    assert "has changed since" in str(data.skip_message)

@@ -1,0 +1,128 @@
+"""The checks of the morning: what the operator reads, how severe it is, and that the command in it is the right one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, datetime, timedelta, timezone
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.daily_checks import check_rebuild, check_standing
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.pipeline.rebuild import Difference, Rebuild
+from snapshot_pipeline.pipeline.standing import Standing
+from snapshot_pipeline.store.failures import OpenFailures
+from snapshot_pipeline.store.snapshots import DayCount
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.pipeline.installations import execute
+
+FIRST, LAST = date(2026, 2, 12), date(2026, 2, 25)
+NOW = datetime(2026, 2, 26, 3, tzinfo=timezone.utc)
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def standing(**broken: object) -> Standing:
+    nothing = {"missing": [], "below": [], "failures": [], "failed_days": [], "missing_weeks": []}
+    return Standing(FIRST, LAST, **{**nothing, **broken})  # type: ignore[arg-type]
+
+
+def test_nothing_broken_passes_and_says_over_which_days() -> None:
+    result = check_standing(standing(), 0.9, NOW)
+    assert result.passed
+    assert result.description == "nothing is broken over the days 2026-02-12 to 2026-02-25"
+
+
+def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
+    missing = [date(2026, 2, 14), date(2026, 2, 20), date(2026, 2, 21)]
+    result = check_standing(standing(missing=missing), 0.9, NOW)
+    assert (result.passed, result.severity) == (False, ERROR)
+    assert "1 day is missing: `snapshot-pipeline materialize --from 2026-02-14 --to 2026-02-14`" in result.description
+    assert "2 days are missing: `snapshot-pipeline materialize --from 2026-02-20 --to 2026-02-21`" in result.description
+    assert result.metadata["missing_days"].value == 3
+
+
+def test_a_day_below_the_rate_is_an_error() -> None:
+    result = check_standing(standing(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
+    assert (result.passed, result.severity) == (False, ERROR)
+    assert "2026-02-25: 85.00% of 1,000 students, at least 90% wanted" in result.description
+
+
+def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() -> None:
+    failures = [
+        OpenFailures("negative_time_spent", 1_200, NOW - timedelta(days=9, hours=2), 7),
+        OpenFailures("unexpected_error", 1, NOW, 1),
+    ]
+    result = check_standing(standing(failures=failures, failed_days=[date(2026, 2, 20), LAST]), 0.9, NOW)
+    assert (result.passed, result.severity) == (False, WARN)
+    assert "1,200 negative_time_spent, 1 unexpected_error" in result.description
+    assert "`snapshot-pipeline retry-failed --from 2026-02-20 --to 2026-02-25`" in result.description
+    records = result.metadata["failures_by_reason"].records
+    assert [(one.data["reason"], one.data["age_days"], one.data["attempts"]) for one in records] == [
+        ("negative_time_spent", 9, 7),
+        ("unexpected_error", 0, 1),
+    ]
+
+
+def test_a_week_without_recommendations_is_an_error_with_the_command() -> None:
+    result = check_standing(standing(missing_weeks=[date(2026, 2, 16)]), 0.9, NOW)
+    assert (result.passed, result.severity) == (False, ERROR)
+    assert "`snapshot-pipeline recommend --week 2026-02-16`" in result.description
+
+
+def test_a_rebuilt_day_that_is_the_same_passes() -> None:
+    result = check_rebuild(Rebuild(LAST, students=1_000), "a seed")
+    assert result.passed
+    assert result.metadata["day"].value == "2026-02-25"
+    assert result.metadata["seed"].value == "a seed"
+
+
+def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
+    different = Rebuild(
+        LAST, 1_000, Counter(pace_score=2, quiz_average=1), [Difference(7, "pace_score", "50", None)], rows_missing=3
+    )
+    result = check_rebuild(different, "a seed")
+    assert (result.passed, result.severity) == (False, ERROR)
+    assert "3 figures differ (2 of pace_score, 1 of quiz_average), 3 rows are missing" in result.description
+    assert "`snapshot-pipeline materialize --from 2026-02-25 --to 2026-02-25`" in result.description
+    assert len(result.metadata["first_differences"].records) == 1
+    different.changed_days = [date(2026, 2, 20)]
+    late = check_rebuild(different, "a seed")
+    assert (late.passed, late.severity) == (False, WARN)
+    assert "rows of 2026-02-20 have changed" in late.description
+
+
+def test_students_who_only_became_active_are_a_warning() -> None:
+    result = check_rebuild(Rebuild(LAST, 1_000, unpublished=4), "a seed")
+    assert (result.passed, result.severity) == (False, WARN)
+    assert "4 students would have a row" in result.description
+
+
+def run_checks(installation: TestInstallation, **tags: str) -> dict[str, dg.AssetCheckEvaluation]:
+    job = build_defs(installation.settings).resolve_job_def("daily_checks")
+    result = job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET)
+    assert result.success
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+@pytest.fixture(scope="module")
+def computed(installation: TestInstallation) -> TestInstallation:
+    job = build_defs(installation.settings).resolve_job_def("daily_snapshots")
+    assert job.execute_in_process(instance=installation.instance, tags=range_tags(LAST, LAST), run_config=QUIET).success
+    return installation
+
+
+def test_the_morning_finds_missing_days_and_a_figure_that_somebody_changed(computed: TestInstallation) -> None:
+    found = run_checks(computed, **{"snapshot_pipeline/seed": "one"})
+    assert not found["standing"].passed  # the sample ended long ago: the last days are missing
+    assert "snapshot-pipeline materialize --from" in str(found["standing"].description)
+    assert found["rebuild"].passed
+    assert found["rebuild"].metadata["seed"].value == "one"
+    assert found["rebuild"].partition is None
+    execute(computed.url, "UPDATE performance_snapshots SET pace_score = pace_score + 0.01")
+    found = run_checks(computed)
+    assert (found["rebuild"].passed, found["rebuild"].severity) == (False, ERROR)
+    assert set(found["rebuild"].metadata["differences_by_column"].value) == {"pace_score"}
+    assert len(found["rebuild"].metadata["first_differences"].value.records) == 10

@@ -1,0 +1,95 @@
+"""The job in the launchpad: a day whose students were mended is green again, in the UI and for who reads checks."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import pytest
+from sqlalchemy import create_engine, text
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.orchestration.retry_failed import run_config
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.test_materializing import check_by_day
+from snapshot_pipeline_tests.pipeline.installations import execute
+
+KEY = dg.AssetKey("performance_snapshots")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+FIRST, LAST = date(2026, 2, 26), date(2026, 2, 28)  # the sample spoils 5 % of the students in its last seven days
+
+
+def run(installation: TestInstallation, job: str, **arguments: object) -> dg.ExecuteInProcessResult:
+    strict = installation.settings.model_copy(update={"min_success_rate": 0.99})
+    return (
+        build_defs(strict)
+        .resolve_job_def(job)
+        .execute_in_process(instance=installation.instance, raise_on_error=False, **arguments)  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def failed(installation: TestInstallation) -> TestInstallation:
+    assert run(installation, "daily_snapshots", tags=range_tags(FIRST, LAST), run_config=QUIET).success
+    return installation
+
+
+def test_a_day_whose_students_were_mended_has_a_new_materialization_and_a_green_rate(failed: TestInstallation) -> None:
+    assert check_by_day(failed, "success_rate")["2026-02-28"] is False
+    execute(
+        failed.url,
+        "UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0",
+        "UPDATE user_lesson_progress SET completed_at = started_at WHERE completed_at < started_at",
+        "UPDATE quiz_attempts SET score = 50 WHERE score < 0 OR score > 100",
+    )
+    result = run(failed, "retry_failed", run_config={**run_config(LAST, None), **QUIET})
+    assert result.success
+    assert check_by_day(failed, "success_rate")["2026-02-28"] is True
+    assert check_by_day(failed, "success_rate")["2026-02-27"] is False  # was not asked for
+    (record,) = failed.instance.fetch_materializations(
+        dg.AssetRecordsFilter(KEY, asset_partitions=["2026-02-28"]), limit=1
+    ).records
+    assert record.run_id == result.run_id
+    assert record.asset_materialization is not None
+    metadata = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    engine = create_engine(failed.url)
+    with engine.connect() as connection:
+        published, open_failures = connection.execute(
+            text("SELECT published, failed FROM snapshot_days WHERE snapshot_date = '2026-02-28'")
+        ).one()
+    engine.dispose()
+    assert (metadata["published"], metadata["failed"]) == (published, open_failures) == (metadata["students"], 0)
+    assert metadata["retried"] > 0
+    checks = failed.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(KEY, "success_rate"), limit=1
+    )
+    evaluation = checks[0].event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    assert evaluation.target_materialization_data is not None
+    assert evaluation.target_materialization_data.storage_id == record.storage_id
+
+
+def test_with_nothing_given_all_open_failures_are_computed(failed: TestInstallation) -> None:
+    result = run(failed, "retry_failed", run_config=QUIET)
+    assert result.success
+    engine = create_engine(failed.url)
+    with engine.connect() as connection:
+        open_now = connection.execute(text("SELECT count(*) FROM snapshot_failures")).scalar_one()
+    engine.dispose()
+    assert open_now == 0
+    assert check_by_day(failed, "success_rate")["2026-02-26"] is True
+
+
+def test_what_is_no_day_is_refused_with_one_line(failed: TestInstallation) -> None:
+    wrong = {"ops": {"retry_failed_students": {"config": {"from": "yesterday"}}}}
+    result = run(failed, "retry_failed", run_config={**wrong, **QUIET})
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.user_failure_data.description == (
+        "from: 'yesterday' is no day; expected one such as 2026-11-22, or nothing"
+    )
+
+
+def test_the_launchpad_explains_what_can_be_given(failed: TestInstallation) -> None:
+    job = build_defs(failed.settings).resolve_job_def("retry_failed")
+    fields = job.get_node_named("retry_failed_students").definition.config_schema.config_type.fields  # type: ignore[union-attr]
+    assert {name: bool(field.description) for name, field in fields.items()} == {"from": True, "to": True}

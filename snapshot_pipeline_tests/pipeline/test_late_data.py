@@ -1,0 +1,80 @@
+"""Rows that come late reach every figure that they touch, and are never forgotten on the way."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sqlalchemy import select, update
+
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.late_data import changed_days
+from snapshot_pipeline.pipeline.reasons import LATE_DATA
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline_tests.pipeline.comparison import compare_days
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute
+
+FIRST, LAST = COMPUTED[0], COMPUTED[-1]
+CHANGED = COMPUTED[3]
+
+
+def change_a_past_day(installation: Installation, day: date = CHANGED) -> None:
+    """A third of the day's attempts are marked anew, and three of its lessons go."""
+    of_the_day = f"completed_at::date = '{day}'"
+    execute(
+        installation.engine.url,
+        f"UPDATE quiz_attempts SET score = 100 - score WHERE id % 3 = 0 AND score BETWEEN 0 AND 100 AND {of_the_day}",  # noqa: S608
+        f"DELETE FROM user_lesson_progress WHERE ctid IN (SELECT ctid FROM user_lesson_progress WHERE {of_the_day} "  # noqa: S608
+        "ORDER BY user_id, lesson_id LIMIT 3)",
+    )
+
+
+def test_a_platform_that_stands_still_has_no_changed_day(computed: Installation):
+    assert changed_days(computed, FIRST, LAST) == []
+    assert changed_days(computed, FIRST - timedelta(days=400), FIRST - timedelta(days=300)) == []
+
+
+def test_computed_from_the_changed_day_on_every_figure_is_right_again_and_each_change_is_told(computed: Installation):
+    change_a_past_day(computed)
+    assert compare_days(computed, [CHANGED]).differences  # it struck
+    found = changed_days(computed, FIRST, LAST)
+    assert CHANGED in found
+    run = run_days(computed, found[0], LAST, "late", reason=LATE_DATA)
+    assert compare_days(computed, COMPUTED).differences == []
+    assert changed_days(computed, FIRST, LAST) == []
+    table = computed.store.snapshot_restatements
+    with computed.engine.connect() as connection:
+        told = connection.execute(select(table)).mappings().all()
+    assert {(row["run_id"], row["reason"]) for row in told} == {("late", LATE_DATA)}
+    assert {row["snapshot_date"] for row in told} > {CHANGED, LAST}  # later days have seen the change as well
+    by_day = {report.day: report.restated for report in run.reports}
+    assert by_day == {day: sum(row["snapshot_date"] == day for row in told) for day in by_day}
+
+
+def test_the_changed_day_computed_alone_does_not_make_the_days_after_it_be_forgotten(computed: Installation):
+    change_a_past_day(computed)
+    first = changed_days(computed, FIRST, LAST)[0]
+    run_days(computed, first, CHANGED, "alone")
+    assert changed_days(computed, FIRST, LAST)[0] == CHANGED + timedelta(days=1)
+    run_days(computed, CHANGED + timedelta(days=1), LAST, "the rest")
+    assert compare_days(computed, COMPUTED).differences == []
+    assert changed_days(computed, FIRST, LAST) == []
+
+
+def test_rows_that_change_while_a_run_reads_are_seen_by_the_next_look(computed: Installation):
+    """The fingerprint belongs to the state before the batches read: here they have read the change already."""
+
+    def strike(done: int, batches: int) -> None:
+        if done == 1:
+            change_a_past_day(computed)
+
+    run_days(computed, FIRST, LAST, "disturbed", strike)
+    assert CHANGED in changed_days(computed, FIRST, LAST)
+
+
+def test_a_day_computed_before_fingerprints_were_kept_counts_as_changed_once(computed: Installation):
+    days = computed.store.snapshot_days
+    with computed.engine.begin() as connection:
+        connection.execute(update(days).where(days.c.snapshot_date == SUNDAY).values(source_fingerprint=None))
+    assert changed_days(computed, FIRST, LAST) == [SUNDAY]
+    run_days(computed, SUNDAY, SUNDAY, "once")
+    assert changed_days(computed, FIRST, LAST) == []

@@ -1,0 +1,162 @@
+"""Only the failed are computed again: those who were mended heal, the others keep their reason, each rate is exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, literal_column, select
+
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.retry import FailedRange, failed_ranges, neighbours, retry_failed
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.store.failures import failing_students
+from snapshot_pipeline.store.snapshots import DayCount, day_counts
+from snapshot_pipeline_tests.pipeline.comparison import compare_days
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute, published
+
+DAY = timedelta(days=1)
+FIRST = COMPUTED[0]
+
+
+def test_consecutive_days_with_the_same_students_are_one_range():
+    a, b = (1, 5), (5,)
+    failing = {FIRST: a, FIRST + DAY: a, FIRST + 2 * DAY: b, FIRST + 4 * DAY: b, FIRST + 5 * DAY: b}
+    assert failed_ranges(failing) == [
+        FailedRange(FIRST, FIRST + DAY, a),
+        FailedRange(FIRST + 2 * DAY, FIRST + 2 * DAY, b),
+        FailedRange(FIRST + 4 * DAY, FIRST + 5 * DAY, b),
+    ]
+    assert neighbours(list(failing)) == [(FIRST, FIRST + 2 * DAY), (FIRST + 4 * DAY, FIRST + 5 * DAY)]
+    assert failed_ranges({}) == neighbours([]) == []
+
+
+def counts(installation: Installation) -> dict[date, DayCount]:
+    with installation.engine.connect() as connection:
+        return {one.day: one for one in day_counts(connection, installation.store, FIRST, SUNDAY)}
+
+
+def failing(installation: Installation) -> dict[date, tuple[int, ...]]:
+    with installation.engine.connect() as connection:
+        return failing_students(connection, installation.store, None, None)
+
+
+def places(installation: Installation) -> dict[tuple[int, date], tuple[str, str]]:
+    """Where each snapshot lies and which transaction wrote it: both change when it is written again."""
+    table = installation.store.performance_snapshots
+    columns = (table.c.user_id, table.c.snapshot_date, literal_column("xmin::text"), literal_column("ctid::text"))
+    with installation.engine.connect() as connection:
+        return {(user_id, day): (xmin, ctid) for user_id, day, xmin, ctid in connection.execute(select(*columns))}
+
+
+MEND = "UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"
+
+
+def test_the_mended_heal_the_others_stay_and_nobody_else_is_touched(computed: Installation):
+    before, failed_before, untouched = counts(computed), failing(computed), places(computed)
+    execute(computed.engine.url, MEND)
+    run = retry_failed(computed, None, None, "retry")
+    after, failed_after = counts(computed), failing(computed)
+    assert compare_days(computed, COMPUTED).differences == []
+    assert [day.day for day in run.days] == sorted(failed_before)
+    assert 0 < sum(map(len, failed_after.values())) < sum(map(len, failed_before.values()))  # some, but not all
+    for day in run.days:
+        old, new = before[day.day], after[day.day]
+        assert new.failed == len(failed_after.get(day.day, ()))
+        assert new.published == old.published + len(failed_before[day.day]) - new.failed
+        assert day.retried == len(failed_before[day.day])
+        assert day.report is not None
+        assert day.report.count == new
+        assert set(day.report.failures) <= {"score_out_of_range", "completed_before_started"}
+    written = {cell for cell, place in places(computed).items() if untouched.get(cell) != place}
+    assert written
+    assert written <= {(user_id, day) for day, user_ids in failed_before.items() for user_id in user_ids}
+
+
+def test_a_retry_does_not_hide_rows_that_the_other_students_have_not_seen(computed: Installation):
+    days = computed.store.snapshot_days
+    query = select(days.c.snapshot_date, days.c.source_fingerprint, days.c.run_id, days.c.computed_at)
+    with computed.engine.connect() as connection:
+        before = connection.execute(query).all()
+    execute(computed.engine.url, MEND)
+    retry_failed(computed, None, None, "retry")
+    with computed.engine.connect() as connection:
+        assert connection.execute(query).all() == before
+
+
+def test_what_still_fails_counts_its_attempts_and_keeps_its_first_moment(computed: Installation):
+    table = computed.store.snapshot_failures
+    columns = (table.c.user_id, table.c.snapshot_date, table.c.first_seen_at, table.c.attempts)
+    with computed.engine.connect() as connection:
+        before = connection.execute(select(*columns).order_by(*columns[:2])).all()
+    retry_failed(computed, SUNDAY, SUNDAY, "retry")
+    with computed.engine.connect() as connection:
+        after = connection.execute(select(*columns).order_by(*columns[:2])).all()
+    assert after == [replace_attempts(row) if row[1] == SUNDAY else row for row in before]
+
+
+def replace_attempts(row: Any) -> tuple[Any, ...]:
+    return (*row[:3], row[3] + 1)
+
+
+def test_only_the_days_asked_for_are_computed(computed: Installation):
+    execute(computed.engine.url, MEND)
+    before = failing(computed)
+    run = retry_failed(computed, SUNDAY, None, "retry")
+    after = failing(computed)
+    assert [day.day for day in run.days] == [SUNDAY]
+    assert {day: after.get(day) for day in before if day < SUNDAY} == {
+        day: user_ids for day, user_ids in before.items() if day < SUNDAY
+    }
+    assert len(after[SUNDAY]) < len(before[SUNDAY])
+
+
+def test_a_student_who_left_is_nobodys_failure_any_more(computed: Installation):
+    before = failing(computed)
+    gone, stays = before[SUNDAY][0], before[SUNDAY][1]
+    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
+    run = retry_failed(computed, None, None, "retry")
+    after = failing(computed)
+    assert all(gone not in user_ids for user_ids in after.values())
+    assert stays in after[SUNDAY]
+    assert sum(day.forgotten for day in run.days) == sum(gone in user_ids for user_ids in before.values()) > 0
+    assert all(one.failed == len(after.get(day, ())) for day, one in counts(computed).items())
+
+
+def test_a_whole_run_forgets_the_failures_of_those_who_left_as_well(computed: Installation):
+    gone = failing(computed)[SUNDAY][0]
+    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
+    run_days(computed, SUNDAY, SUNDAY, "again")
+    assert gone not in failing(computed)[SUNDAY]
+    assert counts(computed)[SUNDAY].failed == len(failing(computed)[SUNDAY])
+
+
+def test_nobody_to_compute_is_no_work(computed: Installation):
+    assert retry_failed(computed, FIRST - 30 * DAY, FIRST - 20 * DAY, "retry").days == []
+
+
+def test_a_failure_of_a_day_that_was_never_recorded_does_not_make_it_look_computed(computed: Installation):
+    """A run that broke off has left a failure, and no row in `snapshot_days`."""
+    day, table = FIRST - DAY, computed.store.snapshot_failures
+    student = published(computed)["performance_snapshots"]["user_id"][0].as_py()
+    with computed.engine.begin() as connection:
+        now = func.now()
+        row = {"user_id": student, "snapshot_date": day, "reason": "unexpected_error", "detail": "x", "attempts": 1}
+        moments = {"computed_at": now, "first_seen_at": now, "last_seen_at": now}
+        connection.execute(insert(table).values(**row, **moments))
+    (retried,) = retry_failed(computed, day, day, "retry").days
+    assert (retried.report, retried.retried) == (None, 1)
+    with computed.engine.connect() as connection:
+        assert day_counts(connection, computed.store, day, day) == []
+
+
+@pytest.mark.parametrize("batch_cells", [1_000, 1_500_000])
+def test_side_by_side_or_in_one_batch_the_counts_are_the_same(computed: Installation, batch_cells: int):
+    execute(computed.engine.url, MEND)
+    small = replace(computed, settings=computed.settings.model_copy(update={"batch_cells": batch_cells, "workers": 4}))
+    retry_failed(small, None, None, "retry")
+    open_now = failing(computed)
+    assert all(one.failed == len(open_now.get(day, ())) for day, one in counts(computed).items())
+    assert compare_days(computed, [SUNDAY]).differences == []

@@ -1,0 +1,208 @@
+"""A change that is not seen is a figure that stays wrong; one that is seen for nothing is a night of needless work."""
+
+# ruff: noqa: S608  # statements of constants only
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import URL, DateTime, Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, start_of_day
+from snapshot_pipeline.platform.fingerprints import read_fingerprints
+from snapshot_pipeline.platform.reads import PlatformTables, UserRange, read_session
+from snapshot_pipeline.platform.tables import platform_metadata
+
+BUDAPEST = ZoneInfo("Europe/Budapest")
+FIRST, LAST = date(2025, 10, 20), date(2025, 10, 30)  # with the day of 25 hours, 2025-10-26
+PLATFORMS: dict[str, PlatformTables] = {}
+"""Looked up once for each kind."""
+
+DAY, NEXT = date(2025, 10, 22), date(2025, 10, 23)
+
+
+@pytest.fixture(scope="module", params=["timestamptz", "timestamp", "timestamptz and updated_at"])
+def engine(request: pytest.FixtureRequest, server_url: URL, module_database_url: URL) -> Iterator[Engine]:
+    """A platform of a handful of rows, in a schema of its own for each kind."""
+    kind, _, updated = request.param.partition(" and ")
+    schema = f"platform {request.param}"
+    engine = create_engine(module_database_url, poolclass=NullPool)
+    metadata = platform_metadata(schema)
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if isinstance(column.type, DateTime):
+                column.type = DateTime(timezone=kind == "timestamptz")
+    with engine.begin() as connection:
+        connection.execute(text(f'CREATE SCHEMA "{schema}"'))
+        metadata.create_all(connection)
+        if updated:
+            for table in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
+                connection.execute(text(f'ALTER TABLE "{schema}".{table} ADD updated_at timestamptz DEFAULT now()'))
+        connection.execute(text(f'ALTER TABLE "{schema}".user_lesson_progress ADD note text'))
+    PLATFORMS[schema] = PlatformTables.of(engine, schema)
+    yield engine.execution_options(schema=schema)
+    engine.dispose()
+
+
+@pytest.fixture
+def platform(engine: Engine) -> Iterator[Engine]:
+    """With its rows, which are gone after the test."""
+    execute(
+        engine,
+        "INSERT INTO user_lesson_progress (user_id, lesson_id, started_at, completed_at, time_spent_minutes) VALUES "
+        "(1, 1, '2025-10-22 10:00', '2025-10-23 10:00', 5), (1, 2, '2025-10-22 11:00', NULL, NULL), "
+        "(2, 1, '2025-10-22 12:00', NULL, 7)",
+        "INSERT INTO quiz_attempts (id, user_id, quiz_id, score, completed_at) VALUES "
+        "(1, 1, 1, 80, '2025-10-22 10:00'), (2, 1, 1, NULL, '2025-10-22 11:00'), (3, 2, 1, 60, '2025-10-22 11:00')",
+        "INSERT INTO exercise_submissions (id, user_id, created_at) VALUES (1, 1, '2025-10-22 10:00')",
+    )
+    yield engine
+    execute(engine, "TRUNCATE user_lesson_progress, quiz_attempts, exercise_submissions")
+
+
+def execute(engine: Engine, *statements: str) -> None:
+    schema = engine.get_execution_options()["schema"]
+    with engine.begin() as connection:
+        connection.execute(text(f"SET search_path TO \"{schema}\"; SET TIME ZONE 'UTC'"))
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def fingerprints(
+    engine: Engine,
+    first: date = FIRST,
+    last: date = LAST,
+    zone: ZoneInfo = BUDAPEST,
+    naive: str = "UTC",
+    tables: PlatformTables | None = None,
+) -> dict[date, str]:
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    starts = [start_of_day(day, zone) for day in [*days, last + timedelta(days=1)]]
+    tables = tables or PLATFORMS[engine.get_execution_options()["schema"]]
+    with read_session(adbc_uri(engine.url), tables, ZoneInfo(naive)) as reader:
+        return dict(zip(days, read_fingerprints(reader, starts), strict=True))
+
+
+def changed(engine: Engine, *statements: str) -> set[date]:
+    """The days whose fingerprint the statements change."""
+    before = fingerprints(engine)
+    execute(engine, *statements)
+    after = fingerprints(engine)
+    return {day for day in before if before[day] != after[day]}
+
+
+def test_it_counts_the_rows_of_each_day_and_an_empty_day_has_none(platform: Engine):
+    found = fingerprints(platform)
+    counts = [part.split(":")[0] for part in found[DAY].split()]
+    assert counts == ["1", "started=3", "completed=0", "attempts=3", "exercises=1"]
+    assert found[NEXT].startswith("1 started=0:0 completed=1:")
+    assert found[LAST] == "1 started=0:0 completed=0:0 attempts=0:0 exercises=0:0"
+    assert fingerprints(platform) == found
+
+
+P, A, E = "user_lesson_progress", "quiz_attempts", "exercise_submissions"
+
+
+@pytest.mark.parametrize(
+    ("statement", "days"),
+    [
+        (f"UPDATE {P} SET time_spent_minutes = 6 WHERE lesson_id = 1 AND user_id = 1", {DAY, NEXT}),
+        (f"UPDATE {P} SET completed_at = '2025-10-23 10:00:00.000001' WHERE completed_at IS NOT NULL", {DAY, NEXT}),
+        (f"UPDATE {P} SET completed_at = '2025-10-25 10:00' WHERE user_id = 2", {DAY, date(2025, 10, 25)}),
+        (f"UPDATE {P} SET started_at = '2025-10-21 12:00' WHERE user_id = 2", {date(2025, 10, 21), DAY}),
+        (f"UPDATE {P} SET lesson_id = 9 WHERE user_id = 2", {DAY}),
+        (f"UPDATE {P} SET user_id = 3 WHERE user_id = 2", {DAY}),
+        (f"DELETE FROM {P} WHERE user_id = 2", {DAY}),
+        (f"UPDATE {A} SET score = 80.5 WHERE id = 1", {DAY}),
+        (f"UPDATE {A} SET score = 0 WHERE id = 2", {DAY}),
+        (f"UPDATE {A} SET score = 'NaN' WHERE id = 1", {DAY}),
+        (f"UPDATE {A} SET user_id = 3 WHERE id = 1", {DAY}),
+        (f"UPDATE {A} SET id = 9 WHERE id = 1", {DAY}),
+        (f"UPDATE {A} SET score = 140 - score WHERE score IS NOT NULL", {DAY}),  # 80 and 60 become 60 and 80
+        (f"DELETE FROM {A} WHERE id = 3", {DAY}),
+        (f"UPDATE {E} SET created_at = '2025-10-23 10:00'", {DAY, NEXT}),
+        (f"INSERT INTO {E} (id, user_id, created_at) VALUES (2, 1, '2025-10-29 10:00')", {date(2025, 10, 29)}),
+        (f"UPDATE {E} SET user_id = 2", {DAY}),
+        (f"DELETE FROM {E}", {DAY}),
+    ],
+)
+def test_any_change_of_a_row_that_is_read_is_seen_on_its_days_and_on_no_other(
+    platform: Engine, statement: str, days: set[date]
+):
+    """In the table with `updated_at` as well, which none of these statements sets."""
+    assert changed(platform, statement) == days
+
+
+def test_a_column_that_nobody_reads_changes_nothing(platform: Engine):
+    unread = [f"UPDATE {P} SET note = 'seen'", f"UPDATE {A} SET quiz_id = 7"]
+    if "updated_at" in platform.get_execution_options()["schema"]:
+        unread.append(f"UPDATE {P} SET updated_at = now() + interval '1 day'")
+    assert changed(platform, *unread) == set()
+
+
+def test_a_value_that_no_snapshot_can_hold_stops_nothing(platform: Engine):
+    huge = f"ALTER TABLE {P} ALTER time_spent_minutes TYPE numeric"
+    execute(platform, huge, f"UPDATE {P} SET time_spent_minutes = 1e30 WHERE user_id = 2")
+    try:
+        assert changed(platform, f"UPDATE {P} SET time_spent_minutes = 1e31 WHERE user_id = 2") == {DAY}
+    finally:
+        execute(platform, f"DELETE FROM {P}", f"ALTER TABLE {P} ALTER time_spent_minutes TYPE integer")
+
+
+def test_rows_before_and_after_the_days_are_not_looked_at(platform: Engine):
+    outside = (
+        f"INSERT INTO {E} (id, user_id, created_at) VALUES (8, 1, '2025-10-19 21:59:59'), (9, 1, '2025-10-30 23:00')"
+    )
+    assert changed(platform, outside) == set()
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "last"),
+    [
+        ("Europe/Budapest", date(2025, 10, 25), date(2025, 10, 27)),
+        ("Europe/Budapest", date(2026, 3, 28), date(2026, 3, 30)),
+        ("America/Sao_Paulo", date(2018, 11, 3), date(2018, 11, 5)),  # its midnight of the 4th does not exist
+        ("Australia/Lord_Howe", date(2026, 4, 4), date(2026, 4, 6)),  # half an hour
+        ("Asia/Kathmandu", date(2026, 1, 1), date(2026, 1, 3)),
+    ],
+)
+def test_a_row_belongs_to_the_day_that_the_arithmetic_gives_it(engine: Engine, zone: str, first: date, last: date):
+    """A row every ten minutes around the days: each day counts as many as `metrics.days` says."""
+    days = LocalDays(first, last, ZoneInfo(zone))
+    moments = pd.date_range(days.start - timedelta(days=2), days.end + timedelta(days=2), freq="10min", tz="UTC")
+    schema = engine.get_execution_options()["schema"]
+    execute(
+        engine,
+        f"TRUNCATE {E}",
+        f"INSERT INTO {E} (id, user_id, created_at) SELECT n, 1, '{moments[0]:%Y-%m-%d %H:%M}'::timestamp + "
+        f"n * interval '10 minutes' FROM generate_series(0, {len(moments) - 1}) n",
+    )
+    naive_zones = ["UTC"] if "timestamptz" in schema else ["UTC", zone, "Europe/Budapest", "America/Sao_Paulo"]
+    for naive in naive_zones:
+        with read_session(adbc_uri(engine.url), PLATFORMS[schema], ZoneInfo(naive)) as reader:
+            read = reader.exercises(UserRange(1, 1), days.window_start, days.end + timedelta(days=5))["created_at"]
+        indices = days.index_of(read.to_numpy("datetime64[us]").view(np.int64))
+        expected = [int((indices == LEAD_DAYS + n).sum()) for n in range(days.count)]
+        found = fingerprints(engine, first, last, ZoneInfo(zone), naive)
+        assert [int(line.split("exercises=")[1].split(":")[0]) for line in found.values()] == expected, naive
+        assert sum(expected) > 300
+    execute(engine, f"TRUNCATE {E}")
+
+
+def test_a_platform_without_exercises_looks_as_if_nobody_had_submitted_any(platform: Engine):
+    execute(platform, f"DELETE FROM {E}")
+    with_none = fingerprints(platform)
+    execute(platform, f"ALTER TABLE {E} RENAME TO away")
+    try:
+        without = PlatformTables.of(platform, platform.get_execution_options()["schema"])
+        assert without.exercise_submissions is None
+        assert fingerprints(platform, tables=without) == with_none
+    finally:
+        execute(platform, f"ALTER TABLE away RENAME TO {E}")

@@ -1,0 +1,148 @@
+"""What a second computation would touch: nothing that is the same, everything that is not, and why it can be told."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapshot_pipeline.store.changes import WHOLE_ROW, Cells, compare, restated
+
+DAY = date(2026, 3, 10)
+SCHEMA = pa.schema(
+    {
+        "user_id": pa.int64(),
+        "snapshot_date": pa.date32(),
+        "pace_score": pa.float64(),
+        "learning_pace": pa.string(),
+        "quiz_average": pa.float64(),
+        "lessons_completed_count": pa.int32(),
+        "last_activity_date": pa.date32(),
+    }
+)
+CELLS = Cells(np.array([1, 2, 5], dtype=np.int64), DAY, DAY + timedelta(days=2))
+NOBODY = np.zeros(0, dtype=np.int64)
+
+
+def row(user_id: int = 1, day: date = DAY, **figures: Any) -> dict[str, Any]:
+    """A row with every figure, some of them given."""
+    standard = {
+        "pace_score": 50.0,
+        "learning_pace": "MEDIUM",
+        "quiz_average": None,
+        "lessons_completed_count": 1,
+        "last_activity_date": DAY,
+    }
+    return {"user_id": user_id, "snapshot_date": day, **standard, **figures}
+
+
+def rows(*given_rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(given_rows), schema=SCHEMA)
+
+
+def test_what_is_the_same_to_the_last_bit_is_not_touched():
+    old = rows(row(1, pace_score=33.33), row(2, quiz_average=0.1 + 0.2))
+    changes = compare(old, rows(row(2, quiz_average=0.1 + 0.2), row(1, pace_score=33.33)), CELLS, NOBODY)
+    assert (changes.unchanged.tolist(), changes.written.tolist(), changes.removed.tolist()) == ([0, 1], [], [])
+
+
+@pytest.mark.parametrize(
+    ("column", "before", "after", "texts"),
+    [
+        ("pace_score", 50.0, 50.01, ("50", "50.01")),
+        ("pace_score", 0.3, 0.1 + 0.2, ("0.3", "0.30000000000000004")),
+        ("learning_pace", "MEDIUM", "FAST", ("MEDIUM", "FAST")),
+        ("quiz_average", None, 70.5, (None, "70.5")),
+        ("quiz_average", 70.5, None, ("70.5", None)),
+        ("lessons_completed_count", 1, 2, ("1", "2")),
+        ("last_activity_date", DAY, DAY - timedelta(days=9), ("2026-03-10", "2026-03-01")),
+    ],
+)
+def test_a_figure_that_differs_is_restated_with_both_values(
+    column: str, before: Any, after: Any, texts: tuple[str | None, str | None]
+):
+    old, new = rows(row(5, **{column: before})), rows(row(5, **{column: after}))
+    changes = compare(old, new, CELLS, NOBODY)
+    assert (changes.changed.tolist(), changes.replaced.tolist()) == ([0], [0])
+    assert restated(old, new, changes).to_pylist() == [
+        {"user_id": 5, "snapshot_date": DAY, "column_name": column, "old_value": texts[0], "new_value": texts[1]}
+    ]
+
+
+def test_no_number_is_the_same_as_nothing():
+    changes = compare(rows(row(quiz_average=None)), rows(row(quiz_average=math.nan)), CELLS, NOBODY)
+    assert changes.unchanged.tolist() == [0]
+
+
+def test_a_first_publication_restates_nothing():
+    new = rows(row(1), row(2))
+    changes = compare(rows(), new, CELLS, NOBODY)
+    assert changes.new.tolist() == changes.written.tolist() == [0, 1]
+    assert restated(rows(), new, changes).num_rows == 0
+
+
+def test_a_row_that_is_not_due_any_more_is_restated_as_a_whole():
+    old = rows(row(1, quiz_average=70.5))
+    changes = compare(old, rows(), CELLS, NOBODY)
+    (told,) = restated(old, rows(), changes).to_pylist()
+    assert (told["column_name"], told["new_value"]) == (WHOLE_ROW, None)
+    assert json.loads(told["old_value"]) == {
+        "pace_score": "50",
+        "learning_pace": "MEDIUM",
+        "quiz_average": "70.5",
+        "lessons_completed_count": "1",
+        "last_activity_date": "2026-03-10",
+    }
+
+
+def test_a_cell_that_failed_keeps_its_row():
+    old = rows(row(1), row(2))
+    changes = compare(old, rows(), CELLS, kept=CELLS.of(rows(row(1))))
+    assert changes.gone.tolist() == [1]
+
+
+def test_rows_of_other_students_and_days_are_nobodys_business():
+    others = rows(row(3), row(6), row(1, DAY + timedelta(days=3)), row(1, DAY - timedelta(days=1)))
+    assert CELLS.of(others).tolist() == [-1] * 4
+    changes = compare(others, rows(row(1)), CELLS, NOBODY)
+    assert (changes.removed.tolist(), changes.new.tolist()) == ([], [0])
+
+
+_FIGURES = st.tuples(
+    st.one_of(st.floats(0, 100), st.sampled_from([0.1 + 0.2, 0.3])), st.one_of(st.none(), st.just(50.0))
+)
+_TABLES = st.dictionaries(st.tuples(st.sampled_from([1, 2, 5]), st.integers(0, 2)), _FIGURES)
+
+
+@given(before=_TABLES, after=_TABLES, failed=st.sets(st.tuples(st.sampled_from([1, 2, 5]), st.integers(0, 2))))
+def test_applying_the_changes_to_the_old_rows_gives_the_new_ones(before: Any, after: Any, failed: Any):
+    after = {key: figures for key, figures in after.items() if key not in failed}
+    old, new = (
+        rows(*(row(u, DAY + timedelta(days=d), pace_score=p, quiz_average=q) for (u, d), (p, q) in table.items()))
+        for table in (before, after)
+    )
+    kept = CELLS.of(rows(*(row(u, DAY + timedelta(days=d)) for u, d in failed)))
+    changes = compare(old, new, CELLS, kept)
+    removed, written = set(changes.removed.tolist()), new.take(changes.written).to_pylist()
+    applied = [one for number, one in enumerate(old.to_pylist()) if number not in removed] + written
+    by_cell = {(one["user_id"], one["snapshot_date"]): one for one in applied}
+    assert len(by_cell) == len(applied)
+    surviving = {key: figures for key, figures in before.items() if key in failed}
+    expected = {**surviving, **after}
+    assert {
+        (user_id, (day - DAY).days): (one["pace_score"], one["quiz_average"]) for (user_id, day), one in by_cell.items()
+    } == expected
+    same = sum(before.get(key) == figures for key, figures in after.items())
+    assert len(changes.unchanged) == same
+    touched = [one for one in restated(old, new, changes).to_pylist() if one["column_name"] != WHOLE_ROW]
+    assert all(one["old_value"] != one["new_value"] for one in touched)
+    assert {(one["user_id"], (one["snapshot_date"] - DAY).days) for one in touched} == {
+        key for key, figures in after.items() if key in before and before[key] != figures
+    }
