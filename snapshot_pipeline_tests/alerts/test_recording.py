@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -60,7 +61,7 @@ def test_a_look_that_is_repeated_because_its_place_was_lost_changes_nothing(stor
 def test_a_second_failure_of_the_same_check_updates_what_a_reminder_will_say(store: Store):
     look_at(store, CHANNELS, NOW, check("2026-03-08", False, NOW))
     worse = check("2026-03-08", False, NOW + MINUTE)
-    worse = worse.__class__(**{**worse.__dict__, "detail": "50.00% of 200 students", "run_id": "run-2"})
+    worse = replace(worse, detail="50.00% of 200 students", run_id="run-2")
     assert not look_at(store, CHANNELS, NOW + MINUTE, worse).messages
     (reminder,) = look_at(store, CHANNELS, NOW + DAY).messages
     assert "50.00% of 200 students" in reminder.body
