@@ -32,6 +32,9 @@ KINDS = (FAILED_CHECK, FAILED_RUN, SLOW_RUN, MISSING_DAY, MISSED_WEEK)
 REMIND_AFTER = timedelta(days=1)
 """How long after it was last told of an incident that lasts is told of again."""
 
+GATHER_AFTER = timedelta(hours=12)
+"""How long after it was last told of an incident joins a reminder of another one, so that there is one a day of all."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -112,7 +115,11 @@ def decide(
         else:
             closed.append((incident, observation))
     over = {incident.id for incident, _ in closed}
-    reminded = [
-        incident for incident in still_open if incident.id not in over and incident.told_at <= now - REMIND_AFTER
-    ]
-    return Decision(opened, lasting, closed, reminded)
+    return Decision(opened, lasting, closed, _due([one for one in still_open if one.id not in over], now))
+
+
+def _due(still_open: Sequence[Incident], now: datetime) -> list[Incident]:
+    """Those that are reminded of now: once one has lasted for a day, all that were not told of just before."""
+    if not any(incident.told_at <= now - REMIND_AFTER for incident in still_open):
+        return []
+    return [incident for incident in still_open if incident.told_at <= now - GATHER_AFTER]

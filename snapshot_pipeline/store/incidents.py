@@ -63,9 +63,9 @@ def open_incidents(connection: Connection, tables: StoreTables) -> list[Incident
     return [Incident(**row) for row in connection.execute(query).mappings()]
 
 
-def is_any_known(connection: Connection, tables: StoreTables) -> bool:
-    """Whether there has ever been an incident, open or over."""
-    return connection.execute(select(tables.incidents.c.id).limit(1)).first() is not None
+def first_opened_at(connection: Connection, tables: StoreTables) -> datetime | None:
+    """When the first incident of all began that is kept; None when there has been none."""
+    return connection.execute(select(func.min(tables.incidents.c.opened_at))).scalar()
 
 
 def last_events(

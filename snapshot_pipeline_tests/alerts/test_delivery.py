@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from snapshot_pipeline.alerts.delivery import LONGEST_PAUSE, pause_after
@@ -112,8 +113,6 @@ def test_two_senders_at_the_same_time_send_each_message_once(store: Store, recei
     channels = channels_of(f"json://{receiver.address}/")
     for number in range(1, 6):
         look_at(store, channels, NOW, missing(f"2026-03-0{number}"))
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(send, store, channels, NOW) for _ in range(4)]:
             future.result(30)
@@ -123,8 +122,6 @@ def test_two_senders_at_the_same_time_send_each_message_once(store: Store, recei
 
 def test_two_looks_at_the_same_time_open_one_incident_with_one_message(store: Store):
     channels = channels_of("json://127.0.0.1:1/")
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(4) as pool:
         looks = [pool.submit(look_at, store, channels, NOW, missing("2026-03-08")) for _ in range(4)]
         assert sum(len(look.result(30).opened) for look in looks) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snapshot_pipeline.alerts.incidents import KINDS
 from snapshot_pipeline.alerts.messages import all_clear, opened, reminders
 from snapshot_pipeline_tests.alerts.looks import DAY, MINUTE, NOW, WORDING, check, missing
@@ -50,5 +52,5 @@ def test_an_all_clear_says_after_how_long_and_what_is_true_now():
 def test_there_is_something_to_do_about_every_kind():
     for kind in KINDS:
         incident = incident_of(missing("2026-03-08"), NOW)
-        (message,) = opened([incident.__class__(**{**incident.__dict__, "kind": kind})], WORDING)
+        (message,) = opened([replace(incident, kind=kind)], WORDING)
         assert len(message.body.split("What to do: ")[1]) > 50

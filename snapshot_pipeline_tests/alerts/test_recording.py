@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 from sqlalchemy import select
 
 from snapshot_pipeline_tests.alerts.looks import DAY, MINUTE, NOW, channels_of, check, look_at, missing, outbox
 from snapshot_pipeline_tests.store.conftest import Store
 
+HOUR = timedelta(hours=1)
 CHANNELS = channels_of("json://127.0.0.1:1/")
 
 
@@ -57,7 +61,7 @@ def test_a_look_that_is_repeated_because_its_place_was_lost_changes_nothing(stor
 def test_a_second_failure_of_the_same_check_updates_what_a_reminder_will_say(store: Store):
     look_at(store, CHANNELS, NOW, check("2026-03-08", False, NOW))
     worse = check("2026-03-08", False, NOW + MINUTE)
-    worse = worse.__class__(**{**worse.__dict__, "detail": "50.00% of 200 students", "run_id": "run-2"})
+    worse = replace(worse, detail="50.00% of 200 students", run_id="run-2")
     assert not look_at(store, CHANNELS, NOW + MINUTE, worse).messages
     (reminder,) = look_at(store, CHANNELS, NOW + DAY).messages
     assert "50.00% of 200 students" in reminder.body
@@ -72,3 +76,14 @@ def test_with_nobody_to_tell_incidents_are_kept_all_the_same(store: Store):
 
 def test_a_look_that_finds_nothing_at_all_changes_nothing(store: Store):
     assert not look_at(store, CHANNELS, NOW).messages
+
+
+def test_incidents_that_opened_at_different_times_are_reminded_of_together_once_a_day(store: Store):
+    for hour in range(10):
+        look_at(store, CHANNELS, NOW + hour * HOUR, missing(f"2026-03-0{hour}"))
+    reminders = [
+        (hour, len(changes.reminded))
+        for hour in range(10, 24 * 4)
+        if (changes := look_at(store, CHANNELS, NOW + hour * HOUR)).reminded
+    ]
+    assert reminders == [(24, 10), (48, 10), (72, 10)]

@@ -45,6 +45,16 @@ def days(first: date, last: date | None = None) -> dict[str, str]:
     return range_tags(first, last or first)
 
 
+def reported(watcher: Watcher, *events: DagsterEventType, last: date = DAY) -> str:
+    """A run of the days from `DAY` on with nothing but these events."""
+    instance = watcher.installation.instance
+    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
+    run = instance.create_run_for_job(job, tags=days(DAY, last), status=dg.DagsterRunStatus.NOT_STARTED)
+    for event in events:
+        instance.report_dagster_event(DagsterEvent(event.value, job_name=job.name), run.run_id)
+    return run.run_id
+
+
 def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_student(watcher: Watcher) -> None:
     watcher.execute(spoil("2026-02-01", "2026-02-10"))
     bad = watcher.run(days(DAY))
@@ -113,9 +123,9 @@ def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_
     assert (incident.kind, incident.subject) == ("failed_run", "performance_snapshots 2026-02-10")
     assert "schema 'nowhere'" in changes.messages[0].body
     assert failed.run_id in changes.messages[0].body
-    watcher.run(days(DAY), platform_schema="nowhere")  # it fails again: the same incident
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)  # it fails again: the same incident
     assert not watcher.look().messages
-    watcher.run(days(date(2026, 2, 5), date(2026, 2, 9)))  # not its day
+    watcher.materialize(date(2026, 2, 5), date(2026, 2, 9))  # not its day
     assert not watcher.look().closed
     watcher.run(days(date(2026, 2, 8), date(2026, 2, 12)))
     (over,) = watcher.look().closed
@@ -124,12 +134,12 @@ def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_
 
 
 def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(watcher: Watcher) -> None:
-    watcher.run(days(DAY, date(2026, 2, 12)), platform_schema="nowhere")
-    (incident,) = watcher.look().opened
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
+    (incident,) = watcher.look(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
     assert incident.subject == "performance_snapshots 2026-02-10..2026-02-12"
-    watcher.run(days(DAY, date(2026, 2, 11)))
+    watcher.materialize(DAY, date(2026, 2, 11))
     assert not watcher.look().closed
-    watcher.run(days(date(2026, 2, 12)))
+    watcher.materialize(date(2026, 2, 12), date(2026, 2, 12))
     assert watcher.look().closed
 
 
@@ -146,16 +156,6 @@ def test_what_an_unknown_error_says_is_not_told_since_it_may_quote_a_student(
     assert str(MARK)[:4] not in message.body
 
 
-def reported(watcher: Watcher, *events: DagsterEventType, tags: dict[str, str] | None = None) -> str:
-    """A run with nothing but these events."""
-    instance = watcher.installation.instance
-    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
-    run = instance.create_run_for_job(job, tags={**days(DAY), **(tags or {})}, status=dg.DagsterRunStatus.NOT_STARTED)
-    for event in events:
-        instance.report_dagster_event(DagsterEvent(event.value, job_name=job.name), run.run_id)
-    return run.run_id
-
-
 def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures(watcher: Watcher) -> None:
     failed = reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
     watcher.installation.instance.add_run_tags(failed, {WILL_RETRY_TAG: "true"})
@@ -167,10 +167,11 @@ def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures
 
 
 def test_a_failed_run_that_was_deleted_from_dagster_is_over(watcher: Watcher) -> None:
-    failed = watcher.run(days(DAY), platform_schema="nowhere")
-    assert watcher.look().opened
-    watcher.installation.instance.delete_run(failed.run_id)
-    assert watcher.look().closed
+    failed = reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
+    later = datetime.now(timezone.utc) + timedelta(minutes=6)
+    assert watcher.look(later).opened
+    watcher.installation.instance.delete_run(failed)
+    assert watcher.look(later).closed
 
 
 def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_ends_in_time(watcher: Watcher) -> None:
@@ -185,14 +186,14 @@ def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_end
 
 
 def test_a_run_that_took_too_long_is_told_once_and_is_over_with_the_next_one_in_time(watcher: Watcher) -> None:
-    assert watcher.run(days(DAY)).success
-    watcher.settings = watcher.settings.model_copy(update={"max_run_seconds": 0.001})
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
+    watcher.settings = watcher.settings.model_copy(update={"max_run_seconds": 1e-9})
     (incident,) = watcher.look().opened
     assert incident.kind == "slow_run"
     assert "took" in incident.detail
     assert not watcher.look().messages
     watcher.settings = watcher.installation.settings
-    assert watcher.run(days(DAY)).success
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
     assert [one.id for one in watcher.look().closed] == [incident.id]
 
 

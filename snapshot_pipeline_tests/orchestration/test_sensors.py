@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.orchestration.sensors.incidents import Watch, build_send_alerts, build_watch_incidents
+from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline.store.incidents import Incident
+from snapshot_pipeline.store.incidents import Incident, open_incidents
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.watching import Watcher, watching
 from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, web_receiver
@@ -43,6 +44,11 @@ def tick(watcher: Watcher, sensor: dg.SensorDefinition, cursor: str | None = Non
         return str(data.skip_message), data.cursor
 
 
+def kinds_of_open(watcher: Watcher) -> list[str]:
+    with open_installation(watcher.settings) as opened, opened.engine.connect() as connection:
+        return [incident.kind for incident in open_incidents(connection, opened.store)]
+
+
 def test_from_a_failed_night_to_the_message_and_the_all_clear(watcher: Watcher, receiver: WebReceiver) -> None:
     urls = SecretStr(f"json://{receiver.address}/")
     watcher.settings = watcher.settings.model_copy(update={"alert_urls": urls})
@@ -68,9 +74,11 @@ def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(watcher: Wa
     _, cursor = tick(watcher, watch)
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
     tick(watcher, watch, cursor)
-    assert tick(watcher, watch)[0].startswith("0 incidents") or "missing" not in tick(watcher, watch)[0]
+    assert tick(watcher, watch)[0] == "nothing has changed"
+    assert kinds_of_open(watcher) == ["failed_run"]
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
     assert tick(watcher, watch)[0] == "0 incidents have begun, 1 are over"
+    assert kinds_of_open(watcher) == []
 
 
 def test_without_anybody_to_tell_the_incident_is_in_the_log_of_the_tick(
@@ -110,13 +118,15 @@ def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_t
 
 
 def test_watching_begins_now_in_a_new_installation_and_reaches_back_when_a_cursor_was_lost() -> None:
-    new = Watch.begun(NOW, [], is_new=True)
+    new = Watch.begun(NOW, [], None)
     assert (new.since, new.last_look) == (NOW, NOW)
     assert Watch.from_cursor(new.as_cursor()) == new
     long_ago = NOW - timedelta(days=30)
     incident = Incident(1, "failed_check", "s", "t", "d", None, long_ago, long_ago, None, long_ago)
-    assert Watch.begun(NOW, [incident], is_new=False).last_look == long_ago
-    assert Watch.begun(NOW, [], is_new=False).last_look == NOW - timedelta(days=7)
+    assert Watch.begun(NOW, [incident], long_ago).last_look == long_ago
+    assert Watch.begun(NOW, [], long_ago).last_look == NOW - timedelta(days=7)
+    yesterday = NOW - timedelta(days=1)  # an installation of yesterday does not complain of last week
+    assert Watch.begun(NOW, [], yesterday).since == yesterday
 
 
 def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_cleared(

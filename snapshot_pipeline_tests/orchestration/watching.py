@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 from sqlalchemy import create_engine, text
@@ -56,6 +56,13 @@ class Watcher:
         return defs.resolve_job_def(job).execute_in_process(
             instance=self.installation.instance, tags=tags, run_config=QUIET, raise_on_error=False
         )
+
+    def materialize(self, first: date, last: date) -> None:
+        """Tell Dagster that days are there, without computing them."""
+        for n in range((last - first).days + 1):
+            day = (first + timedelta(days=n)).isoformat()
+            event = dg.AssetMaterialization("performance_snapshots", partition=day)
+            self.installation.instance.report_runless_asset_event(event)
 
     def execute(self, *statements: str) -> None:
         """Change the platform."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from snapshot_pipeline.store.incidents import (
     Incident,
     close_incident,
-    is_any_known,
+    first_opened_at,
     last_events,
     mark_told,
     open_incident,
@@ -53,7 +53,7 @@ def test_a_second_incident_about_the_same_thing_is_refused_while_the_first_lasts
 
 def test_the_last_event_of_a_thing_is_known_after_its_incident_is_over(store: Store) -> None:
     with store.engine.begin() as connection:
-        assert not is_any_known(connection, store.tables)
+        assert first_opened_at(connection, store.tables) is None
         incident = opened(connection, store, "a", NOW)
         close_incident(connection, store.tables, incident.id, LATER, LATER)
         quiet = opened(connection, store, "b", NOW)
@@ -62,7 +62,7 @@ def test_the_last_event_of_a_thing_is_known_after_its_incident_is_over(store: St
         known = last_events(connection, store.tables, asked)
         assert known == {("failed_check", "a"): LATER, ("failed_check", "b"): NOW}
         assert last_events(connection, store.tables, []) == {}
-        assert is_any_known(connection, store.tables)
+        assert first_opened_at(connection, store.tables) == NOW
 
 
 def test_what_is_seen_of_an_incident_is_kept_and_so_is_when_it_was_told(store: Store) -> None:

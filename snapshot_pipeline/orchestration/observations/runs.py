@@ -22,6 +22,7 @@ from dagster._core.storage.tags import (
 from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
 from snapshot_pipeline.orchestration.failures import TEXT_TO_SEND
 from snapshot_pipeline.orchestration.observations.look import Look, moment
+from snapshot_pipeline.store.incidents import Incident
 
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
@@ -65,10 +66,12 @@ def failed_runs(look: Look) -> Iterator[Observation]:
         target = _target(look, record.dagster_run)
         if target and (target.subject not in newest or _ended(record) > _ended(newest[target.subject][1])):
             newest[target.subject] = target, record
-    for subject, incident in look.open_of(FAILED_RUN).items():
+    still_open = look.open_of(FAILED_RUN)
+    records = _records(look, [incident.run_id for incident in still_open.values() if incident.run_id])
+    for subject, incident in still_open.items():
         if subject in newest:
             continue
-        known = look.instance.get_run_record_by_id(incident.run_id or "")
+        known = records.get(incident.run_id or "")
         target = _target(look, known.dagster_run) if known else None
         if known and target and target.subject == subject:
             newest[subject] = target, known
@@ -76,7 +79,12 @@ def failed_runs(look: Look) -> Iterator[Observation]:
             said = "its run, or what it was to compute, is not known to Dagster any more"
             yield Observation(FAILED_RUN, subject, False, incident.title, said)
     for target, record in newest.values():
-        yield _failed(look, target, record)
+        yield _failed(look, target, record, still_open.get(target.subject))
+
+
+def _records(look: Look, run_ids: Sequence[str]) -> dict[str, dg.RunRecord]:
+    records = look.instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
+    return {record.dagster_run.run_id: record for record in records}
 
 
 def _failed_of_late(look: Look) -> Iterator[dg.RunRecord]:
@@ -96,15 +104,16 @@ def _may_be_retried(look: Look, record: dg.RunRecord) -> bool:
     return tags.get(WILL_RETRY_TAG) in (None, "true")
 
 
-def _failed(look: Look, target: Target, record: dg.RunRecord) -> Observation:
+def _failed(look: Look, target: Target, record: dg.RunRecord, incident: Incident | None) -> Observation:
     run_id = record.dagster_run.run_id
     healing = _healing(look, target, record)
+    known = incident.detail if incident and incident.run_id == run_id else None
     return Observation(
         kind=FAILED_RUN,
         subject=target.subject,
         is_trouble=healing is None,
         title=f"{target.subject}: the run has failed",
-        detail=healing or _reason(look.instance, run_id),
+        detail=healing or known or _reason(look.instance, run_id),
         run_id=run_id,
         event_at=None if healing else _ended(record),
     )

@@ -24,7 +24,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.observations import Look, observe
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.incidents import Incident, is_any_known, open_incidents
+from snapshot_pipeline.store.incidents import Incident, first_opened_at, open_incidents
 
 _LOST_CURSOR = timedelta(days=7)
 """How far back a look reaches when the cursor was lost although there have been incidents."""
@@ -61,12 +61,12 @@ class Watch:
         return cls(**{name: datetime.fromisoformat(moment) for name, moment in json.loads(cursor).items()})
 
     @classmethod
-    def begun(cls, now: datetime, still_open: list[Incident], is_new: bool) -> Watch:
+    def begun(cls, now: datetime, still_open: list[Incident], first_opened: datetime | None) -> Watch:
         """Without a cursor: a new installation begins now; one whose cursor was lost where no incident is missed."""
-        if is_new:
+        if first_opened is None:
             return cls(now, now)
         events = [incident.last_event_at for incident in still_open if incident.last_event_at]
-        since = min([now - _LOST_CURSOR, *events])
+        since = min([max(now - _LOST_CURSOR, first_opened), *events])
         return cls(since, since)
 
 
@@ -176,7 +176,7 @@ def _watch(installation: Installation, cursor: str | None, now: datetime) -> Wat
         return Watch.from_cursor(cursor)
     with installation.engine.connect() as connection:
         still_open = open_incidents(connection, installation.store)
-        return Watch.begun(now, still_open, not is_any_known(connection, installation.store))
+        return Watch.begun(now, still_open, first_opened_at(connection, installation.store))
 
 
 def _told_of_blindness(
