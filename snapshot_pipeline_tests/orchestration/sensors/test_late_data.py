@@ -75,12 +75,12 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     assert not compute(computed, request.tags, nowhere)
     assert [again.tags for again in requests(computed)] == [request.tags]
 
-    # A run that is queued or under way is not asked for a second time.
+    # A run that was created and has not ended is not asked for a second time.
     repository = build_defs(computed.settings).get_repository_def()
     run = computed.instance.create_run_for_job(
         repository.get_job("daily_snapshots"),
         tags=request.tags,
-        status=dg.DagsterRunStatus.QUEUED,
+        status=dg.DagsterRunStatus.NOT_STARTED,
     )
     assert "2026-02-21 is being computed right now" in skipped(computed)
     computed.instance.report_run_canceled(run)
