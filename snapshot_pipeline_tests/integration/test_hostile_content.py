@@ -43,8 +43,16 @@ TEXTS = (
     "",
     "x" * 5_000,
 )
-ODD_MOMENTS = ("0001-01-01 00:00+00", "0099-06-01 12:00+00", "9999-12-31 23:59:59.999999+00", None)
-UNREADABLE_MOMENTS = ("infinity", "-infinity", "4713-01-01 12:00+00 BC", "294276-12-31 23:00+00")
+# The reference looks a day ahead and back, and Python's calendar ends.
+ODD_MOMENTS = ("0001-01-03 00:00+00", "0099-06-01 12:00+00", "9999-12-30 23:59:59.999999+00", None)
+UNREADABLE_MOMENTS = (
+    "0001-01-01 00:00+00",
+    "9999-12-31 23:59:59.999999+00",
+    "infinity",
+    "-infinity",
+    "4713-01-01 12:00+00 BC",
+    "294276-12-31 23:00+00",
+)
 SCORES = ("NaN", "Infinity", "-Infinity", "-0.01", "100.01", "1e308", "-0", None)
 
 
