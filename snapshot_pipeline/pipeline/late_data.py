@@ -10,6 +10,9 @@ change does not touch after all costs its computation, and nothing is written.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,6 +21,40 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform import fingerprints
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, read_session
 from snapshot_pipeline.store import snapshots
+
+SLICE_DAYS = 7
+"""How many days are looked at in one go, newest first; a look ends between two slices."""
+
+
+@dataclass(frozen=True)
+class LateLook:
+    """What a look has found.
+
+    Attributes:
+        changed: The days whose rows have changed, ascending.
+        looked_from: The earliest day that was looked at: the time was over before the next slice.
+    """
+
+    changed: list[date]
+    looked_from: date
+
+
+def look_back(installation: Installation, window: Sequence[date], seconds: float) -> LateLook:
+    """Look for changed days from the newest day of a window back, a slice at a time, for as long as there is time.
+
+    Args:
+        installation: Where.
+        window: The days, ascending, without a gap, at least one.
+        seconds: After how long no further slice is begun; the first one always is.
+    """
+    until = time.monotonic() + seconds
+    changed: list[date] = []
+    for end in range(len(window), 0, -SLICE_DAYS):
+        piece = window[max(end - SLICE_DAYS, 0) : end]
+        changed = changed_days(installation, piece[0], piece[-1]) + changed
+        if time.monotonic() >= until:
+            break
+    return LateLook(changed, piece[0])
 
 
 def day_fingerprints(reader: PlatformReader, first: date, last: date, zone: ZoneInfo) -> dict[date, str]:

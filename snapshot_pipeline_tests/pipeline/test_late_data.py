@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from sqlalchemy import select, update
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.late_data import changed_days
+from snapshot_pipeline.pipeline.late_data import SLICE_DAYS, changed_days, look_back
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
@@ -78,3 +78,12 @@ def test_a_day_computed_before_fingerprints_were_kept_counts_as_changed_once(com
     assert changed_days(computed, FIRST, LAST) == [SUNDAY]
     run_days(computed, SUNDAY, SUNDAY, "once")
     assert changed_days(computed, FIRST, LAST) == []
+
+
+def test_a_look_that_has_no_more_time_ends_with_the_newest_days_and_goes_on_before_them(computed: Installation):
+    change_a_past_day(computed, FIRST)
+    newest = look_back(computed, COMPUTED, seconds=0)
+    assert (newest.changed, newest.looked_from) == ([], COMPUTED[-SLICE_DAYS])
+    rest = look_back(computed, COMPUTED[:-SLICE_DAYS], seconds=0)
+    assert (rest.changed, rest.looked_from) == ([FIRST], FIRST)
+    assert look_back(computed, COMPUTED, seconds=60) == rest

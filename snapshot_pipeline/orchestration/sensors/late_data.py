@@ -15,11 +15,15 @@ from snapshot_pipeline.orchestration.jobs import daily_snapshots
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges
 from snapshot_pipeline.orchestration.tags import REASON
 from snapshot_pipeline.pipeline.installation import open_installation
-from snapshot_pipeline.pipeline.late_data import changed_days
+from snapshot_pipeline.pipeline.late_data import LateLook, look_back
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
 from snapshot_pipeline.settings import Settings
 
 NAME = "late_data"
+
+LOOK_SECONDS = 20.0
+"""How long one tick looks at the most, but for its last slice: Dagster gives a sensor a minute. A platform that takes
+longer is looked at over several ticks, the newest days first."""
 
 
 def build_late_data(settings: Settings) -> dg.SensorDefinition:
@@ -41,13 +45,24 @@ def build_late_data(settings: Settings) -> dg.SensorDefinition:
     def late_data(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         # What has changed by now is asked for; a sensor has no scheduled time.
         window = [date.fromisoformat(day) for day in days.get_partition_keys()[-settings.late_window_days :]]
-        return ask_for_late_data(context.instance, settings, window)
+        if not window:
+            return dg.SkipReason("no day has ended yet")
+        with open_installation(settings) as installation:
+            look = look_back(installation, still_to_be_looked_at(window, context.cursor), LOOK_SECONDS)
+        is_through = look.looked_from == window[0]
+        context.update_cursor("" if is_through else look.looked_from.isoformat())
+        return ask_for_late_data(context.instance, settings, look, window[-1])
 
     return late_data
 
 
+def still_to_be_looked_at(window: Sequence[date], cursor: str | None) -> Sequence[date]:
+    """The days before the one at which the look of the last tick ended; all of them when it came to the end."""
+    return [day for day in window if cursor and day.isoformat() < cursor] or window
+
+
 def ask_for_late_data(
-    instance: dg.DagsterInstance, settings: Settings, window: Sequence[date]
+    instance: dg.DagsterInstance, settings: Settings, look: LateLook, last: date
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Ask for all days from the earliest changed one on, unless one of them is on its way already.
 
@@ -57,15 +72,13 @@ def ask_for_late_data(
     Args:
         instance: Where the state of the days is.
         settings: The installation.
-        window: The days to look at, ascending, without a gap, up to the last that has ended.
+        look: What was found.
+        last: The last day that has ended.
     """
-    if not window:
-        return dg.SkipReason("no day has ended yet")
-    with open_installation(settings) as installation:
-        changed = changed_days(installation, window[0], window[-1])
+    changed = look.changed
     if not changed:
-        return dg.SkipReason(f"no row of {window[0]} to {window[-1]} has changed since its day was computed")
-    wanted = [changed[0] + timedelta(days=number) for number in range((window[-1] - changed[0]).days + 1)]
+        return dg.SkipReason(f"no row from {look.looked_from} on has changed since its day was computed")
+    wanted = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
     busy = _in_progress(instance, settings, wanted)
     if busy:
         return dg.SkipReason(

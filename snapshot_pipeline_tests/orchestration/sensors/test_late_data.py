@@ -12,8 +12,13 @@ import pytest
 from snapshot_pipeline.orchestration import partitions
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.orchestration.sensors.late_data import ask_for_late_data, build_late_data
+from snapshot_pipeline.orchestration.sensors.late_data import (
+    ask_for_late_data,
+    build_late_data,
+    still_to_be_looked_at,
+)
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
+from snapshot_pipeline.pipeline.late_data import look_back
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
@@ -37,7 +42,9 @@ def compute(installation: TestInstallation, tags: dict[str, str], settings: Sett
 
 
 def look(installation: TestInstallation) -> list[dg.RunRequest] | dg.SkipReason:
-    return ask_for_late_data(installation.instance, installation.settings, WINDOW)
+    with opened(installation) as ours:
+        found = look_back(ours, WINDOW, 60)
+    return ask_for_late_data(installation.instance, installation.settings, found, LAST)
 
 
 def requests(installation: TestInstallation) -> list[dg.RunRequest]:
@@ -65,7 +72,7 @@ def opened(installation: TestInstallation) -> Iterator[Installation]:
 
 
 def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstallation) -> None:
-    assert "no row of 2026-02-18 to 2026-02-25 has changed" in skipped(computed)
+    assert "no row from 2026-02-18 on has changed" in skipped(computed)
     execute(computed.url, CHANGE)
     (request,) = requests(computed)
     assert request.tags == {**range_tags(CHANGED, LAST), "snapshot_pipeline/reason": "late data"}
@@ -128,3 +135,10 @@ def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: Tes
         data = sensor.evaluate_tick(context)
     assert not data.run_requests  # the days of the sample lie further back than the window
     assert "has changed since" in str(data.skip_message)
+
+
+def test_a_large_platform_is_looked_at_over_several_ticks_and_then_from_the_newest_day_again() -> None:
+    assert still_to_be_looked_at(WINDOW, None) == WINDOW
+    assert still_to_be_looked_at(WINDOW, "2026-02-20") == WINDOW[:2]
+    assert still_to_be_looked_at(WINDOW, "") == WINDOW
+    assert still_to_be_looked_at(WINDOW, "2026-01-01") == WINDOW  # the window has moved on since
