@@ -78,7 +78,8 @@ class RunningDagster:
         answer = requests.post(
             f"http://127.0.0.1:{self.port}/graphql", json={"query": query, "variables": variables}, timeout=30
         )
-        answer.raise_for_status()
+        if not answer.ok:
+            raise requests.HTTPError(f"{answer.status_code}: {answer.text[:2000]}")
         data: dict[str, Any] = answer.json()["data"]
         return data
 
@@ -135,7 +136,14 @@ class RunningDagster:
         assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
     def start_again(self) -> None:
+        """Start all of it, after it was killed."""
         self._process = self._start()
+
+    def be_up(self) -> None:
+        """Start what has ended, as a service manager would, and wait until the UI answers."""
+        if self._process.poll() is not None:
+            self.start_again()
+        self._wait_until_it_answers(self._process)
 
     def stop(self) -> None:
         if self._process.poll() is None:

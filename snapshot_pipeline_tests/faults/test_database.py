@@ -153,6 +153,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run_is_waited_for(
                 process.kill()
         time.sleep(rng.uniform(0.5, 3))
         world.server.start()
+        world.dagster.be_up()
         assert strange(world.figures(), old, new) == []
         fault.struck(time.monotonic() - killed)
         # The records of Dagster were on that server too: its worker may get over it, or die and be tried again.
