@@ -14,7 +14,9 @@ from snapshot_pipeline.orchestration.assets import adaptive_recommendations, per
 # Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
 daily_snapshots = dg.define_asset_job(
     "daily_snapshots",
-    selection=dg.AssetSelection.assets(performance_snapshots.KEY),
+    # Without the checks of the morning, which belong to no day.
+    selection=dg.AssetSelection.assets(performance_snapshots.KEY)
+    - dg.AssetSelection.checks(daily_checks.STANDING, daily_checks.REBUILD),
     description="Computes the snapshots of a day or a range of days. Safe to run again: only what differs is written.",
 )
 

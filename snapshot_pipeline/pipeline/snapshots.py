@@ -8,6 +8,7 @@ Put here: the order of these steps, and the counts that a run reports. Do not pu
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
-from snapshot_pipeline.passing_errors import is_passing, patiently
+from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
@@ -44,6 +45,8 @@ from snapshot_pipeline.store.snapshots import (
     replace_snapshots,
 )
 from snapshot_pipeline.store.tables import StoreTables
+
+_LOG = logging.getLogger(__name__)
 
 EXAMPLES = 10
 """How many failed students a day's report names."""
@@ -196,6 +199,11 @@ def _look_around(
         except Exception as error:
             if not is_passing(error):
                 raise
+            _LOG.warning(
+                "the session that takes the fingerprints was lost (SQLSTATE %s); the next look for late data asks for "
+                "these days again",
+                sqlstate(error) or "unknown",
+            )
             return dict.fromkeys(first + timedelta(days=n) for n in range((last - first).days + 1))
 
     return user_ids, pool.submit(fingerprints)

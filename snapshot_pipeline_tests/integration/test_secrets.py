@@ -136,7 +136,7 @@ def test_a_marked_password_is_found_nowhere(place: Place):
     written = [path.read_bytes().decode(errors="replace") for path in place.home.rglob("*") if path.is_file()]
     records = dump(place.dagster)
     assert "ASSET_MATERIALIZATION" in records
-    assert "schema 'nowhere'" in records  # the failed run's error is there to be searched
+    assert "has no table" in records  # the failed run's error is there to be searched
     for what, text_ in (
         ("the output", "\n".join(place.said)),
         ("the processes", "\n".join(seen)),

@@ -175,7 +175,7 @@ def test_across_a_change_of_the_clocks_every_night_asks_for_its_day_and_no_day_i
     name: str, changing: date, instance: dg.DagsterInstance
 ) -> None:
     """Ticks as the daemon makes them, not as we would: Dagster itself says when the nights of a week are."""
-    settings = load_settings(timezone=name, start_date=changing - timedelta(days=20), catch_up_days=1)
+    settings = load_settings(timezone=name, start_date=changing - timedelta(days=20), catch_up_days=1, late_days=0)
     schedule, repository = build_nightly(settings), build_defs(settings).get_repository_def()
     begin = datetime.combine(changing - timedelta(days=1), datetime.min.time(), ZoneInfo(name)) + timedelta(hours=2)
     nights = schedule_execution_time_iterator(begin.timestamp(), "0 0 * * *", name)

@@ -50,7 +50,8 @@ def test_every_way_to_start_it_serves_the_same_code_location_with_nothing_set(
         entry = location(port, process, log)
         assert (entry["name"], entry["loadStatus"]) == ("snapshot_pipeline", "LOADED")
         (repository,) = entry["locationOrLoadError"]["repositories"]
-        assert {schedule["name"] for schedule in repository["schedules"]} == {"nightly", "weekly", "every_morning"}
+        schedules = {schedule["name"] for schedule in repository["schedules"]}
+        assert schedules == {"nightly", "weekly", "every_morning", "daily_housekeeping"}
         assert EmbeddedServer(tmp_path).is_running()
     finally:
         process.send_signal(signal.SIGINT)

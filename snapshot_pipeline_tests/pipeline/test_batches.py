@@ -101,7 +101,8 @@ def test_only_the_students_that_raise_fail_each_with_the_own_message():
         ),
     ],
 )
-def test_what_is_nobodys_data_stops_the_run(error: Exception):
+def test_what_is_nobodys_data_stops_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
     work = WorkThatRaises({7: error})
     with pytest.raises(type(error)):
         worked_through(work)
