@@ -39,6 +39,12 @@ def undisturbed_seconds(world: World) -> float:
     return time.time() - began
 
 
+@pytest.fixture(autouse=True)
+def _nothing_else_runs(world: World) -> None:
+    """A test that has failed leaves its runs to nobody: they are over before the next one begins."""
+    waited_for(world.is_quiet, "all runs are over", 180)
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
     """Random moments that differ from run to run; the seed is shown, and can be set, to have the same again."""

@@ -174,10 +174,10 @@ def test_a_migration_of_the_application_is_given_way_to(world: World, ledger: Le
     fault = ledger.of("ALTER TABLE of the application holds a table")
     world.change_the_past(rng)
     new = world.expected()
-    with held_by_the_application(world, "ALTER TABLE quiz_attempts ADD COLUMN comment text") as application:
+    with held_by_the_application(world, "ALTER TABLE quiz_attempts ADD COLUMN comment text"):
         run_id = world.launch()
         began = time.monotonic()
-        waits = partial(world.waiting_for, "quiz_attempts", application)
+        waits = partial(world.waiting_for, "quiz_attempts")
         waited_for(waits, "the run waits for the table", 60)
         fault.struck(time.monotonic() - began)
         waited_for(lambda: None if waits() else True, "the run has given way", 30)
@@ -195,12 +195,8 @@ def test_a_deadlock_that_the_run_loses_is_got_over(world: World, ledger: Ledger,
         application.execute(text("SET LOCAL deadlock_timeout = '60s'"))  # the run finds it, and so it is the victim
         run_id = world.launch()
         began = time.monotonic()
-        waited_for(
-            lambda: world.waiting_for("snapshot_restatements", application),
-            "the run waits in its publication",
-            60,
-            0.02,
-        )
+        waits = partial(world.waiting_for, "snapshot_restatements")
+        waited_for(waits, "the run waits in its publication", 60, 0.02)
         application.execute(text("UPDATE performance_snapshots SET computed_at = computed_at"))
         fault.struck(time.monotonic() - began)
     assert over(world, run_id) == "SUCCESS"

@@ -27,14 +27,16 @@ def test_bad_data_of_many_students_stops_nobody_else_and_is_told_by_day(
     spoil = "UPDATE quiz_attempts SET score = score + 1000 WHERE score BETWEEN 0 AND 100 AND user_id % 5 = 0"
     world.change_the_past(rng)
     world.execute(spoil)
-    run_id = world.launch()
-    began = time.monotonic()
-    assert over(world, run_id) == "SUCCESS"
-    incident = waited_for(lambda: world.incident_of(run_id), "somebody is told", 60)
-    fault.struck(time.monotonic() - began)
+    try:
+        run_id = world.launch()
+        began = time.monotonic()
+        assert over(world, run_id) == "SUCCESS"
+        incident = waited_for(lambda: world.incident_of(run_id), "somebody is told", 60)
+        fault.struck(time.monotonic() - began)
+    finally:
+        world.execute("UPDATE quiz_attempts SET score = score - 1000 WHERE score >= 1000")
     message = next(one["message"] for one in world.receiver.messages if f"/runs/{run_id}" in one["message"])
     assert "at least 90% wanted" in message
-    world.execute("UPDATE quiz_attempts SET score = score - 1000 WHERE score >= 1000")
     assert over(world, world.dagster.launch("retry_failed", {})) == "SUCCESS"
     settle(fault, world, world.expected())
     waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)

@@ -20,7 +20,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import psutil
 import pytest
-from sqlalchemy import URL, Connection, Engine, create_engine, select, text
+import requests
+from sqlalchemy import URL, Engine, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
@@ -33,10 +34,12 @@ from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
-from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
 
 STUDENTS, SAMPLE_DAYS, DAYS = 400, 60, 21
 EXPECTED_SCHEMA = "expected"
+_OVER = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+
 ROLE = "snapshot_pipeline"
 """The role that the pipeline has in this world: it may read the platform's tables and write its own, no more."""
 
@@ -119,7 +122,19 @@ class World:
             "dagster/asset_partition_range_start": self.first.isoformat(),
             "dagster/asset_partition_range_end": self.last.isoformat(),
         }
-        return self.dagster.launch("daily_snapshots", tags)
+        # Dagster's web server finds out about a connection that was lost with the server when it uses it the next time.
+        return waited_for(lambda: self._launched(tags), "a run can be launched", 60)
+
+    def _launched(self, tags: dict[str, str]) -> str | None:
+        try:
+            return self.dagster.launch("daily_snapshots", tags)
+        except requests.RequestException:
+            return None
+
+    def is_quiet(self) -> bool | None:
+        """Whether no run is queued or in progress."""
+        unfinished = [status for status in dg.DagsterRunStatus if status not in _OVER]
+        return not self.dagster.instance.get_runs(dg.RunsFilter(statuses=unfinished), limit=1) or None
 
     def reason(self, run_id: str) -> str:
         """The line that a run has failed with."""
@@ -174,19 +189,21 @@ class World:
         with self.engine.connect() as connection:
             return bool(connection.execute(held, {"role": ROLE}).scalar()) or None
 
-    def waiting_for(self, table: str, holder: Connection) -> bool | None:
-        """Whether a session of the pipeline waits for a table that `holder` has locked."""
+    def waiting_for(self, table: str) -> bool | None:
+        """Whether a session of the pipeline waits for a table that somebody has locked."""
         waiting = text(
             "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
             "WHERE relation = CAST(:name AS regclass) AND NOT granted AND usename = :role"
         )
-        return bool(holder.execute(waiting, {"name": table, "role": ROLE}).scalar()) or None
+        # On a connection of its own: within a transaction the list of sessions stays as it was first seen.
+        with self.engine.connect() as connection:
+            return bool(connection.execute(waiting, {"name": table, "role": ROLE}).scalar()) or None
 
     def server_processes(self) -> list[psutil.Process]:
         """The database server: its first process and all that it has started."""
         with self.engine.connect() as connection:
             backend = psutil.Process(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
-        postmaster = backend.parent()
+            postmaster = backend.parent()
         assert postmaster is not None
         return [postmaster, *postmaster.children(recursive=True)]
 
