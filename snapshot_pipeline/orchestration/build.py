@@ -14,10 +14,15 @@ from snapshot_pipeline.orchestration.assets.adaptive_recommendations import buil
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
 from snapshot_pipeline.orchestration.daily_checks import build_rebuild, build_standing
-from snapshot_pipeline.orchestration.housekeeping import build_housekeeping, build_housekeeping_schedule
+from snapshot_pipeline.orchestration.housekeeping import build_housekeeping
 from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_recommendations
 from snapshot_pipeline.orchestration.retry_failed import build_retry_failed
-from snapshot_pipeline.orchestration.schedules import build_every_morning, build_nightly, build_weekly
+from snapshot_pipeline.orchestration.schedules import (
+    build_daily_housekeeping,
+    build_every_morning,
+    build_nightly,
+    build_weekly,
+)
 from snapshot_pipeline.orchestration.sensors.incidents import build_send_alerts, build_watch_incidents
 from snapshot_pipeline.orchestration.sensors.late_data import build_late_data
 from snapshot_pipeline.settings import Settings
@@ -56,7 +61,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_nightly(settings),
             build_weekly(settings),
             build_every_morning(settings),
-            build_housekeeping_schedule(settings, housekeeping),
+            build_daily_housekeeping(settings, housekeeping),
         ],
         sensors=[build_watch_incidents(settings), build_send_alerts(settings), build_late_data(settings)],
         # One process a run: a child that outlives its killed parent could go on writing, and costs two seconds.

@@ -1,7 +1,7 @@
 """The daily job that removes what has had its time: Dagster's log lines, and our rows as the settings say.
 
-Put here: the job, its schedule, and what it reports. Do not put here: what is removed and what stays
-(`log_retention`, `store.retention`).
+Put here: the job, and what it reports. Do not put here: what is removed and what stays (`log_retention`,
+`store.retention`), or when (`schedules`).
 See https://docs.dagster.io/guides/build/jobs.
 """
 
@@ -50,19 +50,6 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
         remove_what_has_had_its_time()
 
     return housekeeping
-
-
-def build_housekeeping_schedule(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """The job's schedule: when the night's runs are long over."""
-    running = dg.DefaultScheduleStatus.RUNNING if settings.schedules else dg.DefaultScheduleStatus.STOPPED
-    return dg.ScheduleDefinition(
-        name=f"daily_{NAME}",
-        job=job,
-        cron_schedule="0 4 * * *",
-        execution_timezone=settings.timezone,
-        default_status=running,
-        description="Every day at 04:00: removes what has had its time.",
-    )
 
 
 def _keep(settings: Settings, now: datetime) -> Keep:

@@ -1,4 +1,4 @@
-"""When the jobs run by themselves: every night at 00:00, every morning at 03:00 and every Monday at 06:00, local time.
+"""When the jobs run by themselves: the night at 00:00, what looks after it at 03:00 and 04:00, the week on Monday 06:00.
 
 Put here: the ticks and what each asks for. Everything follows from the tick's scheduled time, never from the clock.
 Do not put here: what a run does.
@@ -106,6 +106,18 @@ def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=tick, tags={SEED: tick})
 
     return every_morning
+
+
+def build_daily_housekeeping(settings: Settings, housekeeping: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The schedule of what removes old rows: when the night's runs are long over."""
+    return dg.ScheduleDefinition(
+        name="daily_housekeeping",
+        job=housekeeping,
+        cron_schedule="0 4 * * *",
+        execution_timezone=settings.timezone,
+        default_status=_default_status(settings),
+        description="Every day at 04:00: removes what has had its time.",
+    )
 
 
 def _default_status(settings: Settings) -> dg.DefaultScheduleStatus:
