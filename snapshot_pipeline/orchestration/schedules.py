@@ -1,4 +1,4 @@
-"""When the jobs run by themselves: the night at 00:00, what looks after it at 03:00 and 04:00, the week on Monday 06:00.
+"""When the jobs run by themselves: the night at 00:00, what follows it at 03:00 and 04:00, the week on Monday at 06:00.
 
 Put here: the ticks and what each asks for. Everything follows from the tick's scheduled time, never from the clock.
 Do not put here: what a run does.
