@@ -24,8 +24,8 @@ from snapshot_pipeline_tests.running_dagster import waited_for
 pytestmark = pytest.mark.timeout(900)
 
 PUBLISHER_KILLS, KILLS_A_CHANGE = 20, 4
-RUN_KILLS, KILLS_A_RUN = 6, 2  # a run that has crashed is tried again twice (dagster.yaml)
-COMMAND_KILLS = 2
+RUN_KILLS, KILLS_A_RUN = 4, 2  # a run that has crashed is tried again twice (dagster.yaml)
+COMMAND_KILLS = 1
 POWER_CUTS = 2
 
 # Its children begin with everything imported, in a process without threads.
