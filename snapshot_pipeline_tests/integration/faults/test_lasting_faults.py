@@ -139,7 +139,7 @@ def test_a_right_that_is_revoked_is_told_with_its_grant(sample_url: URL, faultle
 
 
 def test_a_statement_that_takes_too_long_is_not_tried_again(sample_url: URL, caplog: pytest.LogCaptureFixture):
-    message = failure(sample_url, slowed("exercise_submissions", 30), statement_timeout_seconds=0.7)
+    message = failure(sample_url, slowed("exercise_submissions", 30), statement_timeout_seconds=4)
     assert "SNAPSHOT_STATEMENT_TIMEOUT_SECONDS" in message
     assert "may pass" not in caplog.text
 
