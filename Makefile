@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo dev test faults lint format bench compare clean
+.PHONY: setup demo dev test faults lint format clean
 
 setup: $(VENV)/.installed
 

@@ -6,6 +6,7 @@ Do not put here: partitions or schedules (`orchestration.partitions`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
@@ -29,6 +30,23 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime:
 def end_of_day(day: date, zone: ZoneInfo) -> datetime:
     """The instant at which the next local day begins, in UTC: `end(D)` of `metrics.md`."""
     return start_of_day(day + timedelta(days=1), zone)
+
+
+def neighbours(days: Sequence[date], at_most: int | None = None) -> list[tuple[date, date]]:
+    """Join ascending days into ranges without a gap; both ends included.
+
+    Args:
+        days: The days.
+        at_most: How many days a range may have; None for any number.
+    """
+    joined: list[tuple[date, date]] = []
+    for day in days:
+        is_next = bool(joined) and joined[-1][1] + timedelta(days=1) == day
+        if is_next and (at_most is None or (day - joined[-1][0]).days < at_most):
+            joined[-1] = (joined[-1][0], day)
+        else:
+            joined.append((day, day))
+    return joined
 
 
 @dataclass(frozen=True)

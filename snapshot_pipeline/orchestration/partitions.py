@@ -8,10 +8,11 @@ See https://docs.dagster.io/guides/build/partitions-and-backfills.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 
+from snapshot_pipeline.metrics.days import neighbours
 from snapshot_pipeline.settings import Settings
 
 DAYS_PER_RUN = 31
@@ -32,13 +33,7 @@ def weekly_partitions(settings: Settings) -> dg.WeeklyPartitionsDefinition:
 
 def ranges(days: Sequence[date]) -> list[tuple[date, date]]:
     """Join ascending days into ranges of neighbours, of `DAYS_PER_RUN` days at the most; both ends included."""
-    joined: list[tuple[date, date]] = []
-    for day in days:
-        if joined and joined[-1][1] + timedelta(days=1) == day and (day - joined[-1][0]).days < DAYS_PER_RUN:
-            joined[-1] = (joined[-1][0], day)
-        else:
-            joined.append((day, day))
-    return joined
+    return neighbours(days, DAYS_PER_RUN)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

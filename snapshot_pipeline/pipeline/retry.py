@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, neighbours
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
 from snapshot_pipeline.pipeline.installation import Installation
@@ -126,17 +126,6 @@ def retry_failed(
 def _failing(installation: Installation, first: date | None, last: date | None) -> dict[date, tuple[int, ...]]:
     with installation.engine.connect() as connection:
         return failing_students(connection, installation.store, first, last)
-
-
-def neighbours(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Join ascending days into stretches without a gap; both ends included."""
-    joined: list[tuple[date, date]] = []
-    for day in days:
-        if joined and joined[-1][1] + timedelta(days=1) == day:
-            joined[-1] = (joined[-1][0], day)
-        else:
-            joined.append((day, day))
-    return joined
 
 
 def failed_ranges(failing: Mapping[date, tuple[int, ...]]) -> list[FailedRange]:
