@@ -6,18 +6,24 @@ Do not put here: any particular query (`platform.reads`, `store`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
-from sqlalchemy import Executable, Table
+from sqlalchemy import BigInteger, ColumnElement, Executable, String, Table, cast, literal
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.expression import ClauseElement
 
+LONGEST_MESSAGE = 4_000
+"""Characters of an error of the driver that are kept."""
+
 # ADBC takes $1, $2, …; the base dialect renders plain PostgreSQL.
 _DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+# A backslash is a plain character in a literal (standard_conforming_strings, on since PostgreSQL 9.1).
+_DIALECT._backslash_escapes = False
 
 
 @contextmanager
@@ -39,10 +45,37 @@ def transaction(uri: str) -> Iterator[adbc.Connection]:
 
 
 def fetch(connection: adbc.Connection, query: Executable) -> pa.Table:
-    """Run a query and return its rows as one Arrow table."""
-    with connection.cursor() as cursor:
-        cursor.execute(*_compiled(query))
+    """Run a query and return its rows as one Arrow table.
+
+    The values are written into the statement, since the driver streams (`COPY`) only what has no parameters; a query
+    with parameters is held as a whole in the client's memory, four times as large, before the first row is converted.
+    """
+    assert isinstance(query, ClauseElement)  # noqa: S101  # narrows the type: every Core statement is one
+    statement = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    with _shown_in_part(), connection.cursor() as cursor:
+        cursor.execute(statement)
         return cursor.fetch_arrow_table()
+
+
+@contextmanager
+def _shown_in_part() -> Iterator[None]:
+    """Keep an error from repeating a long statement as a whole, as the driver does: it goes into every log."""
+    try:
+        yield
+    except adbc.Error as error:
+        message = str(error)
+        if len(message) <= LONGEST_MESSAGE:
+            raise
+        kept = LONGEST_MESSAGE // 2
+        shown = f"{message[:kept]} … {message[-kept:]}"
+        raise type(error)(
+            shown, status_code=error.status_code, vendor_code=error.vendor_code, sqlstate=error.sqlstate
+        ) from None
+
+
+def integers(values: Sequence[int]) -> ColumnElement[Any]:
+    """A list of integers as one `bigint[]`, also where it is empty, for a query that is fetched."""
+    return cast(literal(f"{{{','.join(map(str, values))}}}", String), ARRAY(BigInteger))
 
 
 def execute(connection: adbc.Connection, statement: Executable) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -22,7 +23,7 @@ def inside(days: Ints, shape: Shape) -> Flags:
     return (days >= 0) & (days < shape[1])
 
 
-def count_by_day(students: Ints, days: Ints, shape: Shape) -> Ints:
+def count_by_day(students: Ints, days: Ints, shape: Shape) -> Counts:
     """The number of events in each cell.
 
     Args:
@@ -30,17 +31,17 @@ def count_by_day(students: Ints, days: Ints, shape: Shape) -> Ints:
         days: Column of each event, shape (events,); those outside the grid are left out.
         shape: (students, days) of the grid.
     """
-    kept = inside(days, shape)
+    kept = np.flatnonzero(inside(days, shape))
     cells = students[kept] * shape[1] + days[kept]
-    return np.bincount(cells, minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape)
+    return np.bincount(cells, minlength=shape[0] * shape[1]).astype(np.int32).reshape(shape)
 
 
 def sum_by_day(students: Ints, days: Ints, values: Ints, shape: Shape) -> Ints:
     """The sum of `values` in each cell, in integers, so that the order of the rows does not matter."""
-    kept = inside(days, shape)
-    sums = np.zeros(shape, dtype=np.int64)
-    np.add.at(sums, (students[kept], days[kept]), values[kept])
-    return sums
+    kept = np.flatnonzero(inside(days, shape))
+    sums = np.zeros(shape[0] * shape[1], dtype=np.int64)
+    np.add.at(sums, students[kept] * shape[1] + days[kept], values[kept])
+    return sums.reshape(shape)
 
 
 def latest_by_day(students: Ints, days: Ints, shape: Shape) -> Ints:
@@ -62,7 +63,7 @@ def latest_by_day(students: Ints, days: Ints, shape: Shape) -> Ints:
     return latest
 
 
-def window_sums(counts: Ints, lengths: Ints) -> Ints:
+def window_sums(counts: Counts | Flags, lengths: Ints) -> Counts:
     """The sum over the window of days that ends with each of the last columns.
 
     Args:
@@ -72,9 +73,9 @@ def window_sums(counts: Ints, lengths: Ints) -> Ints:
     Returns:
         The same shape as `lengths`.
     """
-    totals = np.zeros((counts.shape[0], counts.shape[1] + 1), dtype=np.int64)
+    totals = np.zeros((counts.shape[0], counts.shape[1] + 1), dtype=np.int32)
     np.cumsum(counts, axis=1, out=totals[:, 1:])
     computed = lengths.shape[1]
     ends = np.arange(counts.shape[1] - computed + 1, counts.shape[1] + 1)
-    sums: Ints = totals[:, ends] - np.take_along_axis(totals, ends - lengths, axis=1)
+    sums: Counts = totals[:, ends] - np.take_along_axis(totals, ends - lengths, axis=1)
     return sums

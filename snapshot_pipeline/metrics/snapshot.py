@@ -27,7 +27,6 @@ from snapshot_pipeline.metrics.grid import (
     Ints,
     Shape,
     count_by_day,
-    inside,
     latest_by_day,
     sum_by_day,
     window_sums,
@@ -89,7 +88,7 @@ class _Events:
     shape: Shape
     begun: Flags
     first_start: Ints
-    older_activity: Ints
+    activity_before: Ints
     progress: pd.DataFrame
     progress_students: Ints
     start_days: Ints
@@ -118,28 +117,28 @@ class _Events:
     def of(cls, history: StudentHistory, days: LocalDays) -> _Events:
         students = history.students.sort_values("user_id")
         user_ids = students["user_id"].to_numpy(np.int64)
-        scored = history.attempts[history.attempts["is_scored"] & history.attempts["completed_at"].notna()]
-        scored = scored.sort_values(["user_id", "completed_at", "attempt_id"], ignore_index=True)
+        progress_students = _rows_of(user_ids, history.progress)
         started, completed = _instants(history.progress["started_at"]), _instants(history.progress["completed_at"])
+        attempt_students = _rows_of(user_ids, history.attempts)
         attempted, submitted = _instants(history.attempts["completed_at"]), _instants(history.exercises["created_at"])
-        progress_students = np.searchsorted(user_ids, history.progress["user_id"].to_numpy(np.int64))
-        attempt_students = np.searchsorted(user_ids, history.attempts["user_id"].to_numpy(np.int64))
-        exercise_students = np.searchsorted(user_ids, history.exercises["user_id"].to_numpy(np.int64))
-        older_activity = _instants(students["last_activity_before"]).copy()
+        exercise_students = _rows_of(user_ids, history.exercises)
+        scored = _in_order(history.attempts, attempt_students, attempted)
+        activity_before = _instants(students["last_activity_before"]).copy()
+        first_instant = days.boundaries[LEAD_DAYS]
         for rows, instants in (
             (progress_students, started),
             (progress_students, completed),
             (attempt_students, attempted),
             (exercise_students, submitted),
         ):
-            older = instants < days.boundaries[0]
-            np.maximum.at(older_activity, rows[older], instants[older])
+            before = instants < first_instant
+            np.maximum.at(activity_before, rows[before], instants[before])
         return cls(
             user_ids=user_ids,
             shape=(len(user_ids), days.count + LEAD_DAYS),
             begun=students["first_started_at"].notna().to_numpy(),
             first_start=days.index_of(_instants(students["first_started_at"])),
-            older_activity=older_activity,
+            activity_before=activity_before,
             progress=history.progress,
             progress_students=progress_students,
             start_days=days.index_of(started),
@@ -148,9 +147,9 @@ class _Events:
             completed_before_started=(completed < started) & (completed != _MISSING),
             attempt_students=attempt_students,
             attempt_days=days.index_of(attempted),
-            scored=scored,
-            scored_students=np.searchsorted(user_ids, scored["user_id"].to_numpy(np.int64)),
-            scored_days=days.index_of(_instants(scored["completed_at"])),
+            scored=history.attempts.iloc[scored],
+            scored_students=attempt_students[scored],
+            scored_days=days.index_of(attempted[scored]),
             exercise_students=exercise_students,
             exercise_days=days.index_of(submitted),
         )
@@ -163,6 +162,19 @@ _MISSING = np.iinfo(np.int64).min
 def _instants(column: pd.Series) -> Ints:
     """Microseconds since 1970 UTC; `_MISSING` where there is none."""
     return column.to_numpy(dtype="datetime64[us]").view(np.int64)
+
+
+def _rows_of(user_ids: Ints, frame: pd.DataFrame) -> Ints:
+    """The row of the grid of each event: the place of its student among all, ascending."""
+    return np.searchsorted(user_ids, frame["user_id"].to_numpy(np.int64))
+
+
+def _in_order(attempts: pd.DataFrame, students: Ints, instants: Ints) -> Ints:
+    """The positions of the scored attempts that were completed, by student, oldest first."""
+    is_scored = attempts["is_scored"].to_numpy(dtype=bool)
+    positions = np.flatnonzero(is_scored & (instants != _MISSING))
+    ids = attempts["attempt_id"].to_numpy(np.int64)
+    return positions[np.lexsort((ids[positions], instants[positions], students[positions]))]
 
 
 def _places(students: Ints) -> Ints:
@@ -184,16 +196,16 @@ def _wrong_progress(reason: str, wrong: Flags, events: _Events, lengths: Ints) -
 
 def _published(events: _Events, days: LocalDays, lengths: Ints, averages: Floats, wanted: Flags) -> pd.DataFrame:
     lessons = count_by_day(events.progress_students, events.completion_days, events.shape)
-    minutes = sum_by_day(events.progress_students, events.start_days, events.minutes, events.shape)
-    quizzes = count_by_day(events.attempt_students, events.attempt_days, events.shape)
-    exercises = count_by_day(events.exercise_students, events.exercise_days, events.shape)
-    started = count_by_day(events.progress_students, events.start_days, events.shape)
-    active = (lessons > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
-    older_days = days.index_of(events.older_activity)
-    known = np.flatnonzero(inside(older_days, events.shape))
-    active[known, older_days[known]] = True
+    # Of the days before the first one only the lessons are needed day by day.
+    shape = (events.shape[0], days.count)
+    minutes = sum_by_day(events.progress_students, events.start_days - LEAD_DAYS, events.minutes, shape)
+    started = count_by_day(events.progress_students, events.start_days - LEAD_DAYS, shape)
+    quizzes = count_by_day(events.attempt_students, events.attempt_days - LEAD_DAYS, shape)
+    exercises = count_by_day(events.exercise_students, events.exercise_days - LEAD_DAYS, shape)
+    completed = lessons[:, LEAD_DAYS:]
+    active = (completed > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
     lessons_in_window = window_sums(lessons, lengths)
-    days_in_window = window_sums((lessons > 0).astype(np.int64), lengths)
+    days_in_window = window_sums(lessons > 0, lengths)
     scores = round_half_away(pace_scores(lessons_in_window, days_in_window, lengths, averages)[wanted])
     rows, columns = np.nonzero(wanted)
     return pd.DataFrame(
@@ -203,23 +215,28 @@ def _published(events: _Events, days: LocalDays, lengths: Ints, averages: Floats
             "pace_score": scores,
             "learning_pace": learning_paces(scores),
             "quiz_average": round_half_away(averages[wanted]),
-            "lessons_completed_count": lessons[:, LEAD_DAYS:][wanted],
-            "time_spent_minutes_today": minutes[:, LEAD_DAYS:][wanted],
-            "quizzes_completed_count": quizzes[:, LEAD_DAYS:][wanted],
-            "exercises_submitted_count": exercises[:, LEAD_DAYS:][wanted],
-            "last_activity_date": _seconds(_last_active_dates(active, events.older_activity, days)[wanted]),
+            "lessons_completed_count": completed[wanted],
+            "time_spent_minutes_today": minutes[wanted],
+            "quizzes_completed_count": quizzes[wanted],
+            "exercises_submitted_count": exercises[wanted],
+            "last_activity_date": _seconds(_last_active_dates(active, events.activity_before, days)[wanted]),
         }
     )
 
 
-def _last_active_dates(active: Flags, older_activity: Ints, days: LocalDays) -> NDArray[np.datetime64]:
-    """The latest date up to each computed day with any activity, `datetime64[D]`; NaT where there has been none."""
-    columns = np.where(active, np.arange(active.shape[1]), -1)
-    latest = np.maximum.accumulate(columns, axis=1)[:, LEAD_DAYS:]
-    dates = np.datetime64(days.first, "D") + (latest - LEAD_DAYS).astype("timedelta64[D]")
-    before = older_activity.view("datetime64[us]")
-    older_dates = pd.DatetimeIndex(before).tz_localize("UTC").tz_convert(days.zone).tz_localize(None)
-    return np.where(latest >= 0, dates, older_dates.to_numpy().astype("datetime64[D]")[:, None])
+def _last_active_dates(active: Flags, activity_before: Ints, days: LocalDays) -> NDArray[np.datetime64]:
+    """The latest date up to each computed day with any activity, `datetime64[D]`; NaT where there has been none.
+
+    Args:
+        active: Who did something on which computed day, shape (students, days).
+        activity_before: The instant of each student's latest activity before the first day, shape (students,).
+        days: The days.
+    """
+    latest = np.maximum.accumulate(np.where(active, np.arange(days.count), -1), axis=1)
+    dates = np.datetime64(days.first, "D") + latest.astype("timedelta64[D]")
+    before = pd.DatetimeIndex(activity_before.view("datetime64[us]")).tz_localize("UTC").tz_convert(days.zone)
+    older_dates = before.tz_localize(None).to_numpy().astype("datetime64[D]")
+    return np.where(latest >= 0, dates, older_dates[:, None])
 
 
 def _failures(events: _Events, days: LocalDays, faults: tuple[Fault, ...], wanted: Flags) -> pd.DataFrame:

@@ -26,6 +26,9 @@ from snapshot_pipeline.platform.reads import UserRange
 MOST_ISOLATED = 1_000
 """How many students of one batch may raise before it is taken for a fault of the code and not of their data."""
 
+FEWEST_STUDENTS = 1_000
+"""Students that are not cut into several batches just to have work for every lane."""
+
 LONGEST_MESSAGE = 500
 """Characters of an error that are kept: some repeat the whole statement."""
 
@@ -75,16 +78,24 @@ class SystematicError(SnapshotPipelineError):
     quotes_rows = True
 
 
-def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int) -> list[Batch]:
-    """Cut students into batches, so that students times days stays within a budget.
+def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: int) -> list[Batch]:
+    """Cut students into batches of one size, so that students times days stays within a budget.
+
+    As few as possible, since each batch looks through the same days of the platform; but one for each lane, so that all
+    of them have work, unless that made batches that are hardly worth a transaction.
 
     Args:
         user_ids: int64, ascending, shape (students,).
         cells_per_student: How many cells (days) one student takes.
         cells: The budget of one batch.
+        lanes: How many batches are worked on at a time.
     """
-    size = max(1, cells // cells_per_student)
-    return [Batch(user_ids[start : start + size]) for start in range(0, len(user_ids), size)]
+    students = len(user_ids)
+    most = max(1, cells // cells_per_student)
+    wanted = max(-(-students // most), min(lanes, students // FEWEST_STUDENTS), 1 if students else 0)
+    # In rounds of one batch a lane: the last round is as long as the others.
+    full = -(-wanted // lanes) * lanes if wanted > lanes else wanted
+    return [Batch(part) for part in np.array_split(user_ids, full)] if full else []
 
 
 def may_always_begin() -> None:

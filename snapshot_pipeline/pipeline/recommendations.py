@@ -128,7 +128,7 @@ def run_week(
         report.is_newest = newest is None or newest <= week_start
         week = Week(week_start, end_of_day(sunday, settings.zone), report.is_newest, datetime.now(timezone.utc))
         user_ids, lessons = patiently(lambda: _students_and_lessons(installation, tables))
-        batches = cut(user_ids, CELLS_PER_STUDENT, settings.batch_cells)
+        batches = cut(user_ids, CELLS_PER_STUDENT, settings.batch_cells, settings.workers)
         work = RecommendationWork(
             installation.uri, tables, settings.store_schema, settings.naive_zone, settings.zone, week, lessons
         )

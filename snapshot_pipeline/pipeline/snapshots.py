@@ -158,7 +158,7 @@ def run_days(
         ThreadPoolExecutor(settings.workers) as pool,
     ):
         user_ids, fingerprints = patiently(lambda: _look_around(installation, tables, first, last, pool))
-        batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
+        batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells, settings.workers)
         for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
             for report in batch_reports:
                 reports[report.day].add(report)
@@ -308,12 +308,13 @@ def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> Stude
     user_ids = np.sort(students["user_id"].to_numpy(np.int64))
     progress = _of(user_ids, reader.progress(users, days.window_start, days.end))
     exercises = _of(user_ids, reader.exercises(users, days.window_start, days.end))
-    recent = reader.attempts(users, days.window_start, days.end)
-    older = reader.last_scored_attempts(users, days.window_start, ATTEMPTS)
-    attempts = _of(user_ids, pd.concat([recent, older], ignore_index=True))
+    recent = _of(user_ids, reader.attempts(users, days.window_start, days.end))
+    first_end = end_of_day(days.first, days.zone)
+    wanted = _attempts_wanted(user_ids, recent, first_end)
+    older = reader.last_scored_attempts(user_ids[wanted > 0].tolist(), wanted[wanted > 0].tolist(), days.window_start)
+    attempts = pd.concat([recent, older], ignore_index=True)
     begun = students.loc[students["first_started_at"] < days.end, "user_id"]
     # Whoever did something by the first day, within the window, has a last activity; only the others are looked up.
-    first_end = end_of_day(days.first, days.zone)
     seen = [
         frame.loc[frame[column].between(days.window_start, first_end, inclusive="left"), "user_id"]
         for frame, column in (
@@ -338,6 +339,16 @@ def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> Stude
         attempts=attempts,
         exercises=exercises,
     )
+
+
+def _attempts_wanted(user_ids: NDArray[np.int64], recent: pd.DataFrame, first_end: datetime) -> NDArray[np.int64]:
+    """How many attempts of before the window the average of the first day needs, by student; int64, shape (students,).
+
+    The later days need no more: each takes the newest ten, and there is none newer before the window.
+    """
+    counted = recent.loc[recent["is_scored"] & (recent["completed_at"] < first_end), "user_id"].to_numpy(np.int64)
+    known = np.bincount(np.searchsorted(user_ids, counted), minlength=len(user_ids))
+    return np.maximum(ATTEMPTS - known, 0)
 
 
 def _of(user_ids: NDArray[np.int64], frame: pd.DataFrame) -> pd.DataFrame:

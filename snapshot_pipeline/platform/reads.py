@@ -35,8 +35,8 @@ from sqlalchemy import (
     Table,
     and_,
     any_,
-    bindparam,
     cast,
+    column,
     func,
     inspect,
     or_,
@@ -44,7 +44,6 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import SAWarning
 
 from snapshot_pipeline import bulk
@@ -56,6 +55,8 @@ _WALL_CLOCK_MARGIN = timedelta(days=1)
 # PostgreSQL counts from 2000 and Arrow from 1970: `infinity` and the last years of PostgreSQL's calendar wrap around to
 # below its `-infinity`.
 _MINUS_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000
+# For the transaction alone. Batches are what we do side by side: a batch takes one of the server's processors, not more.
+_SESSION = {"jit": "off", "work_mem": "64MB", "max_parallel_workers_per_gather": "0"}
 _FAR_FUTURE = np.datetime64("9999-12-31", "us")
 
 
@@ -127,7 +128,7 @@ class UserSet:
 
     def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
         """One of them."""
-        return user_id == any_(cast(bindparam(None, list(self.user_ids), unique=True), ARRAY(BigInteger)))
+        return user_id == any_(bulk.integers(self.user_ids))
 
 
 class PlatformReader:
@@ -204,29 +205,34 @@ class PlatformReader:
         )
         return self._fetch(query, "completed_at")
 
-    def last_scored_attempts(self, batch: Users, before: datetime, count: int) -> pd.DataFrame:
-        """The columns of `attempts`: each student's last `count` scored attempts that `attempts` from `before` leaves.
+    def last_scored_attempts(self, user_ids: Sequence[int], counts: Sequence[int], before: datetime) -> pd.DataFrame:
+        """The columns of `attempts`: some students' last scored attempts that `attempts` from `before` leaves.
 
         An index probe per student, so that the cost does not grow with the years of history.
+
+        Args:
+            user_ids: The students.
+            counts: How many attempts are wanted of each of them.
+            before: The instant before which they were completed.
         """
-        users, attempts = self._tables.users, self._tables.quiz_attempts
+        attempts = self._tables.quiz_attempts
+        asked = (
+            func.unnest(bulk.integers(user_ids), bulk.integers(counts))
+            .table_valued(column("user_id", BigInteger), column("count", BigInteger), name="asked")
+            .render_derived()
+        )
         last = (
             select(*self._attempt_columns(attempts))
             .where(
-                attempts.c.user_id == users.c.id,
+                attempts.c.user_id == asked.c.user_id,
                 attempts.c.score.is_not(None),
                 attempts.c.completed_at < self._lower(attempts.c.completed_at, before),
             )
             .order_by(attempts.c.completed_at.desc(), attempts.c.id.desc())
-            .limit(count)
+            .limit(asked.c.count)
             .lateral("last_attempts")
         )
-        query = (
-            select(*last.c)
-            .select_from(users.join(last, true()))
-            .where(self._is_active_student(), batch.hold(users.c.id))
-        )
-        return self._fetch(query, "completed_at")
+        return self._fetch(select(*last.c).select_from(asked.join(last, true())), "completed_at")
 
     def exercises(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `created_at` of the exercises submitted in time; no rows on a platform without exercises."""
@@ -257,9 +263,8 @@ class PlatformReader:
             .label(name)
             for name, moment in moments.items()
         ]
-        # The cast: Arrow knows no type for an empty list, and the server would take it for text.
-        asked = cast(bindparam("user_ids", list(user_ids)), ARRAY(BigInteger))
-        frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(users.c.id == any_(asked)), *moments)
+        asked = users.c.id == any_(bulk.integers(user_ids))
+        frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(asked), *moments)
         return pd.DataFrame({"user_id": frame["user_id"], "last_activity_at": frame[list(moments)].max(axis=1)})
 
     def lesson_scores(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
@@ -351,6 +356,8 @@ def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iter
     """
     with bulk.transaction(uri) as connection:
         bulk.execute(connection, text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        for name, value in _SESSION.items():
+            bulk.execute(connection, select(func.set_config(name, value, True)))
         yield PlatformReader(connection, tables, naive_zone, _deadline(connection))
 
 
