@@ -6,6 +6,7 @@ Put here: what is the same for every kind of batch. Do not put here: what is don
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
@@ -28,6 +29,11 @@ MOST_ISOLATED = 1_000
 
 FEWEST_STUDENTS = 1_000
 """Students that are not cut into several batches just to have work for every lane."""
+
+SAMPLED_STUDENTS = 200
+
+EVENTS_PER_CELL = 4
+"""How many rows that are read take the memory of one that is made, of all its stages."""
 
 LONGEST_MESSAGE = 500
 """Characters of an error that are kept: some repeat the whole statement."""
@@ -78,15 +84,32 @@ class SystematicError(SnapshotPipelineError):
     quotes_rows = True
 
 
+def sample_of(user_ids: NDArray[np.int64]) -> list[int]:
+    """Some hundred students from all over, by whose events those of all are judged."""
+    every = max(1, len(user_ids) // SAMPLED_STUDENTS)
+    sample: list[int] = user_ids[::every].tolist()
+    return sample
+
+
+def cells_per_student(rows: int, events: float) -> int:
+    """What a student weighs in the budget of a batch.
+
+    Args:
+        rows: How many rows are made of each student.
+        events: How many of the platform's rows are read for it.
+    """
+    return rows + math.ceil(events / EVENTS_PER_CELL)
+
+
 def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: int) -> list[Batch]:
-    """Cut students into batches of one size, so that students times days stays within a budget.
+    """Cut students into batches of one size, so that memory stays within a budget.
 
     As few as possible, since each batch looks through the same days of the platform; but one for each lane, so that all
     of them have work, unless that made batches that are hardly worth a transaction.
 
     Args:
         user_ids: int64, ascending, shape (students,).
-        cells_per_student: How many cells (days) one student takes.
+        cells_per_student: What one student weighs; see the function of this name.
         cells: The budget of one batch.
         lanes: How many batches are worked on at a time.
     """

@@ -22,12 +22,12 @@ import pyarrow as pa
 from sqlalchemy import func, select
 
 from snapshot_pipeline import bulk
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
-from snapshot_pipeline.pipeline.batches import Batch, cut, work_through
+from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.pipeline.batches import Batch, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
 from snapshot_pipeline.pipeline.reasons import BY_HAND
-from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork
+from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, cut_for_days
 from snapshot_pipeline.platform.reads import PlatformTables, read_session
 from snapshot_pipeline.store.changes import Cells, compare, restated
 from snapshot_pipeline.store.locks import exclusive_days
@@ -125,8 +125,7 @@ def rebuild_day(installation: Installation, day: date, run_id: str) -> Rebuild:
         ThreadPoolExecutor(settings.workers) as pool,
     ):
         with read_session(installation.uri, tables, settings.naive_zone) as reader:
-            user_ids = reader.active_student_ids()
-        batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells)
+            batches = cut_for_days(reader, reader.active_student_ids(), days, settings)
         for part in work_through(batches, RebuildWork(snapshots), pool):
             rebuild.add(part)
         rebuild.rows_missing = _rows_missing(installation, day)

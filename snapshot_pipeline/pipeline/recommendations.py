@@ -24,10 +24,19 @@ from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    Progress,
+    cells_per_student,
+    cut,
+    one_line,
+    sample_of,
+    work_through,
+)
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformTables, read_session
 from snapshot_pipeline.recommendations import WeekFacts, recommend
+from snapshot_pipeline.recommendations.ranking import RECOMMENDATIONS_PER_STUDENT
 from snapshot_pipeline.store.locks import RunLock, exclusive_recommendations
 from snapshot_pipeline.store.recommendations import (
     Week,
@@ -44,9 +53,6 @@ SNAPSHOT_DAYS = 14
 
 REVIEW_DAYS = 30
 """How many days of attempts, up to the Sunday, the rules look at."""
-
-CELLS_PER_STUDENT = 120
-"""What a student weighs in the budget of a batch: 14 snapshots and the lessons of a few terms."""
 
 
 class MissingSundayError(SnapshotPipelineError):
@@ -127,8 +133,9 @@ def run_week(
         newest = patiently(lambda: _newest_week(installation))
         report.is_newest = newest is None or newest <= week_start
         week = Week(week_start, end_of_day(sunday, settings.zone), report.is_newest, datetime.now(timezone.utc))
-        user_ids, lessons = patiently(lambda: _students_and_lessons(installation, tables))
-        batches = cut(user_ids, CELLS_PER_STUDENT, settings.batch_cells, settings.workers)
+        user_ids, events, lessons = patiently(lambda: _look_around(installation, tables, week.end))
+        weight = cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS)
+        batches = cut(user_ids, weight, settings.batch_cells, settings.workers)
         work = RecommendationWork(
             installation.uri, tables, settings.store_schema, settings.naive_zone, settings.zone, week, lessons
         )
@@ -151,9 +158,13 @@ def _newest_week(installation: Installation) -> date | None:
         return newest_week(connection, installation.store)
 
 
-def _students_and_lessons(installation: Installation, tables: PlatformTables) -> tuple[NDArray[np.int64], pd.DataFrame]:
+def _look_around(
+    installation: Installation, tables: PlatformTables, end: datetime
+) -> tuple[NDArray[np.int64], float, pd.DataFrame]:
+    """The active students, how many events one has, and the published lessons."""
     with read_session(installation.uri, tables, installation.settings.naive_zone) as reader:
-        return reader.active_student_ids(), reader.published_lessons()
+        user_ids = reader.active_student_ids()
+        return user_ids, reader.events_per_student(sample_of(user_ids), None, end), reader.published_lessons()
 
 
 def _deactivate_older_weeks(installation: Installation, lock: RunLock, week_start: date) -> None:

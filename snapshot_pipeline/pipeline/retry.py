@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, neighbours
+from snapshot_pipeline.metrics.days import LocalDays, neighbours
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.batches import Batch, Progress, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
-from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork
+from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork, cut_for_days
 from snapshot_pipeline.platform.reads import PlatformTables, Users, UserSet, read_session
 from snapshot_pipeline.store.failures import (
     count_retried,
@@ -180,7 +180,8 @@ def _retry_range(
     work = RetryWork(
         installation.uri, tables, settings.store_schema, settings.naive_zone, local_days, now, run_id, RETRY
     )
-    batches = cut(_ids(failed.user_ids), local_days.count + LEAD_DAYS, settings.batch_cells)
+    with read_session(installation.uri, tables, settings.naive_zone) as reader:
+        batches = cut_for_days(reader, _ids(failed.user_ids), local_days, settings)
     with ThreadPoolExecutor(settings.workers) as pool:
         for reports in work_through(batches, work, pool, lock.ensure_held):
             for report in reports:

@@ -24,17 +24,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline import bulk
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day
+from snapshot_pipeline.metrics.days import LocalDays, end_of_day
 from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, one_line, work_through
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    Progress,
+    cells_per_student,
+    cut,
+    one_line,
+    sample_of,
+    work_through,
+)
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, Users, read_session
+from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import forget_failures_of_others
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.snapshots import (
@@ -157,8 +166,7 @@ def run_days(
         exclusive_days(installation.engine, settings.store_schema, first, last, holder, patience) as lock,
         ThreadPoolExecutor(settings.workers) as pool,
     ):
-        user_ids, fingerprints = patiently(lambda: _look_around(installation, tables, first, last, pool))
-        batches = cut(user_ids, days.count + LEAD_DAYS, settings.batch_cells, settings.workers)
+        user_ids, batches, fingerprints = patiently(lambda: _look_around(installation, tables, days, pool))
         for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
             for report in batch_reports:
                 reports[report.day].add(report)
@@ -178,9 +186,9 @@ def run_days(
 
 
 def _look_around(
-    installation: Installation, tables: PlatformTables, first: date, last: date, pool: Executor
-) -> tuple[NDArray[np.int64], Future[Mapping[date, str | None]]]:
-    """The active students, and, beside the first batches, the fingerprints of the days.
+    installation: Installation, tables: PlatformTables, days: LocalDays, pool: Executor
+) -> tuple[NDArray[np.int64], list[Batch], Future[Mapping[date, str | None]]]:
+    """The active students, their batches, and, beside the first of these, the fingerprints of the days.
 
     Both belong to one session, whose state of the platform is older than that of any batch: rows that change in between
     are seen by a later look, never missed. A session that is lost cannot be had again, and leaves no fingerprints: the
@@ -190,12 +198,13 @@ def _look_around(
     with ExitStack() as opened:
         reader = opened.enter_context(read_session(installation.uri, tables, settings.naive_zone))
         user_ids = reader.active_student_ids()  # the first question fixes what the session sees
+        batches = cut_for_days(reader, user_ids, days, settings)
         session = opened.pop_all()
 
     def fingerprints() -> Mapping[date, str | None]:
         try:
             with session:
-                return day_fingerprints(reader, first, last, settings.zone)
+                return day_fingerprints(reader, days.first, days.last, settings.zone)
         except Exception as error:
             if not is_passing(error):
                 raise
@@ -204,9 +213,17 @@ def _look_around(
                 "these days again",
                 sqlstate(error) or "unknown",
             )
-            return dict.fromkeys(first + timedelta(days=n) for n in range((last - first).days + 1))
+            return dict.fromkeys(days.first + timedelta(days=n) for n in range(days.count))
 
-    return user_ids, pool.submit(fingerprints)
+    return user_ids, batches, pool.submit(fingerprints)
+
+
+def cut_for_days(
+    reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays, settings: Settings
+) -> list[Batch]:
+    """Cut students into batches for the snapshots of some days, by how many events a student has around them."""
+    events = reader.events_per_student(sample_of(user_ids), days.window_start, days.end)
+    return cut(user_ids, cells_per_student(days.count, events), settings.batch_cells, settings.workers)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from sqlalchemy import (
     column,
     func,
     inspect,
+    literal,
     or_,
     select,
     text,
@@ -55,7 +56,7 @@ _WALL_CLOCK_MARGIN = timedelta(days=1)
 # PostgreSQL counts from 2000 and Arrow from 1970: `infinity` and the last years of PostgreSQL's calendar wrap around to
 # below its `-infinity`.
 _MINUS_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000
-# For the transaction alone. Batches are what we do side by side: a batch takes one of the server's processors, not more.
+# For the transaction alone. What we do side by side is batches: each takes one of the server's processors, not more.
 _SESSION = {"jit": "off", "work_mem": "64MB", "max_parallel_workers_per_gather": "0"}
 _FAR_FUTURE = np.datetime64("9999-12-31", "us")
 
@@ -169,6 +170,28 @@ class PlatformReader:
         users = self._tables.users
         query = select(_id(users.c.id, "user_id")).where(self._is_active_student()).order_by(users.c.id)
         return self._fetch(query)["user_id"].to_numpy(np.int64)
+
+    def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
+        """How many progress rows and attempts a student has on average: those from `start` on, or all, before `end`.
+
+        Args:
+            user_ids: The students that are looked at, one by one; 0 events when there are none.
+            start: The first instant; None for the first of all.
+            end: The instant before which they were touched.
+        """
+        progress, attempts = self._tables.user_lesson_progress, self._tables.quiz_attempts
+        counts = [
+            select(func.count())
+            .where(
+                moment.table.c.user_id == any_(bulk.integers(user_ids)),
+                moment < self._upper(moment, end),
+                *([moment >= self._lower(moment, start)] if start else []),
+            )
+            .scalar_subquery()
+            for moment in (progress.c.started_at, attempts.c.completed_at)
+        ]
+        found = self.fetch(select(sum(counts, start=literal(0)).label("events")))["events"][0].as_py()
+        return float(found) / max(1, len(user_ids))
 
     def students(self, batch: Users) -> pd.DataFrame:
         """`user_id`, `specialization`, `level` (text or None), `first_started_at` of the batch's active students."""

@@ -19,7 +19,14 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.pipeline import batches as batches_module
-from snapshot_pipeline.pipeline.batches import Batch, SystematicError, cut, work_through
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    SystematicError,
+    cells_per_student,
+    cut,
+    sample_of,
+    work_through,
+)
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.recommendations import run_week
@@ -36,21 +43,46 @@ def ids(*numbers: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("cells_per_student", "cells", "sizes"),
-    [(30, 90, [3, 3, 1]), (30, 119, [3, 3, 1]), (30, 210, [7]), (30, 1_000_000, [7]), (30, 1, [1] * 7)],
+    [(30, 90, [3, 2, 2]), (30, 119, [3, 2, 2]), (30, 210, [7]), (30, 1_000_000, [7]), (30, 1, [1] * 7)],
 )
 def test_a_batch_holds_as_many_students_as_the_budget_allows_and_at_least_one(cells_per_student, cells, sizes):
     students = ids(2, 3, 5, 7, 11, 13, 17)
-    batches = cut(students, cells_per_student, cells)
+    batches = cut(students, cells_per_student, cells, lanes=1)
     assert [len(batch.user_ids) for batch in batches] == sizes
     assert np.concatenate([batch.user_ids for batch in batches]).tolist() == students.tolist()
 
 
 def test_nobody_makes_no_batch():
-    assert cut(ids(), 30, 100) == []
+    assert cut(ids(), 30, 100, lanes=2) == []
+
+
+@pytest.mark.parametrize(
+    ("students", "cells", "batches"),
+    [(1_999, 10**9, 1), (2_000, 10**9, 2), (30_000, 10**9, 3), (30_000, 30 * 8_000, 6), (30_000, 30 * 5_000, 6)],
+)
+def test_every_lane_has_a_batch_and_the_last_round_is_as_long_as_the_others(students, cells, batches):
+    cut_up = cut(np.arange(students), 30, cells, lanes=3)
+    sizes = [len(batch.user_ids) for batch in cut_up]
+    assert len(sizes) == batches
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_student_whose_many_events_are_read_weighs_more():
+    assert cells_per_student(1, 0) == 1
+    assert cells_per_student(300, 200.5) == 351
+
+
+def test_the_sample_has_students_from_all_over():
+    sample = sample_of(np.arange(0, 100_000, 7))
+    assert 200 <= len(sample) <= 400
+    assert sample[0] == 0
+    assert sample[-1] > 99_000
+    assert sample_of(ids(3, 4)) == [3, 4]
+    assert sample_of(ids()) == []
 
 
 def test_the_ranges_of_two_batches_do_not_overlap_and_halves_lose_nobody():
-    one, two = cut(ids(2, 3, 90, 91, 200), 1, 3)
+    one, two = cut(ids(2, 3, 90, 91, 200), 1, 3, lanes=1)
     assert (one.range.first, one.range.last, two.range.first, two.range.last) == (2, 90, 91, 200)
     assert [half.user_ids.tolist() for half in one.halves()] == [[2], [3, 90]]
 
@@ -78,7 +110,7 @@ class WorkThatRaises:
 
 def worked_through(work: WorkThatRaises, students: int = 100, size: int = 40) -> list[int]:
     with ThreadPoolExecutor(2) as pool:
-        return list(work_through(cut(np.arange(students, dtype=np.int64), 1, size), work, pool))
+        return list(work_through(cut(np.arange(students, dtype=np.int64), 1, size, lanes=1), work, pool))
 
 
 def test_only_the_students_that_raise_fail_each_with_the_own_message():
@@ -158,7 +190,7 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
     with installation.engine.connect() as connection:
         active = [row.user.id for row in read_rows(connection, "public").active_students(settings.zone)]
     with ThreadPoolExecutor(2) as pool:
-        reports = [day for part in work_through(cut(ids(*active), 30, 1_000), work, pool) for day in part]
+        reports = [day for part in work_through(cut(ids(*active), 30, 1_000, lanes=1), work, pool) for day in part]
     tables = published(installation)
     others = [row.user_id for row in due.published if row.user_id not in {one, two}]
     assert tables["performance_snapshots"]["user_id"].to_pylist() == others

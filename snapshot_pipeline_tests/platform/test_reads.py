@@ -98,11 +98,12 @@ def test_a_score_that_is_not_a_number_is_told_from_one_that_is_not_there(reader:
 
 def test_the_last_ten_scored_attempts_are_the_newest_and_of_equals_the_higher_id(reader: PlatformReader):
     before = datetime(2026, 1, 16, tzinfo=timezone.utc)  # attempts 1 to 29 of the thirty; two a day but the first
-    last = reader.last_scored_attempts(EVERYBODY, before, 10)
+    last = reader.last_scored_attempts([2], [10], before)
     assert sorted(last["attempt_id"]) == list(range(120, 130))
-    three = reader.last_scored_attempts(EVERYBODY, before, 3)
+    three = reader.last_scored_attempts([2], [3], before)
     assert sorted(three["attempt_id"]) == [127, 128, 129]
-    assert reader.last_scored_attempts(UserRange(1, 1), START, 10).empty
+    assert reader.last_scored_attempts([1], [10], START).empty
+    assert reader.last_scored_attempts([], [], before).empty
 
 
 def test_the_last_activity_is_the_latest_of_all_kinds_before_the_window(reader: PlatformReader):
