@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snapshot_pipeline.metrics.grid import Floats, Ints
+from snapshot_pipeline.metrics.grid import Counts, Floats, Ints
 
 SHORTEST_WINDOW = 7
 LONGEST_WINDOW = 30
@@ -28,7 +28,7 @@ def window_lengths(first_start: Ints, days: Ints) -> Ints:
     return since_start.clip(SHORTEST_WINDOW, LONGEST_WINDOW)
 
 
-def pace_scores(lessons: Ints, active_days: Ints, lengths: Ints, quiz_averages: Floats) -> Floats:
+def pace_scores(lessons: Counts, active_days: Counts, lengths: Ints, quiz_averages: Floats) -> Floats:
     """The unrounded pace score, 0 to 100.
 
     Args:
