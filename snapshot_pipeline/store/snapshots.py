@@ -26,9 +26,11 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    literal_column,
     select,
     table,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -38,12 +40,6 @@ from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
 from snapshot_pipeline.store.tables import StoreTables
 
 _REMOVED = table("removed_rows", column("user_id", BigInteger), column("snapshot_date", Date))
-
-# Our rows are found by their key, student by student, whatever the server believes to know of a table that a backfill
-# is just filling: it has no statistics yet, and would read all of it for every batch. For the transaction alone.
-_PROBES = select(
-    *(func.set_config(name, "off", True) for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit"))
-)
 
 _SNAPSHOT_TYPES = {
     "user_id": pa.int64(),
@@ -181,22 +177,23 @@ def read_rows(connection: adbc.Connection, source: Table, cells: Cells, types: d
 
     Args:
         connection: An open ADBC transaction.
-        source: A table with `user_id` and `snapshot_date`.
+        source: A table with the key `user_id`, `snapshot_date`, in which each student is looked up.
         cells: Whose rows, of which days.
         types: The columns, and the Arrow types that they are wanted in.
     """
     if not len(cells.user_ids):
         return pa.schema(types).empty_table()
-    asked = func.unnest(bulk.integers(cells.user_ids.tolist())).table_valued(
-        column("user_id", BigInteger), name="asked"
-    )
-    asked = asked.render_derived()
-    query = (
+    user_ids = func.unnest(bulk.integers(cells.user_ids.tolist()))
+    asked = user_ids.table_valued(column("user_id", BigInteger), name="asked").render_derived()
+    # The offset keeps the server from turning the loop inside out: a table that a backfill is just filling has no
+    # statistics yet, so it would be taken for empty and be read as a whole for each student.
+    rows = (
         select(*(source.c[name] for name in types))
-        .select_from(asked.join(source, source.c.user_id == asked.c.user_id))
-        .where(source.c.snapshot_date.between(cells.first, cells.last))
+        .where(source.c.user_id == asked.c.user_id, source.c.snapshot_date.between(cells.first, cells.last))
+        .offset(literal_column("0"))
+        .lateral("rows_of_student")
     )
-    bulk.execute(connection, _PROBES)
+    query = select(*rows.c).select_from(asked.join(rows, true()))
     return bulk.fetch(connection, query).cast(pa.schema(types))
 
 
