@@ -21,11 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from sqlalchemy import DDL, Connection, Engine, MetaData, Table, cast, func, literal, select, text
+from sqlalchemy import Connection, Engine, MetaData, Table, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import REGCLASS
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import DropTable, DropTableComment, SetTableComment
-from sqlalchemy.sql import quoted_name
 from sqlalchemy.sql.functions import Function
 
 from snapshot_pipeline.errors import SnapshotPipelineError
@@ -227,8 +226,9 @@ def _missing(connection: Connection, tables: StoreTables, first: date, last: dat
 def _make(connection: Connection, tables: StoreTables, days: Days) -> str:
     name, parent = days.partition_name, read_partitions(connection, tables).oid
     arguments = cast(literal(parent), REGCLASS), days.first, days.end, name
+    _find_our_functions(connection, tables, until_commit=True)
     try:
-        connection.execute(select(_function(tables, "make_snapshot_partition", *arguments)))
+        connection.execute(select(func.make_snapshot_partition(*arguments)))
     except DBAPIError as error:
         if sqlstate(error.orig) != _DUPLICATE_TABLE:
             raise
@@ -312,7 +312,8 @@ def _drop(connection: Connection, tables: StoreTables, partition: Partition) -> 
     found = read_partitions(connection, tables)
     if not found.is_owner or found.has_default:  # PostgreSQL detaches nothing concurrently beside a default partition
         arguments = cast(literal(found.oid), REGCLASS), cast(literal(partition.oid), REGCLASS)
-        connection.execute(select(_function(tables, "drop_snapshot_partition", *arguments)))
+        _find_our_functions(connection, tables, until_commit=False)
+        connection.execute(select(func.drop_snapshot_partition(*arguments)))
         return
     marked = partition.table
     marked.comment = ON_ITS_WAY_OUT
@@ -322,11 +323,11 @@ def _drop(connection: Connection, tables: StoreTables, partition: Partition) -> 
 
 
 def _detach(connection: Connection, tables: StoreTables, partition: Partition, how: str) -> None:
-    name = connection.dialect.identifier_preparer.format_table(partition.table)
-    statement = DDL(  # type: ignore[no-untyped-call]
-        "ALTER TABLE %(fullname)s DETACH PARTITION %(partition)s %(how)s", context={"partition": name, "how": how}
+    write = connection.dialect.identifier_preparer.format_table
+    # Not as DDL(…), which would double a % in the schema's name once more.
+    connection.exec_driver_sql(
+        f"ALTER TABLE {write(tables.performance_snapshots)} DETACH PARTITION {write(partition.table)} {how}"
     )
-    connection.execute(statement.against(tables.performance_snapshots))
 
 
 def _days_in(connection: Connection, tables: StoreTables, partition: Partition) -> tuple[date, date]:
@@ -338,9 +339,10 @@ def _days_in(connection: Connection, tables: StoreTables, partition: Partition) 
     return connection.execute(first).scalar_one() or last, last
 
 
-def _function(tables: StoreTables, name: str, *arguments: object) -> Function[None]:
-    schema = quoted_name(_named(tables)["schema"], quote=True)
-    return Function(name, *arguments, packagenames=(schema,))
+def _find_our_functions(connection: Connection, tables: StoreTables, *, until_commit: bool) -> None:
+    """Make the schema of our tables the search path: SQLAlchemy does not quote every schema of a function."""
+    schema = func.quote_ident(_named(tables)["schema"])
+    connection.execute(select(func.set_config("search_path", schema, until_commit)))
 
 
 def _lock_key(tables: StoreTables, what: str) -> Function[int]:
