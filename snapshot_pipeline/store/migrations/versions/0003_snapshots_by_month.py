@@ -170,21 +170,15 @@ def upgrade() -> None:
     views = connection.execute(_VIEWS, {"oid": found.oid}).scalars().all()
     grants = connection.execute(_GRANTS, {"oid": found.oid, "schema": schema, "table": _TABLE}).scalars().all()
     last = _last_day(connection, schema)
-    end = _end(last)
-    old_name = f"{_TABLE}_before_{end:%Y_%m}"
-    old = _quoted(schema, old_name)
-    _run(connection, f"ALTER TABLE {table} RENAME TO {old_name}")
-    for suffix in ("pkey", "snapshot_date_idx"):
-        _run(connection, f"ALTER INDEX {_quoted(schema, f'{_TABLE}_{suffix}')} RENAME TO {old_name}_{suffix}")
+    old = _put_aside(connection, schema, f"{_TABLE}_before_{_end(last):%Y_%m}")
     # As the old table was, with whatever else the installation has given it: columns, indexes, comments.
     like = f"LIKE {old} INCLUDING ALL EXCLUDING CONSTRAINTS"
     _run(connection, f"CREATE TABLE {table} ({like}) PARTITION BY RANGE (snapshot_date)")
     if last is not None:
-        _run(connection, f"ALTER TABLE {table} ATTACH PARTITION {old} FOR VALUES FROM (MINVALUE) TO ('{end}')")
+        _run(connection, f"ALTER TABLE {table} ATTACH PARTITION {old} FOR VALUES FROM (MINVALUE) TO ('{_end(last)}')")
         _run(connection, f"ALTER TABLE {old} DROP CONSTRAINT IF EXISTS {_PROOF}")
-    functions = {"make_snapshot_partition": _MAKE, "drop_snapshot_partition": _DROP}
-    for name, body in functions.items():
-        _run(connection, body.replace("{schema}", _quoted(schema)))
+    for name, statement in (("make_snapshot_partition", _MAKE), ("drop_snapshot_partition", _DROP)):
+        _run(connection, statement.replace("{schema}", _quoted(schema)))
         _run(connection, f"ALTER FUNCTION {_quoted(schema, name)} OWNER TO {_quoted(found.owner)}")
     _run(connection, f"ALTER TABLE {table} OWNER TO {_quoted(found.owner)}")
     for statement in [*grants, *views]:
@@ -192,6 +186,15 @@ def upgrade() -> None:
     if last is None:
         _run(connection, f"DROP TABLE {old}")
     connection.execute(sa.text("SELECT set_config('search_path', :path, true)"), {"path": path})
+
+
+def _put_aside(connection: sa.Connection, schema: str, name: str) -> str:
+    """Rename the old table and its indexes, whose names the new one gets; the new name, quoted."""
+    _run(connection, f"ALTER TABLE {_quoted(schema, _TABLE)} RENAME TO {_quoted(name)}")
+    for suffix in ("pkey", "snapshot_date_idx"):
+        index = _quoted(schema, f"{_TABLE}_{suffix}")
+        _run(connection, f"ALTER INDEX {index} RENAME TO {_quoted(f'{name}_{suffix}')}")
+    return _quoted(schema, name)
 
 
 def _named(schema: str) -> dict[str, str]:
