@@ -1,7 +1,7 @@
-"""The daily job that removes what has had its time: Dagster's log lines, and our rows as the settings say.
+"""The daily job that removes what has had its time, and makes the partitions of the months to come.
 
 Put here: the job, and what it reports. Do not put here: what is removed and what stays (`log_retention`,
-`store.retention`), or when (`schedules`).
+`store.retention`), what is made (`store.partitions`), or when (`schedules`).
 See https://docs.dagster.io/guides/build/jobs.
 """
 
@@ -14,9 +14,12 @@ from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, r
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.retention import Keep, remove_old_rows
 
 NAME = "housekeeping"
+DAYS_AHEAD = 62
+"""This month and the next two: two months in a row have at most 62 days."""
 
 
 def build_housekeeping(settings: Settings) -> dg.JobDefinition:
@@ -24,7 +27,10 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         name="remove_what_has_had_its_time",
-        description="Removes old rows in small transactions; after an interruption the next run goes on.",
+        description=(
+            "Removes old rows in small transactions and old months of snapshots as a whole, and makes the months to "
+            "come; after an interruption the next run goes on."
+        ),
     )
     def remove_what_has_had_its_time(context: dg.OpExecutionContext) -> None:
         now = datetime.now(timezone.utc)  # nothing is computed here: old is what is old today
@@ -36,14 +42,20 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
         with opened_step(context, settings) as installation:
             keep = _keep(settings, now)
             removed |= patiently(lambda: remove_old_rows(installation.engine, installation.store, keep))
+            today = now.astimezone(settings.zone).date()
+            ahead = today + timedelta(days=DAYS_AHEAD)
+            made = patiently(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
+        context.log.info(f"partitions made: {', '.join(made) or 'none, all are there'}")
         context.log.info("; ".join(f"{name}: {count:,} removed" for name, count in removed.items()))
-        context.add_output_metadata({f"{name}_removed": dg.MetadataValue.int(n) for name, n in removed.items()})
+        counts = {f"{name}_removed": dg.MetadataValue.int(n) for name, n in removed.items()}
+        context.add_output_metadata({**counts, "partitions_made": dg.MetadataValue.int(len(made))})
 
     @dg.job(
         name=NAME,
         description=(
             "Removes Dagster's log lines, closed incidents, restatements and, where a setting says so, old snapshots. "
-            "Materializations, check results and the states of runs stay. Safe to run at any time."
+            "Materializations, check results and the states of runs stay. Makes the partitions of the months to come. "
+            "Safe to run at any time."
         ),
     )
     def housekeeping() -> None:

@@ -34,6 +34,7 @@ from snapshot_pipeline.store.failures import (
     recount_failures,
 )
 from snapshot_pipeline.store.locks import RunLock, exclusive_days
+from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.snapshots import Publication, day_counts
 from snapshot_pipeline.store.tables import StoreTables
 
@@ -152,6 +153,7 @@ def _retry_stretch(
     settings = installation.settings
     owner, patience = f"run {run_id}", settings.run_lock_seconds
     with exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock:
+        patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
         with read_session(installation.uri, tables, settings.naive_zone) as reader:
             active = reader.active_student_ids()
         with installation.engine.begin() as connection:

@@ -46,6 +46,7 @@ from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, Use
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import forget_failures_of_others
 from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,
     DayCount,
@@ -166,6 +167,7 @@ def run_days(
         exclusive_days(installation.engine, settings.store_schema, first, last, holder, patience) as lock,
         ThreadPoolExecutor(settings.workers) as pool,
     ):
+        patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
         user_ids, batches, fingerprints = patiently(lambda: _look_around(installation, tables, days, pool))
         for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
             for report in batch_reports:

@@ -54,6 +54,11 @@ def migrate(engine: Engine, schema: str) -> str:
             )
         if not engine.dialect.has_schema(connection, schema):
             connection.execute(CreateSchema(schema))
+        for script in reversed(list(scripts.iterate_revisions("head", found or "base"))):
+            # What takes its time is done before the transaction, beside readers and writers, and can be done twice.
+            prepare = getattr(script.module, "prepare", None)
+            if prepare is not None:
+                prepare(engine, schema)
         # As a quoted name: Alembic would read a dot in a plain one as the end of a database's name.
         config.attributes.update(connection=connection, schema=quoted_name(schema, quote=True))
         command.upgrade(config, "head")

@@ -1,7 +1,8 @@
 """What we keep for a while only: incidents that are over, sent messages, restatements, and if so wished snapshots.
 
 Put here: which rows have had their time, and how they are removed without holding anybody up.
-Do not put here: for how long they are kept (`settings`), or Dagster's records (`orchestration.log_retention`).
+Do not put here: for how long they are kept (`settings`), how a month is dropped (`store.partitions`), or Dagster's
+records (`orchestration.log_retention`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, Engine, Table, delete, select, tuple_
 
+from snapshot_pipeline.store.partitions import drop_partitions_before
 from snapshot_pipeline.store.tables import StoreTables
 
 ROWS_AT_A_TIME = 10_000
@@ -35,7 +37,9 @@ class Keep:
 def remove_old_rows(engine: Engine, tables: StoreTables, keep: Keep) -> dict[str, int]:
     """Remove what has had its time, in small transactions; after an interruption the next call goes on.
 
-    An open incident and a message that was not sent yet are never removed, however old.
+    Months of snapshots that are entirely too old are dropped as a whole, their rows uncounted; rows are removed of the
+    month that the limit cuts, and of what could not be dropped. An open incident and a message that was not sent yet
+    are never removed, however old.
 
     Args:
         engine: The store's database.
@@ -43,7 +47,7 @@ def remove_old_rows(engine: Engine, tables: StoreTables, keep: Keep) -> dict[str
         keep: From when on things are kept.
 
     Returns:
-        The rows removed, by table; every table that was looked at is there.
+        The rows removed, by table, and the `performance_snapshots_partitions` dropped; all that was looked at is there.
     """
     incidents, messages, restatements = tables.incidents, tables.alert_messages, tables.snapshot_restatements
     old = [
@@ -51,14 +55,16 @@ def remove_old_rows(engine: Engine, tables: StoreTables, keep: Keep) -> dict[str
         (incidents, incidents.c.closed_at < keep.incidents),
         (restatements, restatements.c.restated_at < keep.restatements),
     ]
+    dropped: dict[str, int] = {}
     if keep.snapshots is not None:
+        dropped["performance_snapshots_partitions"] = len(drop_partitions_before(engine, tables, keep.snapshots))
         recommendations = tables.adaptive_recommendations
         old += [
             (table, table.c.snapshot_date < keep.snapshots)
             for table in (tables.performance_snapshots, tables.snapshot_failures, tables.snapshot_days)
         ]
         old.append((recommendations, recommendations.c.week_start < keep.snapshots))
-    return {table.name: _remove(engine, table, condition) for table, condition in old}
+    return dropped | {table.name: _remove(engine, table, condition) for table, condition in old}
 
 
 def _remove(engine: Engine, table: Table, condition: ColumnElement[bool]) -> int:
@@ -67,7 +73,8 @@ def _remove(engine: Engine, table: Table, condition: ColumnElement[bool]) -> int
     removed = 0
     while True:
         with engine.begin() as connection:
-            count = connection.execute(delete(table).where(tuple_(*key).in_(some))).rowcount
+            # The condition once more, so that no partition is looked at that has nothing to remove.
+            count = connection.execute(delete(table).where(condition, tuple_(*key).in_(some))).rowcount
         removed += count
         if count < ROWS_AT_A_TIME:
             return removed

@@ -90,6 +90,7 @@ def _performance_snapshots(metadata: MetaData) -> Table:
         Column("last_activity_date", Date, nullable=False),
         Column("computed_at", DateTime(timezone=True), nullable=False),
         Index("performance_snapshots_snapshot_date_idx", "snapshot_date"),
+        postgresql_partition_by="RANGE (snapshot_date)",  # by month: `store.partitions`
     )
 
 

@@ -13,10 +13,13 @@ import pytest
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Log
 from sqlalchemy import Connection, func, select, text
 
+from snapshot_pipeline.database import create_platform_engine
 from snapshot_pipeline.orchestration import log_retention
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags
+from snapshot_pipeline.store.partitions import read_partitions
+from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import TestInstallation
 
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
@@ -144,4 +147,15 @@ def test_the_job_says_how_much_it_removed(installation: TestInstallation, instan
     assert {"dagster_log_rows_removed", "incidents_removed", "snapshot_restatements_removed"} <= set(metadata)
     # The sample's days are of February 2026 and today is later, perhaps by more than 60 days, perhaps not.
     assert metadata["performance_snapshots_removed"].value >= 0
+    assert metadata["performance_snapshots_partitions_removed"].value >= 0
     assert instance.get_materialized_partitions(SNAPSHOTS)
+
+
+def test_the_months_to_come_are_made_ahead(installation: TestInstallation, instance: dg.DagsterInstance):
+    """So that the first run of a month finds its place, and needs no right or moment for it."""
+    tables = StoreTables.of(installation.settings.store_schema)
+    job = build_defs(installation.settings).resolve_job_def("housekeeping")
+    assert job.execute_in_process(instance=instance, run_config=QUIET).success
+    today = datetime.now(installation.settings.zone).date()
+    with create_platform_engine(installation.settings).connect() as connection:
+        assert read_partitions(connection, tables).gaps(today, today + timedelta(days=59)) == []

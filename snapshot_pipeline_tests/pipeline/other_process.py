@@ -16,6 +16,8 @@ from sqlalchemy import URL, create_engine, make_url
 
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.partitions import drop_partitions_before, ensure_partitions
+from snapshot_pipeline.store.tables import StoreTables
 
 
 @contextmanager
@@ -65,6 +67,11 @@ def main(task: str, url: URL, *arguments: str) -> None:
             run_days(installation, first, last, "other")
     elif task == "migrate":
         migrate(create_engine(url), arguments[0])
+    elif task == "make months":
+        first, last = map(date.fromisoformat, arguments)
+        ensure_partitions(create_engine(url), StoreTables.of("public"), first, last)
+    elif task == "drop months":
+        drop_partitions_before(create_engine(url), StoreTables.of("public"), date.fromisoformat(arguments[0]))
     elif task == "hold":
         first, last = map(date.fromisoformat, arguments)
         with exclusive_days(create_engine(url), "public", first, last, "run of the other process", 10):

@@ -164,7 +164,8 @@ def small_disk(own_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFact
     try:
         yield "small"
     finally:
-        execute_on(own_server, "ALTER TABLE performance_snapshots SET TABLESPACE pg_default")
+        execute_on(own_server, "ALTER TABLE performance_snapshots SET TABLESPACE pg_default")  # of the months to come
+        execute_on(own_server, "ALTER TABLE ALL IN TABLESPACE small SET TABLESPACE pg_default")
         execute_on(own_server, "DROP TABLE IF EXISTS ballast")
         execute_on(own_server, "DROP TABLESPACE small")
         subprocess.run(["umount", place], check=True)

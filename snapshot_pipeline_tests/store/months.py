@@ -1,0 +1,53 @@
+"""Partitions and snapshots for tests, by plain SQL.
+
+Put here: what the tests of partitions, of their migration and of plans need. Do not put here: assertions.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from sqlalchemy import Engine, insert, text
+
+from snapshot_pipeline.store.partitions import read_partitions
+from snapshot_pipeline.store.tables import StoreTables
+
+_FILL = text(
+    """
+    INSERT INTO performance_snapshots
+    SELECT student, day, 42.5, 'MEDIUM', 77, 1, 30, 0, 1, day, '2026-01-01'
+      FROM generate_series(CAST(:first AS date), CAST(:last AS date), '1 day') AS day, generate_series(1, :students)
+           AS student
+    """
+)
+
+
+def put_snapshots(engine: Engine, tables: StoreTables, *days: date, users: tuple[int, ...] = (1, 2)) -> None:
+    """A row per student and day."""
+    figures = {
+        "pace_score": 42.5,
+        "learning_pace": "MEDIUM",
+        "lessons_completed_count": 1,
+        "time_spent_minutes_today": 30,
+        "quizzes_completed_count": 0,
+        "exercises_submitted_count": 1,
+        "computed_at": "2026-01-01T00:00:00Z",
+    }
+    rows = [
+        {"user_id": user, "snapshot_date": day, "last_activity_date": day, **figures} for user in users for day in days
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(tables.performance_snapshots), rows)
+
+
+def fill(engine: Engine, students: int, first: date, last: date) -> None:
+    """Many of them, in schema `public`."""
+    with engine.begin() as connection:
+        connection.execute(_FILL, {"students": students, "first": first, "last": last})
+
+
+def names(engine: Engine, tables: StoreTables) -> list[str]:
+    """The partitions, shortened by what all of them begin with."""
+    with engine.connect() as connection:
+        found = read_partitions(connection, tables).partitions
+    return [partition.name.removeprefix("performance_snapshots_") for partition in found]

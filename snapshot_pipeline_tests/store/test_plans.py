@@ -1,0 +1,170 @@
+"""Three years of snapshots are no slower than a month: only the months asked for are looked at, through an index."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import URL, Engine, Executable, ExecutionContext, create_engine, event, func, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline import bulk
+from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.store.changes import Cells
+from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.retention import Keep, remove_old_rows
+from snapshot_pipeline.store.snapshots import (
+    ComputedDays,
+    mean_pace_by_day,
+    read_published,
+    read_snapshots,
+    replace_snapshots,
+)
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.pipeline.installations import new_database
+from snapshot_pipeline_tests.store.months import fill
+
+STUDENTS = 300
+FIRST, LAST = date(2024, 1, 1), date(2026, 12, 31)
+DAY = date(2025, 6, 15)
+JUNE, JULY = "performance_snapshots_2025_06", "performance_snapshots_2025_07"
+TABLES = StoreTables.of("public")
+SNAPSHOTS = TABLES.performance_snapshots
+
+
+@pytest.fixture(scope="module")
+def years(server_url: URL) -> Iterator[Engine]:
+    """Three years, 36 months, of 300 students."""
+    with new_database(server_url) as url:
+        engine = create_engine(url, poolclass=NullPool)
+        migrate(engine, "public")
+        ensure_partitions(engine, TABLES, FIRST, LAST)
+        fill(engine, STUDENTS, FIRST, LAST)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        yield engine
+
+
+def scans(engine: Engine, query: Executable) -> Counter[tuple[str, str]]:
+    """How which table would be scanned."""
+    compiled = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[attr-defined]
+    with engine.connect() as connection:
+        plan = connection.execute(text(f"EXPLAIN (FORMAT JSON) {compiled}")).scalar_one()
+    return Counter(_scans(plan[0]["Plan"]))
+
+
+def _scans(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "Relation Name" in node and node["Node Type"].endswith("Scan"):
+        yield node["Relation Name"], node["Node Type"]
+    for child in node.get("Plans", []):
+        yield from _scans(child)
+
+
+def through_an_index(found: Counter[tuple[str, str]]) -> set[str]:
+    """The tables, all of which are to be scanned by an index."""
+    by_index = {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert {kind for _, kind in found} <= by_index, found
+    return {name for name, _ in found}
+
+
+ONE_STUDENT = SNAPSHOTS.c.user_id == 7
+
+
+def test_a_student_s_days_are_a_probe_of_their_months(years: Engine):
+    query = select(SNAPSHOTS).where(ONE_STUDENT, SNAPSHOTS.c.snapshot_date.between(DAY, DAY + timedelta(days=20)))
+    assert through_an_index(scans(years, query)) == {JUNE, JULY}
+
+
+def test_a_day_is_a_probe_of_its_month(years: Engine):
+    query = select(SNAPSHOTS).where(SNAPSHOTS.c.snapshot_date == DAY)
+    assert through_an_index(scans(years, query)) == {JUNE}
+
+
+def test_all_days_of_a_student_are_one_probe_a_month(years: Engine):
+    found = scans(years, select(SNAPSHOTS).where(ONE_STUDENT))
+    assert len(through_an_index(found)) == len(found) == 36
+
+
+def test_the_newest_day_is_found_without_looking_through_the_older_months(years: Engine):
+    through_an_index(scans(years, select(func.max(SNAPSHOTS.c.snapshot_date))))
+
+
+def touched(engine: Engine, since: Counter[str]) -> set[str]:
+    """The months that were scanned by anybody since then, by whatever means."""
+    deadline = time.monotonic() + 10
+    while not (found := {name for name, count in counted(engine).items() if count > since[name]}):
+        assert time.monotonic() < deadline, "nothing was scanned"
+        time.sleep(0.1)
+    time.sleep(1.5)  # a session tells the others what it did within a second after it is idle, or when it ends
+    return found | {name for name, count in counted(engine).items() if count > since[name]}
+
+
+def counted(engine: Engine) -> Counter[str]:
+    query = text(
+        "SELECT relname, coalesce(seq_scan, 0) + coalesce(idx_scan, 0) FROM pg_stat_user_tables "
+        "WHERE relname LIKE 'performance_snapshots%'"
+    )
+    with engine.connect() as connection:
+        return Counter({name: count for name, count in connection.execute(query)})
+
+
+def test_what_the_weekly_rules_and_the_comparison_read_touches_its_months_only(years: Engine):
+    before = counted(years)
+    with bulk.transaction(adbc_uri(years.url)) as connection:
+        for _ in range(10):  # the server makes a plan for all values after five of a kind
+            assert len(read_snapshots(connection, TABLES, 1, 50, DAY, DAY + timedelta(days=20))) == 50 * 21
+            read_published(connection, TABLES, Cells(np.arange(1, 100), DAY, DAY))
+    with years.connect() as session:
+        assert mean_pace_by_day(session, TABLES, DAY, DAY) == {DAY: 42.5}
+    assert touched(years, before) == {JUNE, JULY}
+
+
+def test_publishing_touches_its_months_only(years: Engine):
+    """Reading what is there, removing what differs, putting in what is new."""
+    figures = {
+        "pace_score": 50.0,
+        "learning_pace": "MEDIUM",
+        "quiz_average": np.nan,
+        "lessons_completed_count": np.int32(1),
+        "time_spent_minutes_today": 30,
+        "quizzes_completed_count": np.int32(0),
+        "exercises_submitted_count": np.int32(1),
+    }
+    user_ids = np.arange(1, STUDENTS + 1, dtype=np.int64)
+    days = np.full(STUDENTS, np.datetime64(DAY, "s"))
+    published = pd.DataFrame({"user_id": user_ids, "snapshot_date": days, **figures, "last_activity_date": days})
+    failures = pd.DataFrame({"user_id": user_ids[:0], "snapshot_date": days[:0], "reason": [], "detail": []})
+    computed = ComputedDays(user_ids, DAY, DAY, datetime.now(timezone.utc), "a run", "by hand")
+    before = counted(years)
+    with bulk.transaction(adbc_uri(years.url)) as connection:
+        publication = replace_snapshots(connection, TABLES, computed, published, failures.astype({"reason": object}))
+    assert publication.restated.tolist() == [2 * STUDENTS]  # the pace and the quiz average
+    assert touched(years, before) == {JUNE}
+
+
+def test_removing_old_rows_looks_at_the_month_that_is_cut_only(years: Engine):
+    """Each statement is explained just before it is sent."""
+    limit, plans = date(2024, 1, 11), []
+
+    def explain(_c: Any, cursor: Any, statement: str, parameters: Any, _e: ExecutionContext, _m: bool) -> None:
+        if re.match(r"DELETE FROM \S*performance_snapshots ", statement):
+            with years.connect() as connection:
+                plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+            plans.append(plan[0]["Plan"])
+
+    event.listen(years, "before_cursor_execute", explain)
+    ever = datetime(2000, 1, 1, tzinfo=timezone.utc)
+    removed = remove_old_rows(years, TABLES, Keep(ever, ever, limit))
+    assert removed["performance_snapshots"] == 10 * STUDENTS
+    assert plans
+    for plan in plans:
+        assert {name for name, _ in _scans(plan)} == {"performance_snapshots_2024_01"}
