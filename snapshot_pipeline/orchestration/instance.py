@@ -35,7 +35,8 @@ _FIRST_TABLES = frozenset({"runs", "instance_info", "event_logs", "jobs"})
 class SnapshotStorage(DagsterPostgresStorage):
     """Dagster's records in SNAPSHOT_DAGSTER_DATABASE_URL, or in the embedded server, which is started if need be.
 
-    Dagster's own storage opens a connection for each question, a hundred in a run of one day. Here a process keeps one.
+    Dagster's own storage opens a connection for each question, a hundred in a run of one day. Here a process keeps
+    those that it has.
     """
 
     @classmethod
@@ -67,7 +68,7 @@ class SnapshotStorage(DagsterPostgresStorage):
 
 @lru_cache
 def _engine(url: URL, process_id: int) -> Engine:
-    """One engine a process: one connection is kept, more are opened when threads need them at the same time.
+    """One engine a process: two connections are kept, since Dagster asks one thing while it reads another.
 
     Args:
         url: Dagster's database.
@@ -76,8 +77,8 @@ def _engine(url: URL, process_id: int) -> Engine:
     return create_engine(
         url,
         isolation_level="AUTOCOMMIT",
-        pool_size=1,
-        max_overflow=-1,
+        pool_size=2,
+        max_overflow=-1,  # as many as its threads need at the same time
         pool_recycle=_CONNECTION_SECONDS,
         pool_pre_ping=True,  # after a restart of the server the next question opens a new one, as if none were kept
     )
