@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The tests start hundreds of processes; without bytecode each of them compiles the package, for a second.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo dev test faults lint format clean
 
 setup: $(VENV)/.installed

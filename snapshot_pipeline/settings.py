@@ -8,6 +8,7 @@ Nothing reads settings at import: a process that is given none starts with the d
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -24,8 +25,11 @@ class SettingsError(SnapshotPipelineError):
     """One or more settings are wrong; the message names each variable, its value and what is allowed."""
 
 
+_known_zones = lru_cache(available_timezones)  # opens every file of the zone database, and settings are read often
+
+
 def _known_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _known_zones():
         raise ValueError("is no time zone of the IANA database; expected a name such as Europe/Budapest or UTC")
     return name
 

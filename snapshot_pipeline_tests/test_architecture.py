@@ -115,20 +115,61 @@ def test_the_arithmetic_runs_where_there_is_no_database_driver():
     assert imported.isdisjoint({"sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pydantic", "dagster"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["db", "url"], ["status"], ["alerts", "--help"]])
-def test_a_command_that_needs_no_dagster_starts_without_it(arguments: list[str], database_url: URL, tmp_path: Path):
-    """The commands that one types all the time; importing Dagster takes seconds."""
+def heads(modules: set[str]) -> set[str]:
+    """The packages that modules belong to."""
+    return {name.split(".")[0] for name in modules}
+
+
+ARITHMETIC = {"numpy", "pandas", "pyarrow", "adbc_driver_postgresql"}
+"""What computes and transfers; importing it takes a second."""
+
+TELLING = {"apprise", "sentry_sdk", "opentelemetry"}
+"""What tells somebody something; most processes never do."""
+
+
+def test_what_every_process_of_dagster_imports_cannot_compute():
+    """The web server, the daemon and each run open the storage and the launcher that `dagster.yaml` names."""
+    imported = modules_after(f"import {OURS}.orchestration.instance, {OURS}.orchestration.launcher")
+    assert heads(imported).isdisjoint(ARITHMETIC | TELLING)
+    rooms = {name.split(".")[1] for name in imported if is_inside(name, OURS) and name != OURS}
+    assert rooms <= {"orchestration", "database", "embedded", "errors", "settings"}
+
+
+def test_a_run_imports_nothing_that_only_other_processes_need():
+    """Each run's process loads the definitions: every run pays for what one sensor or one command needs."""
+    imported = modules_after(f"import {OURS}.definitions")
+    assert {"pandas", "sqlalchemy"} <= heads(imported)
+    assert heads(imported).isdisjoint(TELLING)
+    others = ("cli", "platform.sample", "platform.csv_files", "store.migrations")
+    assert not [name for name in imported for other in others if is_inside(name, f"{OURS}.{other}")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["--help"], {"dagster", "alembic", "rich", "pydantic", "sqlalchemy", "psycopg2"} | ARITHMETIC | TELLING),
+        (["materialize", "--help"], {"dagster", "alembic", "rich", "sqlalchemy", "psycopg2"} | ARITHMETIC | TELLING),
+        (["alerts", "--help"], {"dagster", "alembic", "rich", "psycopg2"} | ARITHMETIC | TELLING),
+        (["db", "url"], {"dagster", "alembic", "rich"} | ARITHMETIC | TELLING),
+        (["status"], {"dagster", "alembic"} | TELLING),
+    ],
+)
+def test_a_command_that_one_types_all_the_time_starts_without_what_it_does_not_need(
+    arguments: list[str], unneeded: set[str], database_url: URL, tmp_path: Path
+):
+    """Importing Dagster takes seconds, and Alembic as long as all the rest of `status`."""
     environment = {
         "SNAPSHOT_DATABASE_URL": database_url.render_as_string(hide_password=False),
         "SNAPSHOT_HOME": str(tmp_path),
     }
-    code = (
+    call = (
         f"import os\nos.environ.update({environment!r})\nsys.argv = ['snapshot-pipeline', *{arguments!r}]\n"
         f"from {OURS}.cli import main\ntry:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended"
     )
-    imported = modules_after(code)
+    modules_after(call)  # the first `status` makes the tables, with Alembic
+    imported = modules_after(call)
     assert f"{OURS}.cli" in imported
-    assert "dagster" not in imported
+    assert heads(imported).isdisjoint(unneeded)
 
 
 def at_import(node: ast.AST) -> Iterator[ast.AST]:

@@ -17,11 +17,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from apprise import Apprise, NotifyBase, NotifyFormat, NotifyType
-
 from snapshot_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 READ_SECONDS = 15.0
 """How long a channel may take to answer, unless its URL has `rto=`; a later answer would mean a second message."""
@@ -58,6 +60,8 @@ class Channel:
         Returns:
             None when the channel has taken it, else one line that says why not, without secrets.
         """
+        from apprise import NotifyFormat, NotifyType  # as in `_service`
+
         service = _service(self.url)
         if service is None:
             return "its URL cannot be read"
@@ -135,6 +139,8 @@ def without_secrets(text: str, url: str) -> str:
 
 def _service(url: str) -> NotifyBase | None:
     """Apprise's plugin for a URL, or None; a new one each time, since they are not made for several threads."""
+    from apprise import Apprise, NotifyBase  # here: every run's process imports this module, and none sends anything
+
     # Apprise writes to its own logger only, where nobody but us listens: its errors show URLs.
     _LOGGER.propagate = False
     if not _LOGGER.handlers:

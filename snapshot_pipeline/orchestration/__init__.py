@@ -4,3 +4,9 @@ Put here: one module per kind of Dagster object; `build.build_defs` puts them to
 Do not put here: arithmetic, queries, rules; an asset reads its partition, calls `pipeline` and reports.
 See https://docs.dagster.io/getting-started/concepts.
 """
+
+import gc
+
+# Every process of Dagster comes by here, with Dagster imported and SQLAlchemy and pandas still to come: what is there
+# by now is there to stay, and the collector need not look through it again and again meanwhile.
+gc.freeze()

@@ -218,17 +218,21 @@ def file_by_day(
     """
     if context.has_partition_key:
         return [result for day_results in results.values() for result in day_results]
+    materialized = last_materializations(context.instance, context.asset_key, list(results))
     for day, day_results in results.items():
         for result in day_results:
-            context.log_event(evaluation_of_day(context.instance, context.asset_key, day, result))
+            context.log_event(evaluation_of_day(context.asset_key, day, result, materialized.get(day)))
     names = [str(result.check_name) for result in next(iter(results.values()))]
     return [_of_the_range(name, results) for name in names]
 
 
 def evaluation_of_day(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date, result: dg.AssetCheckResult
+    asset: dg.AssetKey,
+    day: date,
+    result: dg.AssetCheckResult,
+    materialized: AssetCheckEvaluationTargetMaterializationData | None,
 ) -> dg.AssetCheckEvaluation:
-    """A result as an event that is filed under its day and under the day's last materialization."""
+    """A result as an event that is filed under its day and under the day's last materialization, where it has one."""
     return dg.AssetCheckEvaluation(
         asset_key=asset,
         check_name=str(result.check_name),
@@ -236,22 +240,30 @@ def evaluation_of_day(
         metadata=result.metadata,
         severity=result.severity,
         description=result.description,
-        target_materialization_data=_materialization(instance, asset, day),
+        target_materialization_data=materialized,
         partition=day.isoformat(),
     )
 
 
-def _materialization(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[day.isoformat()]), limit=1
-    ).records
-    if not records:
-        return None
-    return AssetCheckEvaluationTargetMaterializationData(
-        storage_id=records[0].storage_id, run_id=records[0].run_id, timestamp=records[0].timestamp
+def last_materializations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, days: Sequence[date]
+) -> dict[date, AssetCheckEvaluationTargetMaterializationData]:
+    """The last materialization of each day that has one, in two queries however many days there are."""
+    partitions = {day.isoformat(): day for day in days}
+    newest = instance.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
     )
+    if not newest:
+        return {}
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(newest.values())), limit=len(newest)
+    ).records
+    return {
+        partitions[str(record.partition_key)]: AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in records
+    }
 
 
 def _of_the_range(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult]]) -> dg.AssetCheckResult:

@@ -16,7 +16,7 @@ from pydantic import Field
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day
+from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day, last_materializations
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.pipeline.snapshots import DayReport
@@ -63,7 +63,8 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
                 performance_snapshots.KEY, partition=day.day.isoformat(), metadata=_metadata(day, day.report)
             )
             result = check_success_rate(day.report, settings.min_success_rate)
-            yield evaluation_of_day(context.instance, performance_snapshots.KEY, day.day, result)
+            materialized = last_materializations(context.instance, performance_snapshots.KEY, [day.day])
+            yield evaluation_of_day(performance_snapshots.KEY, day.day, result, materialized.get(day.day))
         yield dg.Output(None)
 
     @dg.job(

@@ -11,7 +11,6 @@ because a wall clock is not monotonous); the arithmetic assigns the exact local 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     Engine,
-    MetaData,
     Select,
     String,
     Table,
@@ -38,19 +36,17 @@ from sqlalchemy import (
     cast,
     column,
     func,
-    inspect,
     literal,
     or_,
     select,
     text,
     true,
 )
-from sqlalchemy.exc import SAWarning
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.contract.structure import require_structure
-from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES
+from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
 
 _WALL_CLOCK_MARGIN = timedelta(days=1)
 # PostgreSQL counts from 2000 and Arrow from 1970: `infinity` and the last years of PostgreSQL's calendar wrap around to
@@ -79,10 +75,8 @@ class PlatformTables:
         Raises:
             SnapshotPipelineError: A table that is needed is not there, or a column of it is not what can be read.
         """
-        inspector = inspect(engine)
-        # Unlike the inspector's lists of tables and views, this finds materialized views and foreign tables too.
-        present = {name for name in TABLE_NAMES if inspector.has_table(name, schema)}
-        missing = sorted(set(TABLE_NAMES) - OPTIONAL_TABLES - present)
+        found = reflected_tables(engine, schema)
+        missing = sorted(set(TABLE_NAMES) - OPTIONAL_TABLES - set(found))
         if missing:
             raise SnapshotPipelineError(
                 f"schema {schema!r} of database {engine.url.database!r} has no table {', '.join(missing)}; expected "
@@ -90,15 +84,6 @@ class PlatformTables:
             )
         with engine.connect() as connection:
             require_structure(connection, schema)
-        metadata = MetaData(schema=schema)
-        with warnings.catch_warnings():
-            # The platform's other columns may be of any type, an extension's too; none of them is read.
-            warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
-            found = {
-                name: Table(name, metadata, autoload_with=engine, resolve_fks=False)
-                for name in TABLE_NAMES
-                if name in present
-            }
         return cls(**{"exercise_submissions": None, **found})  # type: ignore[arg-type]  # the others are not missing
 
 

@@ -7,6 +7,7 @@ See `metrics.md`, "The platform's tables".
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -15,12 +16,16 @@ from sqlalchemy import (
     Column,
     DateTime,
     Double,
+    Engine,
     Integer,
     MetaData,
     String,
     Table,
     UniqueConstraint,
+    inspect,
 )
+from sqlalchemy.engine.reflection import ObjectKind
+from sqlalchemy.exc import SAWarning
 
 TABLE_NAMES = (
     "users",
@@ -90,6 +95,23 @@ def platform_metadata(schema: str) -> MetaData:
         Column("created_at", moment, nullable=False),
     )
     return metadata
+
+
+def reflected_tables(engine: Engine, schema: str) -> dict[str, Table]:
+    """Those of the six that are there, by name, with the columns and types that they have in this database.
+
+    Tables, views, materialized views and foreign tables alike, in one look: a look a table, keys and indexes included,
+    takes a tenth of the time of a small run.
+    """
+    with warnings.catch_warnings():
+        # The platform's other columns may be of any type, an extension's too; none of them is read.
+        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        found = inspect(engine).get_multi_columns(schema, filter_names=TABLE_NAMES, kind=ObjectKind.ANY)
+    metadata = MetaData(schema=schema)
+    return {
+        name: Table(name, metadata, *(Column(column["name"], column["type"]) for column in columns))
+        for (_, name), columns in found.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ Put here: the one way to run the migrations. Do not put here: the migrations the
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, select
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql import quoted_name
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+
+HEAD = "0003"
+"""The newest of `migrations/versions`; known without Alembic, whose import takes longer than all else here."""
 
 VERSION_TABLE = "snapshot_pipeline_version"
 _SCRIPTS = "snapshot_pipeline.store:migrations"
@@ -24,7 +23,7 @@ class NewerSchemaError(SnapshotPipelineError):
 
 
 def migrate(engine: Engine, schema: str) -> str:
-    """Create or change our tables as the migrations say; where all is done already, one query finds that out.
+    """Create or change our tables as the migrations say; where all is done already, two queries find that out.
 
     Several processes may call this at once: they take turns.
 
@@ -38,33 +37,44 @@ def migrate(engine: Engine, schema: str) -> str:
     Raises:
         NewerSchemaError: The tables are of a revision that this version of the code does not know.
     """
+    with engine.begin() as connection:
+        if _revision(connection, schema) == HEAD:
+            return HEAD
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{VERSION_TABLE}.{schema}", 0))))
+        _upgrade(connection, schema)
+    return HEAD
+
+
+def _upgrade(connection: Connection, schema: str) -> None:
+    # Here, because every command and every run comes by, and hardly one has anything to migrate.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", _SCRIPTS)
     scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head() or ""
-    with engine.begin() as connection:
-        if _revision(connection, schema) == head:
-            return head
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{VERSION_TABLE}.{schema}", 0))))
-        found = _revision(connection, schema)
-        if found not in {None, *(script.revision for script in scripts.walk_revisions())}:
-            raise NewerSchemaError(
-                f"schema {schema!r} holds our tables at revision {found}, this version knows up to {head}; "
-                "install the newer version of snapshot_pipeline again"
-            )
-        if not engine.dialect.has_schema(connection, schema):
-            connection.execute(CreateSchema(schema))
-        for script in reversed(list(scripts.iterate_revisions("head", found or "base"))):
-            # What takes its time is done before the transaction, beside readers and writers, and can be done twice.
-            prepare = getattr(script.module, "prepare", None)
-            if prepare is not None:
-                prepare(engine, schema)
-        # As a quoted name: Alembic would read a dot in a plain one as the end of a database's name.
-        config.attributes.update(connection=connection, schema=quoted_name(schema, quote=True))
-        command.upgrade(config, "head")
-    return head
+    found = _revision(connection, schema)
+    if found not in {None, *(script.revision for script in scripts.walk_revisions())}:
+        raise NewerSchemaError(
+            f"schema {schema!r} holds our tables at revision {found}, this version knows up to {HEAD}; "
+            "install the newer version of snapshot_pipeline again"
+        )
+    if not connection.dialect.has_schema(connection, schema):
+        connection.execute(CreateSchema(schema))
+    for script in reversed(list(scripts.iterate_revisions(HEAD, found or "base"))):
+        # What takes its time is done before the transaction, beside readers and writers, and can be done twice.
+        prepare = getattr(script.module, "prepare", None)
+        if prepare is not None:
+            prepare(connection.engine, schema)
+    # As a quoted name: Alembic would read a dot in a plain one as the end of a database's name.
+    config.attributes.update(connection=connection, schema=quoted_name(schema, quote=True))
+    command.upgrade(config, HEAD)
 
 
 def _revision(connection: Connection, schema: str) -> str | None:
-    options = {"version_table": VERSION_TABLE, "version_table_schema": schema}
-    return MigrationContext.configure(connection, opts=options).get_current_revision()
+    found = select(func.to_regclass(func.format("%I.%I", schema, VERSION_TABLE)))
+    if connection.execute(found).scalar_one() is None:
+        return None
+    versions = Table(VERSION_TABLE, MetaData(schema=schema), Column("version_num", String))
+    return connection.execute(select(versions.c.version_num)).scalar_one_or_none()

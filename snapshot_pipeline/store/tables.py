@@ -9,6 +9,7 @@ None has a foreign key into the platform's tables: a pipeline must not be able t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import (
     BigInteger,
@@ -60,6 +61,7 @@ class StoreTables:
         return self.performance_snapshots.metadata
 
     @classmethod
+    @lru_cache  # the same objects for each batch: SQLAlchemy compiles a statement about them once
     def of(cls, schema: str) -> StoreTables:
         """The tables in a schema; nothing is looked up."""
         metadata = MetaData(schema=schema)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.database import DatabaseError, readable_database_errors
-from snapshot_pipeline.store.migrate import VERSION_TABLE, NewerSchemaError, migrate
+from snapshot_pipeline.store.migrate import HEAD, VERSION_TABLE, NewerSchemaError, _revision, migrate
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
 
@@ -36,11 +38,20 @@ def test_migrating_again_finds_nothing_to_do(engine: Engine):
     assert names(engine, "public") == our_names("public")
 
 
+def test_the_newest_migration_is_the_one_that_is_asked_for():
+    """A migration that `HEAD` does not name would never be run."""
+    config = Config()
+    config.set_main_option("script_location", "snapshot_pipeline.store:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
 def test_any_name_of_a_schema_will_do(engine: Engine):
     for schema in ODD_NAMES:
         migrate(engine, schema)
         migrate(engine, schema)
         assert names(engine, schema) == our_names(schema)
+        with engine.connect() as connection:
+            assert _revision(connection, schema) == HEAD
     assert names(engine, "public") == set()
 
 

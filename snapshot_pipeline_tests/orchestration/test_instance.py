@@ -1,0 +1,159 @@
+"""What a run asks of PostgreSQL, and that it survives the loss of a connection that is kept.
+
+Counted, never timed: a connection costs the server a process, and a run of a month once opened six hundred.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+
+from snapshot_pipeline.orchestration.checks import last_materializations
+from snapshot_pipeline_tests.installation import PROJECT, UNTIL, TestInstallation
+from snapshot_pipeline_tests.running_dagster import waited_for
+
+LAST = UNTIL - timedelta(days=1)
+MONTH = [LAST - timedelta(days=number) for number in reversed(range(30))]
+KEY = dg.AssetKey("performance_snapshots")
+BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+MOST_CONNECTIONS = 16
+"""Two to Dagster's database, one to the platform's, the run's lock, three bulk transfers of ADBC, which opens two for
+each, and one for the table that is printed: eleven, and room for what two threads ask at the same time."""
+
+
+@pytest.fixture(scope="module")
+def admin(installation: TestInstallation) -> Iterator[Engine]:
+    """A connection to neither of the two databases, so that it does not count."""
+    engine = create_engine(installation.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+def names(installation: TestInstallation) -> list[str]:
+    return [str(installation.url.database), "orchestration_dagster"]
+
+
+def sessions(admin: Engine, installation: TestInstallation) -> int:
+    """How many connections were ever opened to both databases, once those of other processes have ended."""
+    living = text("SELECT count(*) FROM pg_stat_activity WHERE datname = ANY(:names)")
+    opened = text("SELECT sum(sessions)::bigint FROM pg_stat_database WHERE datname = ANY(:names)")
+    with admin.connect() as connection:
+        waited_for(
+            lambda: connection.execute(living, {"names": names(installation)}).scalar_one() == 0 or None,
+            "all connections have ended",
+            30,
+        )
+        return int(connection.execute(opened, {"names": names(installation)}).scalar_one())
+
+
+def end_all_sessions(admin: Engine, installation: TestInstallation) -> int:
+    end = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ANY(:names)")
+    with admin.connect() as connection:
+        return int(connection.execute(end, {"names": names(installation)}).scalar_one())
+
+
+def materialize(installation: TestInstallation, first: date, last: date) -> None:
+    command = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize", "--from", str(first), "--to", str(last)]
+    subprocess.run(command, env=installation.environment, cwd=PROJECT, check=True, capture_output=True)
+
+
+def test_a_run_opens_a_handful_of_connections_however_many_days_it_computes(
+    installation: TestInstallation, admin: Engine
+):
+    materialize(installation, LAST, LAST)  # makes the tables, which the others find
+    opened = {}
+    for days in (MONTH[-1:], MONTH):
+        end_all_sessions(admin, installation)  # those that this process has kept
+        before = sessions(admin, installation)
+        materialize(installation, days[0], days[-1])
+        opened[len(days)] = sessions(admin, installation) - before
+    assert 0 < opened[1] <= MOST_CONNECTIONS
+    assert opened[30] <= MOST_CONNECTIONS
+
+
+def test_the_materializations_of_a_month_are_found_in_as_many_statements_as_those_of_a_day(
+    installation: TestInstallation,
+):
+    """After the run of the month above."""
+    statements: list[str] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    asked = {}
+    for days in (MONTH[-1:], MONTH):
+        statements.clear()
+        found = last_materializations(installation.instance, KEY, days)
+        assert set(found) == set(days)
+        asked[len(days)] = len(statements)
+    event.remove(Engine, "before_cursor_execute", note)
+    assert asked[1] == asked[30] > 0
+
+
+def test_each_day_of_a_range_is_filed_under_its_own_materialization(installation: TestInstallation):
+    """After the same run: the newest materialization of the day, not the newest of the run."""
+    for day, target in last_materializations(installation.instance, KEY, MONTH).items():
+        newest = installation.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[day.isoformat()]), limit=1
+        ).records[0]
+        assert (target.storage_id, target.run_id, target.timestamp) == (
+            newest.storage_id,
+            newest.run_id,
+            newest.timestamp,
+        )
+
+
+def test_a_day_that_was_never_materialized_has_no_materialization(installation: TestInstallation):
+    assert last_materializations(installation.instance, KEY, [date(2020, 1, 1)]) == {}
+
+
+def test_a_kept_connection_that_the_server_has_ended_is_replaced_unnoticed(
+    installation: TestInstallation, admin: Engine
+):
+    """A restart of the database between two questions must not fail a run, as it did not when none were kept."""
+    installation.instance.get_runs_count()
+    assert end_all_sessions(admin, installation) > 0
+    assert installation.instance.get_runs_count() > 0
+
+
+def test_a_process_that_was_forked_speaks_on_a_connection_of_its_own(installation: TestInstallation):
+    """Two processes on one connection read each other's answers."""
+    code = (
+        "import os, dagster as dg\n"
+        "def ask():\n"
+        "    with dg.DagsterInstance.get() as instance:\n"
+        "        return [instance.get_runs_count() for _ in range(50)]\n"
+        "before = ask()\n"
+        "child = os.fork()\n"
+        "answers = ask()\n"
+        "if child == 0:\n"
+        "    os._exit(answers != before)\n"
+        "_, status = os.waitpid(child, 0)\n"
+        "assert answers == before and status == 0, (answers, before, status)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=installation.environment, cwd=PROJECT, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("set_to", "found"), [(None, "50"), ("7", "7")])
+def test_events_are_written_in_batches_whoever_starts_dagster(
+    installation: TestInstallation, set_to: str | None, found: str
+):
+    """Under a bare `dagster dev` as under ours; what the operator has set is left as it is."""
+    environment = {name: value for name, value in installation.environment.items() if name != BATCH_SIZE}
+    if set_to:
+        environment[BATCH_SIZE] = set_to
+    code = f"import os, dagster as dg\ndg.DagsterInstance.get()\nprint(os.environ['{BATCH_SIZE}'])"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.split() == [found]
