@@ -41,8 +41,9 @@ def test_a_run_over_a_new_year_holds_its_days_of_both_years(store: Store):
 
 
 def test_the_runs_of_a_backfill_meet_in_the_middle_of_a_month_and_go_on_side_by_side(store: Store):
-    """Dagster cuts a backfill after so many days, wherever a month ends; when each run held whole months, no two
-    neighbours could run at the same time.
+    """Dagster cuts a backfill after so many days, wherever a month ends.
+
+    When each run held whole months, no two neighbours could run at the same time.
     """
     cuts = [date(2026, 1, 20), date(2026, 2, 20), date(2026, 3, 23)]
     with (
