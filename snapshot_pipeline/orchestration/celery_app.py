@@ -20,6 +20,7 @@ import dagster as dg
 from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import worker_process_init
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
 from dagster_celery.make_app import make_app
@@ -89,8 +90,11 @@ class HeldRun(Task):  # type: ignore[misc]  # Celery has no types
         """Execute the run of `execute_job_args_packed`, or leave it alone."""
         run_id = unpack_value(keywords["execute_job_args_packed"], as_type=ExecuteRunArgs).run_id
         try:
-            with held_run(load_settings(), run_id):
-                if (status := _status_of(run_id)) is dg.DagsterRunStatus.STARTING:
+            with (
+                dg.DagsterInstance.get() as instance,
+                held_run(load_settings(), run_id, lambda: _status_of(run_id, instance) not in FINISHED_STATUSES),
+            ):
+                if (status := _status_of(run_id, instance)) is dg.DagsterRunStatus.STARTING:
                     return super().__call__(*arguments, **keywords)
         except LockedError:
             _LOG.info("run %s is being executed by another worker, and left to it", run_id)
@@ -100,7 +104,7 @@ class HeldRun(Task):  # type: ignore[misc]  # Celery has no types
                 raise Reject(type(error).__name__, requeue=True) from error
             raise
         # What began and is not finished has lost its worker: the daemon sees it and retries it as a run of its own.
-        _LOG.info("run %s is %s and left alone", run_id, status.value if status else "deleted")
+        _LOG.info("run %s is %s and left alone", run_id, status.value)
         return None
 
 
@@ -118,10 +122,9 @@ def _stand_apart(**_: Any) -> None:
     os.setpgid(0, 0)
 
 
-def _status_of(run_id: str) -> dg.DagsterRunStatus | None:
-    with dg.DagsterInstance.get() as instance:
-        run = instance.get_run_by_id(run_id)
-    return run.status if run else None
+def _status_of(run_id: str, instance: dg.DagsterInstance) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    return run.status if run else dg.DagsterRunStatus.CANCELED  # somebody has deleted it
 
 
 @cache

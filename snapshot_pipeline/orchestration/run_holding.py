@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -34,8 +35,15 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def held_run(settings: Settings, run_id: str) -> Iterator[None]:
+def held_run(settings: Settings, run_id: str, is_wanted: Callable[[], bool]) -> Iterator[None]:
     """Hold a run for as long as it is executed here; the session is made anew when the database loses it.
+
+    Args:
+        settings: The installation.
+        run_id: The run.
+        is_wanted: Whether the run is still to be executed, asked from another thread every `LOOK_SECONDS`. When it
+            says no twice, this process is killed: a run that somebody has ended, or that was given up for dead and is
+            being retried, must not go on, and one that waits for the database hears no signal.
 
     Raises:
         LockedError: Another process executes the run.
@@ -44,7 +52,7 @@ def held_run(settings: Settings, run_id: str) -> Iterator[None]:
     engine = create_engine(dagster_url(settings), poolclass=NullPool)
     lock = RunLock(engine, _SPACE, [_number(run_id)], f"the figures of run {run_id}", owner, _WAIT_SECONDS)
     is_over = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(lock, is_over), name="keeps the run held", daemon=True)
+    keeper = threading.Thread(target=_keep, args=(lock, is_wanted, is_over), name="keeps the run held", daemon=True)
     try:
         patiently(lock.ensure_held)
         keeper.start()
@@ -63,10 +71,15 @@ def run_holders(settings: Settings, run_id: str) -> list[str]:
         return holders(connection, _SPACE, _number(run_id))
 
 
-def _keep(lock: RunLock, is_over: threading.Event) -> None:
+def _keep(lock: RunLock, is_wanted: Callable[[], bool], is_over: threading.Event) -> None:
+    is_wanted_no_more = False
     while not is_over.wait(LOOK_SECONDS):
         try:
             lock.ensure_held()
+            was_wanted_no_more, is_wanted_no_more = is_wanted_no_more, not is_wanted()
+            if was_wanted_no_more and is_wanted_no_more:
+                _LOG.warning("the run is over for everybody else, so this process ends")
+                os.kill(os.getpid(), signal.SIGKILL)
         except (DBAPIError, SnapshotPipelineError) as error:  # the next look tries again
             _LOG.warning("the run cannot be held at the moment: %s", type(error).__name__)
 
