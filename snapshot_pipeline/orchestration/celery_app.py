@@ -46,6 +46,8 @@ CONFIGURATION: dict[str, Any] = {
         "unacked_restore_throttle": 1,
         "socket_keepalive": True,
         "socket_connect_timeout": 5,
+        "connect_retries_timeout": 120,
+        "interval_max": 1,
     },
     # A worker takes a run when it can execute it, never in advance: the others may be idle.
     "worker_prefetch_multiplier": 1,
@@ -53,8 +55,9 @@ CONFIGURATION: dict[str, Any] = {
     "worker_max_tasks_per_child": 1,  # a run is one process, which leaves nothing behind
     "worker_redirect_stdouts": False,  # Dagster keeps a run's output itself
     "task_ignore_result": True,  # Dagster's database has it
-    # A Redis that restarts is waited for: ten minutes with a run that is launched, for ever by a worker.
-    "task_publish_retry_policy": {"max_retries": 600, "interval_start": 0.5, "interval_step": 0.5, "interval_max": 1},
+    # A Redis that restarts is waited for: by a launch for two minutes, whether its connection is lost (this) or it has
+    # none yet (above), and by a worker for ever.
+    "task_publish_retry_policy": {"max_retries": 120, "interval_start": 1, "interval_step": 0, "interval_max": 1},
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
 }
@@ -112,7 +115,7 @@ def worker_app(settings: Settings) -> Celery:
     """The application of a worker."""
     arguments = {"broker": broker_url(settings), "config_source": CONFIGURATION, "task_default_queue": QUEUE}
     made: Celery = make_app(arguments)  # type: ignore[no-untyped-call]
-    create_execute_job_task(made, base=HeldRun)  # type: ignore[arg-type]
+    create_execute_job_task(made, base=HeldRun, shared=False)  # type: ignore[arg-type]
     return made
 
 

@@ -15,8 +15,11 @@ from typing import Any
 
 from celery import Celery
 from dagster import DagsterRun
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._serdes import ConfigurableClassData
+from dagster._core.errors import DagsterInvariantViolationError
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, pack_value
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
@@ -49,6 +52,17 @@ class CeleryLauncher(CeleryRunLauncher):
     def config_type(cls) -> dict[str, Any]:
         """Nothing to configure: the settings say it."""
         return {}
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Put a run into the queue; the library would define its task anew each time, and Celery warn of it."""
+        run = context.dagster_run
+        if run.job_code_origin is None:
+            raise DagsterInvariantViolationError(f"run {run.run_id} does not say which code it is of")
+        message = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref(), True)
+        task = self.celery.signature(
+            TASK_EXECUTE_JOB_NAME, kwargs={"execute_job_args_packed": pack_value(message)}, immutable=True
+        )
+        self._launch_celery_task_run(run, task, TASK_EXECUTE_JOB_NAME)
 
     @property
     def supports_resume_run(self) -> bool:

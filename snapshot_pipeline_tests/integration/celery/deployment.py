@@ -100,8 +100,7 @@ def readme_command(beginning: str) -> list[str]:
 @contextmanager
 def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
     """Start it beside a platform of sample students; all of it is gone at the end, however that comes."""
-    needed_program("redis-server", "apt-get install redis-server, or brew install redis")
-    port = _free_port()
+    port = free_port()
     with ExitStack() as stack:
         url, dagster_url = (stack.enter_context(new_database(server_url)) for _ in range(2))
         load_sample(SampleOptions(80, 180, 5, date(2026, 3, 1), 0.05, ZoneInfo("UTC")), url, "public")
@@ -120,7 +119,7 @@ def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in variables.items():
             patch.setenv(name, value)
-        _start_redis(stack, home, port)
+        start_redis(stack, home, port)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(HOME)))
         workers = [_start_worker(stack, home, name) for name in ("worker-1", "worker-2")]
         _start(stack, readme_command("dagster-daemon"), home / "daemon.log")
@@ -131,7 +130,9 @@ def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
         yield Deployment(load_settings(), url, dagster, tuple(workers), home)
 
 
-def _start_redis(stack: ExitStack, home: Path, port: int) -> None:
+def start_redis(stack: ExitStack, home: Path, port: int) -> psutil.Process:
+    """Start a Redis with the deployment's file and a password."""
+    needed_program("redis-server", "apt-get install redis-server, or brew install redis")
     file = home / "redis.conf"
     file.write_text(f"include {HOME / 'redis.conf'}\nport {port}\nrequirepass {PASSWORD}\ndir {home}\n")
     program, *_ = readme_command("redis-server")
@@ -146,6 +147,7 @@ def _start_redis(stack: ExitStack, home: Path, port: int) -> None:
             return None
 
     waited_for(answers, "Redis answers", 20)
+    return process
 
 
 def _start_worker(stack: ExitStack, home: Path, name: str) -> Worker:
@@ -183,7 +185,8 @@ def _end(started: subprocess.Popen[bytes], process: psutil.Process) -> None:
     started.wait(10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
