@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     catch_up_days: int = Field(
         default=14, ge=1, le=366, description="How many of the last days the nightly schedule asks for when missing."
     )
+    days_per_run: int = Field(
+        default=31, ge=1, le=366, description="How many days one run of a backfill computes at the most."
+    )
+    celery_broker_url: SecretStr | None = Field(
+        default=None, description="The Redis through which Celery hands runs to workers; unset where there is none."
+    )
     min_success_rate: float = Field(
         default=0.90, ge=0, le=1, description="The share of students that must succeed, else the check fails."
     )

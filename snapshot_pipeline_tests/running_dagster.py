@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,23 +36,28 @@ mutation ($parameters: ExecutionParams!) {
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 
-class RunningDagster:
-    """A `dagster dev` in a process group of its own."""
+DEV = (sys.executable, "-m", "snapshot_pipeline.cli", "dev")
 
-    def __init__(self, instance: dg.DagsterInstance, environment: Mapping[str, str], log: Path) -> None:
+
+class RunningDagster:
+    """A `dagster dev`, or another command that serves the UI, in a process group of its own."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, environment: Mapping[str, str], log: Path, command: Sequence[str] = DEV
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.instance = instance
         self._log = log
         self._environment = environment
+        self._command = [*command, "--port", str(self.port)]
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "snapshot_pipeline.cli", "dev", "--port", str(self.port)]
         with self._log.open("ab") as output:
             process = subprocess.Popen(
-                command,
+                self._command,
                 env=self._environment,
                 cwd=PROJECT,
                 stdout=output,

@@ -14,7 +14,7 @@ from snapshot_pipeline.settings import Settings, load_settings
 @click.option("--from", "first", type=DAY, required=True, help="The first day.")
 @click.option("--to", "last", type=DAY, required=True, help="The last day, included.")
 def command(first: datetime, last: datetime) -> None:
-    """Compute the snapshots of the days FROM to TO, both included, a month a run.
+    """Compute the snapshots of the days FROM to TO, both included, SNAPSHOT_DAYS_PER_RUN of them a run.
 
     The runs are Dagster's: the UI shows them, their checks and their plots. Days that are there already are computed
     again: what differs is written, and noted in snapshot_restatements.
@@ -25,7 +25,7 @@ def command(first: datetime, last: datetime) -> None:
 
 
 def materialize(settings: Settings, first: date, last: date) -> None:
-    """Compute the days, a month a run, and print a table of them."""
+    """Compute the days, SNAPSHOT_DAYS_PER_RUN of them a run, and print a table of them."""
     from snapshot_pipeline.cli.dagster_runs import execute
     from snapshot_pipeline.cli.tables import print_days
     from snapshot_pipeline.orchestration.partitions import range_tags, ranges
@@ -33,7 +33,7 @@ def materialize(settings: Settings, first: date, last: date) -> None:
     from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    for start, end in ranges(days):
+    for start, end in ranges(days, settings):
         click.echo(f"computing {start} to {end} …", err=True)
         execute(settings, "daily_snapshots", {**range_tags(start, end), REASON: COMMAND_LINE})
     print_days(settings, first, last)

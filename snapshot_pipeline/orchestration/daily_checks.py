@@ -12,8 +12,8 @@ from datetime import date, datetime, timezone
 
 import dagster as dg
 
+from snapshot_pipeline.metrics.days import neighbours
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
-from snapshot_pipeline.orchestration.partitions import ranges
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.orchestration.tags import SEED
 from snapshot_pipeline.pipeline.rebuild import Rebuild, random_computed_day, rebuild_day
@@ -87,7 +87,7 @@ def _missing_sentences(missing: Sequence[date]) -> list[str]:
     return [
         f"{'1 day is' if first == last else f'{(last - first).days + 1} days are'} missing: "
         f"`snapshot-pipeline materialize --from {first} --to {last}`"
-        for first, last in ranges(missing)
+        for first, last in neighbours(missing)
     ]
 
 

@@ -11,6 +11,7 @@ import os
 from functools import lru_cache
 from typing import Any
 
+from dagster import Field, IntSource
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
@@ -41,8 +42,9 @@ class SnapshotStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Nothing to configure: the settings say it."""
-        return {}
+        """How many runs may write snapshots at the same time; the settings say the rest."""
+        limit = "How many runs may write snapshots at the same time; unset, one, unless it was set in the UI."
+        return {"runs_writing_snapshots": Field(IntSource, is_required=False, description=limit)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotStorage:
@@ -63,6 +65,8 @@ class SnapshotStorage(DagsterPostgresStorage):
         known = storage.event_log_storage.get_concurrency_keys()
         for pool in sorted(set(pools.ALL) - known):
             storage.event_log_storage.set_concurrency_slots(pool, 1)
+        if runs := config_value.get("runs_writing_snapshots"):
+            _limit(storage, pools.SNAPSHOTS, runs)
         return storage
 
 
@@ -82,6 +86,12 @@ def _engine(url: URL, process_id: int) -> Engine:
         pool_recycle=_CONNECTION_SECONDS,
         pool_pre_ping=True,  # after a restart of the server the next question opens a new one, as if none were kept
     )
+
+
+def _limit(storage: SnapshotStorage, pool: str, runs: int) -> None:
+    stored = {limit.name: limit.limit for limit in storage.event_log_storage.get_pool_limits()}
+    if stored.get(pool) != runs:
+        storage.event_log_storage.set_concurrency_slots(pool, runs)
 
 
 class SnapshotArtifacts(LocalArtifactStorage):

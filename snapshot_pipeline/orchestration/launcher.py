@@ -45,11 +45,16 @@ class LocalRunLauncher(DefaultRunLauncher):
         for event in self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
             if found := _STARTED.match(event.message):
                 return _health(int(found.group(1)), event.timestamp)
-        machine, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
-        if machine == socket.gethostname():
-            process_id, _, created_at = process.partition(" ")
-            return _health(int(process_id), float(created_at))
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return health_of_tagged_process(run)
+
+
+def health_of_tagged_process(run: DagsterRun) -> CheckRunHealthResult:
+    """Whether the process lives that a run's tag names; one that names none of this machine is left alone."""
+    machine, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
+    if machine == socket.gethostname():
+        process_id, _, created_at = process.partition(" ")
+        return _health(int(process_id), float(created_at))
+    return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 def this_process() -> dict[str, str]:

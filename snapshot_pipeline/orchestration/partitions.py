@@ -15,9 +15,6 @@ import dagster as dg
 from snapshot_pipeline.metrics.days import neighbours
 from snapshot_pipeline.settings import Settings
 
-DAYS_PER_RUN = 31
-"""How many days one run of a backfill computes at the most: a month."""
-
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition a local day, from the start date on; a day is there once it has ended."""
@@ -31,9 +28,9 @@ def weekly_partitions(settings: Settings) -> dg.WeeklyPartitionsDefinition:
     )
 
 
-def ranges(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Join ascending days into ranges of neighbours, of `DAYS_PER_RUN` days at the most; both ends included."""
-    return neighbours(days, DAYS_PER_RUN)
+def ranges(days: Sequence[date], settings: Settings) -> list[tuple[date, date]]:
+    """Join ascending days into ranges of neighbours, of `SNAPSHOT_DAYS_PER_RUN` at the most; both ends included."""
+    return neighbours(days, settings.days_per_run)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

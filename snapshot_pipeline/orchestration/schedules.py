@@ -62,7 +62,7 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
                 run_key=f"{first}..{last}@{tick:%Y-%m-%dT%H:%M%z}",
                 tags={**range_tags(first, last), REASON: NIGHTLY},
             )
-            for first, last in ranges(wanted)
+            for first, last in ranges(wanted, settings)
         ]
 
     return nightly

@@ -8,10 +8,12 @@ cannot see: the command line, a worker that was given up for dead, a second inst
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from calendar import monthrange
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from typing import NoReturn
 
 from sqlalchemy import Connection, Engine, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -20,6 +22,10 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.passing_errors import is_passing, patiently
 
 _LOCK_NOT_AVAILABLE = "55P03"
+
+_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""A machine that is gone says no goodbye. The server asks for it, and frees what it held after half a minute instead of
+the two hours that are usual."""
 
 _HOLDERS = text(
     """
@@ -48,6 +54,7 @@ class RunLock:
         what: The same for a reader, e.g. `the days 2026-01-01 to 2026-01-31`.
         owner: Who holds it, shown to those that wait.
         seconds: How long to wait for another run.
+        shared: Those of the numbers that others may hold at the same time, as long as they share them too.
     """
 
     engine: Engine
@@ -56,6 +63,7 @@ class RunLock:
     what: str
     owner: str
     seconds: float
+    shared: Set[int] = frozenset()
     _connection: Connection | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,7 +87,9 @@ class RunLock:
     def _take(self) -> None:
         self._connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            space = self._connection.execute(select(func.hashtext(self.space_name))).scalar_one()
+            space = _number_of(self._connection, self.space_name)
+            for setting, value in _KEEPALIVES.items():
+                self._connection.execute(select(func.set_config(setting, value, False)))
             name = func.left(f"snapshot_pipeline {self.owner}", 63)
             self._connection.execute(select(func.set_config("application_name", name, False)))
             for limit in ("lock_timeout", "statement_timeout"):
@@ -87,10 +97,23 @@ class RunLock:
                 milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
                 self._connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
             for number in self.numbers:
-                _lock(self._connection, space, number, self.what, self.seconds)
+                take = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
+                try:
+                    self._connection.execute(select(take(space, number)))
+                except OperationalError as error:
+                    self._explain(error, number)
         except BaseException:
             self._drop()
             raise
+
+    def _explain(self, error: OperationalError, number: int) -> NoReturn:
+        if self._connection is None or getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise error
+        found = "; ".join(holders(self._connection, self.space_name, number)) or "it has just ended"
+        raise LockedError(
+            f"{self.what} are being written by another run ({found}), waited {self.seconds:g} s; start again when that "
+            "run has finished"
+        ) from None
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -103,7 +126,7 @@ class RunLock:
 def exclusive_days(
     engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float
 ) -> Iterator[RunLock]:
-    """Hold the months of the days `first … last` of the snapshots against every other run.
+    """Hold the days `first … last` of the snapshots against every other run.
 
     The locks belong to a connection of their own: they end with the process, however it dies. Where only the
     connection is lost, `RunLock.ensure_held` takes them again.
@@ -117,12 +140,11 @@ def exclusive_days(
         seconds: How long to wait for another run.
 
     Raises:
-        LockedError: Another run still holds one of the months.
+        LockedError: Another run still holds one of the days.
     """
-    # The month is coarse enough for a handful of locks a run, and fine enough for two backfills side by side.
-    months = range(first.year * 12 + first.month, last.year * 12 + last.month + 1)
-    space = f"{schema}.performance_snapshots"
-    with _held(RunLock(engine, space, months, f"the days {first} to {last}", owner, seconds)) as lock:
+    months, parts, days = _months_and_days(first, last)
+    space, what = f"{schema}.performance_snapshots", f"the days {first} to {last}"
+    with _held(RunLock(engine, space, [*months, *days], what, owner, seconds, parts)) as lock:
         yield lock
 
 
@@ -135,6 +157,38 @@ def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: 
     space = f"{schema}.adaptive_recommendations"
     with _held(RunLock(engine, space, [0], "the recommendations", owner, seconds)) as lock:
         yield lock
+
+
+def holders(connection: Connection, space_name: str, number: int) -> list[str]:
+    """Who holds a number, as `owner, process 1234` of the server each; [] when nobody does.
+
+    Args:
+        connection: To the database in which it is held; any role may ask.
+        space_name: What kind of thing is held.
+        number: Which of them.
+    """
+    space = _number_of(connection, space_name) % 2**32
+    held = _HOLDERS.bindparams(bindparam("space", space), bindparam("numbers", [number]))
+    return sorted(connection.execute(held).scalars())
+
+
+def _number_of(connection: Connection, space_name: str) -> int:
+    return int(connection.execute(select(func.hashtext(space_name))).scalar_one())
+
+
+def _months_and_days(first: date, last: date) -> tuple[list[int], frozenset[int], list[int]]:
+    """What is to be held: the months, ascending; those of them that are shared; and the days of these.
+
+    A month that is written as a whole is one lock, so that years take a handful of them. A month of which some days are
+    written, which are the first and the last, is shared, and its days are locked one by one: the runs of a backfill
+    meet in the middle of a month and go on side by side.
+    """
+    months = list(range(first.year * 12 + first.month, last.year * 12 + last.month + 1))
+    starts_in_the_middle = first.day > 1
+    ends_in_the_middle = last.day < monthrange(last.year, last.month)[1]
+    parts = frozenset({*months[: int(starts_in_the_middle)], *months[len(months) - int(ends_in_the_middle) :]})
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return months, parts, [day.toordinal() for day in days if day.year * 12 + day.month in parts]
 
 
 @contextmanager
@@ -154,18 +208,3 @@ def _lives(connection: Connection) -> bool:
             raise
         return False
     return True
-
-
-def _lock(connection: Connection, space: int, number: int, what: str, seconds: float) -> None:
-    try:
-        connection.execute(select(func.pg_advisory_lock(space, number)))
-    except OperationalError as error:
-        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
-            raise
-        holders = connection.execute(
-            _HOLDERS.bindparams(bindparam("space", space % 2**32), bindparam("numbers", [number]))
-        ).scalars()
-        raise LockedError(
-            f"{what} are being written by another run ({'; '.join(sorted(holders)) or 'it has just ended'}), "
-            f"waited {seconds:g} s; start again when that run has finished"
-        ) from None

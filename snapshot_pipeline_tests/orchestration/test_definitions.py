@@ -10,7 +10,6 @@ import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import (
-    DAYS_PER_RUN,
     daily_partitions,
     range_tags,
     ranges,
@@ -72,17 +71,20 @@ def test_a_day_is_there_once_it_has_ended_in_the_platforms_zone(settings: Settin
     assert days.get_partition_keys(before + timedelta(minutes=1))[-1] == "2026-07-01"
 
 
-def test_days_are_joined_into_runs_of_neighbours_of_a_month_at_the_most() -> None:
+def test_days_are_joined_into_runs_of_neighbours_of_a_month_at_the_most(settings: Settings) -> None:
     first = date(2026, 1, 1)
     january_and_more = [first + timedelta(days=n) for n in range(40)]
-    assert ranges(january_and_more) == [
+    assert ranges(january_and_more, settings) == [
         (first, date(2026, 1, 31)),
         (date(2026, 2, 1), date(2026, 2, 9)),
     ]
-    assert DAYS_PER_RUN == 31
-    assert ranges([first, date(2026, 1, 3), date(2026, 1, 4)]) == [
+    assert ranges(january_and_more[:4], settings.model_copy(update={"days_per_run": 3})) == [
+        (first, date(2026, 1, 3)),
+        (date(2026, 1, 4), date(2026, 1, 4)),
+    ]
+    assert ranges([first, date(2026, 1, 3), date(2026, 1, 4)], settings) == [
         (first, first),
         (date(2026, 1, 3), date(2026, 1, 4)),
     ]
-    assert ranges([]) == []
+    assert ranges([], settings) == []
     assert range_tags(first, first)["dagster/asset_partition_range_end"] == "2026-01-01"

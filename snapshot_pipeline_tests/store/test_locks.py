@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -15,7 +17,7 @@ JANUARY, FEBRUARY, MARCH = (date(2026, month, 15) for month in (1, 2, 3))
 WAIT = 0.2
 
 
-def test_the_same_month_is_held_and_free_again_afterwards(store: Store):
+def test_the_same_day_is_held_and_free_again_afterwards(store: Store):
     with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run one", WAIT):
         with (
             pytest.raises(LockedError, match=r"the days 2026-01-15 to 2026-02-15 .* run one"),
@@ -28,13 +30,63 @@ def test_the_same_month_is_held_and_free_again_afterwards(store: Store):
         pass
 
 
-def test_a_run_over_a_new_year_holds_both_years(store: Store):
-    with exclusive_days(store.engine, "public", date(2025, 12, 31), date(2026, 1, 1), "run one", WAIT):
-        for day in (date(2025, 12, 1), JANUARY):
-            with pytest.raises(LockedError), exclusive_days(store.engine, "public", day, day, "run two", WAIT):
-                pytest.fail(f"two runs hold {day}")
+def test_a_run_over_a_new_year_holds_its_days_of_both_years(store: Store):
+    first, last = date(2025, 12, 31), date(2026, 1, 1)
+    with exclusive_days(store.engine, "public", first, last, "run one", WAIT):
+        for days in ((first, first), (last, JANUARY), (date(2025, 12, 1), first), (last, date(2026, 1, 31))):
+            with pytest.raises(LockedError), exclusive_days(store.engine, "public", *days, "run two", WAIT):
+                pytest.fail(f"two runs hold {days}")
         with exclusive_days(store.engine, "public", FEBRUARY, MARCH, "run two", WAIT):
             pass
+
+
+def test_the_runs_of_a_backfill_meet_in_the_middle_of_a_month_and_go_on_side_by_side(store: Store):
+    """Dagster cuts a backfill after so many days, wherever a month ends.
+
+    When each run held whole months, no two neighbours could run at the same time.
+    """
+    cuts = [date(2026, 1, 20), date(2026, 2, 20), date(2026, 3, 23)]
+    with (
+        exclusive_days(store.engine, "public", cuts[0], cuts[1] - timedelta(days=1), "run one", WAIT),
+        exclusive_days(store.engine, "public", cuts[1], cuts[2] - timedelta(days=1), "run two", WAIT),
+        exclusive_days(store.engine, "public", cuts[2], date(2026, 4, 30), "run three", WAIT),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("days", [(date(2026, 2, 1), date(2026, 2, 28)), (date(2026, 1, 20), date(2026, 3, 10))])
+def test_a_whole_month_and_a_day_of_it_hold_each_other_up(store: Store, days: tuple[date, date]):
+    with (
+        exclusive_days(store.engine, "public", FEBRUARY, FEBRUARY, "run one", WAIT),
+        pytest.raises(LockedError, match="run one"),
+        exclusive_days(store.engine, "public", *days, "run two", WAIT),
+    ):
+        pytest.fail("two runs hold a day of February")
+    with (
+        exclusive_days(store.engine, "public", *days, "run one", WAIT),
+        pytest.raises(LockedError, match="run one"),
+        exclusive_days(store.engine, "public", FEBRUARY, FEBRUARY, "run two", WAIT),
+    ):
+        pytest.fail("two runs hold a day of February")
+
+
+@given(
+    st.tuples(st.integers(0, 120), st.integers(0, 120)).map(sorted),
+    st.tuples(st.integers(0, 120), st.integers(0, 120)).map(sorted),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_two_runs_hold_each_other_up_exactly_when_they_have_a_day_in_common(
+    store: Store, one: list[int], two: list[int]
+):
+    origin = date(2025, 11, 15)
+    (a, b), (c, d) = ([origin + timedelta(days=number) for number in days] for days in (one, two))
+    have_a_day_in_common = a <= d and c <= b
+    with exclusive_days(store.engine, "public", a, b, "run one", WAIT):
+        try:
+            with exclusive_days(store.engine, "public", c, d, "run two", 0.01):
+                assert not have_a_day_in_common
+        except LockedError:
+            assert have_a_day_in_common
 
 
 def test_snapshots_recommendations_and_other_schemas_do_not_hold_each_other_up(store: Store):

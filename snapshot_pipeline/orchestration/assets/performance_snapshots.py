@@ -19,7 +19,7 @@ import dagster as dg
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
-from snapshot_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions
+from snapshot_pipeline.orchestration.partitions import daily_partitions
 from snapshot_pipeline.orchestration.reporting import report_days
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.orchestration.tags import reason_of
@@ -43,7 +43,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         kinds={"postgres", "pandas"},
         metadata={"dagster/table_name": f"{settings.store_schema}.{NAME}"},
         partitions_def=daily_partitions(settings),
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings.days_per_run),
         deps=[key(table) for table in SNAPSHOT_SOURCES],
         check_specs=snapshot_check_specs(NAME, settings),
         pool=pools.SNAPSHOTS,

@@ -85,7 +85,9 @@ def ask_for_late_data(
             f"rows of {', '.join(map(str, changed))} have changed; {busy[0]} is being computed right now, so the next "
             "look decides"
         )
-    return [dg.RunRequest(tags={**range_tags(first, last), REASON: LATE_DATA}) for first, last in ranges(wanted)]
+    return [
+        dg.RunRequest(tags={**range_tags(first, last), REASON: LATE_DATA}) for first, last in ranges(wanted, settings)
+    ]
 
 
 def _in_progress(instance: dg.DagsterInstance, settings: Settings, days: Sequence[date]) -> list[date]:

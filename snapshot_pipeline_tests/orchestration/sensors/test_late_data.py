@@ -9,7 +9,6 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
-from snapshot_pipeline.orchestration import partitions
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.orchestration.sensors.late_data import (
@@ -41,14 +40,14 @@ def compute(installation: TestInstallation, tags: dict[str, str], settings: Sett
     ).success
 
 
-def look(installation: TestInstallation) -> list[dg.RunRequest] | dg.SkipReason:
+def look(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest] | dg.SkipReason:
     with opened(installation) as ours:
         found = look_back(ours, WINDOW, 60)
-    return ask_for_late_data(installation.instance, installation.settings, found, LAST)
+    return ask_for_late_data(installation.instance, settings or installation.settings, found, LAST)
 
 
-def requests(installation: TestInstallation) -> list[dg.RunRequest]:
-    asked = look(installation)
+def requests(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest]:
+    asked = look(installation, settings)
     assert not isinstance(asked, dg.SkipReason), asked.skip_message
     return asked
 
@@ -105,16 +104,14 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     assert event.asset_materialization.metadata["restated"].value > 0
 
 
-def test_what_takes_several_runs_is_not_forgotten_between_them(
-    computed: TestInstallation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_takes_several_runs_is_not_forgotten_between_them(computed: TestInstallation) -> None:
     """The first run ends with the changed day's new fingerprint; the days of the others still wait for the change."""
-    monkeypatch.setattr(partitions, "DAYS_PER_RUN", 3)
+    settings = computed.settings.model_copy(update={"days_per_run": 3})
     execute(computed.url, f"DELETE FROM quiz_attempts WHERE completed_at::date = '{FIRST}'")  # noqa: S608
-    first, second, third = requests(computed)
+    first, second, third = requests(computed, settings)
     assert first.tags["dagster/asset_partition_range_end"] == "2026-02-20"
     assert compute(computed, dict(first.tags))
-    assert [request.tags for request in requests(computed)] == [
+    assert [request.tags for request in requests(computed, settings)] == [
         {**range_tags(date(2026, 2, 21), date(2026, 2, 23)), "snapshot_pipeline/reason": "late data"},
         third.tags,
     ]

@@ -1,0 +1,151 @@
+"""Runs over several workers: a backfill of many months, a worker killed in the midst of it, every day there at the end.
+
+A real Redis, two real Celery workers, the daemon and the web server, started as `deploy/celery/README.md` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import dagster as dg
+import psutil
+import pytest
+from sqlalchemy import URL, create_engine, func, select
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline_tests.integration.celery.deployment import (
+    FIRST,
+    LAST,
+    PASSWORD,
+    Deployment,
+    Worker,
+    new_deployment,
+)
+from snapshot_pipeline_tests.pipeline.installations import differences, published
+from snapshot_pipeline_tests.running_dagster import waited_for
+
+pytestmark = pytest.mark.timeout(600)
+
+SNAPSHOTS = dg.AssetKey("performance_snapshots")
+DAYS = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1)]
+MONTHS = sorted({day.year * 12 + day.month for day in DAYS})
+
+LAUNCH_BACKFILL = """
+mutation ($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
+
+
+@pytest.fixture(scope="module")
+def deployment(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with new_deployment(server_url, tmp_path_factory.mktemp("celery")) as started:
+        yield started
+
+
+@contextmanager
+def all_months_held(url: URL) -> Iterator[None]:
+    """Another run's lock on every month, so that runs of ours stand still before their first row."""
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        for month in MONTHS:
+            space = func.hashtext("public.performance_snapshots")
+            connection.execute(select(func.pg_advisory_lock(space, month)))
+        yield
+
+
+def launch_backfill(deployment: Deployment) -> str:
+    days = [day.isoformat() for day in DAYS]
+    parameters = {"assetSelection": [{"path": SNAPSHOTS.path}], "partitionNames": days}
+    launched = deployment.dagster.ask(LAUNCH_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return str(launched["backfillId"])
+
+
+def kill(worker: Worker, child: psutil.Process) -> None:
+    """SIGKILL to a worker and to the process of it that executes a run, as when its machine loses power."""
+    worker.process.kill()
+    child.kill()
+    _, alive = psutil.wait_procs([worker.process, child], timeout=10)
+    assert alive == []
+
+
+def published_days(deployment: Deployment) -> set[date]:
+    with open_installation(deployment.settings) as installation, installation.engine.connect() as connection:
+        return set(connection.execute(select(installation.store.snapshot_days.c.snapshot_date)).scalars())
+
+
+def test_a_run_that_somebody_ends_is_ended_on_its_worker_and_not_retried(deployment: Deployment) -> None:
+    """The library's own launcher leaves it STARTED; then it counts as crashed, and is started again."""
+    dagster = deployment.dagster
+    with all_months_held(deployment.url):
+        run_id = dagster.launch_day("2026-01-15")
+        executing = waited_for(
+            lambda: next(filter(None, map(deployment.executed_by, deployment.workers)), None), "a worker is at it", 60
+        )
+        assert executing[0] == run_id
+        ended = dagster.ask(TERMINATE, {"run": run_id})["terminateRun"]
+        assert ended["__typename"] == "TerminateRunSuccess", ended
+        assert waited_for(lambda: dagster.finished(run_id), "the run is over", 60) == "CANCELED"
+        waited_for(lambda: None if executing[1].is_running() else True, "its process has ended", 30)
+    assert dagster.retry_of(run_id) is None
+    assert date(2026, 1, 15) not in published_days(deployment)
+
+
+def test_a_worker_that_is_killed_in_the_midst_of_a_backfill_costs_no_day(deployment: Deployment) -> None:
+    dagster = deployment.dagster
+    with all_months_held(deployment.url):
+        backfill = launch_backfill(deployment)
+        with open_installation(deployment.settings.model_copy(update={"store_schema": "expected"})) as undisturbed:
+            run_days(undisturbed, FIRST, LAST, "the test's own")
+            expected = published(undisturbed)
+        runs = [
+            waited_for(lambda worker=worker: deployment.executed_by(worker), "the worker is at a run", 90)
+            for worker in deployment.workers
+        ]
+        (struck, child), (other, _) = runs
+        assert struck != other
+        assert published_days(deployment).isdisjoint(DAYS)
+        kill(deployment.workers[0], child)
+        assert dagster.status(struck) == "STARTED"  # nobody has noticed yet
+
+    assert waited_for(lambda: dagster.finished(struck), "the dead run is noticed", 120) == "FAILURE"
+    retry = waited_for(lambda: dagster.retry_of(struck), "it is retried", 60)
+
+    def over() -> str | None:
+        found = dagster.instance.get_backfill(backfill)
+        assert found is not None
+        return found.status.value if found.status.value.startswith(("COMPLETED", "FAILED")) else None
+
+    assert waited_for(over, "the backfill is over", 300) == "COMPLETED_SUCCESS"
+    assert published_days(deployment) == set(DAYS)
+    assert {day.isoformat() for day in DAYS} == set(dagster.instance.get_materialized_partitions(SNAPSHOTS))
+    with open_installation(deployment.settings) as installation:
+        assert differences(published(installation), expected) == []
+    of_backfill = dagster.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
+    assert {run.run_id: run.status.value for run in of_backfill} == {
+        run.run_id: "FAILURE" if run.run_id == struck else "SUCCESS" for run in of_backfill
+    }
+    assert retry in {run.run_id for run in of_backfill}
+    assert len(of_backfill) == len(MONTHS) + 1
+    for run in of_backfill:  # none was executed twice
+        events = dagster.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        assert len([event for event in events if event.message.startswith("Started process for run")]) == 1
+
+
+def test_the_password_of_redis_is_in_no_log_and_on_no_command_line(deployment: Deployment) -> None:
+    for file in deployment.logs.glob("*.log"):
+        assert PASSWORD not in file.read_text(), file
+    command_lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert not any(PASSWORD in " ".join(line or []) for line in command_lines)
+    for run in deployment.runs():
+        assert PASSWORD not in str(deployment.dagster.instance.all_logs(run.run_id)), run.run_id
