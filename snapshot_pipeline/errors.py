@@ -15,9 +15,11 @@ class SnapshotPipelineError(Exception):
 
     Attributes:
         quotes_rows: Whether the message may quote students' rows; such a message is shown, and never sent.
+        passes: Whether the same thing, done again in a while, may well succeed; see `passing_errors`.
     """
 
     quotes_rows: ClassVar[bool] = False
+    passes: ClassVar[bool] = False
 
 
 def text_to_send(error: BaseException) -> str:

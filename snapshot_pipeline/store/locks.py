@@ -1,6 +1,6 @@
 """Keeps two runs that write the same days, or recommendations, from writing at the same time.
 
-Put here: advisory locks and who holds them.
+Put here: advisory locks and who holds them. What a run that has lost its lock may still do: `fences`.
 Do not put here: the limits of Dagster (`dagster.yaml`), which keep most runs apart; these locks hold where Dagster
 cannot see: the command line, a worker that was given up for dead, a second installation.
 """
@@ -8,8 +8,9 @@ cannot see: the command line, a worker that was given up for dead, a second inst
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.passing_errors import is_passing, patiently
+from snapshot_pipeline.store.fences import Fence
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -43,19 +45,15 @@ class RunLock:
 
     Attributes:
         engine: The store's database.
-        space_name: What kind of thing is held, in which schema.
-        numbers: Which of them, ascending, so that two runs never wait for each other.
-        what: The same for a reader, e.g. `the days 2026-01-01 to 2026-01-31`.
-        owner: Who holds it, shown to those that wait.
+        fence: What is held, by whom, and what each publication has to pass; its numbers ascend, so that two runs never
+            wait for each other.
         seconds: How long to wait for another run.
     """
 
     engine: Engine
-    space_name: str
-    numbers: Sequence[int]
-    what: str
-    owner: str
+    fence: Fence
     seconds: float
+    _is_fenced: bool = False
     _connection: Connection | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +62,7 @@ class RunLock:
 
         Raises:
             LockedError: Another run has it, and did not finish in time.
+            FencedOffError: Another run has had it since.
         """
         with self._turn:
             if self._connection is not None and not _lives(self._connection):
@@ -72,22 +71,32 @@ class RunLock:
                 self._take()
 
     def release(self) -> None:
-        """Let go; also where nothing is held."""
+        """Let go; also where nothing is held. What of the run is still being worked on is not published any more."""
         with self._turn:
+            if self._connection is not None and self._is_fenced:
+                # Where the session is lost the rows stay, until the next run replaces them.
+                with suppress(DBAPIError):
+                    self.fence.take_down(self._connection)
             self._drop()
 
     def _take(self) -> None:
         self._connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            space = self._connection.execute(select(func.hashtext(self.space_name))).scalar_one()
-            name = func.left(f"snapshot_pipeline {self.owner}", 63)
+            space_name = f"{self.fence.schema}.{self.fence.space}"
+            space = self._connection.execute(select(func.hashtext(space_name))).scalar_one()
+            name = func.left(f"snapshot_pipeline {self.fence.owner}", 63)
             self._connection.execute(select(func.set_config("application_name", name, False)))
             for limit in ("lock_timeout", "statement_timeout"):
                 # The statement's a little later: a wait that ends by it could not be told from a slow statement.
                 milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
                 self._connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
-            for number in self.numbers:
-                _lock(self._connection, space, number, self.what, self.seconds)
+            for number in self.fence.numbers:
+                _lock(self._connection, space, number, self.fence.what, self.seconds)
+            if self._is_fenced:
+                self.fence.require_unbroken(self._connection)
+            else:
+                _raise_fence(self._connection, self.fence, self.seconds)
+                self._is_fenced = True
         except BaseException:
             self._drop()
             raise
@@ -121,8 +130,9 @@ def exclusive_days(
     """
     # The month is coarse enough for a handful of locks a run, and fine enough for two backfills side by side.
     months = range(first.year * 12 + first.month, last.year * 12 + last.month + 1)
-    space = f"{schema}.performance_snapshots"
-    with _held(RunLock(engine, space, months, f"the days {first} to {last}", owner, seconds)) as lock:
+    what = f"the days {first} to {last}"
+    fence = Fence(schema, "performance_snapshots", tuple(months), uuid.uuid4().hex, owner, what)
+    with _held(RunLock(engine, fence, seconds)) as lock:
         yield lock
 
 
@@ -132,8 +142,8 @@ def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: 
 
     Args and Raises: as `exclusive_days`.
     """
-    space = f"{schema}.adaptive_recommendations"
-    with _held(RunLock(engine, space, [0], "the recommendations", owner, seconds)) as lock:
+    fence = Fence(schema, "adaptive_recommendations", (0,), uuid.uuid4().hex, owner, "the recommendations")
+    with _held(RunLock(engine, fence, seconds)) as lock:
         yield lock
 
 
@@ -168,4 +178,17 @@ def _lock(connection: Connection, space: int, number: int, what: str, seconds: f
         raise LockedError(
             f"{what} are being written by another run ({'; '.join(sorted(holders)) or 'it has just ended'}), "
             f"waited {seconds:g} s; start again when that run has finished"
+        ) from None
+
+
+def _raise_fence(connection: Connection, fence: Fence, seconds: float) -> None:
+    try:
+        fence.raise_over(connection)
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        raise LockedError(
+            f"{fence.what} are held by nobody, but what an earlier run began to publish is still going on, waited "
+            f"{seconds:g} s; start again when its session has ended (SELECT * FROM pg_stat_activity), at the latest "
+            "after SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"
         ) from None

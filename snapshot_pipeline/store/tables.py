@@ -44,6 +44,7 @@ class StoreTables:
         adaptive_recommendations: One row per student, week and type; `metrics.md`, "The recommendations".
         incidents: One row per thing that went wrong and that somebody is told of.
         alert_messages: One row per message and channel: the outbox of the incidents.
+        run_holds: One row per month of days that a run is writing, and one while recommendations are written: by whom.
     """
 
     performance_snapshots: Table
@@ -53,6 +54,7 @@ class StoreTables:
     adaptive_recommendations: Table
     incidents: Table
     alert_messages: Table
+    run_holds: Table
 
     @property
     def metadata(self) -> MetaData:
@@ -71,6 +73,7 @@ class StoreTables:
             adaptive_recommendations=_adaptive_recommendations(metadata),
             incidents=_incidents(metadata),
             alert_messages=_alert_messages(metadata),
+            run_holds=_run_holds(metadata),
         )
 
 
@@ -175,6 +178,18 @@ def _alert_messages(metadata: MetaData) -> Table:
         Column("sent_at", DateTime(timezone=True)),
         Column("last_error", Text),
         Index("alert_messages_unsent_idx", "channel", "id", postgresql_where=text("sent_at IS NULL")),
+    )
+
+
+def _run_holds(metadata: MetaData) -> Table:
+    return Table(
+        "run_holds",
+        metadata,
+        Column("space", Text, primary_key=True),
+        Column("number", BigInteger, primary_key=True, autoincrement=False),
+        Column("token", Text, nullable=False),
+        Column("owner", Text, nullable=False),
+        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     )
 
 
