@@ -200,9 +200,7 @@ def create_source_engine(settings: Settings) -> Engine | None:
     """
     if settings.source_database_url is None:
         return None
-    return _engine(
-        parse_url(settings.source_database_url.get_secret_value(), "SNAPSHOT_SOURCE_DATABASE_URL"), settings
-    )
+    return _engine(parse_url(settings.source_database_url.get_secret_value(), "SNAPSHOT_SOURCE_DATABASE_URL"), settings)
 
 
 def _engine(url: URL, settings: Settings) -> Engine:

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, neighbours
+from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day, neighbours
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
 from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork
-from snapshot_pipeline.platform.reads import PlatformTables, Users, UserSet, read_session
+from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.store.failures import (
     count_retried,
     failing_students,
@@ -112,9 +113,8 @@ def retry_failed(
     failing = patiently(lambda: _failing(installation, first, last))
     days = {day: RetriedDay(day) for day in failing}
     stretches = neighbours(list(failing))
-    tables = patiently(lambda: PlatformTables.of(installation.engine, installation.settings.platform_schema))
     for done, (start, end) in enumerate(stretches, start=1):
-        _retry_stretch(installation, tables, start, end, days, run_id)
+        _retry_stretch(installation, start, end, days, run_id)
         if progress:
             progress(done, len(stretches))
     with installation.engine.connect() as connection:
@@ -143,18 +143,19 @@ def failed_ranges(failing: Mapping[date, tuple[int, ...]]) -> list[FailedRange]:
 
 def _retry_stretch(
     installation: Installation,
-    tables: PlatformTables,
     first: date,
     last: date,
     days: dict[date, RetriedDay],
     run_id: str,
 ) -> None:
     settings = installation.settings
+    source = open_source(installation, end_of_day(last, settings.zone))
     owner, patience = f"run {run_id}", settings.run_lock_seconds
     with exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock:
-        with read_session(installation.uri, tables, settings.naive_zone) as reader:
+        with source.session() as reader:
             active = reader.active_student_ids()
         with installation.engine.begin() as connection:
+            lock.fence.let_through(connection)
             forgotten = forget_failures_of_others(connection, installation.store, active, first, last)
             if forgotten:
                 recount_failures(connection, installation.store, list(forgotten))
@@ -163,12 +164,12 @@ def _retry_stretch(
         for day, count in forgotten.items():
             days.setdefault(day, RetriedDay(day)).forgotten += count
         for one in failed_ranges(failing):
-            _retry_range(installation, tables, one, days, run_id, lock)
+            _retry_range(installation, source, one, days, run_id, lock)
 
 
 def _retry_range(
     installation: Installation,
-    tables: PlatformTables,
+    source: Source,
     failed: FailedRange,
     days: dict[date, RetriedDay],
     run_id: str,
@@ -177,9 +178,7 @@ def _retry_range(
     settings = installation.settings
     local_days = LocalDays(failed.first, failed.last, settings.zone)
     now = datetime.now(timezone.utc)
-    work = RetryWork(
-        installation.uri, tables, settings.store_schema, settings.naive_zone, local_days, now, run_id, RETRY
-    )
+    work = RetryWork(installation.uri, source, lock.fence, local_days, now, run_id, RETRY)
     batches = cut(_ids(failed.user_ids), local_days.count + LEAD_DAYS, settings.batch_cells)
     with ThreadPoolExecutor(settings.workers) as pool:
         for reports in work_through(batches, work, pool, lock.ensure_held):

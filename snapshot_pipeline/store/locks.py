@@ -189,6 +189,6 @@ def _raise_fence(connection: Connection, fence: Fence, seconds: float) -> None:
             raise
         raise LockedError(
             f"{fence.what} are held by nobody, but what an earlier run began to publish is still going on, waited "
-            f"{seconds:g} s; start again when its session has ended (SELECT * FROM pg_stat_activity), at the latest "
+            f"{seconds:g} s; start again when its session has ended (see pg_stat_activity), at the latest "
             "after SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"
         ) from None
