@@ -33,7 +33,7 @@ import adbc_driver_manager
 import numpy as np
 from numpy.typing import NDArray
 
-from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.pipeline.batches import Batch, BatchTask, BatchWork, cut, work_through
 from snapshot_pipeline.settings import Settings
 
@@ -298,6 +298,8 @@ def _work(task: Sealed, expected: Versions) -> Sealed:
         require_same_versions(_this_worker(), versions_here(), expected)
         outcome = pickle.loads(task.content)()  # noqa: S301  # from the run, which may run any code here anyway
     except Exception as error:  # noqa: BLE001  # it is raised where the run is
+        # For whoever looks at the worker: the run may be gone.
+        _LOG.warning("a batch was given up: %s", text_to_send(error))
         outcome = Raised.of(error)
     return Sealed(pickle.dumps(outcome))
 
