@@ -54,7 +54,9 @@ def left_by(installation: Installation) -> Tables:
     return {**published(installation), **recommended(installation), store.snapshot_restatements.name: noted}
 
 
-def run(url: URL, address: str | None, progress: Callable[[int, int], None] | None = None, **settings: object) -> SnapshotRun:
+def run(
+    url: URL, address: str | None, progress: Callable[[int, int], None] | None = None, **settings: object
+) -> SnapshotRun:
     """A run over the two days on a cluster."""
     with on_cluster(url, address, **settings) as installation:
         return run_days(installation, FIRST, SUNDAY, "on dask", progress)

@@ -25,7 +25,7 @@ from snapshot_pipeline_tests.integration.dask.runs import (
 )
 from snapshot_pipeline_tests.integration.faults.faults import waited_for
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, Tables, differences, installation_on
-from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
+from snapshot_pipeline_tests.pipeline.other_process import begin, other_process
 
 __all__ = ["small_batches"]
 
@@ -56,47 +56,39 @@ def test_a_worker_that_is_killed_in_its_batch_costs_nothing(url: URL, directory:
 
 
 def test_a_batch_that_kills_one_worker_after_the_other_is_named(url: URL, directory: Path, expected: Tables):
-    with cluster(directory, "one", "two", "three", DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as dask:
-        with held_in_work(url, "quiz_attempts", 3) as arrived, running(url, dask.address) as ours:
-            arrived()
-            (killing,) = dask.processing()["one"][:1]
-            dask.kill("one")
-            second = waited_for(lambda: next((w for w, tasks in dask.processing().items() if killing in tasks), None), "")
-            _await_in_work(dask, second, killing)
-            dask.kill(second)
-            with pytest.raises(ClusterError, match="2 workers of the Dask cluster .* died") as caught:
-                ours.result(30)
-    assert str(caught.value).startswith("snapshots 2025-11-01…2025-11-02, students ")
+    with (
+        cluster(directory, "one", DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as dask,
+        held_in_work(url, "snapshot_failures", 1) as one_arrived,
+        running(url, dask.address) as ours,
+    ):
+        one_arrived()
+        dask.kill("one")
+        dask.start_workers("two")
+        busy_worker(dask, "two")
+        dask.kill("two")
+        with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
+            ours.result(30)
+    assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
     assert not is_passing(caught.value)
     run(url, None)
     assert_as_expected(url, expected)
-
-
-def _await_in_work(dask, name: str, task: str) -> None:
-    """Wait until a worker has begun on a task, and not only been given it."""
-
-    def begun() -> bool:
-        with dask.client() as client:
-            stacks = client.call_stack(keys=[task])
-        return bool(stacks)
-
-    waited_for(begun, f"{name} works on {task}")
 
 
 def test_a_scheduler_that_restarts_fails_the_run_in_a_way_that_passes_and_the_next_try_completes_it(
     url: URL, directory: Path, expected: Tables
 ):
     with cluster(directory, "one", "two") as dask:
-        with running(url, dask.address) as ours:
-            with held_in_work(url, "snapshot_failures", 2) as arrived:
-                arrived()
-                dask.kill("scheduler")
-                with pytest.raises(ClusterLostError, match="was lost") as caught:
-                    ours.result(30)
+        with running(url, dask.address) as ours, held_in_work(url, "snapshot_failures", 2) as arrived:
+            arrived()
+            dask.kill("scheduler")
+            with pytest.raises(ClusterLostError, match="was lost") as caught:
+                ours.result(30)
         assert is_passing(caught.value)
         dask.start_scheduler()
         for name in ("one", "two"):
-            dask.processes[name].wait(60)  # a worker ends with its scheduler, and whoever looks after it starts it again
+            dask.processes[name].wait(
+                60
+            )  # a worker ends with its scheduler, and whoever looks after it starts it again
         dask.start_workers("one", "two")
         run(url, dask.address)
     assert_as_expected(url, expected)
@@ -121,7 +113,9 @@ def test_a_task_of_a_killed_run_is_not_published_after_the_next_run_has_begun(
             run_days(installation, FIRST, SUNDAY, "the next")
         assert_as_expected(url, expected)
         dask.kill("one", signal.SIGCONT)
-        waited_for(lambda: "does not hold the days 2025-11-01 to 2025-11-02 any more" in dask.log("one"), "it is refused")
+        waited_for(
+            lambda: "does not hold the days 2025-11-01 to 2025-11-02 any more" in dask.log("one"), "it is refused"
+        )
     assert_as_expected(url, expected)
 
 
@@ -130,11 +124,11 @@ def test_without_a_scheduler_or_a_worker_one_line_says_what_to_start(
 ):
     monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(executors, "WORKERS_SECONDS", 0.5)
-    with pytest.raises(ClusterLostError, match="no Dask scheduler answers at tcp://127.0.0.1:1 .*`dask scheduler`"):
+    with pytest.raises(ClusterLostError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 .*`dask scheduler`"):
         run(url, "tcp://127.0.0.1:1")
     monkeypatch.undo()
     monkeypatch.setattr(executors, "WORKERS_SECONDS", 0.5)
-    with cluster(directory) as dask, pytest.raises(ClusterLostError, match="no worker for 0.5 s; .*`dask worker tcp:"):
+    with cluster(directory) as dask, pytest.raises(ClusterLostError, match=r"no worker for 0.5 s; .*`dask worker tcp:"):
         run(url, dask.address)
 
 
@@ -144,7 +138,7 @@ def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
     monkeypatch.setattr(executors, "WORKERS_SECONDS", 1.0)
     with (
         cluster(directory, "one") as dask,
-        held_in_work(url, "quiz_attempts", 1) as arrived,
+        held_in_work(url, "snapshot_failures", 1) as arrived,
         running(url, dask.address) as ours,
     ):
         arrived()
