@@ -18,8 +18,8 @@ from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_reach, check_week_complete, recommendation_check_specs
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
-from snapshot_pipeline.orchestration.reporting import logged_progress, report_week
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.reporting import report_week
+from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.settings import Settings
 

@@ -20,8 +20,8 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES, key
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.partitions import DAYS_PER_RUN, daily_partitions
-from snapshot_pipeline.orchestration.reporting import logged_progress, report_days
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.reporting import report_days
+from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
 from snapshot_pipeline.orchestration.tags import reason_of
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
