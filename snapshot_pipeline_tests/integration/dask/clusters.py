@@ -40,7 +40,7 @@ class Cluster:
         waited_for(lambda: "Scheduler at" in self.log("scheduler"), "the scheduler runs")
 
     def start_worker(self, name: str, code: Path = PROJECT) -> None:
-        """Start a worker with one thread, and wait until the scheduler knows it.
+        """Start a worker with one thread.
 
         Args:
             name: Its name.
@@ -51,9 +51,18 @@ class Cluster:
         self._start(name, command, {"PYTHONPATH": str(code)})
 
     def start_workers(self, *names: str) -> None:
-        """Start some, side by side, and wait for all of them."""
+        """Start some, side by side."""
         for name in names:
             self.start_worker(name)
+
+    def have_workers(self, *names: str) -> None:
+        """Let exactly these be there: start those that are not, kill those that should not be."""
+        for name, process in self.processes.items():
+            if name not in (*names, "scheduler") and process.poll() is None:
+                self.kill(name)
+        self.start_workers(
+            *(name for name in names if name not in self.processes or self.processes[name].poll() is not None)
+        )
         self.await_workers(*names)
 
     def await_workers(self, *names: str) -> None:
@@ -121,7 +130,7 @@ def cluster(directory: Path, *workers: str, **scheduler_settings: str) -> Iterat
     """A cluster with these workers; nothing of it is left at the end."""
     found = Cluster(directory, **scheduler_settings)
     try:
-        found.start_workers(*workers)
+        found.have_workers(*workers)
         yield found
     finally:
         found.stop()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import URL, text
+from sqlalchemy import URL, Connection, text
 
 from snapshot_pipeline.pipeline import executors
 from snapshot_pipeline.pipeline.installation import Installation
@@ -69,19 +69,30 @@ def running(url: URL, address: str, **settings: object) -> Iterator[Future[Snaps
         yield pool.submit(run, url, address, None, **settings)
 
 
+class Held:
+    """A table that whoever comes to it has to wait for."""
+
+    def __init__(self, table: str, count: int, holder: Connection, watching: Connection) -> None:
+        self._table, self._count, self._watching = table, count, watching
+        self.release = holder.rollback
+
+    def __call__(self) -> None:
+        """Wait until as many sessions as were asked for have come."""
+        waited_for(self._have_arrived, f"{self._count} sessions wait for {self._table}", 60)
+
+    def _have_arrived(self) -> bool:
+        waiting = text("SELECT count(*) FROM pg_locks WHERE relation = to_regclass(:name) AND NOT granted")
+        found = self._watching.execute(waiting, {"name": self._table}).scalar_one()
+        self._watching.rollback()
+        return bool(found >= self._count)
+
+
 @contextmanager
-def held_in_work(url: URL, table: str, count: int) -> Iterator[Callable[[], None]]:
-    """Hold whoever comes to a table; what is yielded waits until `count` sessions do."""
-    waiting = text("SELECT count(*) FROM pg_locks WHERE relation = to_regclass(:name) AND NOT granted")
+def held_in_work(url: URL, table: str, count: int) -> Iterator[Held]:
+    """Hold whoever comes to a table; what is yielded waits until `count` sessions have."""
     with session(url) as holder, session(url) as watching:
         holder.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
-
-        def arrived() -> bool:
-            found = watching.execute(waiting, {"name": table}).scalar_one() >= count
-            watching.rollback()
-            return bool(found)
-
-        yield lambda: waited_for(arrived, f"{count} sessions wait for {table}", 60)
+        yield Held(table, count, holder, watching)
 
 
 def busy_worker(cluster: Cluster, *names: str) -> str:
