@@ -11,6 +11,7 @@ works on a batch only where the code and the libraries are those of the run, whe
 
 from __future__ import annotations
 
+import asyncio
 import copyreg
 import hashlib
 import importlib.metadata
@@ -130,7 +131,8 @@ def _cluster(address: str) -> Iterator[_Cluster]:
         ) from None
     try:
         client: Any = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TypeError) as error:  # the last two: a certificate of tls:// is missing or wrong
+    # The last two: a certificate of tls:// is missing or wrong.
+    except (OSError, asyncio.TimeoutError, ValueError, TypeError) as error:
         raise ClusterLostError(
             f"no Dask scheduler answers at {address} (SNAPSHOT_DASK_SCHEDULER) within {CONNECT_SECONDS:g} s: "
             f"{' '.join(str(error).split())}; start one by `dask scheduler`, or leave the setting unset"
@@ -143,7 +145,7 @@ def _cluster(address: str) -> Iterator[_Cluster]:
         with cluster:
             yield cluster
     finally:
-        with suppress(OSError, TimeoutError):
+        with suppress(OSError, asyncio.TimeoutError):
             client.close(timeout=CONNECT_SECONDS)
 
 
@@ -168,7 +170,7 @@ class _Cluster(Executor):
         """Take back what has not begun; what has begun goes on where it is, and does not pass the run's fence."""
         self._ended.set()
         if self._open and self._client.status == "running":
-            with suppress(OSError, TimeoutError):
+            with suppress(OSError, asyncio.TimeoutError):
                 self._client.cancel(list(self._open.values()))
 
     def submit(self, task: BatchTask[Kind], /) -> Future[list[Kind]]:  # type: ignore[override]  # tasks only
@@ -177,7 +179,11 @@ class _Cluster(Executor):
         # The name is not enough: Dask takes two tasks of the same key for one, and an earlier run's may still be there.
         key = f"{task.name}, {self._run}"
         # No `retries`: a worker's death is not counted among them, and what a task raises was tried again by itself.
-        remote = self._client.submit(_work, Sealed(pickle.dumps(task)), self._versions, key=key, pure=False)
+        sealed = Sealed(pickle.dumps(task))
+        try:
+            remote = self._client.submit(_work, sealed, self._versions, key=key, pure=False)
+        except Exception as error:  # noqa: BLE001  # the client has given the scheduler up
+            raise self._readable(error, task.name) from None
         self._open[future] = remote
         self._client.loop.add_callback(self._follow, future, remote, task.name)
         return future
@@ -268,7 +274,8 @@ class _Cluster(Executor):
                 f"worked on this batch, the last one {error.last_worker.address}; most often they had too little "
                 "memory: see their logs, lower SNAPSHOT_BATCH_CELLS or give them more"
             )
-        if isinstance(error, (OSError, TimeoutError)) or type(error).__name__.endswith("CancelledError"):
+        is_lost = isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__name__.endswith("CancelledError")
+        if is_lost or self._client.status != "running":
             return ClusterLostError(
                 f"{name}: the Dask scheduler {self._address} was lost, or has given the batch up; see its log, then "
                 "start again: what is published stays"

@@ -24,6 +24,9 @@ from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.store.tables import StoreTables
 
+LAST_WAIT_SECONDS = 2
+"""How long a run that ends waits for what it has begun elsewhere; after that it leaves this to the next run."""
+
 
 class FencedOffError(SnapshotPipelineError):
     """A run does not hold any more what it wants to write."""
@@ -85,8 +88,9 @@ class Fence:
         self._require(connection.execute(self._rows()).mappings())
 
     def take_down(self, connection: Connection) -> None:
-        """Let nothing of this run through any more, after waiting for the publications that it has begun."""
+        """Let nothing of this run through any more, after a short wait for the publications that it has begun."""
         holds = StoreTables.of(self.schema).run_holds
+        connection.execute(select(func.set_config("lock_timeout", f"{LAST_WAIT_SECONDS}s", False)))
         connection.execute(delete(holds).where(holds.c.space == self.space, holds.c.token == self.token))
 
     def _rows(self) -> Select[Any]:

@@ -60,9 +60,8 @@ class Cluster:
         for name, process in self.processes.items():
             if name not in (*names, "scheduler") and process.poll() is None:
                 self.kill(name)
-        self.start_workers(
-            *(name for name in names if name not in self.processes or self.processes[name].poll() is not None)
-        )
+        there = {name for name, process in self.processes.items() if process.poll() is None}
+        self.start_workers(*(name for name in names if name not in there))
         self.await_workers(*names)
 
     def await_workers(self, *names: str) -> None:

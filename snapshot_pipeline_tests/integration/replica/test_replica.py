@@ -18,6 +18,7 @@ from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.retry import retry_failed
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.source import open_source
+from snapshot_pipeline.platform.contract import check_platform
 from snapshot_pipeline.platform.replication import Replica, ReplicaBehindError
 from snapshot_pipeline_tests.integration.faults.faults import waited_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
@@ -166,3 +167,17 @@ def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypa
     ):
         open_source(installation, None)
     assert pair.standby.password not in str(caught.value)
+
+
+def test_the_platform_is_checked_where_it_is_read(pair: Pair):
+    pair.lag()
+    execute(pair.primary, "ALTER TABLE lessons RENAME TO lessons_of_before")
+    try:
+        with reading_from_replica(pair) as installation:
+            primary, store_rights = installation.engine, {"snapshot_days": ("SELECT", "INSERT")}
+            there = check_platform(primary, "public", "public", store_rights, source=installation.source_engine)
+            here = check_platform(primary, "public", "public", store_rights)
+    finally:
+        execute(pair.primary, "ALTER TABLE lessons_of_before RENAME TO lessons")
+    assert [one.table for one in there if one.severity == "error"] == []
+    assert [one.table for one in here if one.severity == "error"] == ["lessons"]
