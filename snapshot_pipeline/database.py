@@ -189,7 +189,21 @@ def create_platform_engine(settings: Settings) -> Engine:
         DatabaseUrlError: The URL cannot be read.
         EmbeddedServerError: The server cannot be started.
     """
-    url = platform_url(settings)
+    return _engine(platform_url(settings), settings)
+
+
+def create_source_engine(settings: Settings) -> Engine | None:
+    """The same for SNAPSHOT_SOURCE_DATABASE_URL; None where the platform is read in its own database.
+
+    Raises:
+        DatabaseUrlError: The URL cannot be read.
+    """
+    if settings.source_database_url is None:
+        return None
+    return _engine(parse_url(settings.source_database_url.get_secret_value(), "SNAPSHOT_SOURCE_DATABASE_URL"), settings)
+
+
+def _engine(url: URL, settings: Settings) -> Engine:
     # In the URL, not in connect_args, so that bulk transfers have them as well.
     url = url.update_query_dict({name: value for name, value in _DEFAULTS.items() if name not in url.query})
     url = url.update_query_dict({"options": f"{_limits(settings)} {_own_options(url)}".strip()})
@@ -295,6 +309,12 @@ def _sentence(error: Exception, url: URL) -> str | None:
         error = error.orig
     code = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
     said = _one_line(str(error), url).split(" Query was")[0]
+    if "conflict with recovery" in said:
+        return (
+            f"a read in {masked(url)} was ended, because the replica had to remove rows that it still needed: {said}; "
+            "start again; when it happens often, set hot_standby_feedback = on there, or raise "
+            "max_standby_streaming_delay"
+        )
     if code == _INSUFFICIENT_PRIVILEGE:
         return _about_rights(str(error), _statement(error), url)
     is_operational = isinstance(error, (psycopg2.OperationalError, adbc_driver_manager.OperationalError))

@@ -7,7 +7,7 @@ Do not put here: errors of programming; those keep their traceback.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SnapshotPipelineError(Exception):
@@ -15,9 +15,23 @@ class SnapshotPipelineError(Exception):
 
     Attributes:
         quotes_rows: Whether the message may quote students' rows; such a message is shown, and never sent.
+        passes: Whether the same thing, done again in a while, may well succeed; see `passing_errors`.
     """
 
     quotes_rows: ClassVar[bool] = False
+    passes: ClassVar[bool] = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Whatever a subclass's __init__ takes, it travels between machines as what it has become.
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(
+    kind: type[SnapshotPipelineError], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> SnapshotPipelineError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 def text_to_send(error: BaseException) -> str:

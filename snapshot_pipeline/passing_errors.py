@@ -33,7 +33,7 @@ _PASSING_STATES = frozenset(
         "57P02",  # the server crashes
         "57P03",  # the server is starting, stopping or recovering
         "53300",  # it has no room for another connection
-        "40001",  # two transactions could not both be right
+        "40001",  # two transactions could not both be right; or a standby needed what a query of ours still read
         "40P01",  # deadlock
         "55P03",  # somebody holds the table, such as an ALTER TABLE of the application
         "25P03",  # the session stood idle in its transaction, as after a laptop's sleep
@@ -68,7 +68,7 @@ def is_passing(error: BaseException | None) -> bool:
         error: Of psycopg2, SQLAlchemy or ADBC, or one of ours that was raised from such an error.
     """
     if isinstance(error, SnapshotPipelineError):
-        return is_passing(error.__cause__)
+        return error.passes or is_passing(error.__cause__)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return is_passing(error.orig) or (error.connection_invalidated and sqlstate(error.orig) is None)
     state = sqlstate(error)
@@ -79,6 +79,8 @@ def is_passing(error: BaseException | None) -> bool:
 
 def sqlstate(error: BaseException | None) -> str | None:
     """The five characters by which PostgreSQL names an error; None where the server itself said nothing."""
+    if isinstance(error, SnapshotPipelineError):
+        return sqlstate(error.__cause__)
     return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
 
 

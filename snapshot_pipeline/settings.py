@@ -7,6 +7,7 @@ Nothing reads settings at import: a process that is given none starts with the d
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -41,8 +42,15 @@ def _plain_identifier(name: str) -> str:
     return name
 
 
+def _scheduler_address(address: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://([^\s/:@]+|\[[0-9a-fA-F:]+\]):\d{1,5}", address):
+        raise ValueError("is no address of a Dask scheduler; expected tcp://host:port or tls://host:port")
+    return address
+
+
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 SchemaName = Annotated[str, AfterValidator(_plain_identifier)]
+DaskAddress = Annotated[str, AfterValidator(_scheduler_address)]
 
 
 class Settings(BaseSettings):
@@ -63,6 +71,13 @@ class Settings(BaseSettings):
     dagster_database_url: SecretStr | None = Field(
         default=None,
         description="Dagster's own database; unset, the database `dagster` on the same server.",
+    )
+    source_database_url: SecretStr | None = Field(
+        default=None,
+        description="Where the platform is read, such as a read replica; unset, SNAPSHOT_DATABASE_URL.",
+    )
+    replica_wait_seconds: float = Field(
+        default=300, ge=0, description="How long a run waits for a read replica that is behind the end of its last day."
     )
     platform_schema: SchemaName = Field(default="public", description="The schema of the platform's tables.")
     store_schema: SchemaName = Field(default="public", description="The schema of the tables that we own.")
@@ -92,6 +107,10 @@ class Settings(BaseSettings):
         default=750_000, ge=1_000, description="Students times days computed at a time; bounds the memory."
     )
     workers: int = Field(default=2, ge=1, le=64, description="How many batches are worked on at a time.")
+    dask_scheduler: DaskAddress | None = Field(
+        default=None,
+        description="The scheduler of a Dask cluster that works on the batches; unset, they are worked on here.",
+    )
     late_days: int = Field(
         default=3, ge=0, le=31, description="How many days before the newest one each night computes again as well."
     )

@@ -93,6 +93,13 @@ def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed
         assert users_of(library) == {room}
 
 
+def test_one_module_knows_dask_and_only_where_a_scheduler_is_named():
+    users = [path for path in MODULES if any(is_inside(name, "distributed") for name in imports_of(path))]
+    assert users == [PACKAGE / "pipeline" / "executors.py"]
+    imported = modules_after(f"import {OURS}.pipeline.snapshots, {OURS}.pipeline.recommendations")
+    assert imported.isdisjoint({"dask", "distributed"})
+
+
 def test_no_room_knows_the_command_line_and_settings_know_only_errors():
     assert users_of(f"{OURS}.cli") <= {"cli"}
     assert known_of_ours("settings") == {"errors"}

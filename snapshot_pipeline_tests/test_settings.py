@@ -42,6 +42,9 @@ def test_with_nothing_set_everything_has_a_default(tmp_path: Path) -> None:
         ("SNAPSHOT_SCHEDULES", "perhaps", "SNAPSHOT_SCHEDULES=perhaps: "),
         ("SNAPSHOT_STORE_SCHEMA", "x" * 64, "is no schema name"),
         ("SNAPSHOT_WORKERS", "many", "SNAPSHOT_WORKERS=many: "),
+        ("SNAPSHOT_DASK_SCHEDULER", "scheduler:8786", "expected tcp://host:port or tls://host:port"),
+        ("SNAPSHOT_DASK_SCHEDULER", "tcp://scheduler", "SNAPSHOT_DASK_SCHEDULER=tcp://scheduler: is no address"),
+        ("SNAPSHOT_REPLICA_WAIT_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable_and_what_is_allowed(
@@ -75,7 +78,7 @@ def test_the_password_is_shown_by_no_form_of_the_settings() -> None:
 def test_the_example_file_explains_every_setting_with_its_default() -> None:
     found = dict(re.findall(r"^#(SNAPSHOT_\w+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
     assert set(found) == {f"SNAPSHOT_{field.upper()}" for field in Settings.model_fields}
-    secret = ("SNAPSHOT_DATABASE_URL", "SNAPSHOT_DAGSTER_DATABASE_URL")
+    secret = ("SNAPSHOT_DATABASE_URL", "SNAPSHOT_DAGSTER_DATABASE_URL", "SNAPSHOT_SOURCE_DATABASE_URL")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.items():
             if name not in secret:

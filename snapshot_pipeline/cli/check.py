@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from snapshot_pipeline.database import create_platform_engine
+from snapshot_pipeline.database import create_platform_engine, create_source_engine
 from snapshot_pipeline.platform.contract import Finding, check_platform
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.migrate import VERSION_TABLE
@@ -33,14 +33,18 @@ def command() -> None:
     """  # noqa: D301  # the backspace tells click to keep the lines that follow
     settings = load_settings()
     engine = create_platform_engine(settings)
+    source = create_source_engine(settings) or engine
     try:
-        findings = check_platform(engine, settings.platform_schema, settings.store_schema, _store_rights())
+        findings = check_platform(
+            engine, settings.platform_schema, settings.store_schema, _store_rights(), source=source
+        )
     finally:
         engine.dispose()
+        source.dispose()
     for finding in findings:
         _print(finding)
     errors = sum(finding.severity == "error" for finding in findings)
-    where = f"schema {settings.platform_schema} of database {engine.url.database}"
+    where = f"schema {settings.platform_schema} of database {source.url.database}"
     click.echo(_summary(errors, len(findings) - errors, where))
     if findings:
         raise click.exceptions.Exit(1 if errors else ADVICE_ONLY)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import adbc_driver_manager
 import numpy as np
@@ -37,6 +39,9 @@ EVENTS_PER_CELL = 4
 
 LONGEST_MESSAGE = 500
 """Characters of an error that are kept: some repeat the whole statement."""
+
+KEEP_SECONDS = 2.0
+"""How often a run looks after what it has to keep, while no batch is done."""
 
 _DATA_EXCEPTION = "22"  # SQLSTATE class: a value does not fit, which is the row's fault and not the database's
 
@@ -70,6 +75,10 @@ class Batch:
 
 class BatchWork(Protocol[Result]):
     """What is done with a batch. Picklable, so that it can travel to another process."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for whoever watches, e.g. `snapshots 2026-01-01…2026-01-31`."""
 
     def __call__(self, batch: Batch) -> Result:
         """Work on the students of the batch and publish what comes of it."""
@@ -121,15 +130,16 @@ def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: 
     return [Batch(part) for part in np.array_split(user_ids, full)] if full else []
 
 
-def may_always_begin() -> None:
-    """What stands before a try that nothing stands in the way of."""
+def keep_nothing() -> None:
+    """What is done between batches where nothing has to be kept."""
 
 
 def work_through(
     batches: Sequence[Batch],
     work: BatchWork[Kind],
     executor: Executor,
-    may_begin: Callable[[], None] = may_always_begin,
+    keep_held: Callable[[], None] = keep_nothing,
+    most_at_once: Callable[[], int] = lambda: sys.maxsize,
 ) -> Iterator[Kind]:
     """Work on all batches, side by side, and hand out what comes of each as it is done.
 
@@ -141,48 +151,70 @@ def work_through(
         batches: The batches.
         work: What is done with each.
         executor: Where.
-        may_begin: Called before each try of a batch, e.g. to see that the run still holds its lock; raises if not.
+        keep_held: Called every few seconds, and before anything is handed out, e.g. to see that the run still holds
+            its lock; raises if not, which gives up the batches that have not begun.
+        most_at_once: How many batches the executor is given before the first of them is done.
     """
-    futures = [executor.submit(_isolating, batch, work, may_begin) for batch in batches]
+    waiting = deque(BatchTask(batch, work) for batch in batches)
+    running: set[Future[list[Kind]]] = set()
     try:
-        for future in as_completed(futures):
-            yield from future.result()
+        while waiting or running:
+            while waiting and len(running) < most_at_once():
+                running.add(executor.submit(waiting.popleft()))
+            done, running = wait(running, timeout=KEEP_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                results = future.result()
+                patiently(keep_held)
+                yield from results
+            if not done:
+                patiently(keep_held)
     finally:
-        for future in futures:
+        for future in running:
             future.cancel()
 
 
-def _isolating(batch: Batch, work: BatchWork[Kind], may_begin: Callable[[], None]) -> list[Kind]:
-    def publish(part: Batch) -> Kind:
-        may_begin()
-        return work(part)
+@dataclass(frozen=True)
+class BatchTask(Generic[Kind]):
+    """A batch and what is done with it; picklable, so that it can travel.
 
-    def publish_failure(part: Batch, error: Exception) -> Kind:
-        may_begin()
-        return work.fail(part, error)
+    Attributes:
+        batch: The students.
+        work: What is done with them.
+    """
 
-    results: list[Kind] = []
-    isolated = 0
-    waiting = [batch]
-    while waiting:
-        part = waiting.pop()
-        try:
-            results.append(patiently(partial(publish, part)))
-        except Exception as error:  # whatever one student's data raises must not stop the others
-            if not is_about_a_student(error):
-                raise
-            if len(part.user_ids) > 1:
-                waiting.extend(reversed(part.halves()))
-                continue
-            isolated += 1
-            if isolated > MOST_ISOLATED:
-                raise SystematicError(
-                    f"more than {MOST_ISOLATED} students of one batch raise, the last one "
-                    f"{type(error).__name__}: {error}; that is a fault of the code or of the database rather than of "
-                    "their data, so nothing more of this batch is published; please report it"
-                ) from error
-            results.append(patiently(partial(publish_failure, part, error)))
-    return results
+    batch: Batch
+    work: BatchWork[Kind]
+
+    @property
+    def name(self) -> str:
+        """What it is, for whoever watches."""
+        users = self.batch.range
+        return f"{self.work.name}, students {users.first}\u2013{users.last}"
+
+    def __call__(self) -> list[Kind]:
+        """Work on the batch; isolate the students that raise."""
+        results: list[Kind] = []
+        isolated = 0
+        waiting = [self.batch]
+        while waiting:
+            part = waiting.pop()
+            try:
+                results.append(patiently(partial(self.work, part)))
+            except Exception as error:  # whatever one student's data raises must not stop the others
+                if not is_about_a_student(error):
+                    raise
+                if len(part.user_ids) > 1:
+                    waiting.extend(reversed(part.halves()))
+                    continue
+                isolated += 1
+                if isolated > MOST_ISOLATED:
+                    raise SystematicError(
+                        f"more than {MOST_ISOLATED} students of one batch raise, the last one "
+                        f"{type(error).__name__}: {error}; that is a fault of the code or of the database rather than "
+                        "of their data, so nothing more of this batch is published; please report it"
+                    ) from error
+                results.append(patiently(partial(self.work.fail, part, error)))
+        return results
 
 
 def is_about_a_student(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
-from snapshot_pipeline.database import adbc_uri, create_platform_engine, readable_database_errors
+from snapshot_pipeline.database import adbc_uri, create_platform_engine, create_source_engine, readable_database_errors
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.tables import StoreTables
@@ -25,11 +25,13 @@ class Installation:
         settings: What the operator has set.
         engine: For small questions, by SQLAlchemy.
         uri: For bulk transfers, by ADBC; holds the password, so it is never shown.
+        source_engine: For small questions about the platform: `engine`, unless it is read in a database of its own.
     """
 
     settings: Settings
     engine: Engine
     uri: str = field(repr=False)
+    source_engine: Engine
 
     @property
     def store(self) -> StoreTables:
@@ -45,9 +47,11 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
         SnapshotPipelineError: The database cannot be used; one line that says why and what to do.
     """
     engine = create_platform_engine(settings)
+    source_engine = create_source_engine(settings) or engine
     try:
         with readable_database_errors(engine.url):
             migrate(engine, settings.store_schema)
-            yield Installation(settings, engine, adbc_uri(engine.url))
+            yield Installation(settings, engine, adbc_uri(engine.url), source_engine)
     finally:
         engine.dispose()
+        source_engine.dispose()

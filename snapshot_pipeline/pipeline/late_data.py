@@ -18,8 +18,9 @@ from zoneinfo import ZoneInfo
 
 from snapshot_pipeline.metrics.days import start_of_day
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform import fingerprints
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, read_session
+from snapshot_pipeline.platform.reads import PlatformReader
 from snapshot_pipeline.store import snapshots
 
 SLICE_DAYS = 7
@@ -74,8 +75,6 @@ def changed_days(installation: Installation, first: date, last: date) -> list[da
         known = snapshots.read_fingerprints(connection, installation.store, first, last)
     if not known:
         return []
-    settings = installation.settings
-    tables = PlatformTables.of(installation.engine, settings.platform_schema)
-    with read_session(installation.uri, tables, settings.naive_zone) as reader:
-        current = day_fingerprints(reader, min(known), max(known), settings.zone)
+    with open_source(installation, None).session() as reader:
+        current = day_fingerprints(reader, min(known), max(known), installation.settings.zone)
     return [day for day in sorted(known) if known[day] != current[day]]

@@ -23,12 +23,12 @@ from sqlalchemy import func, select
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.pipeline.batches import Batch, work_through
+from snapshot_pipeline.pipeline.batches import Batch, cut, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
 from snapshot_pipeline.pipeline.reasons import BY_HAND
-from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, cut_for_days
-from snapshot_pipeline.platform.reads import PlatformTables, read_session
+from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, weight_of
+from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.store.changes import Cells, compare, restated
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.snapshots import as_failures, as_snapshots, day_counts, read_failures, read_published
@@ -112,20 +112,20 @@ def rebuild_day(installation: Installation, day: date, run_id: str) -> Rebuild:
         SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the day.
     """
     settings = installation.settings
-    tables = PlatformTables.of(installation.engine, settings.platform_schema)
     days = LocalDays(day, day, settings.zone)
+    source = open_source(installation, days.end)
     now = datetime.now(timezone.utc)
-    snapshots = SnapshotWork(
-        installation.uri, tables, settings.store_schema, settings.naive_zone, days, now, run_id, BY_HAND
-    )
     rebuild = Rebuild(day)
     owner, patience = f"rebuild check {run_id}", settings.run_lock_seconds
     with (
-        exclusive_days(installation.engine, settings.store_schema, day, day, owner, patience),
+        exclusive_days(installation.engine, settings.store_schema, day, day, owner, patience) as lock,
         ThreadPoolExecutor(settings.workers) as pool,
     ):
-        with read_session(installation.uri, tables, settings.naive_zone) as reader:
-            batches = cut_for_days(reader, reader.active_student_ids(), days, settings)
+        snapshots = SnapshotWork(installation.uri, source, lock.fence, days, now, run_id, BY_HAND)
+        with source.session() as reader:
+            user_ids = reader.active_student_ids()
+            weight = weight_of(reader, user_ids, days)
+        batches = cut(user_ids, weight, settings.batch_cells, settings.workers)
         for part in work_through(batches, RebuildWork(snapshots), pool):
             rebuild.add(part)
         rebuild.rows_missing = _rows_missing(installation, day)
@@ -146,6 +146,11 @@ class RebuildWork:
 
     snapshots: SnapshotWork
 
+    @property
+    def name(self) -> str:
+        """What it is, for whoever watches."""
+        return f"rebuild {self.snapshots.days.first}"
+
     def __call__(self, batch: Batch) -> Rebuild:
         """Compare the batch."""
         return self._compared(self.snapshots.compute(batch))
@@ -155,7 +160,7 @@ class RebuildWork:
         return self._compared(self.snapshots.failure(batch, error))
 
     def _compared(self, batch: ComputedBatch) -> Rebuild:
-        day, tables = self.snapshots.days.first, StoreTables.of(self.snapshots.store_schema)
+        day, tables = self.snapshots.days.first, StoreTables.of(self.snapshots.fence.schema)
         cells = Cells(batch.user_ids, day, day)
         with bulk.transaction(self.snapshots.uri) as connection:
             stored = read_published(connection, tables, cells)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -24,20 +23,14 @@ from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import (
-    Batch,
-    Progress,
-    cells_per_student,
-    cut,
-    one_line,
-    sample_of,
-    work_through,
-)
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cells_per_student, one_line, sample_of
+from snapshot_pipeline.pipeline.executors import open_workplace
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.platform.reads import PlatformTables, read_session
+from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.recommendations.ranking import RECOMMENDATIONS_PER_STUDENT
-from snapshot_pipeline.store.locks import RunLock, exclusive_recommendations
+from snapshot_pipeline.store.fences import Fence
+from snapshot_pipeline.store.locks import FencedLock, exclusive_recommendations
 from snapshot_pipeline.store.recommendations import (
     Week,
     deactivate_older_weeks,
@@ -126,27 +119,27 @@ def run_week(
             f"materialize performance_snapshots for {sunday} (`snapshot-pipeline materialize --from {sunday} "
             f"--to {sunday}`), then this week again (`snapshot-pipeline recommend --week {week_start}`)"
         )
-    tables = patiently(lambda: PlatformTables.of(installation.engine, settings.platform_schema))
-    with exclusive_recommendations(
-        installation.engine, settings.store_schema, f"run {run_id}", settings.run_lock_seconds
-    ) as lock:
+    end = end_of_day(sunday, settings.zone)
+    source = open_source(installation, end)
+    with (
+        exclusive_recommendations(
+            installation.engine, settings.store_schema, f"run {run_id}", settings.run_lock_seconds
+        ) as lock,
+        open_workplace(settings) as place,
+    ):
         newest = patiently(lambda: _newest_week(installation))
         report.is_newest = newest is None or newest <= week_start
-        week = Week(week_start, end_of_day(sunday, settings.zone), report.is_newest, datetime.now(timezone.utc))
-        user_ids, events, lessons = patiently(lambda: _look_around(installation, tables, week.end))
-        weight = cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS)
-        batches = cut(user_ids, weight, settings.batch_cells, settings.workers)
-        work = RecommendationWork(
-            installation.uri, tables, settings.store_schema, settings.naive_zone, settings.zone, week, lessons
-        )
-        with ThreadPoolExecutor(settings.workers) as pool:
-            for done, part in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
-                report.receivers += part.receivers
-                report.reached += part.reached
-                report.types += part.types
-                report.failed.update(part.failed)
-                if progress:
-                    progress(done, len(batches))
+        week = Week(week_start, end, report.is_newest, datetime.now(timezone.utc))
+        user_ids, events, lessons = patiently(lambda: _look_around(source, end))
+        batches = place.cut(user_ids, cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
+        work = RecommendationWork(installation.uri, source, lock.fence, settings.zone, week, lessons)
+        for done, part in enumerate(place.work_through(batches, work, lock.ensure_held), start=1):
+            report.receivers += part.receivers
+            report.reached += part.reached
+            report.types += part.types
+            report.failed.update(part.failed)
+            if progress:
+                progress(done, len(batches))
         if report.is_newest:
             patiently(lambda: _deactivate_older_weeks(installation, lock, week_start))
     report.seconds = time.monotonic() - began
@@ -158,18 +151,17 @@ def _newest_week(installation: Installation) -> date | None:
         return newest_week(connection, installation.store)
 
 
-def _look_around(
-    installation: Installation, tables: PlatformTables, end: datetime
-) -> tuple[NDArray[np.int64], float, pd.DataFrame]:
+def _look_around(source: Source, end: datetime) -> tuple[NDArray[np.int64], float, pd.DataFrame]:
     """The active students, how many events one has, and the published lessons."""
-    with read_session(installation.uri, tables, installation.settings.naive_zone) as reader:
+    with source.session() as reader:
         user_ids = reader.active_student_ids()
         return user_ids, reader.events_per_student(sample_of(user_ids), None, end), reader.published_lessons()
 
 
-def _deactivate_older_weeks(installation: Installation, lock: RunLock, week_start: date) -> None:
+def _deactivate_older_weeks(installation: Installation, lock: FencedLock, week_start: date) -> None:
     lock.ensure_held()
     with installation.engine.begin() as connection:
+        lock.fence.let_through(connection)
         deactivate_older_weeks(connection, installation.store, week_start)
 
 
@@ -178,22 +170,25 @@ class RecommendationWork:
     """Reads, recommends and publishes one batch; picklable.
 
     Attributes:
-        uri: The database, as libpq wants it; never shown.
-        platform: The platform's tables.
-        store_schema: The schema of our tables.
-        naive_zone: The zone that plain time stamps are read in.
+        uri: The database of our tables, as libpq wants it; never shown.
+        source: Where the platform is read.
+        fence: What each publication has to pass.
         zone: The platform's time zone.
         week: The week.
         lessons: The published lessons, the same for every batch.
     """
 
     uri: str = field(repr=False)
-    platform: PlatformTables
-    store_schema: str
-    naive_zone: ZoneInfo
+    source: Source
+    fence: Fence
     zone: ZoneInfo
     week: Week
     lessons: pd.DataFrame = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What it is, for whoever watches."""
+        return f"recommendations {self.week.start}"
 
     def __call__(self, batch: Batch) -> WeekReport:
         """Publish the batch, in one transaction."""
@@ -201,7 +196,8 @@ class RecommendationWork:
         rows = recommend(facts)
         users = batch.range
         with bulk.transaction(self.uri) as connection:
-            tables = StoreTables.of(self.store_schema)
+            self.fence.let_through(connection)
+            tables = StoreTables.of(self.fence.schema)
             replace_recommendations(connection, tables, users.first, users.last, self.week, rows)
         return WeekReport(
             self.week.start,
@@ -218,13 +214,13 @@ class RecommendationWork:
     def _read(self, batch: Batch) -> WeekFacts:
         users, end = batch.range, self.week.end
         sunday = self.week.start + timedelta(days=6)
-        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+        with self.source.session() as reader:
             students = reader.students(users)
             review_start = start_of_day(sunday - timedelta(days=REVIEW_DAYS - 1), self.zone)
             attempts = reader.lesson_scores(users, review_start, end)
             completions = reader.completions(users, end)
         with bulk.transaction(self.uri) as connection:
-            tables = StoreTables.of(self.store_schema)
+            tables = StoreTables.of(self.fence.schema)
             first_day = sunday - timedelta(days=SNAPSHOT_DAYS - 1)
             snapshots = read_snapshots(connection, tables, users.first, users.last, first_day, sunday)
             dismissals = read_dismissals(connection, tables, users.first, users.last, self.week)

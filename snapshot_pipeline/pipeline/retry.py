@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LocalDays, neighbours
+from snapshot_pipeline.metrics.days import LocalDays, end_of_day, neighbours
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Batch, Progress, work_through
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
-from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork, cut_for_days
-from snapshot_pipeline.platform.reads import PlatformTables, Users, UserSet, read_session
+from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork, weight_of
+from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.store.failures import (
     count_retried,
     failing_students,
@@ -33,7 +34,7 @@ from snapshot_pipeline.store.failures import (
     forget_failures_of_others,
     recount_failures,
 )
-from snapshot_pipeline.store.locks import RunLock, exclusive_days
+from snapshot_pipeline.store.locks import FencedLock, exclusive_days
 from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.snapshots import Publication, day_counts
 from snapshot_pipeline.store.tables import StoreTables
@@ -113,9 +114,8 @@ def retry_failed(
     failing = patiently(lambda: _failing(installation, first, last))
     days = {day: RetriedDay(day) for day in failing}
     stretches = neighbours(list(failing))
-    tables = patiently(lambda: PlatformTables.of(installation.engine, installation.settings.platform_schema))
     for done, (start, end) in enumerate(stretches, start=1):
-        _retry_stretch(installation, tables, start, end, days, run_id)
+        _retry_stretch(installation, start, end, days, run_id)
         if progress:
             progress(done, len(stretches))
     with installation.engine.connect() as connection:
@@ -144,19 +144,20 @@ def failed_ranges(failing: Mapping[date, tuple[int, ...]]) -> list[FailedRange]:
 
 def _retry_stretch(
     installation: Installation,
-    tables: PlatformTables,
     first: date,
     last: date,
     days: dict[date, RetriedDay],
     run_id: str,
 ) -> None:
     settings = installation.settings
+    source = open_source(installation, end_of_day(last, settings.zone))
     owner, patience = f"run {run_id}", settings.run_lock_seconds
     with exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock:
         patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
-        with read_session(installation.uri, tables, settings.naive_zone) as reader:
+        with source.session() as reader:
             active = reader.active_student_ids()
         with installation.engine.begin() as connection:
+            lock.fence.let_through(connection)
             forgotten = forget_failures_of_others(connection, installation.store, active, first, last)
             if forgotten:
                 recount_failures(connection, installation.store, list(forgotten))
@@ -165,25 +166,25 @@ def _retry_stretch(
         for day, count in forgotten.items():
             days.setdefault(day, RetriedDay(day)).forgotten += count
         for one in failed_ranges(failing):
-            _retry_range(installation, tables, one, days, run_id, lock)
+            _retry_range(installation, source, one, days, run_id, lock)
 
 
 def _retry_range(
     installation: Installation,
-    tables: PlatformTables,
+    source: Source,
     failed: FailedRange,
     days: dict[date, RetriedDay],
     run_id: str,
-    lock: RunLock,
+    lock: FencedLock,
 ) -> None:
     settings = installation.settings
     local_days = LocalDays(failed.first, failed.last, settings.zone)
     now = datetime.now(timezone.utc)
-    work = RetryWork(
-        installation.uri, tables, settings.store_schema, settings.naive_zone, local_days, now, run_id, RETRY
-    )
-    with read_session(installation.uri, tables, settings.naive_zone) as reader:
-        batches = cut_for_days(reader, _ids(failed.user_ids), local_days, settings)
+    work = RetryWork(installation.uri, source, lock.fence, local_days, now, run_id, RETRY)
+    user_ids = _ids(failed.user_ids)
+    with source.session() as reader:
+        weight = weight_of(reader, user_ids, local_days)
+    batches = cut(user_ids, weight, settings.batch_cells, settings.workers)
     with ThreadPoolExecutor(settings.workers) as pool:
         for reports in work_through(batches, work, pool, lock.ensure_held):
             for report in reports:

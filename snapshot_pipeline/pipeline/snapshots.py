@@ -12,11 +12,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
-from zoneinfo import ZoneInfo
 
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
@@ -30,21 +29,15 @@ from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
-from snapshot_pipeline.pipeline.batches import (
-    Batch,
-    Progress,
-    cells_per_student,
-    cut,
-    one_line,
-    sample_of,
-    work_through,
-)
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cells_per_student, one_line, sample_of
+from snapshot_pipeline.pipeline.executors import open_workplace
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
 from snapshot_pipeline.pipeline.reasons import BY_HAND
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, Users, read_session
-from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.platform.reads import PlatformReader, Users
 from snapshot_pipeline.store.failures import forget_failures_of_others
+from snapshot_pipeline.store.fences import Fence
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.snapshots import (
@@ -158,55 +151,70 @@ def run_days(
     computed_at = datetime.now(timezone.utc)
     days = LocalDays(first, last, settings.zone)
     reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
-    tables = patiently(lambda: PlatformTables.of(installation.engine, settings.platform_schema))
-    work = SnapshotWork(
-        installation.uri, tables, settings.store_schema, settings.naive_zone, days, computed_at, run_id, reason
-    )
+    source = open_source(installation, days.end)
     holder, patience = f"run {run_id}", settings.run_lock_seconds
     with (
         exclusive_days(installation.engine, settings.store_schema, first, last, holder, patience) as lock,
-        ThreadPoolExecutor(settings.workers) as pool,
+        open_workplace(settings) as place,
     ):
         patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
-        user_ids, batches, fingerprints = patiently(lambda: _look_around(installation, tables, days, pool))
-        for done, batch_reports in enumerate(work_through(batches, work, pool, lock.ensure_held), start=1):
+        seen = patiently(lambda: _look_around(source, days, place.aside))
+        work = SnapshotWork(installation.uri, seen.source, lock.fence, days, computed_at, run_id, reason)
+        batches = place.cut(seen.user_ids, seen.weight)
+        for done, batch_reports in enumerate(place.work_through(batches, work, lock.ensure_held), start=1):
             for report in batch_reports:
                 reports[report.day].add(report)
             if progress:
                 progress(done, len(batches))
-        seen = fingerprints.result()
+        fingerprints = seen.fingerprints.result()
 
         def record() -> None:
             lock.ensure_held()
             with installation.engine.begin() as connection:
+                lock.fence.let_through(connection)
                 counts = [report.count for report in reports.values()]
-                forget_failures_of_others(connection, installation.store, user_ids, first, last)
-                record_days(connection, installation.store, counts, computed_at, run_id, seen)
+                forget_failures_of_others(connection, installation.store, seen.user_ids, first, last)
+                record_days(connection, installation.store, counts, computed_at, run_id, fingerprints)
 
         patiently(record)
     return SnapshotRun(list(reports.values()), time.monotonic() - began)
 
 
-def _look_around(
-    installation: Installation, tables: PlatformTables, days: LocalDays, pool: Executor
-) -> tuple[NDArray[np.int64], list[Batch], Future[Mapping[date, str | None]]]:
-    """The active students, their batches, and, beside the first of these, the fingerprints of the days.
+@dataclass(frozen=True)
+class _Seen:
+    """What a run has to know of the platform before its first batch.
+
+    Attributes:
+        user_ids: The active students, int64, ascending, shape (students,).
+        weight: What each of them weighs in the budget of a batch.
+        fingerprints: What the rows of each day look like, as soon as that is known.
+        source: The platform, in no earlier state than this.
+    """
+
+    user_ids: NDArray[np.int64]
+    weight: int
+    fingerprints: Future[Mapping[date, str | None]]
+    source: Source
+
+
+def _look_around(source: Source, days: LocalDays, pool: Executor) -> _Seen:
+    """Look at the platform in one session; the fingerprints of the days are taken beside the first batches.
 
     Both belong to one session, whose state of the platform is older than that of any batch: rows that change in between
     are seen by a later look, never missed. A session that is lost cannot be had again, and leaves no fingerprints: the
     next look for late data asks for these days once more.
     """
-    settings = installation.settings
     with ExitStack() as opened:
-        reader = opened.enter_context(read_session(installation.uri, tables, settings.naive_zone))
+        reader = opened.enter_context(source.session())
         user_ids = reader.active_student_ids()  # the first question fixes what the session sees
-        batches = cut_for_days(reader, user_ids, days, settings)
+        weight = weight_of(reader, user_ids, days)
+        later = source.not_before(reader)
         session = opened.pop_all()
 
     def fingerprints() -> Mapping[date, str | None]:
         try:
             with session:
-                return day_fingerprints(reader, days.first, days.last, settings.zone)
+                return day_fingerprints(reader, days.first, days.last, days.zone)
         except Exception as error:
             if not is_passing(error):
                 raise
@@ -217,15 +225,12 @@ def _look_around(
             )
             return dict.fromkeys(days.first + timedelta(days=n) for n in range(days.count))
 
-    return user_ids, batches, pool.submit(fingerprints)
+    return _Seen(user_ids, weight, pool.submit(fingerprints), later)
 
 
-def cut_for_days(
-    reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays, settings: Settings
-) -> list[Batch]:
-    """Cut students into batches for the snapshots of some days, by how many events a student has around them."""
-    events = reader.events_per_student(sample_of(user_ids), days.window_start, days.end)
-    return cut(user_ids, cells_per_student(days.count, events), settings.batch_cells, settings.workers)
+def weight_of(reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays) -> int:
+    """What a student weighs in the budget of a batch of snapshots, by how many events one has around the days."""
+    return cells_per_student(days.count, reader.events_per_student(sample_of(user_ids), days.window_start, days.end))
 
 
 @dataclass(frozen=True)
@@ -246,10 +251,9 @@ class SnapshotWork:
     """Reads, computes and publishes the days of one batch; picklable.
 
     Attributes:
-        uri: The database, as libpq wants it; never shown.
-        platform: The platform's tables.
-        store_schema: The schema of our tables.
-        naive_zone: The zone that plain time stamps are read in.
+        uri: The database of our tables, as libpq wants it; never shown.
+        source: Where the platform is read.
+        fence: What each publication has to pass.
         days: The days to compute.
         computed_at: What the rows are stamped with.
         run_id: The run that computes.
@@ -257,13 +261,17 @@ class SnapshotWork:
     """
 
     uri: str = field(repr=False)
-    platform: PlatformTables
-    store_schema: str
-    naive_zone: ZoneInfo
+    source: Source
+    fence: Fence
     days: LocalDays
     computed_at: datetime
     run_id: str
     reason: str
+
+    @property
+    def name(self) -> str:
+        """What it is, for whoever watches."""
+        return f"snapshots {self.days.first}\u2026{self.days.last}"
 
     def __call__(self, batch: Batch) -> list[DayReport]:
         """Publish the batch, in one transaction."""
@@ -275,14 +283,14 @@ class SnapshotWork:
 
     def compute(self, batch: Batch) -> ComputedBatch:
         """Read and compute the batch; nothing is written."""
-        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+        with self.source.session() as reader:
             history = read_history(reader, self._users(batch), self.days)
         user_ids = np.sort(history.students["user_id"].to_numpy(np.int64))
         return ComputedBatch(user_ids, compute_snapshots(history, self.days))
 
     def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
         """What is to be noted for a student whose computation raised; nothing is written."""
-        with read_session(self.uri, self.platform, self.naive_zone) as reader:
+        with self.source.session() as reader:
             students = reader.students(self._users(batch))
         first_start = students["first_started_at"].min()
         due = [day for day in self.days.dates if first_start < end_of_day(day.item(), self.days.zone)]
@@ -306,7 +314,8 @@ class SnapshotWork:
         )
         snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:
-            tables = StoreTables.of(self.store_schema)
+            self.fence.let_through(connection)
+            tables = StoreTables.of(self.fence.schema)
             publication = replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
             self._published(connection, tables, publication)
         return list(_reports(snapshots, publication, self.days))

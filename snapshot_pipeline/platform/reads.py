@@ -45,6 +45,7 @@ from sqlalchemy import (
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform import replication
 from snapshot_pipeline.platform.contract.structure import require_structure
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
 
@@ -149,6 +150,10 @@ class PlatformReader:
     def fetch(self, query: Select[Any]) -> pa.Table:
         """Ask a question of another module of this room, inside the session."""
         return bulk.fetch(self._connection, query)
+
+    def position(self) -> str | None:
+        """How far the replica has come, at least as far as what the session sees; None where it is none."""
+        return replication.position(self._connection)
 
     def active_student_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of all active students, ascending, shape (students,)."""
@@ -350,7 +355,9 @@ class PlatformReader:
 
 
 @contextmanager
-def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iterator[PlatformReader]:
+def read_session(
+    uri: str, tables: PlatformTables, naive_zone: ZoneInfo, position: str | None = None
+) -> Iterator[PlatformReader]:
     """One read-only transaction: all that is read in it belongs to one state of the platform.
 
     All its questions together may take as long as the server lets one statement of the session take
@@ -361,8 +368,12 @@ def read_session(uri: str, tables: PlatformTables, naive_zone: ZoneInfo) -> Iter
         uri: Where the platform is, as libpq wants it.
         tables: The platform's tables.
         naive_zone: The zone that plain time stamps are to be read in.
+        position: How far a replica must have come, see `platform.replication`; None where it is none.
     """
     with bulk.transaction(uri) as connection:
+        if position is not None:
+            replication.require_replayed(connection, position)
+            connection.commit()  # the state that is read must be one after this look
         bulk.execute(connection, text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         for name, value in _SESSION.items():
             bulk.execute(connection, select(func.set_config(name, value, True)))

@@ -1,6 +1,6 @@
 """Keeps two runs that write the same days, or recommendations, from writing at the same time.
 
-Put here: advisory locks and who holds them.
+Put here: advisory locks and who holds them. What a run that has lost its lock may still do: `fences`.
 Do not put here: the limits of Dagster (`dagster.yaml`), which keep most runs apart; these locks hold where Dagster
 cannot see: the command line, a worker that was given up for dead, a second installation.
 """
@@ -8,18 +8,19 @@ cannot see: the command line, a worker that was given up for dead, a second inst
 from __future__ import annotations
 
 import threading
+import uuid
 from calendar import monthrange
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import NoReturn
 
 from sqlalchemy import Connection, Engine, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.passing_errors import is_passing, patiently
+from snapshot_pipeline.store.fences import Fence
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -50,7 +51,7 @@ class RunLock:
     Attributes:
         engine: The store's database.
         space_name: What kind of thing is held, in which schema.
-        numbers: Which of them, ascending, so that two runs never wait for each other.
+        numbers: Which of them, in one order for all runs, so that two never wait for each other.
         what: The same for a reader, e.g. `the days 2026-01-01 to 2026-01-31`.
         owner: Who holds it, shown to those that wait.
         seconds: How long to wait for another run.
@@ -87,33 +88,33 @@ class RunLock:
     def _take(self) -> None:
         self._connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            space = _number_of(self._connection, self.space_name)
-            for setting, value in _KEEPALIVES.items():
-                self._connection.execute(select(func.set_config(setting, value, False)))
-            name = func.left(f"snapshot_pipeline {self.owner}", 63)
-            self._connection.execute(select(func.set_config("application_name", name, False)))
-            for limit in ("lock_timeout", "statement_timeout"):
-                # The statement's a little later: a wait that ends by it could not be told from a slow statement.
-                milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
-                self._connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
-            for number in self.numbers:
-                take = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
-                try:
-                    self._connection.execute(select(take(space, number)))
-                except OperationalError as error:
-                    self._explain(error, number)
+            self._acquire(self._connection)
         except BaseException:
             self._drop()
             raise
 
-    def _explain(self, error: OperationalError, number: int) -> NoReturn:
-        if self._connection is None or getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
-            raise error
-        found = "; ".join(holders(self._connection, self.space_name, number)) or "it has just ended"
-        raise LockedError(
-            f"{self.what} are being written by another run ({found}), waited {self.seconds:g} s; start again when that "
-            "run has finished"
-        ) from None
+    def _acquire(self, connection: Connection) -> None:
+        space = _number_of(connection, self.space_name)
+        for setting, value in _KEEPALIVES.items():
+            connection.execute(select(func.set_config(setting, value, False)))
+        name = func.left(f"snapshot_pipeline {self.owner}", 63)
+        connection.execute(select(func.set_config("application_name", name, False)))
+        for limit in ("lock_timeout", "statement_timeout"):
+            # The statement's a little later: a wait that ends by it could not be told from a slow statement.
+            milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
+            connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
+        for number in self.numbers:
+            take = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
+            try:
+                connection.execute(select(take(space, number)))
+            except OperationalError as error:
+                if not _ran_out(error):
+                    raise
+                found = "; ".join(holders(connection, self.space_name, number)) or "it has just ended"
+                raise LockedError(
+                    f"{self.what} are being written by another run ({found}), waited {self.seconds:g} s; start again "
+                    "when that run has finished"
+                ) from None
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -122,10 +123,57 @@ class RunLock:
             self._connection = None
 
 
+@dataclass
+class FencedLock(RunLock):
+    """A lock that also keeps what was begun under it elsewhere from being published when it is over.
+
+    Attributes:
+        fence: What each publication of the run has to pass.
+    """
+
+    fence: Fence = field(kw_only=True)
+    _is_fenced: bool = False
+
+    def ensure_held(self) -> None:
+        """Take the lock, or take it again when its session was lost; from any thread.
+
+        Raises:
+            LockedError: Another run has it, and did not finish in time.
+            FencedOffError: Another run has had it since.
+        """
+        super().ensure_held()
+
+    def release(self) -> None:
+        """Let go; what of the run is still being worked on is not published any more."""
+        with self._turn:
+            if self._connection is not None and self._is_fenced:
+                # Where the session is lost the row stays, until the next run removes it.
+                with suppress(DBAPIError):
+                    self.fence.take_down(self._connection)
+            self._drop()
+
+    def _acquire(self, connection: Connection) -> None:
+        super()._acquire(connection)
+        if self._is_fenced:
+            self.fence.require_unbroken(connection)
+            return
+        try:
+            self.fence.raise_over(connection)
+        except OperationalError as error:
+            if not _ran_out(error):
+                raise
+            raise LockedError(
+                f"{self.what} are held by nobody, but what an earlier run began to publish is still going on, waited "
+                f"{self.seconds:g} s; start again when its session has ended (see pg_stat_activity), at the latest "
+                "after SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"
+            ) from None
+        self._is_fenced = True
+
+
 @contextmanager
 def exclusive_days(
     engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float
-) -> Iterator[RunLock]:
+) -> Iterator[FencedLock]:
     """Hold the days `first … last` of the snapshots against every other run.
 
     The locks belong to a connection of their own: they end with the process, however it dies. Where only the
@@ -143,19 +191,22 @@ def exclusive_days(
         LockedError: Another run still holds one of the days.
     """
     months, parts, days = _months_and_days(first, last)
-    space, what = f"{schema}.performance_snapshots", f"the days {first} to {last}"
-    with _held(RunLock(engine, space, [*months, *days], what, owner, seconds, parts)) as lock:
+    space, what = "performance_snapshots", f"the days {first} to {last}"
+    fence = Fence(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, what)
+    numbers = [*months, *days]
+    with _held(FencedLock(engine, f"{schema}.{space}", numbers, what, owner, seconds, parts, fence=fence)) as lock:
         yield lock
 
 
 @contextmanager
-def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[RunLock]:
+def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[FencedLock]:
     """Hold the recommendations: which week is the newest is one question for all weeks.
 
     Args and Raises: as `exclusive_days`.
     """
-    space = f"{schema}.adaptive_recommendations"
-    with _held(RunLock(engine, space, [0], "the recommendations", owner, seconds)) as lock:
+    space, what = "adaptive_recommendations", "the recommendations"
+    fence = Fence(schema, space, 0, 0, uuid.uuid4().hex, owner, what)
+    with _held(FencedLock(engine, f"{schema}.{space}", [0], what, owner, seconds, fence=fence)) as lock:
         yield lock
 
 
@@ -192,7 +243,7 @@ def _months_and_days(first: date, last: date) -> tuple[list[int], frozenset[int]
 
 
 @contextmanager
-def _held(lock: RunLock) -> Iterator[RunLock]:
+def _held(lock: FencedLock) -> Iterator[FencedLock]:
     try:
         patiently(lock.ensure_held)
         yield lock
@@ -208,3 +259,8 @@ def _lives(connection: Connection) -> bool:
             raise
         return False
     return True
+
+
+def _ran_out(error: OperationalError) -> bool:
+    """Whether the time to wait for a lock was over."""
+    return getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE

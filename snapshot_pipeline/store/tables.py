@@ -45,6 +45,7 @@ class StoreTables:
         adaptive_recommendations: One row per student, week and type; `metrics.md`, "The recommendations".
         incidents: One row per thing that went wrong and that somebody is told of.
         alert_messages: One row per message and channel: the outbox of the incidents.
+        run_holds: One row per run that is writing days or recommendations: which, and who it is.
     """
 
     performance_snapshots: Table
@@ -54,6 +55,7 @@ class StoreTables:
     adaptive_recommendations: Table
     incidents: Table
     alert_messages: Table
+    run_holds: Table
 
     @property
     def metadata(self) -> MetaData:
@@ -73,6 +75,7 @@ class StoreTables:
             adaptive_recommendations=_adaptive_recommendations(metadata),
             incidents=_incidents(metadata),
             alert_messages=_alert_messages(metadata),
+            run_holds=_run_holds(metadata),
         )
 
 
@@ -178,6 +181,19 @@ def _alert_messages(metadata: MetaData) -> Table:
         Column("sent_at", DateTime(timezone=True)),
         Column("last_error", Text),
         Index("alert_messages_unsent_idx", "channel", "id", postgresql_where=text("sent_at IS NULL")),
+    )
+
+
+def _run_holds(metadata: MetaData) -> Table:
+    return Table(
+        "run_holds",
+        metadata,
+        Column("token", Text, primary_key=True),
+        Column("space", Text, nullable=False),
+        Column("first", BigInteger, nullable=False),
+        Column("last", BigInteger, nullable=False),
+        Column("owner", Text, nullable=False),
+        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     )
 
 

@@ -31,7 +31,8 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotWork, run_days
-from snapshot_pipeline.platform.reads import PlatformTables
+from snapshot_pipeline.pipeline.source import open_source
+from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, published
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
@@ -176,20 +177,22 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
     days = LocalDays(SUNDAY, SUNDAY, settings.zone)
     due = reference_day(read_rows(installation.engine, "public"), SUNDAY, settings.zone)
     one, two = due.published[0].user_id, due.published[20].user_id
-    work = SnapshotWorkThatRaises(
-        installation.uri,
-        PlatformTables.of(installation.engine, "public"),
-        "public",
-        settings.naive_zone,
-        days,
-        datetime.now(timezone.utc),
-        "a run",
-        BY_HAND,
-        frozenset({one, two}),
-    )
     with installation.engine.connect() as connection:
         active = [row.user.id for row in read_rows(connection, "public").active_students(settings.zone)]
-    with ThreadPoolExecutor(2) as pool:
+    with (
+        exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        work = SnapshotWorkThatRaises(
+            installation.uri,
+            open_source(installation, None),
+            lock.fence,
+            days,
+            datetime.now(timezone.utc),
+            "a run",
+            BY_HAND,
+            frozenset({one, two}),
+        )
         reports = [day for part in work_through(cut(ids(*active), 30, 1_000, lanes=1), work, pool) for day in part]
     tables = published(installation)
     others = [row.user_id for row in due.published if row.user_id not in {one, two}]

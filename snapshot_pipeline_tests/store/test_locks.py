@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.store.locks import LockedError, exclusive_days, exclusive_recommendations
+from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline_tests.store.conftest import Store
 
 JANUARY, FEBRUARY, MARCH = (date(2026, month, 15) for month in (1, 2, 3))
@@ -90,6 +91,7 @@ def test_two_runs_hold_each_other_up_exactly_when_they_have_a_day_in_common(
 
 
 def test_snapshots_recommendations_and_other_schemas_do_not_hold_each_other_up(store: Store):
+    migrate(store.engine, "other")
     with (
         exclusive_days(store.engine, "public", JANUARY, JANUARY, "one", WAIT),
         exclusive_recommendations(store.engine, "public", "two", WAIT),

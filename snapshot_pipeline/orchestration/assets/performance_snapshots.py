@@ -21,7 +21,7 @@ from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SO
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.partitions import daily_partitions
 from snapshot_pipeline.orchestration.reporting import report_days
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
 from snapshot_pipeline.orchestration.tags import reason_of
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
@@ -55,7 +55,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         with opened_step(context, settings) as installation:
             earlier = patiently(partial(_earlier_count, installation, days[0]))
             reason = reason_of(context.run.tags)
-            run = run_days(installation, days[0], days[-1], context.run.run_id, _logged(context), reason)
+            run = run_days(installation, days[0], days[-1], context.run.run_id, logged_progress(context), reason)
         report_days(context, run)
         for report in run.reports:
             context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
@@ -68,13 +68,6 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
 def _earlier_count(installation: Installation, day: date) -> DayCount | None:
     with installation.engine.connect() as connection:
         return last_day_count_before(connection, installation.store, day)
-
-
-def _logged(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
-    def log(done: int, batches: int) -> None:
-        context.log.info(f"{done} of {batches} batches of students are published")
-
-    return log
 
 
 def count_metadata(report: DayReport) -> dict[str, dg.MetadataValue]:

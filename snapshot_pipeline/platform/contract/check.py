@@ -28,6 +28,7 @@ def check_platform(
     store_schema: str,
     store_rights: Mapping[str, Collection[str]],
     data_check_seconds: float = DATA_CHECK_SECONDS,
+    source: Engine | None = None,
 ) -> list[Finding]:
     """Hold a database against what the pipeline needs of it; nothing is written.
 
@@ -38,6 +39,7 @@ def check_platform(
         store_rights: What the role must be allowed to do with the tables that we own where they exist already, by
             their names, e.g. `SELECT` and `INSERT`.
         data_check_seconds: The time limit of each look at the rows.
+        source: Where the platform's tables are read, if not in `engine`'s database.
 
     Returns:
         The findings, errors first, else in the order of the tables; none: all is well.
@@ -45,14 +47,17 @@ def check_platform(
     Raises:
         DatabaseError: The database cannot be reached.
     """
+    source = source or engine
     with readable_database_errors(engine.url), engine.connect() as connection:
+        store_place = read_place(connection, schema, store_schema, store_rights)
+        missing_rights = read_missing_rights(connection, store_schema, store_rights)
+    with readable_database_errors(source.url), source.connect() as connection:
         place = read_place(connection, schema, store_schema, store_rights)
         tables = read_tables(connection, schema)
-        missing_rights = read_missing_rights(connection, store_schema, store_rights)
     findings = [*schema_findings(place)]
     if place.schema_exists:
-        findings += _platform_findings(tables, place, Rows(engine, schema, data_check_seconds))
-    findings += store_findings(missing_rights, place)
+        findings += _platform_findings(tables, place, Rows(source, schema, data_check_seconds))
+    findings += store_findings(missing_rights, store_place)
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 

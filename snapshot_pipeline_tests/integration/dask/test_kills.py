@@ -1,0 +1,178 @@
+"""Workers, schedulers and runs that die in the middle of a batch: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy import URL
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.passing_errors import is_passing
+from snapshot_pipeline.pipeline import executors
+from snapshot_pipeline.pipeline.executors import ClusterError, ClusterLostError
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline_tests.integration.dask.clusters import Cluster, cluster
+from snapshot_pipeline_tests.integration.dask.runs import (
+    BATCHES,
+    FIRST,
+    busy_worker,
+    held_in_work,
+    left_by,
+    run,
+    running,
+    small_batches,
+)
+from snapshot_pipeline_tests.integration.faults.faults import waited_for
+from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, ZONE, Tables, differences, installation_on
+from snapshot_pipeline_tests.pipeline.other_process import begin, other_process
+
+__all__ = ["small_batches"]
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+pytestmark = pytest.mark.usefixtures("small_batches")
+
+
+def assert_as_expected(url: URL, expected: Tables) -> None:
+    """Compute the week here, and hold all against what one process leaves."""
+    with installation_on(url) as installation:
+        run_week(installation, MONDAY, "here")
+        assert differences(left_by(installation), expected) == []
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler, for tests that say which workers they need, and kill them."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+def test_a_worker_that_is_killed_in_its_batch_costs_nothing(url: URL, dask: Cluster, expected: Tables):
+    """Once while it reads, once while it publishes."""
+    names = ["one", "two", "three"]
+    dask.have_workers(*names)
+    with running(url, dask.address) as ours:
+        for table in ("quiz_attempts", "snapshot_failures"):
+            with held_in_work(url, table, len(names)) as arrived:
+                arrived()
+                victim = busy_worker(dask, *names)
+                dask.kill(victim)
+                names.remove(victim)
+    assert ours.result().reports[0].published > 0
+    assert len(names) == 1
+    assert_as_expected(url, expected)
+
+
+def test_a_batch_that_kills_one_worker_after_the_other_is_named(url: URL, directory: Path, expected: Tables):
+    with (
+        cluster(directory, "one", DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as dask,
+        held_in_work(url, "snapshot_failures", 1) as one_arrived,
+        running(url, dask.address) as ours,
+    ):
+        one_arrived()
+        dask.kill("one")
+        dask.have_workers("two")
+        busy_worker(dask, "two")
+        dask.kill("two")
+        with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
+            ours.result(30)
+    assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
+    assert not is_passing(caught.value)
+    run(url, None)
+    assert_as_expected(url, expected)
+
+
+def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_complete(
+    url: URL, dask: Cluster, expected: Tables
+):
+    dask.have_workers("one", "two")
+    settings = load_settings(
+        database_url=url.render_as_string(hide_password=False),
+        dask_scheduler=dask.address,
+        timezone=ZONE.key,
+        start_date=FIRST,
+        retry_seconds=1,
+    )
+
+    def restart(arrived: Callable[[], None]) -> None:
+        arrived()
+        dask.kill("scheduler")
+        dask.start_scheduler()
+        for name in ("one", "two"):
+            dask.processes[name].wait(60)  # a worker ends with its scheduler; a supervisor starts it again
+        dask.start_workers("one", "two")
+
+    with ThreadPoolExecutor(1) as pool, held_in_work(url, "snapshot_failures", 2) as arrived:
+        restarted = pool.submit(restart, arrived)
+        restarted.add_done_callback(lambda _: arrived.release())
+        job = build_defs(settings).resolve_job_def("daily_snapshots")
+        with dg.DagsterInstance.ephemeral() as instance:
+            night = job.execute_in_process(
+                instance=instance, tags=range_tags(FIRST, SUNDAY), run_config=QUIET, raise_on_error=False
+            )
+            said = "\n".join(entry.user_message for entry in instance.all_logs(night.run_id))
+    restarted.result()
+    assert night.success
+    assert [event.step_key for event in night.filter_events(lambda event: event.is_step_up_for_retry)] == [
+        "performance_snapshots"
+    ]
+    assert re.search(rf"{BATCHES} of {BATCHES} batches of students are published, [0-9.]+ a second|one every", said)
+    assert_as_expected(url, expected)
+
+
+def test_a_task_of_a_killed_run_is_not_published_after_the_next_run_has_begun(
+    url: URL, dask: Cluster, expected: Tables
+):
+    """The worker is frozen in its batch, as a machine may be; it comes back when the next run has done its work."""
+    dask.have_workers("one")
+    with (
+        held_in_work(url, "quiz_attempts", 1) as arrived,
+        other_process("days", url, FIRST, SUNDAY, dask.address) as killed,
+    ):
+        begin(killed)
+        arrived()
+        busy_worker(dask, "one")
+        dask.kill("one", signal.SIGSTOP)
+        killed.kill()
+        killed.wait()
+    with installation_on(url) as installation:
+        run_days(installation, FIRST, SUNDAY, "the next")
+    assert_as_expected(url, expected)
+    dask.kill("one", signal.SIGCONT)
+    refused = "does not hold the days 2025-11-01 to 2025-11-02 any more"
+    waited_for(lambda: refused in dask.log("one"), "the worker's publication is refused")
+    assert_as_expected(url, expected)
+
+
+def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
+    url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(executors, "WORKERS_SECONDS", 1.0)
+    dask.have_workers("one")
+    with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
+        arrived()
+        dask.kill("one")
+        with pytest.raises(ClusterLostError, match="has lost its last worker, and none has come back") as caught:
+            ours.result(30)
+    assert is_passing(caught.value)
+
+
+def test_without_a_scheduler_or_a_worker_one_line_says_what_to_start(
+    url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    dask.have_workers()
+    monkeypatch.setattr(executors, "WORKERS_SECONDS", 0.5)
+    with pytest.raises(ClusterLostError, match=r"no worker for 0.5 s; .*`dask worker tcp:"):
+        run(url, dask.address)
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(ClusterLostError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 .*`dask scheduler`"):
+        run(url, "tcp://127.0.0.1:1")

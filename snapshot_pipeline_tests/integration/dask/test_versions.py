@@ -1,0 +1,52 @@
+"""A worker with other code or another version computes nothing, whether it was there first or joins in between."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from snapshot_pipeline.pipeline.executors import ClusterError, versions_here
+from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.integration.dask.clusters import cluster
+from snapshot_pipeline_tests.integration.dask.runs import busy_worker, held_in_work, run, running, small_batches
+
+__all__ = ["small_batches"]
+
+pytestmark = pytest.mark.usefixtures("small_batches")
+
+
+@pytest.fixture
+def next_release(tmp_path: Path) -> Path:
+    """Our package as a worker has it that was upgraded before the others: installed, of another version and code."""
+    place = tmp_path / "next release"
+    shutil.copytree(PROJECT / "snapshot_pipeline", place / "snapshot_pipeline")
+    with (place / "snapshot_pipeline" / "metrics" / "pace.py").open("a") as changed:
+        changed.write("\n# a better formula\n")
+    information = place / "snapshot_pipeline-9.9.9.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: snapshot_pipeline\nVersion: 9.9.9\n")
+    return place
+
+
+def test_a_worker_of_another_version_is_named_before_work_begins_and_when_it_joins_later(
+    url: URL, tmp_path: Path, next_release: Path
+):
+    with cluster(tmp_path, "one") as dask:
+        with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
+            arrived()
+            dask.start_worker("upgraded", next_release)
+            busy_worker(dask, "upgraded")
+            with pytest.raises(ClusterError) as joined:
+                ours.result(30)
+        with pytest.raises(ClusterError) as before:
+            run(url, dask.address, lambda *_: pytest.fail("something was computed"))
+    for caught in (joined, before):
+        message = str(caught.value)
+        assert message.startswith("the Dask worker tcp://127.0.0.1:")
+        assert "snapshot_pipeline 9.9.9 (code " in message
+        assert f"instead of {versions_here()['snapshot_pipeline']}; figures could differ" in message
+        assert "pandas" not in message
+        assert "\n" not in message

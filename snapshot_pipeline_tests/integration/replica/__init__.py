@@ -1,0 +1,1 @@
+"""A real streaming replica: behind, paused, promoted, in conflict with what is read."""

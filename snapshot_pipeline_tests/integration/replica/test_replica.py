@@ -1,0 +1,183 @@
+"""The platform read from a real streaming replica: the same rows, and never a day that it does not have yet."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from snapshot_pipeline import passing_errors
+from snapshot_pipeline.database import DatabaseError
+from snapshot_pipeline.passing_errors import is_passing
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.late_data import changed_days
+from snapshot_pipeline.pipeline.rebuild import rebuild_day
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.retry import retry_failed
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.pipeline.source import open_source
+from snapshot_pipeline.platform.contract import check_platform
+from snapshot_pipeline.platform.replication import Replica, ReplicaBehindError
+from snapshot_pipeline_tests.integration.faults.faults import waited_for
+from snapshot_pipeline_tests.integration.replica.conftest import Pair
+from snapshot_pipeline_tests.integration.replica.servers import ask, await_replay
+from snapshot_pipeline_tests.pipeline.installations import (
+    MONDAY,
+    SUNDAY,
+    differences,
+    execute,
+    installation_on,
+    published,
+    recommended,
+)
+
+
+def reading_from_replica(pair: Pair, **settings: object) -> AbstractContextManager[Installation]:
+    source = pair.standby.render_as_string(hide_password=False)
+    return installation_on(pair.primary, source_database_url=source, **settings)
+
+
+def test_a_day_and_a_week_come_out_as_from_the_primary_and_every_look_goes_to_the_replica(pair: Pair):
+    """The primary's rows have changed since the replica was held where it is: a read that goes there would show."""
+    pair.lag()
+    lessons = "UPDATE user_lesson_progress SET time_spent_minutes = time_spent_minutes {} 7"
+    execute(pair.primary, lessons.format("+"))
+    try:
+        with reading_from_replica(pair) as installation:
+            run_days(installation, SUNDAY, SUNDAY, "from the replica")
+            run_week(installation, MONDAY, "from the replica")
+            assert differences({**published(installation), **recommended(installation)}, pair.expected) == []
+            assert not rebuild_day(installation, SUNDAY, "rebuild").differs
+            assert changed_days(installation, SUNDAY, SUNDAY) == []
+            assert retry_failed(installation, None, None, "retry").days
+            assert differences(published(installation), {n: pair.expected[n] for n in published(installation)}) == []
+    finally:
+        execute(pair.primary, lessons.format("-"))
+
+
+def test_a_run_waits_for_a_replica_that_is_behind_and_then_reads_what_it_has_waited_for(pair: Pair):
+    pair.lag()
+    execute(pair.primary, "CREATE TABLE mark ()")
+    with reading_from_replica(pair) as installation, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(open_source, installation, datetime.now(timezone.utc))
+        assert not _is_done_within(waiting, 1.5)
+        pair.go_on()
+        with waiting.result(20).session() as reader:
+            assert reader.position() is not None
+        assert ask(pair.standby, "SELECT to_regclass('mark') IS NOT NULL")
+    execute(pair.primary, "DROP TABLE mark")
+
+
+def _is_done_within(future: Future[object], seconds: float) -> bool:
+    try:
+        future.result(seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_replica_that_stays_behind_is_one_line_that_says_how_far_and_why(pair: Pair):
+    pair.lag()
+    execute(pair.primary, "UPDATE users SET is_active = is_active")
+    until = datetime.now(timezone.utc)
+    with reading_from_replica(pair, replica_wait_seconds=0.2) as installation:
+        with pytest.raises(ReplicaBehindError) as caught:
+            open_source(installation, until)
+        message = str(caught.value)
+        assert f"is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S} UTC" in message
+        assert "lacks" in message
+        assert "its replay is paused: SELECT pg_wal_replay_resume()" in message
+        assert "\n" not in message
+        assert pair.standby.password not in message
+        assert is_passing(caught.value)  # so that Dagster asks again later
+
+
+def test_a_day_or_a_week_that_the_replica_does_not_have_to_its_end_is_an_error_and_no_wrong_day(pair: Pair):
+    """One that ends in the future, which no replica can have, whenever this test runs."""
+    today = datetime.now(timezone.utc).date()
+    with reading_from_replica(pair, replica_wait_seconds=0.2, timezone="UTC", start_date=today) as installation:
+        with pytest.raises(ReplicaBehindError):
+            run_days(installation, today, today, "too early")
+        with pytest.raises(ReplicaBehindError):
+            run_week(installation, today - timedelta(days=today.weekday()) + timedelta(days=7), "too early")
+        assert published(installation)["snapshot_days"].num_rows == 0
+
+
+def test_an_idle_primary_makes_no_replica_late(pair: Pair):
+    """At night nothing may be committed for hours: then having all that there is must do."""
+    with reading_from_replica(pair, replica_wait_seconds=5) as installation:
+        await_replay(pair.primary, pair.standby)
+        until = datetime.now(timezone.utc)
+        assert ask(pair.standby, "SELECT pg_last_xact_replay_timestamp()") < until
+        assert open_source(installation, until).position is not None
+        # A moment that the primary's clock has not reached says nothing about what it will have written by then.
+        with pytest.raises(ReplicaBehindError):
+            Replica(installation.source_engine, installation.engine).await_replay(until + timedelta(hours=1), 0.2)
+
+
+def test_a_batch_is_not_read_from_a_second_replica_that_is_further_behind(pair: Pair):
+    """One name may stand for several: what the first one showed, the others must have as well."""
+    with reading_from_replica(pair) as installation:
+        source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
+        with source.session() as reader:
+            assert len(reader.active_student_ids())
+            later = source.not_before(reader)
+        assert later.position is not None
+        pair.lag()
+        execute(pair.primary, "UPDATE users SET is_active = is_active")
+        ahead = type(later)(**{**vars(later), "position": ask(pair.primary, "SELECT pg_current_wal_lsn()::text")})
+        with pytest.raises(ReplicaBehindError, match="has not replayed"), ahead.session():
+            pytest.fail("an earlier state was read")
+        pair.go_on()
+        waited_for(lambda: ask(pair.standby, f"SELECT pg_last_wal_replay_lsn() >= '{ahead.position}'"), "caught up")
+        with ahead.session() as reader:
+            assert len(reader.active_student_ids())
+
+
+def test_a_read_that_the_replica_ends_for_its_own_good_is_tried_again(pair: Pair):
+    """The conflict with recovery: the primary has removed rows that the read still needs."""
+    ask(pair.standby, "ALTER SYSTEM SET max_standby_streaming_delay = '50ms'")
+    ask(pair.standby, "SELECT pg_reload_conf()")
+    with reading_from_replica(pair) as installation:
+        source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
+
+        def read() -> None:
+            with source.session() as reader:
+                reader.active_student_ids()
+                execute(pair.primary, "UPDATE users SET is_active = is_active")
+                ask(pair.primary, "VACUUM users")
+                await_replay(pair.primary, pair.standby)
+                reader.active_student_ids()
+
+        with pytest.raises(DatabaseError) as caught:
+            read()
+        assert is_passing(caught.value)
+        assert "hot_standby_feedback" in str(caught.value)
+        assert f":{pair.standby.port}/" in str(caught.value)
+
+
+def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
+    gone = pair.standby.set(port=1).render_as_string(hide_password=False)
+    with (
+        installation_on(pair.primary, source_database_url=gone) as installation,
+        pytest.raises(DatabaseError, match=r"127\.0\.0\.1:1/platform cannot be connected to") as caught,
+    ):
+        open_source(installation, None)
+    assert pair.standby.password not in str(caught.value)
+
+
+def test_the_platform_is_checked_where_it_is_read(pair: Pair):
+    pair.lag()
+    execute(pair.primary, "ALTER TABLE lessons RENAME TO lessons_of_before")
+    try:
+        with reading_from_replica(pair) as installation:
+            primary, store_rights = installation.engine, {"snapshot_days": ("SELECT", "INSERT")}
+            there = check_platform(primary, "public", "public", store_rights, source=installation.source_engine)
+            here = check_platform(primary, "public", "public", store_rights)
+    finally:
+        execute(pair.primary, "ALTER TABLE lessons_of_before RENAME TO lessons")
+    assert [one.table for one in there if one.severity == "error"] == []
+    assert [one.table for one in here if one.severity == "error"] == ["lessons"]
