@@ -1,0 +1,113 @@
+"""Whether contenders have computed the same: to the last bit, before anything is timed.
+
+Put here: how the rows of two schemas are held against each other. Do not put here: what fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from benchmarks.contenders.protocol import OURS
+from benchmarks.contenders.tables import connected
+from benchmarks.worlds import World
+
+SNAPSHOT_KEY = ("user_id", "snapshot_date")
+SNAPSHOT_FIGURES = (
+    "pace_score",
+    "learning_pace",
+    "quiz_average",
+    "lessons_completed_count",
+    "time_spent_minutes_today",
+    "quizzes_completed_count",
+    "exercises_submitted_count",
+    "last_activity_date",
+)
+RECOMMENDATION_KEY = ("user_id", "week_start", "recommendation_type")
+RECOMMENDATION_FIGURES = ("title", "message", "priority", "metadata", "is_active")
+
+
+class DisagreementError(Exception):
+    """A contender's rows are not ours."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a comparison with ours came to.
+
+    Attributes:
+        contender: Who was compared.
+        rows: Rows compared.
+        missing: Rows of ours that the contender has not.
+        others: Rows of the contender that ours has not.
+        differences: Rows in which a figure differs, by figure.
+    """
+
+    contender: str
+    rows: int
+    missing: int
+    others: int
+    differences: dict[str, int]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all rows are the same."""
+        return self.rows > 0 and not (self.missing or self.others or any(self.differences.values()))
+
+    def __str__(self) -> str:
+        found = [f"{self.missing:,} rows missing"] if self.missing else []
+        found += [f"{self.others:,} rows too many"] if self.others else []
+        found += [f"{name} differs in {count:,}" for name, count in self.differences.items() if count]
+        said = ", ".join(found) if found else "all the same to the last bit"
+        return f"{self.contender}: {self.rows:,} rows compared with ours, {said if self.rows else 'none found'}"
+
+
+def compare_snapshots(world: World, contender: str, schema: str, where: str = "true") -> Agreement:
+    """Hold the snapshots in a schema against ours.
+
+    Args:
+        world: Where.
+        contender: Whose they are.
+        schema: Where they are.
+        where: Which rows of both, as a condition on the columns of the key.
+    """
+    return _compare(world, contender, schema, "performance_snapshots", SNAPSHOT_KEY, SNAPSHOT_FIGURES, where)
+
+
+def compare_recommendations(world: World, contender: str, schema: str, where: str = "true") -> Agreement:
+    """Hold the recommendations in a schema against ours; see `compare_snapshots`."""
+    return _compare(
+        world, contender, schema, "adaptive_recommendations", RECOMMENDATION_KEY, RECOMMENDATION_FIGURES, where
+    )
+
+
+def require(agreement: Agreement) -> Agreement:
+    """Let nothing be timed that is not right.
+
+    Raises:
+        DisagreementError: The rows are not the same.
+    """
+    if not agreement.holds:
+        raise DisagreementError(str(agreement))
+    return agreement
+
+
+def _compare(
+    world: World, contender: str, schema: str, table: str, key: Sequence[str], figures: Sequence[str], where: str
+) -> Agreement:
+    differing = ", ".join(
+        f"count(*) FILTER (WHERE ours.{name} IS DISTINCT FROM theirs.{name}"
+        f" AND ours.{key[0]} IS NOT NULL AND theirs.{key[0]} IS NOT NULL)"
+        for name in figures
+    )
+    query = f"""
+        SELECT count(*), count(*) FILTER (WHERE theirs.{key[0]} IS NULL), count(*) FILTER (WHERE ours.{key[0]} IS NULL),
+               {differing}
+          FROM (SELECT * FROM {OURS}.{table} WHERE {where}) AS ours
+          FULL JOIN (SELECT * FROM {schema}.{table} WHERE {where}) AS theirs USING ({", ".join(key)})
+    """  # noqa: S608 - names of our own
+    with connected(world) as connection:
+        rows, missing, others, *counts = connection.execute(text(query)).one()
+    return Agreement(contender, rows, missing, others, dict(zip(figures, counts, strict=True)))
