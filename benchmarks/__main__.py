@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from benchmarks.agreement import compare_snapshots, require
-from benchmarks.contenders.one_day import SqlForDay
 from benchmarks.contenders.ours import OursForDays
 from benchmarks.contenders.protocol import Days
+from benchmarks.contenders.sql import SqlForDays
 from benchmarks.timing import take_turns
 from benchmarks.worlds import DEFAULT_HOME, Worlds
 
@@ -32,24 +32,45 @@ def main(context: click.Context, home: Path) -> None:
     context.obj = Worlds(home)
 
 
+_STUDENTS = click.option("--students", type=int, default=10_000, show_default=True, help="How many students.")
+_DAYS = click.option("--days", type=int, default=390, show_default=True, help="Over how many days they have studied.")
+_ROUNDS = click.option("--rounds", type=int, default=5, show_default=True, help="How often each is run.")
+
+
 @main.command(name="one-day")
-@click.option("--students", type=int, default=10_000, show_default=True)
-@click.option("--days", type=int, default=390, show_default=True)
-@click.option("--rounds", type=int, default=5, show_default=True)
+@_STUDENTS
+@_DAYS
+@_ROUNDS
 @click.pass_obj
 def one_day(worlds: Worlds, students: int, days: int, rounds: int) -> None:
     """One day for all students."""
+    _against_sql(worlds, students, days, 1, rounds)
+
+
+@main.command(name="range")
+@_STUDENTS
+@_DAYS
+@_ROUNDS
+@click.option("--range-days", type=int, default=300, show_default=True, help="How many days are computed.")
+@click.pass_obj
+def days_range(worlds: Worlds, students: int, days: int, rounds: int, range_days: int) -> None:
+    """A range of days for all students."""
+    _against_sql(worlds, students, days, range_days, rounds)
+
+
+def _against_sql(worlds: Worlds, students: int, days: int, range_days: int, rounds: int) -> None:
     world = worlds.find(students, days, say=click.echo)
-    task = Days(world, world.last_day, world.last_day)
-    contenders = [OursForDays(task), SqlForDay(task)]
+    task = Days(world, world.first_day(range_days), world.last_day)
+    contenders = [OursForDays(task), SqlForDays(task), SqlForDays(task, connections=2)]
     for contender in contenders:
         contender.prepare()
         contender.clean()
         contender.run()
-    click.echo(require(compare_snapshots(world, "sql", "benchmark_sql")))
+    for contender in contenders[1:]:
+        click.echo(require(compare_snapshots(world, contender.name, contender.schema)))
     timed = take_turns(world, contenders, rounds, click.echo)
     for one in timed:
-        click.echo(f"{one.name:<12} {one.seconds:8.3f} s   {timed[0].ratio_to(one):6.2f}")
+        click.echo(f"{one.name:<20} {one.seconds:8.3f} s   ours takes {timed[0].ratio_to(one):5.2f} times as long")
 
 
 if __name__ == "__main__":

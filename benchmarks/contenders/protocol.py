@@ -32,11 +32,13 @@ class Days:
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """What the statements below `sql/` and the loops are given: days, and the instants at which they begin."""
+        """What the statements below `statements/` and the loops are given: days, and the instants at which they begin."""
         return {
             "first": self.first,
             "last": self.last,
             "zone": ZONE.key,
+            "first_id": 1,
+            "last_id": 2**62,
             "window_start": start_of_day(self.first - timedelta(days=LEAD_DAYS), ZONE),
             "start": start_of_day(self.first, ZONE),
             "end": end_of_day(self.last, ZONE),
@@ -61,6 +63,16 @@ class Week:
     def sunday(self) -> date:
         """The week's last day."""
         return self.week_start + timedelta(days=6)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the statement and the loop are given."""
+        return {
+            "week_start": self.week_start,
+            "sunday": self.sunday,
+            "end": end_of_day(self.sunday, ZONE),
+            "review_start": start_of_day(self.sunday - timedelta(days=29), ZONE),
+        }
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,12 @@ def connected(world: World, schema: str | None = None) -> Iterator[Connection]:
 
     Args:
         world: The database.
-        schema: Looked in before `public` for a table that is named without a schema.
+        schema: Looked in before ours, and before `public`, for a table that is named without a schema.
     """
     engine = create_engine(world.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         if schema:
-            connection.execute(text(f"SET search_path TO {schema}, public"))
+            connection.execute(text(f"SET search_path TO {schema}, {OURS}, public"))
         yield connection
 
 
@@ -73,9 +73,9 @@ def generous(world: World, schema: str) -> Iterator[Connection]:
 
 @cache
 def _statement(name: str) -> str:
-    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "statements" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def execute_file(connection: Connection, name: str, parameters: dict[str, Any]) -> int:
-    """Execute a statement below `sql/` and return how many rows it wrote."""
+    """Execute a statement below `statements/` and return how many rows it wrote."""
     return connection.execute(text(_statement(name)), parameters).rowcount

@@ -6,6 +6,7 @@
 --   * A student's completions of thirty days lie side by side in the index, and are never read from the table.
 --   * A local day is found among the instants at which days begin, which is several times faster than AT TIME ZONE, and
 --     the days with a lesson are the bits of one number.
+--   * Who has completed a lesson on the day was active on it: nothing is looked up.
 --   * No lesson is completed before the first start, so a window of fewer than thirty days holds nothing less than the
 --     thirty days do: `n` is needed as a divisor only.
 INSERT INTO performance_snapshots
@@ -15,7 +16,7 @@ WITH begun AS MATERIALIZED (
            recent.lessons,
            recent.lessons_today,
            recent.days,
-           (greatest(
+           CASE WHEN recent.lessons_today > 0 THEN :first ELSE (greatest(
                (SELECT max(progress.started_at) FROM user_lesson_progress AS progress
                  WHERE progress.user_id = student.id AND progress.started_at < :end),
                coalesce(
@@ -26,9 +27,10 @@ WITH begun AS MATERIALIZED (
                  WHERE attempt.user_id = student.id AND attempt.completed_at < :end),
                (SELECT max(exercise.created_at) FROM exercise_submissions AS exercise
                  WHERE exercise.user_id = student.id AND exercise.created_at < :end)
-           ) AT TIME ZONE :zone)::date AS last_activity_date,
+           ) AT TIME ZONE :zone)::date END AS last_activity_date,
            last_ten.scores
-      FROM (SELECT id FROM users WHERE upper(role) = 'STUDENT' AND is_active ORDER BY id) AS student
+      FROM (SELECT id FROM users WHERE upper(role) = 'STUDENT' AND is_active
+               AND id BETWEEN :first_id AND :last_id ORDER BY id) AS student
      CROSS JOIN LATERAL (
            SELECT progress.started_at
              FROM user_lesson_progress AS progress
@@ -53,17 +55,17 @@ WITH begun AS MATERIALIZED (
 ), started AS (
     SELECT user_id, sum(time_spent_minutes) AS minutes
       FROM user_lesson_progress
-     WHERE started_at >= :start AND started_at < :end
+     WHERE user_id BETWEEN :first_id AND :last_id AND started_at >= :start AND started_at < :end
      GROUP BY user_id
 ), attempted AS (
     SELECT user_id, count(*) AS quizzes
       FROM quiz_attempts
-     WHERE completed_at >= :start AND completed_at < :end
+     WHERE user_id BETWEEN :first_id AND :last_id AND completed_at >= :start AND completed_at < :end
      GROUP BY user_id
 ), exercised AS (
     SELECT user_id, count(*) AS exercises
       FROM exercise_submissions
-     WHERE created_at >= :start AND created_at < :end
+     WHERE user_id BETWEEN :first_id AND :last_id AND created_at >= :start AND created_at < :end
      GROUP BY user_id
 ), averaged AS (
     SELECT *,
