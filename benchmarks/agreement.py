@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from benchmarks.contenders.protocol import OURS
-from benchmarks.contenders.tables import connected
+from benchmarks.contenders.protocol import OURS, Contender, Week
+from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected
 from benchmarks.worlds import World
 
 SNAPSHOT_KEY = ("user_id", "snapshot_date")
@@ -64,23 +64,16 @@ class Agreement:
         return f"{self.contender}: {self.rows:,} rows compared with ours, {said if self.rows else 'none found'}"
 
 
-def compare_snapshots(world: World, contender: str, schema: str, where: str = "true") -> Agreement:
-    """Hold the snapshots in a schema against ours.
-
-    Args:
-        world: Where.
-        contender: Whose they are.
-        schema: Where they are.
-        where: Which rows of both, as a condition on the columns of the key.
-    """
-    return _compare(world, contender, schema, "performance_snapshots", SNAPSHOT_KEY, SNAPSHOT_FIGURES, where)
-
-
-def compare_recommendations(world: World, contender: str, schema: str, where: str = "true") -> Agreement:
-    """Hold the recommendations in a schema against ours; see `compare_snapshots`."""
-    return _compare(
-        world, contender, schema, "adaptive_recommendations", RECOMMENDATION_KEY, RECOMMENDATION_FIGURES, where
-    )
+def compare(contender: Contender) -> Agreement:
+    """Hold the rows of a contender that has run against ours: those that it makes."""
+    schema = contender.schema
+    if schema is None:
+        raise ValueError(f"{contender.name} makes no rows; expected a contender with a schema")
+    if isinstance(contender.task, Week):
+        table, key, figures = RECOMMENDATIONS, RECOMMENDATION_KEY, RECOMMENDATION_FIGURES
+    else:
+        table, key, figures = SNAPSHOTS, SNAPSHOT_KEY, SNAPSHOT_FIGURES
+    return _compare(contender.task.world, contender.name, schema, table, key, figures, contender.compared)
 
 
 def require(agreement: Agreement) -> Agreement:

@@ -21,6 +21,7 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.metrics.days import start_of_day
 from snapshot_pipeline.platform.sample import SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -86,6 +87,16 @@ class World:
         return self.url.set(database="dagster")
 
 
+_SHORTEN = (
+    """DELETE FROM user_lesson_progress AS progress
+        USING (SELECT user_id, min(started_at) AS started_at FROM user_lesson_progress GROUP BY user_id) AS first_start
+        WHERE progress.started_at < :first AND coalesce(progress.completed_at < :first, true)
+          AND first_start.user_id = progress.user_id AND first_start.started_at <> progress.started_at""",
+    "DELETE FROM quiz_attempts WHERE completed_at < :first",
+    "DELETE FROM exercise_submissions WHERE created_at < :first",
+)
+
+
 class Worlds:
     """The worlds of one directory, and their server."""
 
@@ -122,6 +133,33 @@ class Worlds:
             say(f"making {students:,} students over {days:,} days …")
             self._make(world, name, say)
         return world
+
+    def shortened(self, world: World, history_days: int, say: Callable[[str], None] = lambda _: None) -> World:
+        """The same world, had its students begun no more than so many days ago: all else is the same.
+
+        What is older goes, but for each student's first start, so that the same students have a snapshot. A world that
+        is made with fewer days would hold other students, who do other things on the day that is measured.
+        """
+        name = f"{world.url.database}_last_{history_days}"
+        shorter = World(world.students, history_days, self._server.url(name), self.home, world.bad_rate)
+        if name not in self._databases():
+            say(f"leaving {history_days:,} of {world.days:,} days …")
+            self._shorten(world, shorter.first_day(history_days), name)
+        return shorter
+
+    def _shorten(self, world: World, first: date, name: str) -> None:
+        unfinished = f"unfinished_{name}"
+        with self._administration() as connection:
+            connection.execute(text(f'DROP DATABASE IF EXISTS "{unfinished}" WITH (FORCE)'))
+            connection.execute(text(f'CREATE DATABASE "{unfinished}" TEMPLATE "{world.url.database}"'))
+        engine = create_engine(world.url.set(database=unfinished), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            for statement in _SHORTEN:
+                connection.execute(text(statement), {"first": start_of_day(first, ZONE)})
+            connection.execute(text("VACUUM (FULL, ANALYZE)"))
+            connection.execute(text("VACUUM (ANALYZE)"))  # a full one leaves no visibility map
+        with self._administration() as connection:
+            connection.execute(text(f'ALTER DATABASE "{unfinished}" RENAME TO "{name}"'))
 
     def _make(self, world: World, name: str, say: Callable[[str], None]) -> None:
         """Under another name until it is whole, so that an interrupted one never counts."""

@@ -35,6 +35,7 @@ class OursForDays:
     task: Days
     name: str = "ours"
     schema: str = OURS
+    compared: str = "true"
 
     def prepare(self) -> None:
         """Our tables, by our migrations."""
@@ -57,6 +58,7 @@ class OursForWeek:
     task: Week
     name: str = "ours"
     schema: str = OURS
+    compared: str = "true"
 
     def prepare(self) -> None:
         """The snapshots of the days that the week's rules look at."""

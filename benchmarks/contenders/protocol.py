@@ -95,12 +95,11 @@ class Run:
 
 
 class Contender(Protocol):
-    """One way of doing a task.
+    """One way of doing a task."""
 
-    Attributes:
-        name: How tables and plots call it.
-        schema: Where its rows are; None for a floor, which makes no rows of its own.
-    """
+    @property
+    def task(self) -> Days | Week:
+        """What is done, and where."""
 
     @property
     def name(self) -> str:
@@ -108,10 +107,14 @@ class Contender(Protocol):
 
     @property
     def schema(self) -> str | None:
-        """Where its rows are; None for a floor, which has none to compare."""
+        """Where its rows are; None for a floor, which makes no rows."""
+
+    @property
+    def compared(self) -> str:
+        """Which rows it makes, as a condition on their key: all, where it does not work on a part of the students."""
 
     def prepare(self) -> None:
-        """Make what is there before the first run."""
+        """Make what has to be there before the first run."""
 
     def clean(self) -> None:
         """Make the tables as they were before the first run: empty."""

@@ -38,6 +38,7 @@ class SqlForDays:
 
     task: Days
     connections: int = 1
+    compared: str = "true"
 
     @property
     def name(self) -> str:
@@ -89,6 +90,7 @@ class SqlForWeek:
     task: Week
     name: str = "sql"
     schema: str = "benchmark_sql_week"
+    compared: str = "true"
 
     def prepare(self) -> None:
         """A table like ours."""
