@@ -84,9 +84,7 @@ def one_day(bench: Bench, students: int, days: int, rounds: int, against: tuple[
 @_AGAINST
 @click.option("--range-days", type=int, default=300, show_default=True, help="How many days are computed.")
 @click.pass_obj
-def days_range(
-    bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...], range_days: int
-) -> None:
+def days_range(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...], range_days: int) -> None:
     """A range of days for all students."""
     world = bench.worlds.find(students, days, say=click.echo)
     bench.keep(measure_days(world, range_days, rounds, against, click.echo))

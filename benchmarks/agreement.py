@@ -14,8 +14,8 @@ from benchmarks.contenders.protocol import OURS, Contender, Week
 from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected
 from benchmarks.worlds import World
 
-SNAPSHOT_KEY = ("user_id", "snapshot_date")
-SNAPSHOT_FIGURES = (
+SNAPSHOT_KEY: tuple[str, ...] = ("user_id", "snapshot_date")
+SNAPSHOT_FIGURES: tuple[str, ...] = (
     "pace_score",
     "learning_pace",
     "quiz_average",
@@ -25,8 +25,8 @@ SNAPSHOT_FIGURES = (
     "exercises_submitted_count",
     "last_activity_date",
 )
-RECOMMENDATION_KEY = ("user_id", "week_start", "recommendation_type")
-RECOMMENDATION_FIGURES = ("title", "message", "priority", "metadata", "is_active")
+RECOMMENDATION_KEY: tuple[str, ...] = ("user_id", "week_start", "recommendation_type")
+RECOMMENDATION_FIGURES: tuple[str, ...] = ("title", "message", "priority", "metadata", "is_active")
 
 
 class DisagreementError(Exception):
@@ -69,10 +69,9 @@ def compare(contender: Contender) -> Agreement:
     schema = contender.schema
     if schema is None:
         raise ValueError(f"{contender.name} makes no rows; expected a contender with a schema")
-    if isinstance(contender.task, Week):
-        table, key, figures = RECOMMENDATIONS, RECOMMENDATION_KEY, RECOMMENDATION_FIGURES
-    else:
-        table, key, figures = SNAPSHOTS, SNAPSHOT_KEY, SNAPSHOT_FIGURES
+    of_week = (RECOMMENDATIONS, RECOMMENDATION_KEY, RECOMMENDATION_FIGURES)
+    of_days = (SNAPSHOTS, SNAPSHOT_KEY, SNAPSHOT_FIGURES)
+    table, key, figures = of_week if isinstance(contender.task, Week) else of_days
     return _compare(contender.task.world, contender.name, schema, table, key, figures, contender.compared)
 
 

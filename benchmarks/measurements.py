@@ -1,7 +1,7 @@
 """The measurements: which contenders meet in which world, and in which order it is all done.
 
-Each begins with one run of every contender that is not timed: its rows are held against ours, and nothing is timed where
-they differ.
+Each begins with one run of every contender that is not timed: its rows are held against ours, and nothing is timed
+where they differ.
 
 Put here: one function a measurement. Do not put here: contenders, or how results are shown.
 """
@@ -31,16 +31,20 @@ Say = Callable[[str], None]
 AGAINST = ("sql", "loop", "floor", "dagster")
 """Whom ours can be measured against."""
 
-_LOOPED_STUDENTS = 1_000
+LOOPED = 1_000
+"""How many students a loop works on, at the most; of a range of days, so many student's days, but no less than 2 %."""
+
 _SLOW_ROUNDS = 2
 
 
-def measure_days(world: World, computed_days: int, rounds: int, against: Sequence[str], say: Say) -> Result:
+def measure_days(
+    world: World, computed_days: int, rounds: int, against: Sequence[str], say: Say, looped: int = LOOPED
+) -> Result:
     """The last days of a world, all at once."""
     task = Days(world, world.first_day(computed_days), world.last_day)
     others: dict[str, list[Contender]] = {
         "sql": [SqlForDays(task), SqlForDays(task, connections=2)],
-        "loop": [LoopForDays(task, max(20, _LOOPED_STUDENTS // computed_days))],
+        "loop": [LoopForDays(task, max(looped // 50, looped // computed_days))],
         "floor": [ReadFloor(task), LoadFloor(task)],
         "dagster": [DagsterForDays(task)],
     }
@@ -51,12 +55,12 @@ def measure_days(world: World, computed_days: int, rounds: int, against: Sequenc
     return Result("days", world.students, world.days, computed_days, timed, agreements, describe(world))
 
 
-def measure_week(world: World, rounds: int, against: Sequence[str], say: Say) -> Result:
+def measure_week(world: World, rounds: int, against: Sequence[str], say: Say, looped: int = LOOPED) -> Result:
     """The recommendations of a world's last week."""
     task = Week(world, world.week_start)
     others: dict[str, list[Contender]] = {
         "sql": [SqlForWeek(task)],
-        "loop": [LoopForWeek(task, _LOOPED_STUDENTS)],
+        "loop": [LoopForWeek(task, looped)],
         "floor": [ReadFloor(task), LoadFloor(task)],
         "dagster": [DagsterForWeek(task)],
     }
@@ -138,7 +142,7 @@ class _Named:
 
 
 def measure_unchanged(world: World, rounds: int, say: Say) -> Result:
-    """A day that is computed for the first time, and again when nothing has changed: time, rows touched, WAL written."""
+    """A day that is computed for the first time, and again with nothing changed: time, rows touched, WAL written."""
     say(f"one day of {world.students:,} students again, unchanged")
     ours = OursForDays(Days(world, world.last_day, world.last_day))
     ours.prepare()

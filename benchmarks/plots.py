@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from benchmarks.results import Result
 from benchmarks.timing import Timed
 
 _GREY = "#7a7a7a"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "text.color": _GREY,
     "axes.labelcolor": _GREY,
@@ -83,7 +84,9 @@ def _by_students(results: Sequence[Result]) -> Plot:
 def _weeks_by_students(results: Sequence[Result]) -> Plot:
     weeks = [result for result in results if result.kind == "week"]
     points = {name: [(week.students, timed.seconds) for week, timed in _with(weeks, name)] for name in _LOOKS}
-    return Plot("week_by_students.png", "Recommendations of a week, by the number of students", "students", points, True)
+    return Plot(
+        "week_by_students.png", "Recommendations of a week, by the number of students", "students", points, True
+    )
 
 
 def _by_days(results: Sequence[Result]) -> Plot:

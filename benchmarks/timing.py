@@ -1,6 +1,7 @@
 """Rounds: every contender in turn, several times, and what that comes to.
 
-Put here: the order of runs, medians, ratios. Do not put here: what is run (`contenders`), or how it is shown (`report`).
+Put here: the order of runs, medians, ratios. Do not put here: what is run (`contenders`), or how it is shown
+(`report`).
 """
 
 from __future__ import annotations

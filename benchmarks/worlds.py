@@ -181,6 +181,4 @@ class Worlds:
             return set(connection.execute(text("SELECT datname FROM pg_database")).scalars())
 
     def _administration(self) -> Any:
-        return create_engine(
-            self._server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool
-        ).connect()
+        return create_engine(self._server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool).connect()

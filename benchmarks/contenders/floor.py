@@ -1,7 +1,8 @@
 """The floors: what it costs to read the rows and throw them away, and to load rows that are there already.
 
 Nothing that computes the same can do without either. The reading happens inside the server, whose result goes to
-/dev/null; the loading is a binary COPY, over one connection, of ours' own rows into an empty table with the same indexes.
+/dev/null; the loading is a binary COPY, over one connection, of ours' own rows into an empty table with the same
+indexes.
 
 Put here: contenders that compute nothing. Do not put here: anything that does.
 """
@@ -133,6 +134,7 @@ def _columns(world: World, table: str) -> list[str]:
 
 
 def _copy(world: World, statement: str, file: Any) -> int:
-    with connected(world) as connection, connection.connection.cursor() as cursor:
+    with connected(world) as connection:
+        cursor: Any = connection.connection.cursor()  # psycopg2's own
         cursor.copy_expert(statement, file, _BLOCK)
         return int(cursor.rowcount)

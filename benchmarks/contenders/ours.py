@@ -99,7 +99,7 @@ def in_fresh_process(world: World, what: dict[str, Any]) -> Run:
         **what,
     }
     began = time.monotonic()
-    finished = subprocess.run(  # noqa: S603 - our own module
+    finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.one_run"],
         input=json.dumps(order, default=str),
         capture_output=True,

@@ -32,7 +32,7 @@ class Days:
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """What the statements below `statements/` and the loops are given: days, and the instants at which they begin."""
+        """What the statements and the loops are given: the days, and the instants at which they begin."""
         return {
             "first": self.first,
             "last": self.last,

@@ -73,7 +73,8 @@ class SqlForDays:
         with connected(self.task.world) as connection:
             query = """
                 SELECT min(id), max(id)
-                  FROM (SELECT id, ntile(:parts) OVER (ORDER BY id) AS part FROM users) AS cut GROUP BY part ORDER BY part
+                  FROM (SELECT id, ntile(:parts) OVER (ORDER BY id) AS part FROM users) AS cut
+                 GROUP BY part ORDER BY part
             """
             bounds = connection.execute(text(query), {"parts": self.connections}).all()
         return [{"first_id": first, "last_id": last} for first, last in bounds]
