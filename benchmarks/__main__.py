@@ -14,7 +14,7 @@ import click
 from benchmarks.agreement import DisagreementError
 from benchmarks.contenders.ours import RunFailedError
 from benchmarks.measurements import AGAINST, measure_days, measure_history, measure_unchanged, measure_week
-from benchmarks.report import README, print_result, write_report
+from benchmarks.report import README, NoMarkersError, print_result, write_report
 from benchmarks.results import RESULTS, Result, save
 from benchmarks.worlds import DEFAULT_HOME, Worlds
 from snapshot_pipeline.errors import SnapshotPipelineError
@@ -166,6 +166,6 @@ def delete(bench: Bench) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (SnapshotPipelineError, DisagreementError, RunFailedError) as error:
+    except (SnapshotPipelineError, DisagreementError, RunFailedError, NoMarkersError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
