@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The tests start hundreds of processes; without bytecode each of them compiles the package, for a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo dev test faults lint format clean
+.PHONY: setup demo dev test faults bench bench-large lint format clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,12 @@ test: setup  ## all tests but those that break things, a file at a time on each 
 faults: setup  ## breaks a whole installation in every way that is known, and prints what came of it
 	$(BIN)/python -m pytest snapshot_pipeline_tests/faults
 
+bench: setup  ## what it costs, beside other ways of computing the same; ten minutes, and as long for the data at first
+	$(BIN)/python -m benchmarks all
+
+bench-large: setup  ## the same with a million students as well
+	$(BIN)/python -m benchmarks all --large
+
 lint: setup  ## style, types, and that Dagster can load the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +48,5 @@ format: setup
 
 clean:  ## stops and deletes the embedded server, and removes all that was made here
 	-test ! -x $(BIN)/snapshot-pipeline || env -u SNAPSHOT_DATABASE_URL $(BIN)/snapshot-pipeline db delete --yes
+	-test ! -d .snapshot_pipeline/benchmarks || $(BIN)/python -m benchmarks delete
 	rm -rf $(VENV) .snapshot_pipeline .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info logs .logs_queue .tmp_dagster_home_*

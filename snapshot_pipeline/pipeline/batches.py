@@ -122,7 +122,7 @@ def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: 
         cells: The budget of one batch.
         lanes: How many batches are worked on at a time.
     """
-    students = len(user_ids)
+    students, lanes = len(user_ids), max(lanes, 1)
     most = max(1, cells // cells_per_student)
     wanted = max(-(-students // most), min(lanes, students // FEWEST_STUDENTS), 1 if students else 0)
     # In rounds of one batch a lane: the last round is as long as the others.

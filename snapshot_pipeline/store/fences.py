@@ -62,16 +62,8 @@ class Fence:
         Raises:
             FencedOffError: The run has ended, or another one has taken over.
         """
-        row = self._row().with_for_update(read=True)
-        if isinstance(connection, Connection):
-            is_there, later = connection.execute(row).first(), None
-            if is_there is None:
-                later = connection.execute(self._overlapping()).mappings().first()
-        else:
-            is_there = next(iter(bulk.fetch(connection, row).to_pylist()), None)
-            if is_there is None:
-                later = next(iter(bulk.fetch(connection, self._overlapping()).to_pylist()), None)
-        self._require(is_there, later)
+        if _first(connection, self._row().with_for_update(read=True)) is None:
+            raise self._shut_out(_first(connection, self._overlapping()))
 
     def raise_over(self, connection: Connection) -> None:
         """Shut all earlier runs out that held any of the same, after waiting for the publications that they have begun.
@@ -91,9 +83,8 @@ class Fence:
         Raises:
             FencedOffError: One has.
         """
-        self._require(
-            connection.execute(self._row()).first(), connection.execute(self._overlapping()).mappings().first()
-        )
+        if _first(connection, self._row()) is None:
+            raise self._shut_out(_first(connection, self._overlapping()))
 
     def take_down(self, connection: Connection) -> None:
         """Let nothing of this run through any more, after a short wait for the publications that it has begun."""
@@ -115,16 +106,20 @@ class Fence:
         newest = holds.c.taken_at.desc()
         return select(holds.c.owner, holds.c.taken_at).where(*self._overlap()).order_by(newest).limit(1)
 
-    def _require(self, own: object | None, later: Mapping[Any, Any] | None) -> None:
-        if own is not None:
-            return
+    def _shut_out(self, later: Mapping[Any, Any] | None) -> FencedOffError:
         if later is not None:
-            raise FencedOffError(
+            return FencedOffError(
                 f"{self.owner} does not hold {self.what} any more: {later['owner']} has taken over at "
                 f"{later['taken_at']:%Y-%m-%d %H:%M:%S %Z}; nothing more of the earlier run is published; see what "
                 "the later one did, and start again if something is missing"
             )
-        raise FencedOffError(
+        return FencedOffError(
             f"{self.owner} does not hold {self.what} any more: it has ended, or another run has come and gone "
             "while its connection was lost; nothing more of it is published; start it again"
         )
+
+
+def _first(connection: adbc.Connection | Connection, query: Select[Any]) -> Mapping[Any, Any] | None:
+    if isinstance(connection, Connection):
+        return connection.execute(query).mappings().first()
+    return next(iter(bulk.fetch(connection, query).to_pylist()), None)

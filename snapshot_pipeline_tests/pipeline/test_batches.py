@@ -33,6 +33,7 @@ from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotWork, run_days
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, published
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
@@ -183,6 +184,7 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
         exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock,
         ThreadPoolExecutor(2) as pool,
     ):
+        ensure_partitions(installation.engine, installation.store, SUNDAY, SUNDAY)
         work = SnapshotWorkThatRaises(
             installation.uri,
             open_source(installation, None),

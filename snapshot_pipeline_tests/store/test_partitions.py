@@ -327,9 +327,13 @@ def _autocommit(engine: Engine, statement: str) -> None:
 
 @pytest.fixture
 def role(three_months: Store) -> Iterator[str]:
-    """A role that may connect and no more."""
+    """A role that may connect, and hold days."""
     name = f"role_{three_months.engine.url.database}"
-    run(three_months, f"CREATE ROLE {name} LOGIN PASSWORD 'role'")
+    run(
+        three_months,
+        f"CREATE ROLE {name} LOGIN PASSWORD 'role'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON run_holds TO {name}",  # whoever holds days says so there
+    )
     yield name
     run(three_months, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 

@@ -1,0 +1,171 @@
+"""`python -m benchmarks`: what the pipeline costs, beside other ways of computing the same.
+
+Put here: the commands and their options. Do not put here: how anything is measured (`measurements`).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.agreement import DisagreementError
+from benchmarks.contenders.ours import RunFailedError
+from benchmarks.measurements import AGAINST, measure_days, measure_history, measure_unchanged, measure_week
+from benchmarks.report import README, NoMarkersError, print_result, write_report
+from benchmarks.results import RESULTS, Result, save
+from benchmarks.worlds import DEFAULT_HOME, Worlds
+from snapshot_pipeline.errors import SnapshotPipelineError
+
+_DAYS_OF_WORLD = 390
+_PATH = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where worlds and results are kept."""
+
+    worlds: Worlds
+    results: Path
+
+    def keep(self, result: Result) -> None:
+        """Print a result, and save it."""
+        print_result(result)
+        click.echo(f"saved in {save(result, self.results)}\n")
+
+
+@click.group()
+@click.option(
+    "--home",
+    type=_PATH,
+    default=DEFAULT_HOME,
+    envvar="BENCHMARKS_HOME",
+    show_default=True,
+    help="Where the data sets and their server are kept.",
+)
+@click.option("--results", type=_PATH, default=RESULTS, show_default=True, help="Where the results are kept.")
+@click.pass_context
+def main(context: click.Context, home: Path, results: Path) -> None:
+    """Time the pipeline against other ways of computing the same rows.
+
+    The data sets are made by `snapshot-pipeline sample`'s generator at the first use, in a private PostgreSQL server.
+    """
+    context.obj = Bench(Worlds(home), results)
+
+
+_STUDENTS = click.option("--students", type=int, default=10_000, show_default=True, help="How many students.")
+_DAYS = click.option(
+    "--days", type=int, default=_DAYS_OF_WORLD, show_default=True, help="Over how many days they have studied."
+)
+_ROUNDS = click.option("--rounds", type=int, default=5, show_default=True, help="How often each is run.")
+_AGAINST = click.option(
+    "--against", type=click.Choice(AGAINST), multiple=True, default=AGAINST, show_default=True, help="Whom ours meets."
+)
+
+
+@main.command(name="one-day")
+@_STUDENTS
+@_DAYS
+@_ROUNDS
+@_AGAINST
+@click.pass_obj
+def one_day(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...]) -> None:
+    """One day for all students."""
+    world = bench.worlds.find(students, days, say=click.echo)
+    bench.keep(measure_days(world, 1, rounds, against, click.echo))
+
+
+@main.command(name="range")
+@_STUDENTS
+@_DAYS
+@_ROUNDS
+@_AGAINST
+@click.option("--range-days", type=int, default=300, show_default=True, help="How many days are computed.")
+@click.pass_obj
+def days_range(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...], range_days: int) -> None:
+    """A range of days for all students."""
+    world = bench.worlds.find(students, days, say=click.echo)
+    bench.keep(measure_days(world, range_days, rounds, against, click.echo))
+
+
+@main.command()
+@_STUDENTS
+@_DAYS
+@_ROUNDS
+@_AGAINST
+@click.pass_obj
+def week(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...]) -> None:
+    """The recommendations of a week for all students."""
+    world = bench.worlds.find(students, days, say=click.echo)
+    bench.keep(measure_week(world, rounds, against, click.echo))
+
+
+@main.command()
+@_STUDENTS
+@_ROUNDS
+@click.option("--years", type=int, multiple=True, default=(1, 2, 3), show_default=True, help="Years of history.")
+@click.pass_obj
+def history(bench: Bench, students: int, rounds: int, years: tuple[int, ...]) -> None:
+    """A night of the same students with one year of history and with more."""
+    world = bench.worlds.find(students, max(years) * 365, say=click.echo)
+    bench.keep(measure_history(bench.worlds, world, years, rounds, click.echo))
+
+
+@main.command()
+@_STUDENTS
+@_DAYS
+@_ROUNDS
+@click.pass_obj
+def unchanged(bench: Bench, students: int, days: int, rounds: int) -> None:
+    """A day that is computed again when nothing has changed."""
+    world = bench.worlds.find(students, days, say=click.echo)
+    bench.keep(measure_unchanged(world, rounds, click.echo))
+
+
+@main.command(name="all")
+@click.option("--large", is_flag=True, help="A million students as well; takes an hour, and 30 GB of disk.")
+@click.pass_context
+def everything(context: click.Context, large: bool) -> None:
+    """All measurements, then the report."""
+    run = context.invoke
+    run(one_day, students=5_000, days=60, rounds=3, against=("dagster",))
+    for students, rounds in ((1_000, 5), (10_000, 5), (50_000, 3)):
+        run(one_day, students=students, rounds=rounds, against=AGAINST)
+    for days in (10, 30, 100):
+        run(days_range, students=10_000, range_days=days, rounds=3, against=("sql", "floor"))
+    run(days_range, students=10_000, range_days=300, rounds=3, against=("sql", "floor", "dagster"))
+    for students in (10_000, 50_000):
+        run(week, students=students, rounds=3, against=AGAINST)
+    run(history, students=10_000, rounds=5, years=(1, 2, 3))
+    run(unchanged, students=50_000, rounds=2)
+    if large:
+        run(days_range, students=50_000, range_days=300, rounds=3, against=("sql", "floor"))
+        run(one_day, students=1_000_000, days=120, rounds=2, against=("sql", "floor"))
+        run(week, students=1_000_000, days=120, rounds=2, against=("sql", "floor"))
+    run(report)
+
+
+@main.command()
+@click.option("--readme", type=_PATH, default=README, show_default=True, help="The file whose tables are written.")
+@click.pass_obj
+def report(bench: Bench, readme: Path) -> None:
+    """Write the tables between the markers of README.md, and the plots, from the results that are there."""
+    for path in write_report(bench.results, readme):
+        click.echo(f"wrote {path}")
+
+
+@main.command()
+@click.pass_obj
+def delete(bench: Bench) -> None:
+    """Remove all data sets, and their server."""
+    bench.worlds.delete()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (SnapshotPipelineError, DisagreementError, RunFailedError, NoMarkersError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,364 @@
+"""The loop that such platforms run today: one student after the other, a query per figure, an upsert, a commit.
+
+Put here: the loop as a decent web developer would write it, with the indexes there that it needs.
+Do not put here: anything that makes it cleverer: that would be the SQL by hand (`sql`).
+
+A long loop is timed on some of the students, evenly spread over the ids, and scaled up; the result says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+
+from benchmarks.contenders.protocol import OURS, Days, Run, Week
+from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, empty, make_like_ours
+from benchmarks.worlds import World
+from snapshot_pipeline.recommendations.messages import message_of, title_of
+
+Cursor = psycopg2.extensions.cursor
+
+_WEIGHTS = (40, 25, 20, 10, 5, 4, 3, 2, 1, 1)
+_STUDENTS = "SELECT id FROM users WHERE upper(role) = 'STUDENT' AND is_active ORDER BY id"
+
+
+@dataclass(frozen=True)
+class LoopForDays:
+    """A day for each student, day after day.
+
+    Attributes:
+        task: The days.
+        at_most: How many students are worked on; the time is scaled up to all of them.
+    """
+
+    task: Days
+    at_most: int
+    name: str = "loop"
+    schema: str = "benchmark_loop"
+
+    @property
+    def compared(self) -> str:
+        """The students that were worked on."""
+        return _only(_part(self.task.world, self.at_most)[0])
+
+    def prepare(self) -> None:
+        """A table like ours."""
+        make_like_ours(self.task.world, self.schema, SNAPSHOTS)
+
+    def clean(self) -> None:
+        """An empty table."""
+        empty(self.task.world, self.schema, SNAPSHOTS)
+
+    def run(self) -> Run:
+        """All days, student by student."""
+        days = [Days(self.task.world, day, day) for day in _dates(self.task.first, self.task.last)]
+
+        def work(cursor: Cursor, user_id: int) -> int:
+            return sum(_compute_day(cursor, user_id, day) for day in days)
+
+        return _each(self.task.world, self.schema, self.at_most, work)
+
+
+@dataclass(frozen=True)
+class LoopForWeek:
+    """The recommendations of a week for each student; see `LoopForDays`."""
+
+    task: Week
+    at_most: int
+    name: str = "loop"
+    schema: str = "benchmark_loop_week"
+
+    @property
+    def compared(self) -> str:
+        """The students that were worked on."""
+        return _only(_part(self.task.world, self.at_most)[0])
+
+    def prepare(self) -> None:
+        """A table like ours."""
+        make_like_ours(self.task.world, self.schema, RECOMMENDATIONS)
+
+    def clean(self) -> None:
+        """An empty table."""
+        empty(self.task.world, self.schema, RECOMMENDATIONS)
+
+    def run(self) -> Run:
+        """Student by student."""
+        parameters = self.task.parameters
+
+        def work(cursor: Cursor, user_id: int) -> int:
+            return _recommend(cursor, {"user_id": user_id, **parameters})
+
+        return _each(self.task.world, self.schema, self.at_most, work)
+
+
+def _each(world: World, schema: str, at_most: int, work: Callable[[Cursor, int], int]) -> Run:
+    """Work on each student in a transaction."""
+    students, all_students = _part(world, at_most)
+    with _connected(world, schema) as connection, connection.cursor() as cursor:
+        began = time.monotonic()
+        rows = 0
+        for user_id in students:
+            rows += work(cursor, user_id)
+            connection.commit()
+        seconds = time.monotonic() - began
+    is_part = len(students) < all_students
+    scale = all_students / len(students)
+    return Run(seconds * scale, round(rows * scale), scaled_from=len(students) if is_part else None)
+
+
+@contextmanager
+def _connected(world: World, schema: str) -> Iterator[psycopg2.extensions.connection]:
+    url = world.url
+    path = f"-c search_path={schema},{OURS},public"
+    with closing(
+        psycopg2.connect(
+            host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database, options=path
+        )
+    ) as connection:
+        yield connection
+
+
+def _part(world: World, at_most: int) -> tuple[list[int], int]:
+    """The students that are worked on, and how many there are."""
+    with _connected(world, OURS) as connection, connection.cursor() as cursor:
+        cursor.execute(_STUDENTS)
+        students = [user_id for (user_id,) in cursor.fetchall()]
+    return students[:: math.ceil(len(students) / at_most)], len(students)
+
+
+def _only(students: list[int]) -> str:
+    return f"user_id IN ({', '.join(map(str, students))})"
+
+
+def _dates(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _one(cursor: Cursor, query: str, parameters: dict[str, Any]) -> Any:
+    cursor.execute(query, parameters)
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _compute_day(cursor: Cursor, user_id: int, day: Days) -> int:
+    """One student's day, a query per figure; returns the number of rows written."""
+    known = {"user_id": user_id, **day.parameters}
+    first_date = _one(
+        cursor,
+        "SELECT (min(started_at) AT TIME ZONE %(zone)s)::date FROM user_lesson_progress"
+        " WHERE user_id = %(user_id)s AND started_at < %(end)s",
+        known,
+    )
+    if first_date is None:
+        return 0
+    n = min(max((day.first - first_date).days + 1, 7), 30)
+    known["window"] = day.boundaries[30 - n]
+    lessons = _one(
+        cursor,
+        "SELECT count(*) FROM user_lesson_progress"
+        " WHERE user_id = %(user_id)s AND completed_at >= %(window)s AND completed_at < %(end)s",
+        known,
+    )
+    days = _one(
+        cursor,
+        "SELECT count(DISTINCT (completed_at AT TIME ZONE %(zone)s)::date) FROM user_lesson_progress"
+        " WHERE user_id = %(user_id)s AND completed_at >= %(window)s AND completed_at < %(end)s",
+        known,
+    )
+    cursor.execute(
+        "SELECT score FROM quiz_attempts"
+        " WHERE user_id = %(user_id)s AND completed_at < %(end)s AND score IS NOT NULL"
+        " ORDER BY completed_at DESC, id DESC LIMIT 10",
+        known,
+    )
+    average = _quiz_average([score for (score,) in cursor.fetchall()])
+    pace = _rounded(
+        0.4 * (min(lessons / n, 1) * 100) + 0.3 * (min(days * 3 / (n * 2), 1) * 100) + 0.3 * (average or 0.0)
+    )
+    row = {
+        "user_id": user_id,
+        "day": day.first,
+        "pace_score": pace,
+        "learning_pace": _learning_pace(pace),
+        "quiz_average": None if average is None else _rounded(average),
+        "lessons": _one(
+            cursor,
+            "SELECT count(*) FROM user_lesson_progress"
+            " WHERE user_id = %(user_id)s AND completed_at >= %(start)s AND completed_at < %(end)s",
+            known,
+        ),
+        "minutes": _one(
+            cursor,
+            "SELECT coalesce(sum(time_spent_minutes), 0) FROM user_lesson_progress"
+            " WHERE user_id = %(user_id)s AND started_at >= %(start)s AND started_at < %(end)s",
+            known,
+        ),
+        "quizzes": _one(
+            cursor,
+            "SELECT count(*) FROM quiz_attempts"
+            " WHERE user_id = %(user_id)s AND completed_at >= %(start)s AND completed_at < %(end)s",
+            known,
+        ),
+        "exercises": _one(
+            cursor,
+            "SELECT count(*) FROM exercise_submissions"
+            " WHERE user_id = %(user_id)s AND created_at >= %(start)s AND created_at < %(end)s",
+            known,
+        ),
+        "last_activity_date": _one(cursor, _LAST_ACTIVITY, known),
+    }
+    cursor.execute(_UPSERT_DAY, row)
+    return 1
+
+
+_LAST_ACTIVITY = """
+    SELECT (greatest(
+        (SELECT max(started_at) FROM user_lesson_progress WHERE user_id = %(user_id)s AND started_at < %(end)s),
+        (SELECT max(completed_at) FROM user_lesson_progress WHERE user_id = %(user_id)s AND completed_at < %(end)s),
+        (SELECT max(completed_at) FROM quiz_attempts WHERE user_id = %(user_id)s AND completed_at < %(end)s),
+        (SELECT max(created_at) FROM exercise_submissions WHERE user_id = %(user_id)s AND created_at < %(end)s)
+    ) AT TIME ZONE %(zone)s)::date
+"""
+
+_UPSERT_DAY = """
+    INSERT INTO performance_snapshots
+    VALUES (%(user_id)s, %(day)s, %(pace_score)s, %(learning_pace)s, %(quiz_average)s, %(lessons)s, %(minutes)s,
+            %(quizzes)s, %(exercises)s, %(last_activity_date)s, now())
+    ON CONFLICT (user_id, snapshot_date) DO UPDATE SET
+        pace_score = excluded.pace_score, learning_pace = excluded.learning_pace,
+        quiz_average = excluded.quiz_average, lessons_completed_count = excluded.lessons_completed_count,
+        time_spent_minutes_today = excluded.time_spent_minutes_today,
+        quizzes_completed_count = excluded.quizzes_completed_count,
+        exercises_submitted_count = excluded.exercises_submitted_count,
+        last_activity_date = excluded.last_activity_date, computed_at = excluded.computed_at
+"""
+
+
+def _quiz_average(scores: list[float]) -> float | None:
+    weights = _WEIGHTS[: len(scores)]
+    if not scores:
+        return None
+    return sum(weight * score for weight, score in zip(weights, scores, strict=True)) / sum(weights)
+
+
+def _rounded(value: float) -> float:
+    return math.floor(value * 100 + 0.5 + 1e-9) / 100
+
+
+def _learning_pace(pace: float) -> str:
+    return "ACCELERATED" if pace >= 80 else "FAST" if pace >= 60 else "MEDIUM" if pace >= 40 else "SLOW"
+
+
+def _recommend(cursor: Cursor, known: dict[str, Any]) -> int:
+    """One student's week, a query per rule; returns the number of rows written."""
+    found = _found(cursor, known)
+    cursor.execute(
+        "SELECT recommendation_type FROM adaptive_recommendations"
+        " WHERE user_id = %(user_id)s AND week_start < %(week_start)s"
+        " AND dismissed_at > %(end)s - interval '14 days'",
+        known,
+    )
+    dismissed = {kind for (kind,) in cursor.fetchall()}
+    best = [one for one in found if one[0] not in dismissed][:5]
+    for kind, priority, facts in best:
+        cursor.execute(
+            _UPSERT_RECOMMENDATION,
+            {
+                "user_id": known["user_id"],
+                "week_start": known["week_start"],
+                "kind": kind,
+                "title": title_of(kind),
+                "message": message_of(kind, facts),
+                "priority": priority,
+                "metadata": json.dumps(facts),
+            },
+        )
+    return len(best)
+
+
+def _found(cursor: Cursor, known: dict[str, Any]) -> list[tuple[str, int, dict[str, Any]]]:
+    """The recommendations that hold, the most urgent first."""
+    found: list[tuple[str, int, dict[str, Any]]] = []
+    minutes = _one(
+        cursor,
+        "SELECT sum(time_spent_minutes_today)::bigint FROM performance_snapshots"
+        " WHERE user_id = %(user_id)s AND snapshot_date BETWEEN %(sunday)s - 2 AND %(sunday)s",
+        known,
+    )
+    if minutes is not None and minutes >= 600:
+        found.append(("TAKE_BREAK", 95, {"total_minutes": minutes}))
+    last_activity = _one(
+        cursor,
+        "SELECT last_activity_date FROM performance_snapshots"
+        " WHERE user_id = %(user_id)s AND snapshot_date = %(sunday)s",
+        known,
+    )
+    if last_activity is not None:
+        inactive = (known["sunday"] - last_activity).days + 1
+        if inactive >= 7:
+            found.append(("RESUME_LEARNING", 90, {"days_inactive": inactive}))
+    cursor.execute(_TO_REVIEW, known)
+    if review := cursor.fetchall():
+        lessons, scores = zip(*review, strict=True)
+        found.append(("REVIEW_LESSON", 85, {"lesson_ids": list(lessons), "scores": list(scores)}))
+    if not _one(
+        cursor,
+        "SELECT EXISTS (SELECT FROM user_lesson_progress WHERE user_id = %(user_id)s AND started_at < %(end)s)",
+        known,
+    ):
+        found.append(("START_LEARNING", 80, {}))
+    cursor.execute(
+        "SELECT sum(lessons_completed_count), sum(exercises_submitted_count) FROM performance_snapshots"
+        " WHERE user_id = %(user_id)s AND snapshot_date BETWEEN %(sunday)s - 13 AND %(sunday)s",
+        known,
+    )
+    done, exercises = cursor.fetchone() or (None, None)
+    if done is not None and done >= 5 and exercises < 2:
+        found.append(("PRACTICE_MORE", 75, {"lessons_done": done, "exercises_done": exercises}))
+    cursor.execute(_NEXT_LESSON, known)
+    if following := cursor.fetchone():
+        found.append(("CONTINUE_LEARNING", 70, {"lesson_id": following[0], "lesson_title": following[1]}))
+    return found
+
+
+_TO_REVIEW = """
+    SELECT lesson_id, score
+      FROM (SELECT DISTINCT ON (quizzes.lesson_id) quizzes.lesson_id, quiz_attempts.score
+              FROM quiz_attempts JOIN quizzes ON quizzes.id = quiz_attempts.quiz_id
+             WHERE quiz_attempts.user_id = %(user_id)s
+               AND quiz_attempts.completed_at >= %(review_start)s AND quiz_attempts.completed_at < %(end)s
+               AND quiz_attempts.score IS NOT NULL AND quizzes.lesson_id IS NOT NULL
+             ORDER BY quizzes.lesson_id, quiz_attempts.completed_at DESC, quiz_attempts.id DESC) AS latest
+     WHERE score < 70 ORDER BY score, lesson_id LIMIT 3
+"""
+
+_NEXT_LESSON = """
+    SELECT lessons.id, lessons.title
+      FROM users
+      JOIN lessons ON lessons.specialization_id = users.current_specialization
+                  AND lessons.level_id = users.current_level
+     WHERE users.id = %(user_id)s AND lessons.is_published
+       AND NOT EXISTS (SELECT FROM user_lesson_progress
+                        WHERE user_lesson_progress.user_id = users.id
+                          AND user_lesson_progress.lesson_id = lessons.id
+                          AND user_lesson_progress.completed_at < %(end)s)
+     ORDER BY lessons.display_order, lessons.id LIMIT 1
+"""
+
+_UPSERT_RECOMMENDATION = """
+    INSERT INTO adaptive_recommendations
+           (user_id, week_start, recommendation_type, title, message, priority, metadata, is_active)
+    VALUES (%(user_id)s, %(week_start)s, %(kind)s, %(title)s, %(message)s, %(priority)s, %(metadata)s, true)
+    ON CONFLICT (user_id, week_start, recommendation_type) DO UPDATE SET
+        title = excluded.title, message = excluded.message, priority = excluded.priority,
+        metadata = excluded.metadata
+"""
