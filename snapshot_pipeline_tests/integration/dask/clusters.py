@@ -20,6 +20,9 @@ from distributed import Client
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.integration.faults.faults import waited_for
 
+PATIENCE = 120
+"""Seconds: a process of Dask starts in two, and in a minute on a machine that has much else to do."""
+
 
 class Cluster:
     """One scheduler and its workers, each with a log of its own."""
@@ -30,14 +33,13 @@ class Cluster:
         self.port, self.dashboard_port = _free_port(), _free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.start_scheduler()
 
     def start_scheduler(self) -> None:
         """Start the scheduler, on the same port each time."""
         command = ["scheduler", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--dashboard-address", f"127.0.0.1:{self.dashboard_port}"]
         self._start("scheduler", command, self._scheduler_settings)
-        waited_for(lambda: "Scheduler at" in self.log("scheduler"), "the scheduler runs")
+        waited_for(lambda: "Scheduler at" in self.log("scheduler"), "the scheduler runs", PATIENCE)
 
     def start_worker(self, name: str, code: Path = PROJECT) -> None:
         """Start a worker with one thread.
@@ -67,7 +69,7 @@ class Cluster:
     def await_workers(self, *names: str) -> None:
         """Wait until the scheduler knows exactly these."""
         with self.client() as client:
-            waited_for(lambda: set(_workers(client)) == set(names), f"the workers are {names}", 60)
+            waited_for(lambda: set(_workers(client)) == set(names), f"the workers are {names}", PATIENCE)
 
     def kill(self, name: str, signal_number: int = signal.SIGKILL) -> None:
         """Send a signal; one that kills is waited for."""
@@ -129,6 +131,7 @@ def cluster(directory: Path, *workers: str, **scheduler_settings: str) -> Iterat
     """A cluster with these workers; nothing of it is left at the end."""
     found = Cluster(directory, **scheduler_settings)
     try:
+        found.start_scheduler()
         found.have_workers(*workers)
         yield found
     finally:

@@ -20,7 +20,7 @@ from snapshot_pipeline.pipeline.executors import ClusterError, ClusterLostError
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline_tests.integration.dask.clusters import Cluster, cluster
+from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster, cluster
 from snapshot_pipeline_tests.integration.dask.runs import (
     BATCHES,
     FIRST,
@@ -84,7 +84,7 @@ def test_a_batch_that_kills_one_worker_after_the_other_is_named(url: URL, direct
         busy_worker(dask, "two")
         dask.kill("two")
         with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
-            ours.result(30)
+            ours.result(PATIENCE)
     assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
     assert not is_passing(caught.value)
     run(url, None)
@@ -100,7 +100,7 @@ def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_compl
         dask_scheduler=dask.address,
         timezone=ZONE.key,
         start_date=FIRST,
-        retry_seconds=1,
+        retry_seconds=3,
     )
 
     def restart(arrived: Callable[[], None]) -> None:
@@ -108,7 +108,7 @@ def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_compl
         dask.kill("scheduler")
         dask.start_scheduler()
         for name in ("one", "two"):
-            dask.processes[name].wait(60)  # a worker ends with its scheduler; a supervisor starts it again
+            dask.processes[name].wait(PATIENCE)  # a worker ends with its scheduler; a supervisor starts it again
         dask.start_workers("one", "two")
 
     with ThreadPoolExecutor(1) as pool, held_in_work(url, "snapshot_failures", 2) as arrived:
@@ -149,7 +149,7 @@ def test_a_task_of_a_killed_run_is_not_published_after_the_next_run_has_begun(
     assert_as_expected(url, expected)
     dask.kill("one", signal.SIGCONT)
     refused = "does not hold the days 2025-11-01 to 2025-11-02 any more"
-    waited_for(lambda: refused in dask.log("one"), "the worker's publication is refused")
+    waited_for(lambda: refused in dask.log("one"), "the worker's publication is refused", PATIENCE)
     assert_as_expected(url, expected)
 
 
@@ -162,7 +162,7 @@ def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
         arrived()
         dask.kill("one")
         with pytest.raises(ClusterLostError, match="has lost its last worker, and none has come back") as caught:
-            ours.result(30)
+            ours.result(PATIENCE)
     assert is_passing(caught.value)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.executors import ClusterError, versions_here
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.integration.dask.clusters import cluster
+from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, cluster
 from snapshot_pipeline_tests.integration.dask.runs import busy_worker, held_in_work, run, running, small_batches
 
 __all__ = ["small_batches"]
@@ -40,7 +40,7 @@ def test_a_worker_of_another_version_is_named_before_work_begins_and_when_it_joi
             dask.start_worker("upgraded", next_release)
             busy_worker(dask, "upgraded")
             with pytest.raises(ClusterError) as joined:
-                ours.result(30)
+                ours.result(PATIENCE)
         with pytest.raises(ClusterError) as before:
             run(url, dask.address, lambda *_: pytest.fail("something was computed"))
     for caught in (joined, before):

@@ -20,6 +20,7 @@ from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.contract import check_platform
 from snapshot_pipeline.platform.replication import Replica, ReplicaBehindError
+from snapshot_pipeline.store.snapshots import DayCount, record_days
 from snapshot_pipeline_tests.integration.faults.faults import waited_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
 from snapshot_pipeline_tests.integration.replica.servers import ask, await_replay
@@ -100,9 +101,14 @@ def test_a_day_or_a_week_that_the_replica_does_not_have_to_its_end_is_an_error_a
     with reading_from_replica(pair, replica_wait_seconds=0.2, timezone="UTC", start_date=today) as installation:
         with pytest.raises(ReplicaBehindError):
             run_days(installation, today, today, "too early")
-        with pytest.raises(ReplicaBehindError):
-            run_week(installation, today - timedelta(days=today.weekday()) + timedelta(days=7), "too early")
         assert published(installation)["snapshot_days"].num_rows == 0
+        monday = today - timedelta(days=today.weekday())
+        sunday = DayCount(monday + timedelta(days=6), 1, 0)
+        now = datetime.now(timezone.utc)
+        with installation.engine.begin() as connection:
+            record_days(connection, installation.store, [sunday], now, "an earlier run", {sunday.day: None})
+        with pytest.raises(ReplicaBehindError):
+            run_week(installation, monday, "too early")
 
 
 def test_an_idle_primary_makes_no_replica_late(pair: Pair):
