@@ -47,9 +47,12 @@ from snapshot_pipeline.store.snapshots import (
     record_days,
     replace_snapshots,
 )
+from snapshot_pipeline.store.statistics import has_snapshots, refresh_statistics
 from snapshot_pipeline.store.tables import StoreTables
 
 _LOG = logging.getLogger(__name__)
+
+_UNIQUE_VIOLATION = "23505"
 
 EXAMPLES = 10
 """How many failed students a day's report names."""
@@ -158,8 +161,9 @@ def run_days(
         open_workplace(settings) as place,
     ):
         patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
+        is_first = patiently(lambda: _has_none(installation, first, last))
         seen = patiently(lambda: _look_around(source, days, place.aside))
-        work = SnapshotWork(installation.uri, seen.source, lock.fence, days, computed_at, run_id, reason)
+        work = SnapshotWork(installation.uri, seen.source, lock.fence, days, computed_at, run_id, reason, is_first)
         batches = place.cut(seen.user_ids, seen.weight)
         for done, batch_reports in enumerate(place.work_through(batches, work, lock.ensure_held), start=1):
             for report in batch_reports:
@@ -178,6 +182,14 @@ def run_days(
 
         patiently(record)
     return SnapshotRun(list(reports.values()), time.monotonic() - began)
+
+
+def _has_none(installation: Installation, first: date, last: date) -> bool:
+    """Whether the days have no snapshot yet; where they have, the server is made to know of them."""
+    if not has_snapshots(installation.engine, installation.store, first, last):
+        return True
+    refresh_statistics(installation.engine, installation.store, first, last)
+    return False
 
 
 @dataclass(frozen=True)
@@ -258,6 +270,7 @@ class SnapshotWork:
         computed_at: What the rows are stamped with.
         run_id: The run that computes.
         reason: Why it does.
+        is_first: Whether no day of these had a snapshot when the run began.
     """
 
     uri: str = field(repr=False)
@@ -267,6 +280,7 @@ class SnapshotWork:
     computed_at: datetime
     run_id: str
     reason: str
+    is_first: bool = False
 
     @property
     def name(self) -> str:
@@ -309,8 +323,18 @@ class SnapshotWork:
         return batch.range
 
     def _publish(self, batch: ComputedBatch) -> list[DayReport]:
+        if self.is_first:
+            try:
+                return self._publish_as(batch, is_first=True)
+            except adbc.Error as error:
+                # The batch was published before, and only the answer to its commit was lost.
+                if error.sqlstate != _UNIQUE_VIOLATION:
+                    raise
+        return self._publish_as(batch, is_first=False)
+
+    def _publish_as(self, batch: ComputedBatch, *, is_first: bool) -> list[DayReport]:
         computed = ComputedDays(
-            batch.user_ids, self.days.first, self.days.last, self.computed_at, self.run_id, self.reason
+            batch.user_ids, self.days.first, self.days.last, self.computed_at, self.run_id, self.reason, is_first
         )
         snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:

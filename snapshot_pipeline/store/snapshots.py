@@ -9,7 +9,7 @@ Do not put here: which failures are open (`store.failures`), what differs (`stor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -23,14 +23,13 @@ from sqlalchemy import (
     Connection,
     Date,
     Table,
+    any_,
     column,
     delete,
     func,
-    literal_column,
     select,
     table,
     text,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -40,6 +39,10 @@ from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
 from snapshot_pipeline.store.tables import StoreTables
 
 _REMOVED = table("removed_rows", column("user_id", BigInteger), column("snapshot_date", Date))
+
+# For the transaction alone. A day that the server does not know yet counts as empty: it would go through all that is to
+# be removed for each row that it takes for the only one.
+_NO_LOOPS = select(func.set_config("enable_nestloop", "off", True))
 
 _SNAPSHOT_TYPES = {
     "user_id": pa.int64(),
@@ -68,6 +71,7 @@ class ComputedDays:
         computed_at: When, with its zone.
         run_id: By which run; noted with what it restates.
         reason: Why it was computed; noted with what it restates.
+        is_first: Whether no day of these has a snapshot yet, so that there is nothing to compare with.
     """
 
     user_ids: NDArray[np.int64]
@@ -76,6 +80,7 @@ class ComputedDays:
     computed_at: datetime
     run_id: str
     reason: str
+    is_first: bool = False
 
     @property
     def cells(self) -> Cells:
@@ -116,7 +121,8 @@ def replace_snapshots(
     Args:
         connection: An open ADBC transaction.
         tables: Our tables.
-        computed: Whose rows are replaced, for which days.
+        computed: Whose rows are replaced, for which days. With `is_first` a row that is there all the same is an
+            integrity error (SQLSTATE 23505).
         published: `metrics.snapshot.SnapshotBatch.published`.
         failures: `metrics.snapshot.SnapshotBatch.failures`.
     """
@@ -138,7 +144,8 @@ def _publish_snapshots(
 ) -> pa.Table:
     """Write the snapshots that differ, and return what was restated."""
     target = tables.performance_snapshots
-    old = read_published(connection, tables, computed.cells)
+    nobody = replace(computed.cells, user_ids=computed.user_ids[:0])
+    old = read_published(connection, tables, nobody if computed.is_first else computed.cells)
     changes = compare(old, new, computed.cells, kept)
     restatements = restated(old, new, changes)
     _remove(connection, target, old.take(changes.removed), computed)
@@ -177,23 +184,17 @@ def read_rows(connection: adbc.Connection, source: Table, cells: Cells, types: d
 
     Args:
         connection: An open ADBC transaction.
-        source: A table with the key `user_id`, `snapshot_date`, in which each student is looked up.
+        source: A table with `user_id` and `snapshot_date`.
         cells: Whose rows, of which days.
         types: The columns, and the Arrow types that they are wanted in.
     """
     if not len(cells.user_ids):
         return pa.schema(types).empty_table()
-    user_ids = func.unnest(bulk.integers(cells.user_ids.tolist()))
-    asked = user_ids.table_valued(column("user_id", BigInteger), name="asked").render_derived()
-    # The offset keeps the server from turning the loop inside out: a table that a backfill is just filling has no
-    # statistics yet, so it would be taken for empty and be read as a whole for each student.
-    rows = (
-        select(*(source.c[name] for name in types))
-        .where(source.c.user_id == asked.c.user_id, source.c.snapshot_date.between(cells.first, cells.last))
-        .offset(literal_column("0"))
-        .lateral("rows_of_student")
+    # One condition on a list, not a join: whatever number of rows the server believes in, it reads none of them twice.
+    query = select(*(source.c[name] for name in types)).where(
+        source.c.user_id == any_(bulk.integers(cells.user_ids.tolist())),
+        source.c.snapshot_date.between(cells.first, cells.last),
     )
-    query = select(*rows.c).select_from(asked.join(rows, true()))
     return bulk.fetch(connection, query).cast(pa.schema(types))
 
 
@@ -221,11 +222,13 @@ def _remove(connection: adbc.Connection, target: Table, rows: pa.Table, computed
     if not rows.num_rows:
         return
     bulk.create_temporary(connection, _REMOVED.name, rows.select(KEY))
+    bulk.execute(connection, _NO_LOOPS)
     bulk.execute(
         connection,
         delete(target).where(
             target.c.user_id == _REMOVED.c.user_id,
             target.c.snapshot_date == _REMOVED.c.snapshot_date,
+            target.c.user_id.between(int(computed.user_ids[0]), int(computed.user_ids[-1])),
             target.c.snapshot_date.between(computed.first, computed.last),
         ),
     )

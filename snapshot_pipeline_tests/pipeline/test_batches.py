@@ -193,7 +193,7 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
             datetime.now(timezone.utc),
             "a run",
             BY_HAND,
-            frozenset({one, two}),
+            raises_for=frozenset({one, two}),
         )
         reports = [day for part in work_through(cut(ids(*active), 30, 1_000, lanes=1), work, pool) for day in part]
     tables = published(installation)
@@ -322,3 +322,18 @@ def _end_who_waits_for_the_table(installation: Installation) -> None:
                 return
         pause.wait(0.05)
     pytest.fail("no run has come to the table")
+
+
+def test_a_batch_whose_commit_was_answered_by_nobody_is_published_once(small: Installation):
+    """The first publication of a day compares with nothing; one that is tried again finds its own rows."""
+    days = LocalDays(SUNDAY, SUNDAY, small.settings.zone)
+    with exclusive_days(small.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock:
+        ensure_partitions(small.engine, small.store, SUNDAY, SUNDAY)
+        source, now = open_source(small, None), datetime.now(timezone.utc)
+        work = SnapshotWork(small.uri, source, lock.fence, days, now, "a run", BY_HAND, is_first=True)
+        with source.session() as reader:
+            batch = Batch(reader.active_student_ids())
+        (once,), (again,) = work(batch), work(batch)
+    assert once == again
+    assert once.restated == 0
+    assert published(small)["performance_snapshots"].num_rows == once.published > 0
