@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from sqlalchemy import URL
 
 from snapshot_pipeline import passing_errors
 from snapshot_pipeline.database import DatabaseError
@@ -144,24 +146,32 @@ def test_a_batch_is_not_read_from_a_second_replica_that_is_further_behind(pair: 
 
 def test_a_read_that_the_replica_ends_for_its_own_good_is_tried_again(pair: Pair):
     """The conflict with recovery: the primary has removed rows that the read still needs."""
-    ask(pair.standby, "ALTER SYSTEM SET max_standby_streaming_delay = '50ms'")
-    ask(pair.standby, "SELECT pg_reload_conf()")
-    with reading_from_replica(pair) as installation:
+    with impatient(pair.standby), reading_from_replica(pair) as installation:
         source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
 
         def read() -> None:
             with source.session() as reader:
-                reader.active_student_ids()
-                execute(pair.primary, "UPDATE users SET is_active = is_active")
-                ask(pair.primary, "VACUUM users")
-                await_replay(pair.primary, pair.standby)
-                reader.active_student_ids()
+                for _ in range(20):  # a page that is in use just now is not vacuumed
+                    reader.active_student_ids()
+                    execute(pair.primary, "UPDATE users SET is_active = is_active")
+                    ask(pair.primary, "VACUUM users")
+                    await_replay(pair.primary, pair.standby)
 
         with pytest.raises(DatabaseError) as caught:
             read()
         assert is_passing(caught.value)
         assert "hot_standby_feedback" in str(caught.value)
         assert f":{pair.standby.port}/" in str(caught.value)
+
+
+@contextmanager
+def impatient(standby: URL) -> Iterator[None]:
+    """Let a replica end a read that is in its way at once; it has half a minute of patience by default."""
+    ask(standby, "ALTER SYSTEM SET max_standby_streaming_delay = '50ms'")
+    ask(standby, "SELECT pg_reload_conf()")
+    yield
+    ask(standby, "ALTER SYSTEM RESET max_standby_streaming_delay")
+    ask(standby, "SELECT pg_reload_conf()")
 
 
 def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypatch: pytest.MonkeyPatch):
