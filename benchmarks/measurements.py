@@ -44,7 +44,7 @@ def measure_days(
     task = Days(world, world.first_day(computed_days), world.last_day)
     others: dict[str, list[Contender]] = {
         "sql": [SqlForDays(task), SqlForDays(task, connections=2)],
-        "loop": [LoopForDays(task, max(looped // 50, looped // computed_days))],
+        "loop": [LoopForDays(task, max(looped // 50, looped // computed_days, 1))],
         "floor": [ReadFloor(task), LoadFloor(task)],
         "dagster": [DagsterForDays(task)],
     }
@@ -101,8 +101,8 @@ def measure_history(worlds: Worlds, world: World, years: Sequence[int], rounds: 
         past = world if number * 365 == whole else worlds.shortened(world, number * 365, say)
         task = Days(past, past.last_day, past.last_day)
         nights += [
-            _Named(OursForDays(task), f"ours, {number} years"),
-            _Named(SqlForDays(task), f"sql, {number} years"),
+            _Named(OursForDays(task), f"ours, {number} of {max(years)} years"),
+            _Named(SqlForDays(task), f"sql, {number} of {max(years)} years"),
         ]
     for night in nights:
         night.prepare()

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from benchmarks.results import Result
 from benchmarks.timing import Timed
@@ -111,8 +111,8 @@ def _by_history(results: Sequence[Result]) -> Plot:
         if result.kind == "history":
             students = result.students
             for timed in result.timed:
-                contender, years = timed.name.removesuffix(" years").split(", ")
-                points[contender].append((int(years), timed.seconds))
+                contender, years = timed.name.split(", ")
+                points[contender].append((int(years.split()[0]), timed.seconds))
     return Plot("one_day_by_history.png", f"One day of {students:,} students", "years of history", points, False)
 
 
@@ -145,4 +145,4 @@ def _scale(axes: Axes, plot: Plot) -> None:
     else:
         axes.set_ylim(bottom=0)
     axes.set_xticks(across, [f"{x:,.0f}" for x in across])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())

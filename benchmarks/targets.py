@@ -88,7 +88,7 @@ def _largest_range(results: Sequence[Result]) -> Result | None:
 
 def _history(results: Sequence[Result]) -> float | None:
     result = next((one for one in results if one.kind == "history"), None)
-    return _ratio(result, "ours, 3 years", "ours, 1 years")
+    return _ratio(result, "ours, 3 of 3 years", "ours, 1 of 3 years")
 
 
 def _share_written(results: Sequence[Result]) -> float | None:
