@@ -229,7 +229,7 @@ class RecommendationWork:
             students=students.assign(has_started=np.asarray(students["first_started_at"] < end)),
             snapshots=snapshots,
             attempts=attempts[attempts["completed_at"].between(review_start, end, inclusive="left")],
-            completions=completions[completions["completed_at"] < end],
+            completions=completions,
             lessons=self.lessons,
             dismissals=dismissals,
         )

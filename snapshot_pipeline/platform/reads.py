@@ -296,15 +296,15 @@ class PlatformReader:
         return self._fetch(query, "completed_at").drop(columns="is_scored")
 
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
-        """`user_id`, `lesson_id`, `completed_at` of every lesson completed before `end`, however long ago."""
+        """`user_id`, `lesson_id` of every lesson completed before `end`, however long ago."""
         progress = self._tables.user_lesson_progress
-        query = select(
-            _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id"), progress.c.completed_at
-        ).where(
-            batch.hold(progress.c.user_id),
-            progress.c.completed_at < self._upper(progress.c.completed_at, end),
-        )
-        return self._fetch(query, "completed_at")
+        completed_at = progress.c.completed_at
+        pairs = _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")
+        completed = batch.hold(progress.c.user_id), completed_at < self._upper(completed_at, end)
+        if _has_zone(completed_at):
+            return self._fetch(select(*pairs).where(*completed))
+        frame = self._fetch(select(*pairs, completed_at).where(*completed), "completed_at")
+        return frame.loc[frame["completed_at"] < end, ["user_id", "lesson_id"]]
 
     def published_lessons(self) -> pd.DataFrame:
         """`lesson_id`, `title`, `specialization`, `level` (text or None), `display_order` (NaN: none)."""

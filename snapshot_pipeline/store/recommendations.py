@@ -41,6 +41,7 @@ from snapshot_pipeline.store.tables import StoreTables
 DISMISSAL_HOLDS = timedelta(days=14)
 """How long a type is not recommended again to a student who has dismissed it."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: `json.dumps` makes one for each call
 _HELD = table(
     "held_recommendations",
     column("user_id", BigInteger),
@@ -189,6 +190,6 @@ def _arrow(rows: pd.DataFrame) -> pa.Table:
             "title": pa.array(rows["title"].tolist(), pa.string()),
             "message": pa.array(rows["message"].tolist(), pa.string()),
             "priority": pa.array(rows["priority"], pa.int32()),
-            "metadata": pa.array([json.dumps(facts, ensure_ascii=False) for facts in rows["metadata"]], pa.string()),
+            "metadata": pa.array([_JSON.encode(facts) for facts in rows["metadata"]], pa.string()),
         }
     )
