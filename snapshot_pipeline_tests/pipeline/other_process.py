@@ -64,7 +64,7 @@ def main(task: str, url: URL, *arguments: str) -> None:
     if task == "days":
         first, last = map(date.fromisoformat, arguments[:2])
         scheduler = next(iter(arguments[2:]), None)
-        with installation_on(url, batch_cells=2_000, dask_scheduler=scheduler) as installation:
+        with installation_on(url, batch_cells=500, dask_scheduler=scheduler) as installation:
             run_days(installation, first, last, "other")
     elif task == "migrate":
         migrate(create_engine(url), arguments[0])

@@ -94,7 +94,7 @@ def test_days_one_by_one_backwards_give_the_rows_of_the_range(computed: Computed
     assert differences(alone, of_these_days) == []
 
 
-@pytest.mark.parametrize(("batch_cells", "workers"), [(3_000, 4), (8_000, 1)])
+@pytest.mark.parametrize(("batch_cells", "workers"), [(1_500, 4), (4_000, 1)])
 def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
     computed: Computed, sample_url: URL, batch_cells: int, workers: int
 ):

@@ -49,7 +49,7 @@ def test_the_dashboard_names_what_is_worked_on_and_the_password_is_nowhere(
 ):
     caplog.set_level(logging.DEBUG)
     dashboard = f"http://127.0.0.1:{shared_cluster.dashboard_port}"
-    with held_in_work(url, "quiz_attempts", 2) as arrived:
+    with held_in_work(url, "exercise_submissions", 3) as arrived:
         ours = running(url, shared_cluster.address)
         future = ours.__enter__()
         arrived()

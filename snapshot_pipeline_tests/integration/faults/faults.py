@@ -20,7 +20,7 @@ from snapshot_pipeline_tests.pipeline.installations import SUNDAY, installation_
 
 FIRST = SUNDAY - timedelta(days=1)
 
-BATCHES = {"batch_cells": 4_000, "workers": 1}
+BATCHES = {"batch_cells": 1_000, "workers": 1}
 """Three batches, one after the other: a fault after the first finds the others not begun."""
 
 

@@ -191,7 +191,7 @@ def test_a_disk_that_is_really_full_is_told(own_server: EmbeddedServer, small_di
                 filled += 1
 
     with pytest.raises(SnapshotPipelineError, match=r"the server's disk is full .*No space left on device"):
-        run(url, after_first_batch(fill), batch_cells=3_000)
+        run(url, after_first_batch(fill), batch_cells=750)
     execute(url, "DROP TABLE ballast")
     assert_first_batch_only(url, faultless)
     assert_mended(url, faultless)
