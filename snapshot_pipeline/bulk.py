@@ -6,13 +6,14 @@ Do not put here: any particular query (`platform.reads`, `store`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import date, datetime
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
-from sqlalchemy import BigInteger, ColumnElement, Executable, String, Table, cast, literal
+from sqlalchemy import BigInteger, ColumnElement, Date, DateTime, Dialect, Executable, String, Table, cast, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.expression import ClauseElement
@@ -20,10 +21,34 @@ from sqlalchemy.sql.expression import ClauseElement
 LONGEST_MESSAGE = 4_000
 """Characters of an error of the driver that are kept."""
 
-# ADBC takes $1, $2, …; the base dialect renders plain PostgreSQL.
-_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-# A backslash is a plain character in a literal (standard_conforming_strings, on since PostgreSQL 9.1).
-_DIALECT._backslash_escapes = False
+
+class _Moment(DateTime):
+    """Written with its type: a bare text would be compared as a text with a column that is one, and find anything."""
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[datetime], str]:
+        def written(value: datetime) -> str:
+            return f"{'TIMESTAMP' if value.tzinfo is None else 'TIMESTAMP WITH TIME ZONE'} '{value.isoformat(' ')}'"
+
+        return written
+
+
+class _Day(Date):
+    """Written with its type, for the same reason."""
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[date], str]:
+        return lambda value: f"DATE '{value.isoformat()}'"
+
+
+class _AdbcDialect(PGDialect):
+    """Plain PostgreSQL, whose values can be written into a statement."""
+
+    colspecs = {**PGDialect.colspecs, DateTime: _Moment, Date: _Day}  # noqa: RUF012  # as SQLAlchemy declares it
+    supports_statement_cache = True
+    _backslash_escapes = False  # a plain character (standard_conforming_strings, on since PostgreSQL 9.1)
+
+
+# ADBC takes $1, $2, …
+_DIALECT = _AdbcDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -299,7 +299,7 @@ class PlatformReader:
         """`user_id`, `lesson_id` of every lesson completed before `end`, however long ago."""
         progress = self._tables.user_lesson_progress
         completed_at = progress.c.completed_at
-        pairs = _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")
+        pairs: list[ColumnElement[Any]] = [_id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")]
         completed = batch.hold(progress.c.user_id), completed_at < self._upper(completed_at, end)
         if _has_zone(completed_at):
             return self._fetch(select(*pairs).where(*completed))
