@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from multiprocessing.process import BaseProcess
 
 import dagster as dg
+import psutil
 import pytest
 
 from snapshot_pipeline.settings import Settings
@@ -82,7 +84,8 @@ def test_a_run_that_is_killed_at_any_moment_is_noticed_and_done_again(
             process = waited_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
             age = time.time() - process.create_time()
             time.sleep(max(0.0, rng.uniform(0.3, undisturbed_seconds) - age))
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
             killed = time.monotonic()
             assert strange(world.figures(), old, new) == []
             if over(world, run_id) == "SUCCESS":
