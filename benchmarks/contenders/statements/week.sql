@@ -36,6 +36,11 @@ WITH student AS MATERIALIZED (
       JOIN bit_of_lesson USING (lesson_id)
      WHERE completed_at < :end
      GROUP BY user_id, course
+), following AS MATERIALIZED (  -- before the lessons are joined, or each student meets every lesson of the course
+    SELECT student.user_id, own_course.course, coalesce(gap.place, 0) AS place
+      FROM student
+      JOIN (SELECT DISTINCT specialization, level, course FROM lesson) AS own_course USING (specialization, level)
+      LEFT JOIN gap ON gap.user_id = student.user_id AND gap.course = own_course.course
 ), latest_score AS (
     SELECT DISTINCT ON (attempt.user_id, quiz.lesson_id) attempt.user_id, quiz.lesson_id, attempt.score
       FROM quiz_attempts AS attempt
@@ -90,11 +95,8 @@ WITH student AS MATERIALIZED (
     SELECT student.user_id, 'CONTINUE_LEARNING', 70, 'Your next lesson',
            '“' || next_lesson.title || '” is the next lesson in your course.',
            jsonb_build_object('lesson_id', next_lesson.lesson_id, 'lesson_title', next_lesson.title)
-      FROM student
-      JOIN (SELECT DISTINCT specialization, level, course FROM lesson) AS own_course USING (specialization, level)
-      LEFT JOIN gap ON gap.user_id = student.user_id AND gap.course = own_course.course
-      JOIN lesson AS next_lesson ON next_lesson.course = own_course.course
-                                AND next_lesson.place = coalesce(gap.place, 0)
+      FROM following AS student
+      JOIN lesson AS next_lesson USING (course, place)
 ), ranked AS (
     SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY priority DESC) AS place
       FROM found
