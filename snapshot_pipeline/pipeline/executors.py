@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
-from snapshot_pipeline.pipeline.batches import Batch, BatchTask, BatchWork, cut, work_through
+from snapshot_pipeline.pipeline.batches import Batch, BatchTask, BatchWork, cut, keep_nothing, work_through
 from snapshot_pipeline.settings import Settings
 
 CONNECT_SECONDS = 10.0
@@ -93,7 +93,7 @@ class Workplace:
         return cut(user_ids, cells_per_student, self.cells, self.lanes)
 
     def work_through(
-        self, batches: Sequence[Batch], work: BatchWork[Kind], keep_held: Callable[[], None]
+        self, batches: Sequence[Batch], work: BatchWork[Kind], keep_held: Callable[[], None] = keep_nothing
     ) -> Iterator[Kind]:
         """Work on all batches here, see `batches.work_through`."""
         return work_through(batches, work, self.executor, keep_held, self.most_at_once)
@@ -108,12 +108,19 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
         ClusterLostError: No scheduler answers, or no worker is there.
     """
     if settings.dask_scheduler is None:
-        with ThreadPoolExecutor(settings.workers) as pool:
-            yield Workplace(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_cells)
+        with open_local_workplace(settings) as place:
+            yield place
         return
     with _cluster(settings.dask_scheduler) as cluster, ThreadPoolExecutor(1) as aside:
         lanes = cluster.threads * BATCHES_PER_THREAD
         yield Workplace(cluster, aside, lambda: max(cluster.threads, 1) * 2, lanes, settings.batch_cells)
+
+
+@contextmanager
+def open_local_workplace(settings: Settings) -> Iterator[Workplace]:
+    """Threads of this process, whatever the settings ask for: for what is too small to travel."""
+    with ThreadPoolExecutor(settings.workers) as pool:
+        yield Workplace(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_cells)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 
@@ -23,7 +22,8 @@ from sqlalchemy import func, select
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.pipeline.batches import Batch, cut, work_through
+from snapshot_pipeline.pipeline.batches import Batch
+from snapshot_pipeline.pipeline.executors import open_local_workplace
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
 from snapshot_pipeline.pipeline.reasons import BY_HAND
@@ -119,14 +119,13 @@ def rebuild_day(installation: Installation, day: date, run_id: str) -> Rebuild:
     owner, patience = f"rebuild check {run_id}", settings.run_lock_seconds
     with (
         exclusive_days(installation.engine, settings.store_schema, day, day, owner, patience) as lock,
-        ThreadPoolExecutor(settings.workers) as pool,
+        open_local_workplace(settings) as place,
     ):
         snapshots = SnapshotWork(installation.uri, source, lock.fence, days, now, run_id, BY_HAND)
         with source.session() as reader:
             user_ids = reader.active_student_ids()
             weight = weight_of(reader, user_ids, days)
-        batches = cut(user_ids, weight, settings.batch_cells, settings.workers)
-        for part in work_through(batches, RebuildWork(snapshots), pool):
+        for part in place.work_through(place.cut(user_ids, weight), RebuildWork(snapshots)):
             rebuild.add(part)
         rebuild.rows_missing = _rows_missing(installation, day)
         if rebuild.differs:

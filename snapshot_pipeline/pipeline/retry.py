@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 
@@ -18,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LocalDays, end_of_day, neighbours
+from snapshot_pipeline.metrics.days import LocalDays, neighbours
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cut, work_through
+from snapshot_pipeline.pipeline.batches import Batch, Progress, cells_per_student, sample_of
+from snapshot_pipeline.pipeline.executors import open_local_workplace
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
-from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork, weight_of
-from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork
+from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.store.failures import (
     count_retried,
@@ -34,7 +34,7 @@ from snapshot_pipeline.store.failures import (
     forget_failures_of_others,
     recount_failures,
 )
-from snapshot_pipeline.store.locks import FencedLock, exclusive_days
+from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.snapshots import Publication, day_counts
 from snapshot_pipeline.store.tables import StoreTables
@@ -150,12 +150,17 @@ def _retry_stretch(
     run_id: str,
 ) -> None:
     settings = installation.settings
-    source = open_source(installation, end_of_day(last, settings.zone))
+    stretch = LocalDays(first, last, settings.zone)
+    source = open_source(installation, stretch.end)
     owner, patience = f"run {run_id}", settings.run_lock_seconds
-    with exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock:
+    with (
+        exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock,
+        open_local_workplace(settings) as place,
+    ):
         patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
         with source.session() as reader:
             active = reader.active_student_ids()
+            events = reader.events_per_student(sample_of(active), stretch.window_start, stretch.end)
         with installation.engine.begin() as connection:
             lock.fence.let_through(connection)
             forgotten = forget_failures_of_others(connection, installation.store, active, first, last)
@@ -166,31 +171,19 @@ def _retry_stretch(
         for day, count in forgotten.items():
             days.setdefault(day, RetriedDay(day)).forgotten += count
         for one in failed_ranges(failing):
-            _retry_range(installation, source, one, days, run_id, lock)
+            local_days = LocalDays(one.first, one.last, settings.zone)
+            now = datetime.now(timezone.utc)
+            work = RetryWork(installation.uri, source, lock.fence, local_days, now, run_id, RETRY)
+            batches = place.cut(_ids(one.user_ids), cells_per_student(local_days.count, events))
+            for reports in place.work_through(batches, work, lock.ensure_held):
+                _add(reports, days)
 
 
-def _retry_range(
-    installation: Installation,
-    source: Source,
-    failed: FailedRange,
-    days: dict[date, RetriedDay],
-    run_id: str,
-    lock: FencedLock,
-) -> None:
-    settings = installation.settings
-    local_days = LocalDays(failed.first, failed.last, settings.zone)
-    now = datetime.now(timezone.utc)
-    work = RetryWork(installation.uri, source, lock.fence, local_days, now, run_id, RETRY)
-    user_ids = _ids(failed.user_ids)
-    with source.session() as reader:
-        weight = weight_of(reader, user_ids, local_days)
-    batches = cut(user_ids, weight, settings.batch_cells, settings.workers)
-    with ThreadPoolExecutor(settings.workers) as pool:
-        for reports in work_through(batches, work, pool, lock.ensure_held):
-            for report in reports:
-                retried = days.setdefault(report.day, RetriedDay(report.day))
-                retried.retried += report.count.students
-                retried.restated += report.restated
+def _add(reports: Iterable[DayReport], days: dict[date, RetriedDay]) -> None:
+    for report in reports:
+        retried = days.setdefault(report.day, RetriedDay(report.day))
+        retried.retried += report.count.students
+        retried.restated += report.restated
 
 
 class RetryWork(SnapshotWork):

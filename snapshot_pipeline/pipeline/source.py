@@ -53,6 +53,8 @@ class Source:
 
     def not_before(self, reader: PlatformReader) -> Source:
         """The same, read in no earlier state than an open session sees."""
+        if self.position is None:
+            return self  # no standby, which has but one state
         return replace(self, position=reader.position() or self.position)
 
 
