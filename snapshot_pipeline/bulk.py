@@ -18,6 +18,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.expression import ClauseElement
 
+from snapshot_pipeline.errors import cut_in_the_middle
+
 LONGEST_MESSAGE = 4_000
 """Characters of an error of the driver that are kept."""
 
@@ -91,8 +93,7 @@ def _shown_in_part() -> Iterator[None]:
         message = str(error)
         if len(message) <= LONGEST_MESSAGE:
             raise
-        kept = LONGEST_MESSAGE // 2
-        shown = f"{message[:kept]} … {message[-kept:]}"
+        shown = cut_in_the_middle(message, LONGEST_MESSAGE)
         raise type(error)(
             shown, status_code=error.status_code, vendor_code=error.vendor_code, sqlstate=error.sqlstate
         ) from None

@@ -34,6 +34,12 @@ def _as_it_was(
     return error
 
 
+def cut_in_the_middle(text: str, longest: int) -> str:
+    """A text of at most so many characters, whose beginning and end are kept: most errors say what matters there."""
+    kept = (longest - 3) // 2
+    return text if len(text) <= longest else f"{text[:kept]} … {text[-kept:]}"
+
+
 def text_to_send(error: BaseException) -> str:
     """What may be sent to others of an error: our own message, or of any other error no more than its name."""
     if isinstance(error, SnapshotPipelineError) and not error.quotes_rows:

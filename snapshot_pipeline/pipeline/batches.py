@@ -22,7 +22,7 @@ import psycopg2
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.errors import SnapshotPipelineError, cut_in_the_middle
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.platform.reads import UserRange
 
@@ -33,6 +33,7 @@ FEWEST_STUDENTS = 1_000
 """Students that are not cut into several batches just to have work for every lane."""
 
 SAMPLED_STUDENTS = 200
+"""How many students are asked how much there is to read of them."""
 
 EVENTS_PER_CELL = 4
 """How many rows that are read take the memory of one that is made, of all its stages."""
@@ -231,8 +232,7 @@ def one_line(error: Exception) -> str:
     The message may repeat what a student has typed: it is made one line of text that stays within itself.
     """
     line = f"{type(error).__name__}: {' '.join(_UNPRINTABLE.sub(' ', str(error)).split())}"
-    kept = (LONGEST_MESSAGE - 3) // 2
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[:kept]} … {line[-kept:]}"
+    return cut_in_the_middle(line, LONGEST_MESSAGE)
 
 
 Progress = Callable[[int, int], None]

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.passing_errors import is_passing, patiently
+from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
 from snapshot_pipeline.store.fences import Fence
 
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -108,7 +108,7 @@ class RunLock:
             try:
                 connection.execute(select(take(space, number)))
             except OperationalError as error:
-                if not _ran_out(error):
+                if not waited_in_vain(error):
                     raise
                 found = "; ".join(holders(connection, self.space_name, number)) or "it has just ended"
                 raise LockedError(
@@ -127,21 +127,14 @@ class RunLock:
 class FencedLock(RunLock):
     """A lock that also keeps what was begun under it elsewhere from being published when it is over.
 
+    `ensure_held` also raises `FencedOffError`: another run has had the lock since.
+
     Attributes:
         fence: What each publication of the run has to pass.
     """
 
     fence: Fence = field(kw_only=True)
     _is_fenced: bool = False
-
-    def ensure_held(self) -> None:
-        """Take the lock, or take it again when its session was lost; from any thread.
-
-        Raises:
-            LockedError: Another run has it, and did not finish in time.
-            FencedOffError: Another run has had it since.
-        """
-        super().ensure_held()
 
     def release(self) -> None:
         """Let go; what of the run is still being worked on is not published any more."""
@@ -160,7 +153,7 @@ class FencedLock(RunLock):
         try:
             self.fence.raise_over(connection)
         except OperationalError as error:
-            if not _ran_out(error):
+            if not waited_in_vain(error):
                 raise
             raise LockedError(
                 f"{self.what} are held by nobody, but what an earlier run began to publish is still going on, waited "
@@ -261,6 +254,6 @@ def _lives(connection: Connection) -> bool:
     return True
 
 
-def _ran_out(error: OperationalError) -> bool:
+def waited_in_vain(error: DBAPIError) -> bool:
     """Whether the time to wait for a lock was over."""
-    return getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE
+    return sqlstate(error.orig) == _LOCK_NOT_AVAILABLE

@@ -29,7 +29,7 @@ from sqlalchemy.sql.functions import Function
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.passing_errors import sqlstate
-from snapshot_pipeline.store.locks import LockedError, exclusive_days
+from snapshot_pipeline.store.locks import LockedError, exclusive_days, waited_in_vain
 from snapshot_pipeline.store.tables import StoreTables
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ _LOG = logging.getLogger(__name__)
 ON_ITS_WAY_OUT = "dropped by snapshot_pipeline: older than SNAPSHOT_SNAPSHOT_RETENTION_DAYS"
 """The comment of a partition that is being dropped: how the next attempt knows a table that is detached already."""
 
-_LOCK_NOT_AVAILABLE = "55P03"
 _DUPLICATE_TABLE = "42P07"
 _UNBOUNDED = {"MINVALUE": date.min, "'-infinity'": date.min, "MAXVALUE": date.max, "'infinity'": date.max}
 _BOUNDS = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
@@ -104,6 +103,11 @@ class Partition:
         """For statements about it."""
         return Table(self.name, MetaData(), schema=self.schema)
 
+    @property
+    def days(self) -> Days:
+        """The days that it takes, if it is no default partition."""
+        return Days(self.first, self.end)
+
 
 @dataclass(frozen=True)
 class PartitionedTable:
@@ -130,12 +134,12 @@ class PartitionedTable:
             return []
         taken = sorted((partition.first, partition.end) for partition in self.partitions)
         gaps = [gap for month in _months(first, last) for gap in _outside(month, taken)]
-        return [gap for gap in gaps if gap.first <= last and gap.end > first]
+        return [gap for gap in gaps if gap.overlaps(first, last)]
 
 
 @dataclass(frozen=True)
 class Days:
-    """Consecutive days of one month: what a partition is made for.
+    """Consecutive days: those of a partition, or of one that is missing.
 
     Attributes:
         first: The first.
@@ -144,6 +148,10 @@ class Days:
 
     first: date
     end: date
+
+    def overlaps(self, first: date, last: date) -> bool:
+        """Whether any of the days `first … last` is among them."""
+        return self.first <= last and self.end > first
 
     @property
     def partition_name(self) -> str:
@@ -214,7 +222,7 @@ def ensure_partitions(engine: Engine, tables: StoreTables, first: date, last: da
 def _missing(connection: Connection, tables: StoreTables, first: date, last: date) -> list[Days]:
     found = read_partitions(connection, tables)
     for partition in found.partitions:
-        if partition.is_half_detached and partition.first <= last and partition.end > first:
+        if partition.is_half_detached and partition.days.overlaps(first, last):
             raise PartitionError(
                 f"days of {first} to {last} belong to the partition {partition.name}, which is being detached; start "
                 "again when the next housekeeping has dropped it, or whoever began has finished (ALTER TABLE … DETACH "
@@ -307,7 +315,7 @@ def _unless_in_use(name: str) -> Iterator[None]:
     except LockedError as error:
         _LOG.warning("%s stays until the next housekeeping: %s", name, error)
     except DBAPIError as error:
-        if sqlstate(error.orig) != _LOCK_NOT_AVAILABLE:
+        if not waited_in_vain(error):
             raise
         _LOG.warning("%s stays until the next housekeeping: somebody has been reading snapshots for long", name)
 

@@ -9,7 +9,7 @@ Do not put here: which failures are open (`store.failures`), what differs (`stor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -144,8 +144,8 @@ def _publish_snapshots(
 ) -> pa.Table:
     """Write the snapshots that differ, and return what was restated."""
     target = tables.performance_snapshots
-    nobody = replace(computed.cells, user_ids=computed.user_ids[:0])
-    old = read_published(connection, tables, nobody if computed.is_first else computed.cells)
+    nothing = pa.schema(_SNAPSHOT_TYPES).empty_table()
+    old = nothing if computed.is_first else read_published(connection, tables, computed.cells)
     changes = compare(old, new, computed.cells, kept)
     restatements = restated(old, new, changes)
     _remove(connection, target, old.take(changes.removed), computed)

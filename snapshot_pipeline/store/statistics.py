@@ -52,7 +52,7 @@ def refresh_statistics(engine: Engine, tables: StoreTables, first: date, last: d
             return looked_at
         quoted = connection.dialect.identifier_preparer.format_table
         for month in months.partitions:
-            if month.first > last or month.end <= first:
+            if not month.days.overlaps(first, last):
                 continue
             if connection.execute(_IS_STALE, {"oid": month.oid, "share": STALE_SHARE}).scalar():
                 # Whoever holds the table, such as autovacuum, is about to do the same, or will let it be done later.
