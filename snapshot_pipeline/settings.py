@@ -104,7 +104,9 @@ class Settings(BaseSettings):
         default=0.20, ge=0, le=1, description="The share by which the number of students may fall from day to day."
     )
     batch_cells: int = Field(
-        default=750_000, ge=100, description="Students times days computed at a time; bounds the memory."
+        default=750_000,
+        ge=100,
+        description="Rows made, and a quarter of the rows read, of one batch; bounds the memory.",
     )
     workers: int = Field(default=2, ge=1, le=64, description="How many batches are worked on at a time.")
     dask_scheduler: DaskAddress | None = Field(
