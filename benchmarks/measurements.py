@@ -50,9 +50,7 @@ def measure_days(
     }
     say(f"{computed_days} days of {world.students:,} students over {world.days} days")
     contenders = [OursForDays(task), *(one for name in AGAINST if name in against for one in others[name])]
-    agreements = rehearse(contenders, say)
-    timed = take_turns(contenders, rounds, say, lambda contender: _rounds(contender, rounds))
-    return Result("days", world.students, world.days, computed_days, timed, agreements, describe(world))
+    return _compared("days", world, computed_days, contenders, rounds, say)
 
 
 def measure_week(world: World, rounds: int, against: Sequence[str], say: Say, looped: int = LOOPED) -> Result:
@@ -66,9 +64,15 @@ def measure_week(world: World, rounds: int, against: Sequence[str], say: Say, lo
     }
     say(f"the week of {world.students:,} students over {world.days} days")
     contenders = [OursForWeek(task), *(one for name in AGAINST if name in against for one in others[name])]
+    return _compared("week", world, 0, contenders, rounds, say)
+
+
+def _compared(
+    kind: str, world: World, computed_days: int, contenders: Sequence[Contender], rounds: int, say: Say
+) -> Result:
     agreements = rehearse(contenders, say)
     timed = take_turns(contenders, rounds, say, lambda contender: _rounds(contender, rounds))
-    return Result("week", world.students, world.days, 0, timed, agreements, describe(world))
+    return Result(kind, world.students, world.days, computed_days, timed, agreements, describe(world))
 
 
 def _rounds(contender: Contender, rounds: int) -> int:

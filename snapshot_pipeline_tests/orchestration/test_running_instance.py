@@ -19,15 +19,6 @@ pytestmark = pytest.mark.timeout(600)
 
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
 
-BACKFILL = """
-mutation ($parameters: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $parameters) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
 BACKFILL_STATUS = """
 query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }
 """
@@ -92,10 +83,7 @@ def test_a_backfill_of_a_range_is_one_run_a_month_with_every_day_materialized(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
     days = [f"2026-01-{n:02}" for n in range(20, 32)] + [f"2026-02-{n:02}" for n in range(1, 28)]
-    parameters = {"assetSelection": [{"path": ["performance_snapshots"]}], "partitionNames": days}
-    launched = running.ask(BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    backfill = launched["backfillId"]
+    backfill = running.launch_backfill(SNAPSHOTS, days)
 
     def over() -> str | None:
         status = running.ask(BACKFILL_STATUS, {"id": backfill})["partitionBackfillOrError"]["status"]

@@ -34,15 +34,6 @@ SNAPSHOTS = dg.AssetKey("performance_snapshots")
 DAYS = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1)]
 MONTHS = sorted({day.year * 12 + day.month for day in DAYS})
 
-LAUNCH_BACKFILL = """
-mutation ($parameters: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $parameters) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
 TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
 
 
@@ -64,11 +55,7 @@ def all_months_held(url: URL) -> Iterator[None]:
 
 
 def launch_backfill(deployment: Deployment) -> str:
-    days = [day.isoformat() for day in DAYS]
-    parameters = {"assetSelection": [{"path": SNAPSHOTS.path}], "partitionNames": days}
-    launched = deployment.dagster.ask(LAUNCH_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    return str(launched["backfillId"])
+    return deployment.dagster.launch_backfill(SNAPSHOTS, [day.isoformat() for day in DAYS])
 
 
 def kill(worker: Worker, child: psutil.Process) -> None:
