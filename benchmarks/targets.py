@@ -123,6 +123,13 @@ TARGETS = (
         _at_most(1.0),
     ),
     Target(
+        "… memory of the run's process",
+        "1 GB",
+        lambda results: _memory_of(_largest_range(results)),
+        _megabytes,
+        _at_most(1e9),
+    ),
+    Target(
         "one day, 10,000 students, how many times faster than the loop",
         "at least 200×",
         lambda results: _ratio(_days(results, 10_000, 1), "loop", "ours"),
