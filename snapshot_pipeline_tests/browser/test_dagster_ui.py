@@ -1,0 +1,132 @@
+"""What an operator does in Dagster's UI, done in a real Chromium; each test leaves a screenshot of what it has seen.
+
+The tests of this file go on in one tab and on one installation: what the first ones compute, the others look at.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import create_engine, text
+
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
+
+pytestmark = pytest.mark.timeout(600)
+
+FIRST, LAST = "2026-02-20", "2026-02-24"
+BACKFILL_MS = 180_000
+"""Dagster looks after backfills every half minute, and each step of one waits for that."""
+
+
+def of_asset(name: str, view: str, **others: str) -> str:
+    """The address of a page of an asset."""
+    return f"/assets/{name}?" + "&".join(f"{key}={value}" for key, value in {"view": view, **others}.items())
+
+
+@pytest.fixture(scope="module")
+def five_days(page: Page) -> str:
+    """Launches a backfill of five days by the asset's dialog, and waits until it is over; returns its page."""
+    page.goto(of_asset("performance_snapshots", "overview"))
+    page.get_by_role("button", name="Materialize", exact=False).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Launch runs to materialize performance_snapshots")
+    dialog.get_by_text("Show all partitions").click()
+    selection = dialog.locator("input[type=text]").first
+    selection.fill(f"[{FIRST}...{LAST}]")
+    selection.press("Enter")
+    expect(dialog).to_contain_text("5 partitions")
+    dialog.get_by_role("button", name="Launch backfill").click()
+    page.get_by_role("button", name="View", exact=True).click()
+    page.wait_for_url(re.compile("/runs/b/"))
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=BACKFILL_MS)
+    return page.url
+
+
+def test_the_graph_shows_the_way_of_the_data_from_the_platform_to_the_recommendations(
+    page: Page, screenshot: Path
+) -> None:
+    page.goto("/asset-groups")
+    graph = page.locator("svg")
+    for group in ("learning_platform", "snapshots", "recommendations"):
+        expect(graph.get_by_text(group, exact=True).first).to_be_visible()
+    page.goto(of_asset("performance_snapshots", "lineage"))
+    for name in ("users", "quiz_attempts", "snapshots", "recommendations"):
+        expect(graph.get_by_text(name, exact=True).first).to_be_visible()
+    page.screenshot(path=screenshot)
+
+
+def test_a_newcomer_reads_what_the_snapshots_are_and_what_each_column_says(page: Page, screenshot: Path) -> None:
+    page.goto(of_asset("performance_snapshots", "overview"))
+    expect(page.get_by_text("One row per active student and day", exact=False).first).to_be_visible()
+    expect(page.get_by_text("When a run is red", exact=False).first).to_be_visible()
+    page.screenshot(path=screenshot)
+
+
+def test_a_backfill_of_five_days_is_launched_from_the_dialog_and_finishes(
+    page: Page, five_days: str, installation: TestInstallation, screenshot: Path
+) -> None:
+    page.goto(five_days)
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
+    page.screenshot(path=screenshot)
+    engine = create_engine(installation.url)
+    with engine.connect() as connection:
+        days = connection.execute(text("SELECT DISTINCT snapshot_date::text FROM performance_snapshots ORDER BY 1"))
+        assert days.scalars().all() == [f"2026-02-{day}" for day in range(20, 25)]
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("five_days")
+def test_a_failing_check_says_what_was_found_what_was_wanted_and_what_to_do(page: Page, screenshot: Path) -> None:
+    page.goto(of_asset("performance_snapshots", "checks", checkDetail="success_rate"))
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"at least 99 % wanted")).first).to_be_visible()
+    expect(page.get_by_text("When it is red", exact=False).first).to_be_visible()
+    page.screenshot(path=screenshot)
+
+
+@pytest.mark.usefixtures("five_days")
+def test_failed_students_are_retried_from_the_launchpad_once_their_rows_are_mended(
+    page: Page, installation: TestInstallation, dagster_ui: RunningDagster, screenshot: Path
+) -> None:
+    engine = create_engine(installation.url)
+    with engine.begin() as connection:
+        failed = connection.execute(text("SELECT count(*) FROM snapshot_failures")).scalar_one()
+        assert failed > 0
+        for mended in (
+            "DELETE FROM user_lesson_progress WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
+            "DELETE FROM quiz_attempts WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
+            "DELETE FROM exercise_submissions WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
+        ):
+            connection.execute(text(mended))
+    page.goto("/locations/snapshot_pipeline/jobs/retry_failed/playground")
+    expect(page.get_by_text("No errors")).to_be_visible()
+    page.screenshot(path=screenshot)
+    page.get_by_role("button", name="Launch Run").click()
+    page.wait_for_url(re.compile("/runs/"))
+
+    def none_is_left() -> bool | None:
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT count(*) FROM snapshot_failures")).scalar_one() == 0 or None
+
+    waited_for(none_is_left, "no student has an open failure", 90)
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=60_000)
+    engine.dispose()
+
+
+def test_a_schedule_is_switched_on_with_one_click(page: Page, dagster_ui: RunningDagster, screenshot: Path) -> None:
+    page.goto("/locations/snapshot_pipeline/schedules/nightly")
+    switch = page.get_by_role("checkbox").first
+    expect(switch).not_to_be_checked()
+    switch.check(force=True)
+    expect(switch).to_be_checked()
+    page.screenshot(path=screenshot)
+
+    def runs() -> bool | None:
+        states = dagster_ui.instance.all_instigator_state()
+        return any(state.name == "nightly" and state.is_running for state in states) or None
+
+    waited_for(runs, "Dagster has noted that the schedule runs", 20)
