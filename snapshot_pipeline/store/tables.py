@@ -1,6 +1,7 @@
 """The tables that we own, as they stand after the last migration.
 
-Put here: table and column definitions; a test holds them against the migrations.
+Put here: table and column definitions, with the sentence that explains each: `docs/`, the Dagster UI and whoever reads
+the code have it from here. A test holds the definitions against the migrations.
 Do not put here: how they came about (`migrations/`).
 
 None has a foreign key into the platform's tables: a pipeline must not be able to block the application's deletes.
@@ -31,22 +32,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+SENTENCE = "sentence"
+"""In the `info` of a table: what a row of it is."""
+
+VALUES = "values"
+"""In the `info` of a column: which values it may have, where its type allows more."""
+
 
 @dataclass(frozen=True)
 class StoreTables:
-    """Our tables in one schema.
-
-    Attributes:
-        performance_snapshots: One row per student and day; `metrics.md`, "The snapshot".
-        snapshot_failures: One row per student and day that could not be computed, with the reason.
-        snapshot_days: One row per computed day: how many were published and failed, when and by which run, and what
-            the platform's rows of that day looked like then.
-        snapshot_restatements: One row per published figure that a later computation changed.
-        adaptive_recommendations: One row per student, week and type; `metrics.md`, "The recommendations".
-        incidents: One row per thing that went wrong and that somebody is told of.
-        alert_messages: One row per message and channel: the outbox of the incidents.
-        run_holds: One row per run that is writing days or recommendations: which, and who it is.
-    """
+    """Our tables in one schema; what a row of each is, the table itself says."""
 
     performance_snapshots: Table
     snapshot_failures: Table
@@ -83,19 +78,79 @@ def _performance_snapshots(metadata: MetaData) -> Table:
     return Table(
         "performance_snapshots",
         metadata,
-        Column("user_id", BigInteger, primary_key=True, autoincrement=False),
-        Column("snapshot_date", Date, primary_key=True),
-        Column("pace_score", Double, nullable=False),
-        Column("learning_pace", Text, nullable=False),
-        Column("quiz_average", Double),
-        Column("lessons_completed_count", Integer, nullable=False),
-        Column("time_spent_minutes_today", BigInteger, nullable=False),
-        Column("quizzes_completed_count", Integer, nullable=False),
-        Column("exercises_submitted_count", Integer, nullable=False),
-        Column("last_activity_date", Date, nullable=False),
-        Column("computed_at", DateTime(timezone=True), nullable=False),
+        Column(
+            "user_id", BigInteger, primary_key=True, autoincrement=False, doc="The student, `users.id` of the platform."
+        ),
+        Column(
+            "snapshot_date",
+            Date,
+            primary_key=True,
+            doc="The day: a local date in the platform's time zone, that has ended.",
+        ),
+        Column(
+            "pace_score",
+            Double,
+            nullable=False,
+            doc="How fast and how steadily the student learned in the last 7 to 30 days; see docs/metrics.md.",
+            info={VALUES: "0 to 100"},
+        ),
+        Column(
+            "learning_pace",
+            Text,
+            nullable=False,
+            doc="The label of the pace score: ACCELERATED from 80, FAST from 60, MEDIUM from 40, else SLOW.",
+            info={VALUES: "ACCELERATED, FAST, MEDIUM, SLOW"},
+        ),
+        Column(
+            "quiz_average",
+            Double,
+            doc="The weighted average of the last ten scored quiz attempts, in percent; null while there is none.",
+            info={VALUES: "0 to 100"},
+        ),
+        Column(
+            "lessons_completed_count",
+            Integer,
+            nullable=False,
+            doc="Lessons completed on the day.",
+            info={VALUES: "0 or more"},
+        ),
+        Column(
+            "time_spent_minutes_today",
+            BigInteger,
+            nullable=False,
+            doc="Minutes spent on the lessons started on the day.",
+            info={VALUES: "0 or more"},
+        ),
+        Column(
+            "quizzes_completed_count",
+            Integer,
+            nullable=False,
+            doc="Quiz attempts completed on the day, graded or not.",
+            info={VALUES: "0 or more"},
+        ),
+        Column(
+            "exercises_submitted_count",
+            Integer,
+            nullable=False,
+            doc="Exercises submitted on the day.",
+            info={VALUES: "0 or more"},
+        ),
+        Column(
+            "last_activity_date",
+            Date,
+            nullable=False,
+            doc="The latest local date up to the day on which the student did anything.",
+            info={VALUES: "not after snapshot_date"},
+        ),
+        Column(
+            "computed_at",
+            DateTime(timezone=True),
+            nullable=False,
+            doc="When this row was last written; a computation that changes nothing leaves it as it is.",
+        ),
         Index("performance_snapshots_snapshot_date_idx", "snapshot_date"),
         postgresql_partition_by="RANGE (snapshot_date)",  # by month: `store.partitions`
+        info={SENTENCE: "One row per student and day: how the student was doing at the end of that day."},
     )
 
 
@@ -103,15 +158,30 @@ def _snapshot_failures(metadata: MetaData) -> Table:
     return Table(
         "snapshot_failures",
         metadata,
-        Column("user_id", BigInteger, primary_key=True, autoincrement=False),
-        Column("snapshot_date", Date, primary_key=True),
-        Column("reason", Text, nullable=False),
-        Column("detail", Text, nullable=False),
-        Column("computed_at", DateTime(timezone=True), nullable=False),
-        Column("first_seen_at", DateTime(timezone=True), nullable=False),
-        Column("last_seen_at", DateTime(timezone=True), nullable=False),
-        Column("attempts", Integer, nullable=False),
+        Column(
+            "user_id", BigInteger, primary_key=True, autoincrement=False, doc="The student, `users.id` of the platform."
+        ),
+        Column("snapshot_date", Date, primary_key=True, doc="The day that could not be computed for the student."),
+        Column(
+            "reason",
+            Text,
+            nullable=False,
+            doc="Why: the kind of row that cannot be right.",
+            info={VALUES: "score_out_of_range, negative_time_spent, completed_before_started, unexpected_error"},
+        ),
+        Column("detail", Text, nullable=False, doc="The row to blame and its value, or the message of the error."),
+        Column("computed_at", DateTime(timezone=True), nullable=False, doc="When the student's day was last computed."),
+        Column("first_seen_at", DateTime(timezone=True), nullable=False, doc="Since when the failure is open."),
+        Column("last_seen_at", DateTime(timezone=True), nullable=False, doc="When the failure was last met."),
+        Column(
+            "attempts",
+            Integer,
+            nullable=False,
+            doc="How often the student's day was computed in vain.",
+            info={VALUES: "1 or more"},
+        ),
         Index("snapshot_failures_snapshot_date_idx", "snapshot_date"),
+        info={SENTENCE: "One row per student and day that could not be computed, with the reason."},
     )
 
 
@@ -119,12 +189,33 @@ def _snapshot_days(metadata: MetaData) -> Table:
     return Table(
         "snapshot_days",
         metadata,
-        Column("snapshot_date", Date, primary_key=True),
-        Column("published", BigInteger, nullable=False),
-        Column("failed", BigInteger, nullable=False),
-        Column("computed_at", DateTime(timezone=True), nullable=False),
-        Column("run_id", Text, nullable=False),
-        Column("source_fingerprint", Text),
+        Column("snapshot_date", Date, primary_key=True, doc="The day."),
+        Column(
+            "published",
+            BigInteger,
+            nullable=False,
+            doc="Students that have a snapshot of the day.",
+            info={VALUES: "0 or more"},
+        ),
+        Column(
+            "failed",
+            BigInteger,
+            nullable=False,
+            doc="Students whose day could not be computed.",
+            info={VALUES: "0 or more"},
+        ),
+        Column(
+            "computed_at", DateTime(timezone=True), nullable=False, doc="When the day was last computed as a whole."
+        ),
+        Column("run_id", Text, nullable=False, doc="The Dagster run, or the command, that computed it."),
+        Column(
+            "source_fingerprint",
+            Text,
+            doc="What the platform's rows of the day looked like then; null makes the day be computed again.",
+        ),
+        info={
+            SENTENCE: "One row per computed day: how many students were published and failed, when and by which run."
+        },
     )
 
 
@@ -132,17 +223,30 @@ def _snapshot_restatements(metadata: MetaData) -> Table:
     return Table(
         "snapshot_restatements",
         metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("user_id", BigInteger, nullable=False),
-        Column("snapshot_date", Date, nullable=False),
-        Column("column_name", Text, nullable=False),
-        Column("old_value", Text),
-        Column("new_value", Text),
-        Column("restated_at", DateTime(timezone=True), nullable=False),
-        Column("run_id", Text, nullable=False),
-        Column("reason", Text, nullable=False),
+        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="The number of the restatement."),
+        Column("user_id", BigInteger, nullable=False, doc="The student, `users.id` of the platform."),
+        Column("snapshot_date", Date, nullable=False, doc="The day whose figure became another one."),
+        Column(
+            "column_name",
+            Text,
+            nullable=False,
+            doc="Which figure, by its column in `performance_snapshots`; `*` for a row that is not due any more.",
+        ),
+        Column(
+            "old_value", Text, doc="What was published before, as text; null for none. With `*` the whole row as JSON."
+        ),
+        Column("new_value", Text, doc="What is published since, as text; null for none."),
+        Column("restated_at", DateTime(timezone=True), nullable=False, doc="When."),
+        Column("run_id", Text, nullable=False, doc="The run that restated it."),
+        Column(
+            "reason",
+            Text,
+            nullable=False,
+            doc="Why that run computed the day: the night, rows that came late, a backfill, by hand.",
+        ),
         Index("snapshot_restatements_snapshot_date_user_id_idx", "snapshot_date", "user_id"),
         Index("snapshot_restatements_restated_at_idx", "restated_at"),
+        info={SENTENCE: "One row per published figure that a later computation changed."},
     )
 
 
@@ -150,19 +254,35 @@ def _incidents(metadata: MetaData) -> Table:
     return Table(
         "incidents",
         metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("kind", Text, nullable=False),
-        Column("subject", Text, nullable=False),
-        Column("title", Text, nullable=False),
-        Column("detail", Text, nullable=False),
-        Column("run_id", Text),
-        Column("opened_at", DateTime(timezone=True), nullable=False),
-        Column("told_at", DateTime(timezone=True), nullable=False),
-        Column("closed_at", DateTime(timezone=True)),
-        # When the last event that was taken into account happened: one that is seen again changes nothing.
-        Column("last_event_at", DateTime(timezone=True)),
+        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="The number of the incident."),
+        Column(
+            "kind", Text, nullable=False, doc="What kind of thing went wrong, such as a failed check or a missing day."
+        ),
+        Column(
+            "subject",
+            Text,
+            nullable=False,
+            doc="What it is about, such as a day and a check; of each kind and subject at most one is open.",
+        ),
+        Column("title", Text, nullable=False, doc="What somebody is told, in a few words."),
+        Column("detail", Text, nullable=False, doc="What somebody is told besides, and what to do."),
+        Column("run_id", Text, doc="The Dagster run in which it was seen; null where there is none."),
+        Column("opened_at", DateTime(timezone=True), nullable=False, doc="When it began."),
+        Column(
+            "told_at",
+            DateTime(timezone=True),
+            nullable=False,
+            doc="When a message about it was last put into the outbox.",
+        ),
+        Column("closed_at", DateTime(timezone=True), doc="When it was over; null while it is open."),
+        Column(
+            "last_event_at",
+            DateTime(timezone=True),
+            doc="When the last event happened that was taken into account: one that is seen again changes nothing.",
+        ),
         Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
         Index("incidents_kind_subject_idx", "kind", "subject", "opened_at"),
+        info={SENTENCE: "One row per thing that went wrong and that somebody is told of."},
     )
 
 
@@ -170,17 +290,31 @@ def _alert_messages(metadata: MetaData) -> Table:
     return Table(
         "alert_messages",
         metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("channel", Text, nullable=False),
-        Column("title", Text, nullable=False),
-        Column("body", Text, nullable=False),
-        Column("severity", Text, nullable=False),
-        Column("created_at", DateTime(timezone=True), nullable=False),
-        Column("attempts", Integer, nullable=False, server_default=text("0")),
-        Column("next_attempt_at", DateTime(timezone=True), nullable=False),
-        Column("sent_at", DateTime(timezone=True)),
-        Column("last_error", Text),
+        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="The number of the message."),
+        Column("channel", Text, nullable=False, doc="The id of the channel that it is for; never its address."),
+        Column("title", Text, nullable=False, doc="Its first line."),
+        Column("body", Text, nullable=False, doc="Its text."),
+        Column(
+            "severity",
+            Text,
+            nullable=False,
+            doc="How it is to be shown.",
+            info={VALUES: "failure, warning, success, info"},
+        ),
+        Column("created_at", DateTime(timezone=True), nullable=False, doc="When it was written."),
+        Column(
+            "attempts",
+            Integer,
+            nullable=False,
+            server_default=text("0"),
+            doc="How often it was tried to be sent.",
+            info={VALUES: "0 or more"},
+        ),
+        Column("next_attempt_at", DateTime(timezone=True), nullable=False, doc="Before when it is not tried again."),
+        Column("sent_at", DateTime(timezone=True), doc="When the channel took it; null while it waits."),
+        Column("last_error", Text, doc="Why the last try failed; null where none has."),
         Index("alert_messages_unsent_idx", "channel", "id", postgresql_where=text("sent_at IS NULL")),
+        info={SENTENCE: "One row per message and channel: the outbox of the incidents."},
     )
 
 
@@ -188,12 +322,13 @@ def _run_holds(metadata: MetaData) -> Table:
     return Table(
         "run_holds",
         metadata,
-        Column("token", Text, primary_key=True),
-        Column("space", Text, nullable=False),
-        Column("first", BigInteger, nullable=False),
-        Column("last", BigInteger, nullable=False),
-        Column("owner", Text, nullable=False),
-        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("token", Text, primary_key=True, doc="What the run shows to be let through when it publishes."),
+        Column("space", Text, nullable=False, doc="What it writes: days of snapshots, or recommendations."),
+        Column("first", BigInteger, nullable=False, doc="The first number of what it holds, such as a day."),
+        Column("last", BigInteger, nullable=False, doc="The last number of what it holds, included."),
+        Column("owner", Text, nullable=False, doc="Who it is, for whoever has to wait."),
+        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now(), doc="Since when."),
+        info={SENTENCE: "One row per run that is writing days or recommendations: which, and who it is."},
     )
 
 
@@ -201,20 +336,69 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
     return Table(
         "adaptive_recommendations",
         metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("user_id", BigInteger, nullable=False),
-        Column("week_start", Date, nullable=False),
-        Column("recommendation_type", Text, nullable=False),
-        Column("title", Text, nullable=False),
-        Column("message", Text, nullable=False),
-        Column("priority", Integer, nullable=False),
-        Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
-        Column("is_active", Boolean, nullable=False, server_default=false()),
-        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        Column("dismissed_at", DateTime(timezone=True)),
+        Column(
+            "id",
+            BigInteger,
+            Identity(always=True),
+            primary_key=True,
+            doc="The number of the recommendation; computing the week again keeps it.",
+        ),
+        Column("user_id", BigInteger, nullable=False, doc="The student, `users.id` of the platform."),
+        Column(
+            "week_start",
+            Date,
+            nullable=False,
+            doc="The Monday of the week that the recommendation follows from.",
+            info={VALUES: "a Monday"},
+        ),
+        Column(
+            "recommendation_type",
+            Text,
+            nullable=False,
+            doc="Which rule it comes from.",
+            info={
+                VALUES: "TAKE_BREAK, RESUME_LEARNING, REVIEW_LESSON, START_LEARNING, PRACTICE_MORE, CONTINUE_LEARNING"
+            },
+        ),
+        Column("title", Text, nullable=False, doc="The heading that the student reads."),
+        Column("message", Text, nullable=False, doc="The text that the student reads."),
+        Column(
+            "priority",
+            Integer,
+            nullable=False,
+            doc="How urgent it is; a student's five most urgent ones are published.",
+            info={VALUES: "70 to 95"},
+        ),
+        Column(
+            "metadata",
+            JSONB,
+            nullable=False,
+            server_default=text("'{}'::jsonb"),
+            doc="The facts behind it, such as `days_inactive` or `lesson_id`, as JSON.",
+        ),
+        Column(
+            "is_active",
+            Boolean,
+            nullable=False,
+            server_default=false(),
+            doc="Whether it is to be shown: of the newest week, still holding and not dismissed.",
+        ),
+        Column(
+            "created_at",
+            DateTime(timezone=True),
+            nullable=False,
+            server_default=func.now(),
+            doc="When it was first published.",
+        ),
+        Column(
+            "dismissed_at",
+            DateTime(timezone=True),
+            doc="When the student dismissed it, set by the platform; null while not.",
+        ),
         UniqueConstraint(
             "user_id", "week_start", "recommendation_type", name="adaptive_recommendations_user_id_week_start_type_key"
         ),
         Index("adaptive_recommendations_week_start_idx", "week_start"),
         Index("adaptive_recommendations_active_idx", "user_id", postgresql_where=text("is_active")),
+        info={SENTENCE: "One row per student, week and type of recommendation."},
     )
