@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -41,6 +42,8 @@ class StoreTables:
         snapshot_failures: One row per student and day that could not be computed, with the reason.
         snapshot_days: One row per computed day: how many were published and failed, when and by which run, and what
             the platform's rows of that day looked like then.
+        day_summary: One row per summarized day, over all students; `metrics.md`, "The summary".
+        cohort_summary: One row per summarized day, specialization and level; students without one of them have ''.
         snapshot_restatements: One row per published figure that a later computation changed.
         adaptive_recommendations: One row per student, week and type; `metrics.md`, "The recommendations".
         incidents: One row per thing that went wrong and that somebody is told of.
@@ -51,6 +54,8 @@ class StoreTables:
     performance_snapshots: Table
     snapshot_failures: Table
     snapshot_days: Table
+    day_summary: Table
+    cohort_summary: Table
     snapshot_restatements: Table
     adaptive_recommendations: Table
     incidents: Table
@@ -71,6 +76,8 @@ class StoreTables:
             performance_snapshots=_performance_snapshots(metadata),
             snapshot_failures=_snapshot_failures(metadata),
             snapshot_days=_snapshot_days(metadata),
+            day_summary=_day_summary(metadata),
+            cohort_summary=_cohort_summary(metadata),
             snapshot_restatements=_snapshot_restatements(metadata),
             adaptive_recommendations=_adaptive_recommendations(metadata),
             incidents=_incidents(metadata),
@@ -126,6 +133,45 @@ def _snapshot_days(metadata: MetaData) -> Table:
         Column("run_id", Text, nullable=False),
         Column("source_fingerprint", Text),
     )
+
+
+def _day_summary(metadata: MetaData) -> Table:
+    return Table("day_summary", metadata, Column("snapshot_date", Date, primary_key=True), *_summary_columns())
+
+
+def _cohort_summary(metadata: MetaData) -> Table:
+    return Table(
+        "cohort_summary",
+        metadata,
+        Column("snapshot_date", Date, primary_key=True),
+        Column("specialization", Text, primary_key=True),
+        Column("level", Text, primary_key=True),
+        *_summary_columns(),
+    )
+
+
+def _summary_columns() -> list[Column[Any]]:
+    """What is said of all students of a day, and of each cohort."""
+    return [
+        Column("students", BigInteger, nullable=False),
+        Column("failed", BigInteger, nullable=False),
+        Column("active_students", BigInteger, nullable=False),
+        Column("pace_mean", Double),
+        Column("pace_p25", Double),
+        Column("pace_median", Double),
+        Column("pace_p75", Double),
+        Column("slow_students", BigInteger, nullable=False),
+        Column("medium_students", BigInteger, nullable=False),
+        Column("fast_students", BigInteger, nullable=False),
+        Column("accelerated_students", BigInteger, nullable=False),
+        Column("quiz_average_mean", Double),
+        Column("minutes_spent", BigInteger, nullable=False),
+        Column("lessons_completed", BigInteger, nullable=False),
+        Column("inactive_7_days", BigInteger, nullable=False),
+        Column("inactive_14_days", BigInteger, nullable=False),
+        Column("computed_at", DateTime(timezone=True), nullable=False),
+        Column("run_id", Text, nullable=False),
+    ]
 
 
 def _snapshot_restatements(metadata: MetaData) -> Table:
