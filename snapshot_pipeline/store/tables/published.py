@@ -1,16 +1,9 @@
-"""The tables that we own, as they stand after the last migration.
+"""The tables that are published: snapshots and recommendations, the days and failures beside them, what was restated.
 
-Put here: table and column definitions, with the sentence that explains each: `docs/`, the Dagster UI and whoever reads
-the code have it from here. A test holds the definitions against the migrations.
-Do not put here: how they came about (`migrations/`).
-
-None has a foreign key into the platform's tables: a pipeline must not be able to block the application's deletes.
+Put here: these tables, with their sentences. Do not put here: what a day comes to in all (`summaries`).
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from functools import lru_cache
 
 from sqlalchemy import (
     BigInteger,
@@ -32,49 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SENTENCE = "sentence"
-"""In the `info` of a table: what a row of it is."""
-
-VALUES = "values"
-"""In the `info` of a column: which values it may have, where its type allows more."""
+from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
 
 
-@dataclass(frozen=True)
-class StoreTables:
-    """Our tables in one schema; what a row of each is, the table itself says."""
-
-    performance_snapshots: Table
-    snapshot_failures: Table
-    snapshot_days: Table
-    snapshot_restatements: Table
-    adaptive_recommendations: Table
-    incidents: Table
-    alert_messages: Table
-    run_holds: Table
-
-    @property
-    def metadata(self) -> MetaData:
-        """The metadata that all of them belong to."""
-        return self.performance_snapshots.metadata
-
-    @classmethod
-    @lru_cache  # the same objects for each batch: SQLAlchemy compiles a statement about them once
-    def of(cls, schema: str) -> StoreTables:
-        """The tables in a schema; nothing is looked up."""
-        metadata = MetaData(schema=schema)
-        return cls(
-            performance_snapshots=_performance_snapshots(metadata),
-            snapshot_failures=_snapshot_failures(metadata),
-            snapshot_days=_snapshot_days(metadata),
-            snapshot_restatements=_snapshot_restatements(metadata),
-            adaptive_recommendations=_adaptive_recommendations(metadata),
-            incidents=_incidents(metadata),
-            alert_messages=_alert_messages(metadata),
-            run_holds=_run_holds(metadata),
-        )
-
-
-def _performance_snapshots(metadata: MetaData) -> Table:
+def performance_snapshots(metadata: MetaData) -> Table:
     return Table(
         "performance_snapshots",
         metadata,
@@ -154,7 +108,7 @@ def _performance_snapshots(metadata: MetaData) -> Table:
     )
 
 
-def _snapshot_failures(metadata: MetaData) -> Table:
+def snapshot_failures(metadata: MetaData) -> Table:
     return Table(
         "snapshot_failures",
         metadata,
@@ -185,7 +139,7 @@ def _snapshot_failures(metadata: MetaData) -> Table:
     )
 
 
-def _snapshot_days(metadata: MetaData) -> Table:
+def snapshot_days(metadata: MetaData) -> Table:
     return Table(
         "snapshot_days",
         metadata,
@@ -219,7 +173,7 @@ def _snapshot_days(metadata: MetaData) -> Table:
     )
 
 
-def _snapshot_restatements(metadata: MetaData) -> Table:
+def snapshot_restatements(metadata: MetaData) -> Table:
     return Table(
         "snapshot_restatements",
         metadata,
@@ -250,89 +204,7 @@ def _snapshot_restatements(metadata: MetaData) -> Table:
     )
 
 
-def _incidents(metadata: MetaData) -> Table:
-    return Table(
-        "incidents",
-        metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="The number of the incident."),
-        Column(
-            "kind", Text, nullable=False, doc="What kind of thing went wrong, such as a failed check or a missing day."
-        ),
-        Column(
-            "subject",
-            Text,
-            nullable=False,
-            doc="What it is about, such as a day and a check; of each kind and subject at most one is open.",
-        ),
-        Column("title", Text, nullable=False, doc="What somebody is told, in a few words."),
-        Column("detail", Text, nullable=False, doc="What somebody is told besides, and what to do."),
-        Column("run_id", Text, doc="The Dagster run in which it was seen; null where there is none."),
-        Column("opened_at", DateTime(timezone=True), nullable=False, doc="When it began."),
-        Column(
-            "told_at",
-            DateTime(timezone=True),
-            nullable=False,
-            doc="When a message about it was last put into the outbox.",
-        ),
-        Column("closed_at", DateTime(timezone=True), doc="When it was over; null while it is open."),
-        Column(
-            "last_event_at",
-            DateTime(timezone=True),
-            doc="When the last event happened that was taken into account: one that is seen again changes nothing.",
-        ),
-        Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
-        Index("incidents_kind_subject_idx", "kind", "subject", "opened_at"),
-        info={SENTENCE: "One row per thing that went wrong and that somebody is told of."},
-    )
-
-
-def _alert_messages(metadata: MetaData) -> Table:
-    return Table(
-        "alert_messages",
-        metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="The number of the message."),
-        Column("channel", Text, nullable=False, doc="The id of the channel that it is for; never its address."),
-        Column("title", Text, nullable=False, doc="Its first line."),
-        Column("body", Text, nullable=False, doc="Its text."),
-        Column(
-            "severity",
-            Text,
-            nullable=False,
-            doc="How it is to be shown.",
-            info={VALUES: "failure, warning, success, info"},
-        ),
-        Column("created_at", DateTime(timezone=True), nullable=False, doc="When it was written."),
-        Column(
-            "attempts",
-            Integer,
-            nullable=False,
-            server_default=text("0"),
-            doc="How often it was tried to be sent.",
-            info={VALUES: "0 or more"},
-        ),
-        Column("next_attempt_at", DateTime(timezone=True), nullable=False, doc="Before when it is not tried again."),
-        Column("sent_at", DateTime(timezone=True), doc="When the channel took it; null while it waits."),
-        Column("last_error", Text, doc="Why the last try failed; null where none has."),
-        Index("alert_messages_unsent_idx", "channel", "id", postgresql_where=text("sent_at IS NULL")),
-        info={SENTENCE: "One row per message and channel: the outbox of the incidents."},
-    )
-
-
-def _run_holds(metadata: MetaData) -> Table:
-    return Table(
-        "run_holds",
-        metadata,
-        Column("token", Text, primary_key=True, doc="What the run shows to be let through when it publishes."),
-        Column("space", Text, nullable=False, doc="What it writes: days of snapshots, or recommendations."),
-        Column("first", BigInteger, nullable=False, doc="The first number of what it holds, such as a day."),
-        Column("last", BigInteger, nullable=False, doc="The last number of what it holds, included."),
-        Column("owner", Text, nullable=False, doc="Who it is, for whoever has to wait."),
-        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now(), doc="Since when."),
-        info={SENTENCE: "One row per run that is writing days or recommendations: which, and who it is."},
-    )
-
-
-def _adaptive_recommendations(metadata: MetaData) -> Table:
+def adaptive_recommendations(metadata: MetaData) -> Table:
     return Table(
         "adaptive_recommendations",
         metadata,
