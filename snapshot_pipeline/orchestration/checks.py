@@ -7,15 +7,20 @@ See https://docs.dagster.io/guides/test/asset-checks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
+from snapshot_pipeline.orchestration.day_metadata import failures_by_reason_table, failures_table
+from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
+from snapshot_pipeline.orchestration.pictured import Metadata
+from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
-from snapshot_pipeline.pipeline.snapshots import DayReport
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.snapshots import DayCount
 
@@ -25,77 +30,124 @@ COVERAGE = "coverage"
 REACH = "reach"
 WEEK_COMPLETE = "week_complete"
 
+OBSERVED, THRESHOLD, WHAT_TO_DO = "observed", "threshold", "what_to_do"
+"""In the metadata of every result: what was found and what was wanted, which Dagster plots over the days; and of one
+that did not pass, what to do."""
+
 MIN_REACH = 0.5
 """The share of receivers below which a week looks as if something were missing, such as the lessons."""
 
 
+MEND_FAILED = (
+    "`failures_by_reason` and `first_failures` say why and who, `snapshot_failures` has all, with the row to blame. "
+    "Mend the rows in the platform, then launch the job `retry_failed`, or materialize the day again"
+)
+MEND_SLOW = "`snapshot-pipeline check` names missing indexes; docs/scaling.md says what else a platform of a size costs"
+MEND_COVERAGE = (
+    "ask whether students were deactivated, or rows deleted, in the platform; if so on purpose, the next day is green "
+    "again"
+)
+MEND_REACH = (
+    "look whether the platform's lessons are published and its students have a specialization and a level; the run's "
+    "log names the students that failed"
+)
+MEND_WEEK = "materialize `performance_snapshots` for the missing days, then this week again"
+
+
 def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
     """The checks of a day of snapshots."""
-    days = daily_partitions(settings)
+    after = "with every run of the day, and after `retry_failed`."
     return [
-        dg.AssetCheckSpec(
+        _spec(
             SUCCESS_RATE,
-            asset=asset,
-            partitions_def=days,
-            description=(
-                f"At least {settings.min_success_rate:.0%} of the day's students were published. When it is red: the "
-                "result lists the failures by reason and the first ten; `snapshot_failures` has them all. Mend the "
-                "rows in the platform, then materialize the day again."
-            ),
+            asset,
+            daily_partitions(settings),
+            what=f"At least {percent(settings.min_success_rate)} of the day's students were published.",
+            reads="how many students the run published, and how many failed.",
+            runs=after,
+            mend=MEND_FAILED,
         ),
-        dg.AssetCheckSpec(
+        _spec(
             RUN_TIME,
-            asset=asset,
-            partitions_def=days,
-            description=(
-                f"The run that computed the day took at most {settings.max_run_seconds:g} seconds. When it is amber: "
-                "`snapshot-pipeline check` says which indexes are missing."
-            ),
+            asset,
+            daily_partitions(settings),
+            what=f"The run that computed the day took at most {settings.max_run_seconds:g} seconds.",
+            reads="the clock.",
+            runs="with every run of the day.",
+            mend=MEND_SLOW,
         ),
-        dg.AssetCheckSpec(
+        _spec(
             COVERAGE,
-            asset=asset,
-            partitions_def=days,
-            description=(
-                f"The number of students did not fall by more than {settings.max_student_drop:.0%} against the last "
-                "earlier day. When it is red: ask whether students were deactivated or rows deleted in the platform."
+            asset,
+            daily_partitions(settings),
+            what=(
+                f"The number of students did not fall by more than {percent(settings.max_student_drop)} against the "
+                "last earlier day."
             ),
+            reads="`snapshot_days`.",
+            runs="with every run of the day.",
+            mend=MEND_COVERAGE,
         ),
     ]
 
 
 def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
     """The checks of a week of recommendations."""
-    weeks = weekly_partitions(settings)
+    after = "with every run of the week."
     return [
-        dg.AssetCheckSpec(
+        _spec(
             REACH,
-            asset=asset,
-            partitions_def=weeks,
-            description=(
-                f"At least {MIN_REACH:.0%} of the active students have a recommendation. When it is amber: look "
-                "whether the platform's lessons are published and the students have a specialization and a level."
-            ),
+            asset,
+            weekly_partitions(settings),
+            what=f"At least {percent(MIN_REACH)} of the active students have a recommendation.",
+            reads="how many students the run reached.",
+            runs=after,
+            mend=MEND_REACH,
         ),
-        dg.AssetCheckSpec(
+        _spec(
             WEEK_COMPLETE,
-            asset=asset,
-            partitions_def=weeks,
-            description=(
-                "Every day of the week has snapshots. When it is amber: the result names the days that are missing; "
-                "materialize them, then the week again."
-            ),
+            asset,
+            weekly_partitions(settings),
+            what="Every day of the week has snapshots.",
+            reads="`snapshot_days`.",
+            runs=after,
+            mend=MEND_WEEK,
         ),
     ]
+
+
+def _spec(
+    name: str,
+    asset: str,
+    partitions: dg.PartitionsDefinition[str],
+    *,
+    what: str,
+    reads: str,
+    runs: str,
+    mend: str,
+) -> dg.AssetCheckSpec:
+    description = described(what, reads=reads, runs=runs, when_red=f"{mend}.")
+    return dg.AssetCheckSpec(name, asset=asset, partitions_def=partitions, description=description)
+
+
+def percent(share: float) -> str:
+    """A share in percent, to a tenth, never rounded up: what is below a threshold must not look as if it were not."""
+    # A share such as 0.29 is a hair less than 29 hundredths: the noise of its last bits must not cost a tenth.
+    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
+
+
+def rate_sentence(count: DayCount, minimum: float) -> str:
+    """A day's success rate against the one that is wanted; the day has students."""
+    rate = percent(count.success_rate or 0)
+    return f"{count.day}: {rate} of {count.students:,} students, at least {percent(minimum)} wanted"
 
 
 def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult:
     """At least `minimum` of the day's students were published; with nobody at all there is no rate, which is amber."""
     count = report.count
-    metadata: dict[str, dg.MetadataValue] = {
+    metadata: Metadata = {
         "published": dg.MetadataValue.int(count.published),
         "failed": dg.MetadataValue.int(count.failed),
-        "threshold": dg.MetadataValue.float(minimum),
     }
     if count.success_rate is None:
         return dg.AssetCheckResult(
@@ -103,59 +155,49 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             description=f"{report.day}: there was nobody, no active student has started a lesson by then",
-            metadata=metadata,
+            metadata={**metadata, THRESHOLD: minimum, WHAT_TO_DO: "see whether this is the platform that you meant"},
         )
-    metadata["success_rate"] = dg.MetadataValue.float(count.success_rate)
     if report.failures:
-        metadata["failures_by_reason"] = dg.MetadataValue.json(dict(report.failures.most_common()))
+        metadata["failures_by_reason"] = failures_by_reason_table(report)
         metadata["first_failures"] = failures_table(report)
-    return dg.AssetCheckResult(
-        check_name=SUCCESS_RATE,
+    return _result(
+        SUCCESS_RATE,
         passed=count.success_rate >= minimum,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=(
-            f"{report.day}: {count.success_rate:.2%} of {count.students:,} students, at least {minimum:.0%} wanted"
-        ),
-        metadata=metadata,
-    )
-
-
-def failures_table(report: DayReport) -> dg.TableMetadataValue:
-    """The first ten failed students of a day."""
-    return dg.MetadataValue.table(
-        [
-            dg.TableRecord({"user_id": student.user_id, "reason": student.reason, "detail": student.detail})
-            for student in report.examples
-        ],
-        schema=dg.TableSchema([dg.TableColumn("user_id", "int"), dg.TableColumn("reason"), dg.TableColumn("detail")]),
+        found=rate_sentence(count, minimum),
+        mend=MEND_FAILED,
+        metadata={OBSERVED: count.success_rate, THRESHOLD: minimum, **metadata},
     )
 
 
 def check_run_time(day: date, seconds: float, maximum: float) -> dg.AssetCheckResult:
     """The run that computed the day took at most `maximum` seconds."""
-    return dg.AssetCheckResult(
-        check_name=RUN_TIME,
+    return _result(
+        RUN_TIME,
         passed=seconds <= maximum,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{day}: the run took {seconds:.1f} s, at most {maximum:g} s wanted",
-        metadata={"seconds": round(seconds, 3), "threshold": maximum},
+        found=f"{day}: the run took {seconds:.1f} s, at most {maximum:g} s wanted",
+        mend=MEND_SLOW,
+        metadata={OBSERVED: round(seconds, 3), THRESHOLD: maximum},
     )
 
 
 def check_coverage(count: DayCount, earlier: DayCount | None, max_drop: float) -> dg.AssetCheckResult:
     """The number of students did not fall by more than `max_drop` against the last earlier day; nobody is amber."""
-    metadata: dict[str, dg.MetadataValue] = {"students": dg.MetadataValue.int(count.students)}
+    metadata: dict[str, Any] = {OBSERVED: count.students}
     if earlier is None:
         found = f"{count.day}: {count.students:,} students, no earlier day to compare with"
     else:
         found = f"{count.day}: {count.students:,} students after {earlier.students:,} on {earlier.day}"
-        metadata["earlier_students"] = dg.MetadataValue.int(earlier.students)
+        least = math.ceil(earlier.students * (1 - max_drop) - 1e-9)
+        metadata |= {THRESHOLD: least, "earlier_students": earlier.students}
     fell = earlier is not None and count.students < earlier.students * (1 - max_drop)
-    return dg.AssetCheckResult(
-        check_name=COVERAGE,
+    return _result(
+        COVERAGE,
         passed=count.students > 0 and not fell,
         severity=dg.AssetCheckSeverity.ERROR if fell else dg.AssetCheckSeverity.WARN,
-        description=f"{found}; a fall by {max_drop:.0%} at most and somebody at all wanted",
+        found=f"{found}; a fall by {percent(max_drop)} at most and somebody at all wanted",
+        mend=MEND_COVERAGE,
         metadata=metadata,
     )
 
@@ -175,34 +217,65 @@ def check_reach(report: WeekReport) -> dg.AssetCheckResult:
     """At least half of the receivers have a recommendation."""
     share = report.share_reached
     failed = f"; {len(report.failed):,} students failed" if report.failed else ""
-    return dg.AssetCheckResult(
-        check_name=REACH,
+    return _result(
+        REACH,
         passed=share is not None and share >= MIN_REACH and not report.failed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=(
+        found=(
             f"the week of {report.week_start}: there was nobody, no active student"
             if share is None
-            else f"the week of {report.week_start}: {share:.1%} of {report.receivers:,} students have a "
-            f"recommendation, at least {MIN_REACH:.0%} wanted{failed}"
+            else f"the week of {report.week_start}: {percent(share)} of {report.receivers:,} students have a "
+            f"recommendation, at least {percent(MIN_REACH)} wanted{failed}"
         ),
-        metadata={"receivers": report.receivers, "reached": report.reached, "failed": len(report.failed)},
+        mend=MEND_REACH,
+        metadata={
+            **({} if share is None else {OBSERVED: share}),
+            THRESHOLD: MIN_REACH,
+            "receivers": report.receivers,
+            "reached": report.reached,
+            "failed": len(report.failed),
+        },
     )
 
 
 def check_week_complete(report: WeekReport) -> dg.AssetCheckResult:
     """Every day of the week has snapshots."""
     missing = ", ".join(map(str, report.missing_days))
-    return dg.AssetCheckResult(
-        check_name=WEEK_COMPLETE,
+    return _result(
+        WEEK_COMPLETE,
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=(
+        found=(
             f"the week of {report.week_start}: no snapshots for {missing}; materialize performance_snapshots for "
             "these days, then this week again"
             if missing
             else f"the week of {report.week_start}: all days are there"
         ),
-        metadata={"missing_days": dg.MetadataValue.json([str(day) for day in report.missing_days])},
+        mend=MEND_WEEK,
+        metadata={
+            OBSERVED: len(report.missing_days),
+            THRESHOLD: 0,
+            "missing_days": dg.MetadataValue.json([str(day) for day in report.missing_days]),
+        },
+    )
+
+
+def _result(
+    name: str,
+    *,
+    passed: bool,
+    severity: dg.AssetCheckSeverity,
+    found: str,
+    mend: str,
+    metadata: Mapping[str, Any],
+) -> dg.AssetCheckResult:
+    """A result that says what was found, and where it is not what was wanted, what to do about it."""
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=passed,
+        severity=severity,
+        description=found,
+        metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: dg.MetadataValue.md(f"{mend}.")},
     )
 
 

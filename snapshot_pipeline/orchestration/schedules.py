@@ -12,11 +12,14 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_recommendations
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
 from snapshot_pipeline.orchestration.tags import REASON, SEED
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings
+
+_MISSED = "the tick's error says why; what one tick missed, the next one asks for."
 
 _LEFT_ALONE = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
 
@@ -37,9 +40,12 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="0 0 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description=(
-            f"Every night at 00:00: the day that has just ended, the {settings.late_days} days before it again, since "
-            f"rows may have come late, and whichever of the last {settings.catch_up_days} days is missing."
+        description=described(
+            f"The day that has just ended, the {settings.late_days} days before it again, since rows may have come "
+            f"late, and whichever of the last {settings.catch_up_days} days is missing.",
+            reads="which of these days Dagster knows as materialized or in progress.",
+            runs=f"every night at 00:00 ({settings.timezone}), while it is switched on.",
+            when_red=_MISSED,
         ),
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -78,7 +84,12 @@ def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="0 6 * * 1",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description="Every Monday at 06:00: the recommendations of the week that has just ended.",
+        description=described(
+            "The recommendations of the week that has just ended; an older week is never shown, and not asked for.",
+            reads="nothing but the time of its tick.",
+            runs=f"every Monday at 06:00 ({settings.timezone}), while it is switched on.",
+            when_red="launch the job `weekly_recommendations` for the week; the next tick is for the next one.",
+        ),
     )
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         tick = context.scheduled_execution_time
@@ -99,7 +110,12 @@ def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="0 3 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description="Every morning at 03:00: what is broken now, and a day drawn by lot, computed again to compare.",
+        description=described(
+            "What is broken now, and a day drawn by lot, computed again to compare.",
+            reads="nothing but the time of its tick, which the day is drawn by.",
+            runs=f"every day at 03:00 ({settings.timezone}), while it is switched on.",
+            when_red=_MISSED,
+        ),
     )
     def every_morning(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         tick = context.scheduled_execution_time.isoformat()
@@ -116,7 +132,12 @@ def build_daily_housekeeping(settings: Settings, housekeeping: dg.JobDefinition)
         cron_schedule="0 4 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description="Every day at 04:00: removes what has had its time.",
+        description=described(
+            "Removes what has had its time, and makes the partitions of the months to come.",
+            reads="nothing but the time of its tick.",
+            runs=f"every day at 04:00 ({settings.timezone}), while it is switched on.",
+            when_red=_MISSED,
+        ),
     )
 
 
