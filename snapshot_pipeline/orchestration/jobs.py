@@ -9,7 +9,7 @@ from __future__ import annotations
 import dagster as dg
 
 from snapshot_pipeline.orchestration import daily_checks
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots, weekly_report
 
 # Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
 daily_snapshots = dg.define_asset_job(
@@ -30,4 +30,11 @@ weekly_recommendations = dg.define_asset_job(
     "weekly_recommendations",
     selection=dg.AssetSelection.assets(adaptive_recommendations.KEY),
     description="Computes the recommendations of a week. Safe to run again: what still holds is kept.",
+)
+
+# A job of its own: a page that cannot be written must not make the recommendations red.
+weekly_page = dg.define_asset_job(
+    "weekly_page",
+    selection=dg.AssetSelection.assets(weekly_report.KEY),
+    description="Writes the page of a week. Safe to run again: it takes the place of the page of before.",
 )

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_recommendations
+from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
 from snapshot_pipeline.orchestration.tags import REASON, SEED
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
@@ -70,7 +70,6 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
 
 def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the recommendations: the newest week only, since an older one is never shown."""
-    weeks = weekly_partitions(settings)
 
     @dg.schedule(
         name="weekly",
@@ -81,13 +80,26 @@ def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
         description="Every Monday at 06:00: the recommendations of the week that has just ended.",
     )
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        tick = context.scheduled_execution_time
-        week = (tick.date() - timedelta(days=7)).isoformat()
-        if week not in weeks.get_partition_keys(current_time=tick):
-            return dg.SkipReason(f"the week of {week} began before SNAPSHOT_START_DATE={settings.start_date}")
-        return dg.RunRequest(run_key=f"{week}@{tick:%Y-%m-%dT%H:%M%z}", partition_key=week)
+        return _newest_week(context, settings)
 
     return weekly
+
+
+def build_weekly_page(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule of the weekly page: half an hour after the recommendations, which it counts."""
+
+    @dg.schedule(
+        name="weekly_page",
+        job=weekly_page,
+        cron_schedule="30 6 * * 1",
+        execution_timezone=settings.timezone,
+        default_status=_default_status(settings),
+        description="Every Monday at 06:30: the page of the week that has just ended.",
+    )
+    def page(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return _newest_week(context, settings)
+
+    return page
 
 
 def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
@@ -118,6 +130,15 @@ def build_daily_housekeeping(settings: Settings, housekeeping: dg.JobDefinition)
         default_status=_default_status(settings),
         description="Every day at 04:00: removes what has had its time.",
     )
+
+
+def _newest_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the week that ended on the day before the tick."""
+    tick = context.scheduled_execution_time
+    week = (tick.date() - timedelta(days=7)).isoformat()
+    if week not in weekly_partitions(settings).get_partition_keys(current_time=tick):
+        return dg.SkipReason(f"the week of {week} began before SNAPSHOT_START_DATE={settings.start_date}")
+    return dg.RunRequest(run_key=f"{week}@{tick:%Y-%m-%dT%H:%M%z}", partition_key=week)
 
 
 def _default_status(settings: Settings) -> dg.DefaultScheduleStatus:

@@ -66,7 +66,7 @@ def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_wor
     named = {element.get("id"): element.text for element in root.iter() if element.get("id")}
     assert [named[name] for name in root.get("aria-labelledby", "").split()] == [picture.title, picture.alt]
     texts = texts_of(picture)
-    assert texts[0] == picture.title
+    assert picture.title in texts
     assert any(text.startswith("Source: ") for text in texts)
     assert len(picture.alt) > 15
     assert len(picture.markdown()) < 24_000
