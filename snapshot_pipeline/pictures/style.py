@@ -138,7 +138,7 @@ def keyed(figure: Figure, colors: Mapping[str, str]) -> None:
     figure.legend(
         handles=[Patch(color=color, label=label) for label, color in colors.items()],
         loc="upper left",
-        bbox_to_anchor=(14 / WIDTH, 1 - 47 / height),
+        bbox_to_anchor=(14 / WIDTH, 1 - 49 / height),
         ncols=len(colors),
         frameon=False,
         fontsize=8.25,
