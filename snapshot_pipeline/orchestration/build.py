@@ -11,6 +11,7 @@ import warnings
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets.adaptive_recommendations import build_adaptive_recommendations
+from snapshot_pipeline.orchestration.assets.cohort_summary import build_cohort_summary
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
 from snapshot_pipeline.orchestration.assets.weekly_report import build_weekly_report
@@ -49,6 +50,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
         assets=[
             *build_learning_platform(settings),
             build_performance_snapshots(settings),
+            build_cohort_summary(settings),
             build_adaptive_recommendations(settings),
             build_weekly_report(settings),
         ],

@@ -14,6 +14,7 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
+from snapshot_pipeline.pipeline.cohorts import SummarizedDay
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.snapshots import DayReport
 from snapshot_pipeline.settings import Settings
@@ -24,6 +25,7 @@ RUN_TIME = "run_time"
 COVERAGE = "coverage"
 REACH = "reach"
 WEEK_COMPLETE = "week_complete"
+ALL_STUDENTS = "all_students"
 
 MIN_REACH = 0.5
 """The share of receivers below which a week looks as if something were missing, such as the lessons."""
@@ -61,6 +63,22 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
                 "earlier day. When it is red: ask whether students were deactivated or rows deleted in the platform."
             ),
         ),
+    ]
+
+
+def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
+    """The check of a day's summary."""
+    return [
+        dg.AssetCheckSpec(
+            ALL_STUDENTS,
+            asset=asset,
+            partitions_def=daily_partitions(settings),
+            description=(
+                "Every student that the day's computation published, and every one that failed, is in the summary. "
+                "When it is red: something else than a run has removed rows of `performance_snapshots` or "
+                "`snapshot_failures`; find out what, then materialize the day's snapshots and summary again."
+            ),
+        )
     ]
 
 
@@ -169,6 +187,26 @@ def check_day(
         check_run_time(report.day, seconds, settings.max_run_seconds),
         check_coverage(report.count, earlier, settings.max_student_drop),
     ]
+
+
+def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
+    """Everybody that the day's computation published or failed was counted; rows kept of others may be more."""
+    published, failed = day.count.published, day.count.failed
+    return dg.AssetCheckResult(
+        check_name=ALL_STUDENTS,
+        passed=day.students >= published and day.failed >= failed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=(
+            f"{day.day}: {day.students:,} students in {day.cohorts:,} cohorts and {day.failed:,} failed, at least the "
+            f"{published:,} published and {failed:,} failed of the day's computation wanted"
+        ),
+        metadata={
+            "students": day.students,
+            "published": published,
+            "failed": day.failed,
+            "failed_in_the_computation": failed,
+        },
+    )
 
 
 def check_reach(report: WeekReport) -> dg.AssetCheckResult:

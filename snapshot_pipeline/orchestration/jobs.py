@@ -9,15 +9,23 @@ from __future__ import annotations
 import dagster as dg
 
 from snapshot_pipeline.orchestration import daily_checks
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots, weekly_report
+from snapshot_pipeline.orchestration.assets import (
+    adaptive_recommendations,
+    cohort_summary,
+    performance_snapshots,
+    weekly_report,
+)
 
 # Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
 daily_snapshots = dg.define_asset_job(
     "daily_snapshots",
     # Without the checks of the morning, which belong to no day.
-    selection=dg.AssetSelection.assets(performance_snapshots.KEY)
+    selection=dg.AssetSelection.assets(performance_snapshots.KEY, cohort_summary.KEY)
     - dg.AssetSelection.checks(daily_checks.STANDING, daily_checks.REBUILD),
-    description="Computes the snapshots of a day or a range of days. Safe to run again: only what differs is written.",
+    description=(
+        "Computes the snapshots of a day or a range of days, and summarizes them. Safe to run again: only what differs "
+        "is written."
+    ),
 )
 
 daily_checks_job = dg.define_asset_job(

@@ -1,12 +1,13 @@
 """The job that computes only the students that failed, and shows their days as they stand afterwards.
 
 Put here: what can be asked for in the launchpad, and the events of each day: a materialization with the new counts, and
-a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed.
-Do not put here: the computation (`pipeline.retry`).
+a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed; the same of
+the day's summary, which follows.
+Do not put here: the computation (`pipeline.retry`, `pipeline.cohorts`).
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` as they stand.
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -15,9 +16,16 @@ from pydantic import Field
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration import pools
-from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.assets import cohort_summary, performance_snapshots
+from snapshot_pipeline.orchestration.checks import (
+    check_success_rate,
+    check_summary,
+    evaluation_of_day,
+    last_materializations,
+)
+from snapshot_pipeline.orchestration.partitions import ranges
 from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.pipeline.cohorts import summarize_days
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.pipeline.snapshots import DayReport
 from snapshot_pipeline.settings import Settings
@@ -65,6 +73,8 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
             result = check_success_rate(day.report, settings.min_success_rate)
             materialized = last_materializations(context.instance, performance_snapshots.KEY, [day.day])
             yield evaluation_of_day(performance_snapshots.KEY, day.day, result, materialized.get(day.day))
+        # Only now: a summary that cannot be made must not hide what became of the students.
+        yield from _summarized(context, settings, [day.day for day in run.days if day.report is not None])
         yield dg.Output(None)
 
     @dg.job(
@@ -78,6 +88,18 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
         retry_failed_students()
 
     return retry_failed_job
+
+
+def _summarized(context: dg.OpExecutionContext, settings: Settings, days: Sequence[date]) -> Iterator[Any]:
+    """Summarize days again, and file the events of each."""
+    for first, last in ranges(days, settings):
+        with opened_step(context, settings) as installation:
+            run = summarize_days(installation, first, last, context.run_id)
+        for day in run.days:
+            partition, metadata = day.day.isoformat(), cohort_summary.day_metadata(day)
+            yield dg.AssetMaterialization(cohort_summary.KEY, partition=partition, metadata=metadata)
+            materialized = last_materializations(context.instance, cohort_summary.KEY, [day.day])
+            yield evaluation_of_day(cohort_summary.KEY, day.day, check_summary(day), materialized.get(day.day))
 
 
 def _day(name: str, text: str) -> date | None:

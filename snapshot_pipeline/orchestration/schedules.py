@@ -7,11 +7,12 @@ See https://docs.dagster.io/guides/automate/schedules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.assets import cohort_summary, performance_snapshots
 from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
 from snapshot_pipeline.orchestration.tags import REASON, SEED
@@ -28,6 +29,9 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
     last `SNAPSHOT_CATCH_UP_DAYS` that is neither there nor in progress, neighbours joined into one run. The last
     `SNAPSHOT_LATE_DAYS` before the newest are asked for even when they are there: their rows may have come late, and
     what comes out the same is not written.
+
+    Each run summarizes its days as well. Where a summary could not be made, or snapshots were materialized without it,
+    the next tick asks for the summary alone, of any of the last `SNAPSHOT_LATE_WINDOW_DAYS` days.
     """
     days = daily_partitions(settings)
 
@@ -39,7 +43,9 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
         default_status=_default_status(settings),
         description=(
             f"Every night at 00:00: the day that has just ended, the {settings.late_days} days before it again, since "
-            f"rows may have come late, and whichever of the last {settings.catch_up_days} days is missing."
+            f"rows may have come late, and whichever of the last {settings.catch_up_days} days is missing; each with "
+            f"its summary. Of the last {settings.late_window_days} days also the summaries that are older than their "
+            "snapshots."
         ),
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -54,18 +60,37 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
             if (day in caught_up and status.get(day) not in _LEFT_ALONE)
             or (day in late and status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS)
         ]
-        if not wanted:
+        window = days.get_partition_keys(current_time=tick)[-settings.late_window_days :]
+        unsummarized = [day for day in _unsummarized(context.instance, settings, window) if day not in wanted]
+        if not wanted and not unsummarized:
             return dg.SkipReason(f"all of the last {len(recent)} days are there or in progress")
+        # The tick belongs in the key: a day that failed must be asked for again the next night.
+        at = f"{tick:%Y-%m-%dT%H:%M%z}"
         return [
-            dg.RunRequest(
-                # The tick belongs in the key: a day that failed must be asked for again the next night.
-                run_key=f"{first}..{last}@{tick:%Y-%m-%dT%H:%M%z}",
-                tags={**range_tags(first, last), REASON: NIGHTLY},
-            )
+            dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), REASON: NIGHTLY})
             for first, last in ranges(wanted, settings)
+        ] + [
+            dg.RunRequest(
+                run_key=f"summary {first}..{last}@{at}",
+                tags={**range_tags(first, last), REASON: NIGHTLY},
+                asset_selection=[cohort_summary.KEY],
+            )
+            for first, last in ranges(unsummarized, settings)
         ]
 
     return nightly
+
+
+def _unsummarized(instance: dg.DagsterInstance, settings: Settings, window: Sequence[str]) -> list[date]:
+    """Those of the days whose snapshots are newer than their summary, and that are not being summarized; ascending."""
+    if not window:  # Dagster takes an empty set for all partitions
+        return []
+    event = dg.DagsterEventType.ASSET_MATERIALIZATION
+    computed = instance.get_latest_storage_id_by_partition(performance_snapshots.KEY, event, set(window))
+    summarized = instance.get_latest_storage_id_by_partition(cohort_summary.KEY, event, set(window))
+    behind = [day for day in window if day in computed and summarized.get(day, -1) < computed[day]]
+    status = instance.get_status_by_partition(cohort_summary.KEY, behind, daily_partitions(settings)) or {}
+    return [date.fromisoformat(day) for day in behind if status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS]
 
 
 def build_weekly(settings: Settings) -> dg.ScheduleDefinition:

@@ -15,7 +15,7 @@ from datetime import date
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations
+from snapshot_pipeline.orchestration.assets import adaptive_recommendations, cohort_summary
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.pipeline.weekly_report import WrittenReport, write_report
@@ -34,7 +34,7 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         group_name="recommendations",
         kinds={"html", "matplotlib"},
         partitions_def=weekly_partitions(settings),
-        deps=[dg.AssetKey("cohort_summary"), adaptive_recommendations.KEY],
+        deps=[cohort_summary.KEY, adaptive_recommendations.KEY],
     )
     def weekly_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with opened_step(context, settings) as installation:
