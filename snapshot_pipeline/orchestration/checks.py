@@ -19,6 +19,7 @@ from snapshot_pipeline.orchestration.day_metadata import failures_by_reason_tabl
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.orchestration.pictured import Metadata
+from snapshot_pipeline.pipeline.cohorts import SummarizedDay
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.settings import Settings
@@ -29,6 +30,7 @@ RUN_TIME = "run_time"
 COVERAGE = "coverage"
 REACH = "reach"
 WEEK_COMPLETE = "week_complete"
+ALL_STUDENTS = "all_students"
 
 OBSERVED, THRESHOLD, WHAT_TO_DO = "observed", "threshold", "what_to_do"
 """In the metadata of every result: what was found and what was wanted, which Dagster plots over the days; and of one
@@ -46,6 +48,10 @@ MEND_SLOW = "`snapshot-pipeline check` names missing indexes; docs/scaling.md sa
 MEND_COVERAGE = (
     "ask whether students were deactivated, or rows deleted, in the platform; if so on purpose, the next day is green "
     "again"
+)
+MEND_SUMMARY = (
+    "something else than a run has removed rows of `performance_snapshots` or `snapshot_failures`; find out what, then "
+    "materialize the day's snapshots and summary again"
 )
 MEND_REACH = (
     "look whether the platform's lessons are published and its students have a specialization and a level; the run's "
@@ -88,6 +94,21 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
             runs="with every run of the day.",
             mend=MEND_COVERAGE,
         ),
+    ]
+
+
+def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
+    """The check of a day's summary."""
+    return [
+        _spec(
+            ALL_STUDENTS,
+            asset,
+            daily_partitions(settings),
+            what="Every student that the day's computation published, and every one that failed, is in the summary.",
+            reads="`snapshot_days`, and how many students the run summarized.",
+            runs="with every run of the day.",
+            mend=MEND_SUMMARY,
+        )
     ]
 
 
@@ -211,6 +232,29 @@ def check_day(
         check_run_time(report.day, seconds, settings.max_run_seconds),
         check_coverage(report.count, earlier, settings.max_student_drop),
     ]
+
+
+def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
+    """Everybody that the day's computation published or failed was counted; rows kept of others may be more."""
+    published, failed = day.count.published, day.count.failed
+    return _result(
+        ALL_STUDENTS,
+        passed=day.students >= published and day.failed >= failed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        found=(
+            f"{day.day}: {day.students:,} students in {day.cohorts:,} cohorts and {day.failed:,} failed, at least the "
+            f"{published:,} published and {failed:,} failed of the day's computation wanted"
+        ),
+        mend=MEND_SUMMARY,
+        metadata={
+            OBSERVED: day.students + day.failed,
+            THRESHOLD: published + failed,
+            "students": day.students,
+            "published": published,
+            "failed": day.failed,
+            "failed_in_the_computation": failed,
+        },
+    )
 
 
 def check_reach(report: WeekReport) -> dg.AssetCheckResult:
