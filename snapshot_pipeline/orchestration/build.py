@@ -33,7 +33,7 @@ from snapshot_pipeline.orchestration.source_links import linked_to_source
 from snapshot_pipeline.settings import Settings
 
 _KNOWN_MARKS = (
-    "Specifying a partitions_def on an AssetCheckSpec is currently in preview",  # all of it is in `checks.file_by_day`
+    "Specifying a partitions_def on an AssetCheckSpec is currently in preview",  # all of it is in `checks_by_day`
     # A link to the source that is missing breaks nothing.
     "Function `with_source_code_references` is currently in beta",
     "Class `LocalFileCodeReference` is currently in beta",

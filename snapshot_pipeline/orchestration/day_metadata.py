@@ -25,15 +25,20 @@ REVIEWED_DAYS = 7
 
 def days_metadata(context: StepContext, installation: Installation, run: SnapshotRun) -> dict[date, Metadata]:
     """The metadata of each day of a run, ascending: the numbers of all, tables and pictures of a few."""
-    shown = {report.day: {**day_numbers(report), **_run_numbers(report, run)} for report in run.reports}
     reviewed = run.reports if len(run.reports) <= REVIEWED_DAYS else run.reports[-1:]
-    for report in reviewed:
-        shown[report.day] |= reviewed_metadata(context, installation, report)
+    shown = {report.day: reviewed_metadata(context, installation, report) for report in reviewed}
     last, settings = run.reports[-1].day, installation.settings
     with never_failing(context, "the calendar of success rates"):
         rates = success_rates(installation, last)
-        shown[last] |= calendar_picture(context, last, rates, settings.min_success_rate, settings.start_date)
-    return shown
+        shown[last] = {
+            **calendar_picture(context, last, rates, settings.min_success_rate, settings.start_date),
+            **shown[last],
+        }
+    # What is looked at first stands first: the UI keeps the order.
+    return {
+        report.day: {**shown.get(report.day, {}), **day_numbers(report), **_run_numbers(report, run)}
+        for report in run.reports
+    }
 
 
 def day_numbers(report: DayReport) -> Metadata:
@@ -67,8 +72,8 @@ def reviewed_metadata(context: StepContext, installation: Installation, report: 
     shown: Metadata = {}
     with never_failing(context, f"the review of {report.day}"):
         review = review_day(installation, report.day)
-        shown |= {"largest_movers": _movers_table(review), "students_without_data": _without_data_table(review)}
         shown |= day_pictures(context, report, review)
+        shown |= {"largest_movers": _movers_table(review), "students_without_data": _without_data_table(review)}
     return shown
 
 

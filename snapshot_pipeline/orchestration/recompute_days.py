@@ -24,7 +24,7 @@ from snapshot_pipeline.orchestration.asked_days import (
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import ComputedDays, compute_days
-from snapshot_pipeline.orchestration.checks import evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import readable_failures
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges

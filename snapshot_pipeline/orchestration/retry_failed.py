@@ -18,7 +18,8 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asked_days import day_or_none, require_in_order
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
-from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.checks import check_success_rate
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
 from snapshot_pipeline.orchestration.day_metadata import REVIEWED_DAYS, day_numbers, reviewed_metadata
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext

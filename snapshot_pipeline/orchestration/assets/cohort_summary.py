@@ -14,13 +14,8 @@ import dagster as dg
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asset_keys import SNAPSHOTS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.checks import (
-    check_summary,
-    evaluation_of_day,
-    file_by_day,
-    last_materializations,
-    summary_check_specs,
-)
+from snapshot_pipeline.orchestration.checks import check_summary, summary_check_specs
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, file_by_day, last_materializations
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.freshness import daily_freshness
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
