@@ -44,6 +44,9 @@ def test_with_nothing_set_everything_has_a_default(tmp_path: Path) -> None:
         ("SNAPSHOT_WORKERS", "many", "SNAPSHOT_WORKERS=many: "),
         ("SNAPSHOT_DASK_SCHEDULER", "scheduler:8786", "expected tcp://host:port or tls://host:port"),
         ("SNAPSHOT_DASK_SCHEDULER", "tcp://scheduler", "SNAPSHOT_DASK_SCHEDULER=tcp://scheduler: is no address"),
+        ("SNAPSHOT_REPORT_WEEKS", "0", "SNAPSHOT_REPORT_WEEKS=0: "),
+        ("SNAPSHOT_REPORT_URL", "javascript:alert(1)", "SNAPSHOT_REPORT_URL cannot be read: no address of a web page"),
+        ("SNAPSHOT_REPORT_URL", "https://u:secret@h/", "SNAPSHOT_REPORT_URL cannot be read: no address of a web page"),
         ("SNAPSHOT_REPLICA_WAIT_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )
