@@ -1,24 +1,24 @@
 """What must be true of a day and of a week, as plain functions with a thin Dagster result.
 
-Put here: the checks, and the one helper that files a result under its day.
-Do not put here: how a day is computed. Who is told of a failed check is not decided here either.
+Put here: the checks. Do not put here: how a day is computed, or how a result is filed under its day (`checks_by_day`).
+Who is told of a failed check is not decided here either.
 See https://docs.dagster.io/guides/test/asset-checks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from snapshot_pipeline.orchestration.day_metadata import failures_by_reason_table, failures_table
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.orchestration.pictured import Metadata
+from snapshot_pipeline.pipeline.cohorts import SummarizedDay
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.settings import Settings
@@ -29,6 +29,7 @@ RUN_TIME = "run_time"
 COVERAGE = "coverage"
 REACH = "reach"
 WEEK_COMPLETE = "week_complete"
+ALL_STUDENTS = "all_students"
 
 OBSERVED, THRESHOLD, WHAT_TO_DO = "observed", "threshold", "what_to_do"
 """In the metadata of every result: what was found and what was wanted, which Dagster plots over the days; and of one
@@ -46,6 +47,10 @@ MEND_SLOW = "`snapshot-pipeline check` names missing indexes; docs/scaling.md sa
 MEND_COVERAGE = (
     "ask whether students were deactivated, or rows deleted, in the platform; if so on purpose, the next day is green "
     "again"
+)
+MEND_SUMMARY = (
+    "something else than a run has removed rows of `performance_snapshots` or `snapshot_failures`; find out what, then "
+    "materialize the day's snapshots and summary again"
 )
 MEND_REACH = (
     "look whether the platform's lessons are published and its students have a specialization and a level; the run's "
@@ -88,6 +93,21 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
             runs="with every run of the day.",
             mend=MEND_COVERAGE,
         ),
+    ]
+
+
+def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
+    """The check of a day's summary."""
+    return [
+        _spec(
+            ALL_STUDENTS,
+            asset,
+            daily_partitions(settings),
+            what="Every student that the day's computation published, and every one that failed, is in the summary.",
+            reads="`snapshot_days`, and how many students the run summarized.",
+            runs="with every run of the day.",
+            mend=MEND_SUMMARY,
+        )
     ]
 
 
@@ -150,12 +170,13 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
         "failed": dg.MetadataValue.int(count.failed),
     }
     if count.success_rate is None:
-        return dg.AssetCheckResult(
-            check_name=SUCCESS_RATE,
+        return _result(
+            SUCCESS_RATE,
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{report.day}: there was nobody, no active student has started a lesson by then",
-            metadata={**metadata, THRESHOLD: minimum, WHAT_TO_DO: "see whether this is the platform that you meant"},
+            found=f"{report.day}: there was nobody, no active student has started a lesson by then",
+            mend="see whether this is the platform that you meant, and the day one on which it had students",
+            metadata={THRESHOLD: minimum, **metadata},
         )
     if report.failures:
         metadata["failures_by_reason"] = failures_by_reason_table(report)
@@ -211,6 +232,29 @@ def check_day(
         check_run_time(report.day, seconds, settings.max_run_seconds),
         check_coverage(report.count, earlier, settings.max_student_drop),
     ]
+
+
+def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
+    """Everybody that the day's computation published or failed was counted; rows kept of others may be more."""
+    published, failed = day.count.published, day.count.failed
+    return _result(
+        ALL_STUDENTS,
+        passed=day.students >= published and day.failed >= failed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        found=(
+            f"{day.day}: {day.students:,} students in {day.cohorts:,} cohorts and {day.failed:,} failed, at least the "
+            f"{published:,} published and {failed:,} failed of the day's computation wanted"
+        ),
+        mend=MEND_SUMMARY,
+        metadata={
+            OBSERVED: day.students + day.failed,
+            THRESHOLD: published + failed,
+            "students": day.students,
+            "published": published,
+            "failed": day.failed,
+            "failed_in_the_computation": failed,
+        },
+    )
 
 
 def check_reach(report: WeekReport) -> dg.AssetCheckResult:
@@ -276,81 +320,4 @@ def _result(
         severity=severity,
         description=found,
         metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: dg.MetadataValue.md(f"{mend}.")},
-    )
-
-
-def file_by_day(
-    context: dg.AssetExecutionContext, results: Mapping[date, Sequence[dg.AssetCheckResult]]
-) -> list[dg.AssetCheckResult]:
-    """File each day's results under that day, and return what the step itself must still yield.
-
-    A run of one partition key needs nothing special. In a run over a range Dagster 1.13 would file a result under no
-    day at all, so each day's evaluation is logged with its day and its materialization, which must exist already. The
-    step must yield one result a check all the same: that the checks of all its days passed.
-    Partitioned checks are a preview in Dagster 1.13; all that leans on them is in this function.
-    """
-    if context.has_partition_key:
-        return [result for day_results in results.values() for result in day_results]
-    materialized = last_materializations(context.instance, context.asset_key, list(results))
-    for day, day_results in results.items():
-        for result in day_results:
-            context.log_event(evaluation_of_day(context.asset_key, day, result, materialized.get(day)))
-    names = [str(result.check_name) for result in next(iter(results.values()))]
-    return [_of_the_range(name, results) for name in names]
-
-
-def evaluation_of_day(
-    asset: dg.AssetKey,
-    day: date,
-    result: dg.AssetCheckResult,
-    materialized: AssetCheckEvaluationTargetMaterializationData | None,
-) -> dg.AssetCheckEvaluation:
-    """A result as an event that is filed under its day and under the day's last materialization, where it has one."""
-    return dg.AssetCheckEvaluation(
-        asset_key=asset,
-        check_name=str(result.check_name),
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-        target_materialization_data=materialized,
-        partition=day.isoformat(),
-    )
-
-
-def last_materializations(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, days: Sequence[date]
-) -> dict[date, AssetCheckEvaluationTargetMaterializationData]:
-    """The last materialization of each day that has one, in two queries however many days there are."""
-    partitions = {day.isoformat(): day for day in days}
-    newest = instance.get_latest_storage_id_by_partition(
-        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
-    )
-    if not newest:
-        return {}
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(newest.values())), limit=len(newest)
-    ).records
-    return {
-        partitions[str(record.partition_key)]: AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
-        for record in records
-    }
-
-
-def _of_the_range(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult]]) -> dg.AssetCheckResult:
-    failed = {
-        day: result
-        for day, day_results in results.items()
-        for result in day_results
-        if result.check_name == name and not result.passed
-    }
-    worst = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.ERROR if worst else dg.AssetCheckSeverity.WARN,
-        description=f"{len(results) - len(failed)} of the {len(results)} days of this run passed",
-        metadata={"days_failed": dg.MetadataValue.json([str(day) for day in failed])},
     )

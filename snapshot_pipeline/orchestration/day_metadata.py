@@ -12,8 +12,16 @@ from datetime import date
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration.asset_keys import table_key
 from snapshot_pipeline.orchestration.failures import StepContext
-from snapshot_pipeline.orchestration.pictured import Metadata, calendar_picture, day_pictures, never_failing
+from snapshot_pipeline.orchestration.pictured import (
+    FAILURES,
+    PACE,
+    Metadata,
+    calendar_picture,
+    day_pictures,
+    never_failing,
+)
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.day_review import DayReview, review_day, success_rates
 from snapshot_pipeline.pipeline.installation import Installation
@@ -23,17 +31,32 @@ REVIEWED_DAYS = 7
 """A run of more days has tables and pictures for its last day only: a backfill of a year must not draw a thousand."""
 
 
+SNAPSHOTS, MOVERS, WITHOUT_DATA = "performance_snapshots", "largest_movers", "students_without_data"
+
+
 def days_metadata(context: StepContext, installation: Installation, run: SnapshotRun) -> dict[date, Metadata]:
     """The metadata of each day of a run, ascending: the numbers of all, tables and pictures of a few."""
-    shown = {report.day: {**day_numbers(report), **_run_numbers(report, run)} for report in run.reports}
     reviewed = run.reports if len(run.reports) <= REVIEWED_DAYS else run.reports[-1:]
+    shown: dict[date, Metadata] = {}
+    restated_before = 0
     for report in reviewed:
-        shown[report.day] |= reviewed_metadata(context, installation, report)
+        # Most nights the late days come out as they were, and only the last one is new.
+        may_be_kept = report is not run.reports[-1] and not restated_before
+        kept = _kept(context.instance, report) if may_be_kept else {}
+        shown[report.day] = kept or reviewed_metadata(context, installation, report)
+        restated_before = report.restated
     last, settings = run.reports[-1].day, installation.settings
     with never_failing(context, "the calendar of success rates"):
         rates = success_rates(installation, last)
-        shown[last] |= calendar_picture(context, last, rates, settings.min_success_rate, settings.start_date)
-    return shown
+        shown[last] = {
+            **calendar_picture(context, last, rates, settings.min_success_rate, settings.start_date),
+            **shown[last],
+        }
+    # What is looked at first stands first: the UI keeps the order.
+    return {
+        report.day: {**shown.get(report.day, {}), **day_numbers(report), **_run_numbers(report, run)}
+        for report in run.reports
+    }
 
 
 def day_numbers(report: DayReport) -> Metadata:
@@ -67,8 +90,8 @@ def reviewed_metadata(context: StepContext, installation: Installation, report: 
     shown: Metadata = {}
     with never_failing(context, f"the review of {report.day}"):
         review = review_day(installation, report.day)
-        shown |= {"largest_movers": _movers_table(review), "students_without_data": _without_data_table(review)}
         shown |= day_pictures(context, report, review)
+        shown |= {MOVERS: _movers_table(review), WITHOUT_DATA: _without_data_table(review)}
     return shown
 
 
@@ -95,6 +118,20 @@ def failures_table(report: DayReport) -> dg.TableMetadataValue:
         [{"user_id": one.user_id, "reason": one.reason, "detail": one.detail} for one in report.examples],
         {"user_id": "int", "reason": "text", "detail": "text"},
     )
+
+
+def _kept(instance: dg.DagsterInstance, report: DayReport) -> Metadata:
+    """The tables and pictures of a day that has come out as it was; nothing where it has not, or had none.
+
+    A picture's other side, four weeks before, may have been restated since: it is drawn again with the day itself.
+    """
+    day = dg.AssetRecordsFilter(table_key(SNAPSHOTS), asset_partitions=[report.day.isoformat()])
+    records = instance.fetch_materializations(day, limit=1).records
+    event = records[0].asset_materialization if records else None
+    numbers = {name: value for name, value in day_numbers(report).items() if name != "restated"}
+    if event is None or report.restated or any(event.metadata.get(name) != value for name, value in numbers.items()):
+        return {}
+    return {name: event.metadata[name] for name in (PACE, FAILURES, MOVERS, WITHOUT_DATA) if name in event.metadata}
 
 
 def _run_numbers(report: DayReport, run: SnapshotRun) -> Metadata:

@@ -10,17 +10,23 @@ from __future__ import annotations
 import dagster as dg
 
 from snapshot_pipeline.orchestration import daily_checks
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+from snapshot_pipeline.orchestration.assets import (
+    adaptive_recommendations,
+    cohort_summary,
+    performance_snapshots,
+    weekly_report,
+)
 from snapshot_pipeline.orchestration.descriptions import described
 
 # Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
 daily_snapshots = dg.define_asset_job(
     "daily_snapshots",
     # Without the checks of the morning, which belong to no day.
-    selection=dg.AssetSelection.assets(performance_snapshots.KEY)
+    selection=dg.AssetSelection.assets(performance_snapshots.KEY, cohort_summary.KEY)
     - dg.AssetSelection.checks(daily_checks.STANDING, daily_checks.REBUILD),
     description=described(
-        "Computes the snapshots of a day or a range of days. Safe to run again: only what differs is written.",
+        "Computes the snapshots of a day or a range of days, and summarizes them. Safe to run again: only what differs "
+        "is written.",
         reads="the platform's users, progress, quiz attempts and exercises.",
         runs=(
             "every night at 00:00 by the schedule `nightly`, whenever rows came late by the sensor `late_data`, and by "
@@ -49,5 +55,17 @@ weekly_recommendations = dg.define_asset_job(
         reads="the week's snapshots, and the platform's users, lessons, progress, quizzes and attempts.",
         runs="every Monday at 06:00 by the schedule `weekly`, and for any week by hand.",
         when_red="its one line names the days that are missing; materialize them, then launch it again for the week.",
+    ),
+)
+
+# A job of its own: a page that cannot be written must not make the recommendations red.
+weekly_page = dg.define_asset_job(
+    "weekly_page",
+    selection=dg.AssetSelection.assets(weekly_report.KEY),
+    description=described(
+        "Writes the page of a week. Safe to run again: it takes the place of the page of before.",
+        reads="the summaries of the week's days and of the week before, the week's recommendations and failures.",
+        runs="every Monday at 06:30 by the schedule `weekly_page`, and for any week by hand.",
+        when_red="its one line says what to do: materialize the days that it names, then launch it again.",
     ),
 )

@@ -22,8 +22,9 @@ from snapshot_pipeline.orchestration.asked_days import (
     require_in_order,
 )
 from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import ComputedDays, compute_days
-from snapshot_pipeline.orchestration.checks import evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import readable_failures
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
@@ -61,6 +62,7 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
             with opened_step(context, settings) as installation:
                 computed = compute_days(context, installation, first, last, reason_of(context.run.tags))
             yield from _events(context, computed)
+            yield from summarized_again(context, settings, list(computed.metadata))
         yield dg.Output(None)
 
     @dg.job(

@@ -1,8 +1,9 @@
 """The job that computes only the students that failed, and shows their days as they stand afterwards.
 
 Put here: what can be asked for in the launchpad, and the events of each day: a materialization with the new counts, and
-a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed.
-Do not put here: the computation (`pipeline.retry`).
+a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed; the same of
+the day's summary, which follows.
+Do not put here: the computation (`pipeline.retry`, `pipeline.cohorts`).
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` as they stand.
@@ -16,7 +17,9 @@ from pydantic import Field
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asked_days import day_or_none, require_in_order
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
+from snapshot_pipeline.orchestration.checks import check_success_rate
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
 from snapshot_pipeline.orchestration.day_metadata import REVIEWED_DAYS, day_numbers, reviewed_metadata
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext
@@ -70,6 +73,8 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
             result = check_success_rate(day.report, settings.min_success_rate)
             materialized = last_materializations(context.instance, performance_snapshots.KEY, [day.day])
             yield evaluation_of_day(performance_snapshots.KEY, day.day, result, materialized.get(day.day))
+        # Only now: a summary that cannot be made must not hide what became of the students.
+        yield from summarized_again(context, settings, [day.day for day in run.days if day.report is not None])
         yield dg.Output(None)
 
     @dg.job(

@@ -31,7 +31,11 @@ def opened_step(context: StepContext, settings: Settings) -> Iterator[Installati
         yield installation
 
 
-def logged_progress(context: StepContext) -> Progress:
+PUBLISHED = "batches of students are published"
+SUMMARIZED = "stretches of days are summarized"
+
+
+def logged_progress(context: StepContext, done_is: str = PUBLISHED) -> Progress:
     """Tell the run's log after each batch how many are done, how fast, and how long the others will take."""
     began = time.monotonic()
 
@@ -39,6 +43,6 @@ def logged_progress(context: StepContext) -> Progress:
         seconds = max(time.monotonic() - began, 0.001)
         rate = f"{done / seconds:.2f} a second" if done >= seconds else f"one every {seconds / done:.1f} s"
         remaining = f", {seconds / done * (batches - done):.0f} s to go" if done < batches else ""
-        context.log.info(f"{done} of {batches} batches of students are published, {rate}{remaining}")
+        context.log.info(f"{done} of {batches} {done_is}, {rate}{remaining}")
 
     return log

@@ -82,7 +82,7 @@ def finished(figure: Figure, title: str, alt: str) -> Picture:
 def _serialized(root: ElementTree.Element, name: str, title: str, alt: str) -> str:
     width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
     _simplify(root, name)
-    drawn = (part for child in root if child.tag == "g" for part in _drawn(child))
+    drawn = (part for child in root if child.tag != "metadata" for part in _drawn(child))
     body = "".join(ElementTree.tostring(part, encoding="unicode") for part in drawn)
     return (
         f'<svg xmlns="{_SVG}" viewBox="0 0 {_short(width)} {_short(height)}" width="{width / 0.75:.0f}" '
@@ -119,7 +119,7 @@ def _shortened(key: str, value: str, name: str) -> str:
     if key in ("d", "x", "y", "width", "height", "transform", "style"):
         value = re.sub(r"-?\b\d+\.\d+|-0\b", lambda number: _short(float(number[0])), value)
     if key == "d":
-        value = re.sub(r"\s*([MLCQz])\s*", r"\1", value)
+        value = re.sub(r"\s*([MLCQz])\s*", r"\1", value).strip()
     return value.replace("url(#", f"url(#{name}")
 
 
@@ -133,10 +133,18 @@ def _short(number: float) -> str:
 
 
 def _drawn(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    """What an element draws, without the groups that only Matplotlib needs, and the definitions that hold nothing."""
+    """What an element draws, without what nobody sees: groups without a name, empty definitions, paths of no colour."""
     children = [drawn for child in element for drawn in _drawn(child)]
     if element.tag == "g" and not element.attrib:
         yield from children
-    elif element.tag != "defs" or children:
+    elif not _is_idle(element, children):
         element[:] = children
         yield element
+
+
+def _is_idle(element: ElementTree.Element, children: list[ElementTree.Element]) -> bool:
+    return (
+        element.tag == "style"
+        or (element.tag == "defs" and not children)
+        or (element.tag == "path" and element.get("style") == "fill:none")
+    )

@@ -8,13 +8,14 @@ from datetime import date
 
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.style import (
+    HEIGHT,
     INK,
     RECOMMENDATION_COLORS,
     framed,
     gridded,
     long,
+    period,
     said_instead,
-    short,
     styled,
     words,
 )
@@ -40,9 +41,10 @@ def draw(figures: RecommendationsByWeek) -> Picture:
     weeks = list(figures.weeks)[-MOST_WEEKS:]
     counts = {kind: list(figures.counts.get(kind, [0] * len(weeks)))[-MOST_WEEKS:] for kind in RECOMMENDATION_COLORS}
     title = f"Recommendations by type, week of {long(weeks[-1])}"
-    before = f"; pale: {short(weeks[0])} to {short(weeks[-2])}" if len(weeks) > 1 else ""
+    before = f"; pale: the weeks {period(weeks[0], weeks[-2])}" if len(weeks) > 2 else "; pale: the week before"
+    before = before if len(weeks) > 1 else ""
     with styled():
-        figure = framed(262, title, f"Number of recommendations{before}", "adaptive_recommendations")
+        figure = framed(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
         if not any(sum(numbers) for numbers in counts.values()):
             said_instead(figure, "No student has a recommendation.")
             return finished(figure, title, "No student has a recommendation.")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from snapshot_pipeline.metrics.score_counts import ScoreCounts
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.store.day_figures import Mover, WithoutData, largest_movers, pace_counts, without_data
@@ -47,28 +46,20 @@ class DayReview:
 
 
 def review_day(installation: Installation, day: date) -> DayReview:
-    """Ask of a published day what a person wants to see."""
-
-    def review() -> DayReview:
-        earlier = day - COMPARED_WITH
-        with installation.engine.connect() as connection:
-            return DayReview(
-                day=day,
-                movers=largest_movers(connection, installation.store, day, EXAMPLES),
-                without_data=without_data(connection, installation.store, day, FIRST_STUDENTS),
-                earlier_day=earlier,
-                earlier_paces=pace_counts(connection, installation.store, earlier),
-            )
-
-    return patiently(review)
+    """Ask of a published day what a person wants to see, once: nothing depends on the answer."""
+    earlier = day - COMPARED_WITH
+    with installation.engine.connect() as connection:
+        return DayReview(
+            day=day,
+            movers=largest_movers(connection, installation.store, day, EXAMPLES),
+            without_data=without_data(connection, installation.store, day, FIRST_STUDENTS),
+            earlier_day=earlier,
+            earlier_paces=pace_counts(connection, installation.store, earlier),
+        )
 
 
 def success_rates(installation: Installation, last: date) -> Mapping[date, float | None]:
     """The success rate of each computed day of the calendar that ends with `last`; None on a day without students."""
-
-    def rates() -> dict[date, float | None]:
-        with installation.engine.connect() as connection:
-            counts = day_counts(connection, installation.store, last - CALENDAR + timedelta(days=1), last)
-        return {count.day: count.success_rate for count in counts}
-
-    return patiently(rates)
+    with installation.engine.connect() as connection:
+        counts = day_counts(connection, installation.store, last - CALENDAR + timedelta(days=1), last)
+    return {count.day: count.success_rate for count in counts}

@@ -15,6 +15,7 @@ from snapshot_pipeline.pictures import pace_distribution, success_calendar
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
 from snapshot_pipeline_tests.orchestration.test_retry_failed import run
+from snapshot_pipeline_tests.pipeline.installations import execute
 
 Shown = dict[str | None, Mapping[str, dg.MetadataValue]]
 
@@ -141,6 +142,31 @@ def test_a_backfill_of_many_days_draws_for_its_last_day_only(installation: TestI
     assert drawn.pop("2026-02-09") == ["pace_by_label", "success_calendar"]
     assert not any(drawn.values())
     assert all(set(metadata) >= NUMBERS for metadata in days.values())
+
+
+def test_a_night_draws_again_only_what_is_new_and_every_day_keeps_its_pictures(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = date(2026, 1, 10), date(2026, 1, 13)
+    before = shown(run_days(installation, first, last))
+    drawn: list[date] = []
+    draw = pace_distribution.draw
+
+    def kept(figures: pace_distribution.PaceDistribution) -> object:
+        drawn.append(figures.day)
+        return draw(figures)
+
+    monkeypatch.setattr(pace_distribution, "draw", kept)
+    again = shown(run_days(installation, first, last))
+    assert drawn == [last]
+    looked_at = {"pace_by_label", "largest_movers", "students_without_data"}
+    for day, metadata in again.items():
+        assert {name: metadata[name] for name in looked_at} == {name: before[day][name] for name in looked_at}
+    # A day that has changed, and the one after it, whose movers are held against it.
+    execute(installation.url, "UPDATE performance_snapshots SET pace_score = 1 WHERE snapshot_date = '2026-01-11'")
+    changed = shown(run_days(installation, first, last))
+    assert changed["2026-01-11"]["restated"].value > 0
+    assert drawn[1:] == [date(2026, 1, 11), date(2026, 1, 12), last]
 
 
 def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(

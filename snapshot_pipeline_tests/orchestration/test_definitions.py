@@ -64,21 +64,28 @@ def test_everything_says_what_it_is_what_it_reads_when_it_runs_and_what_to_do_wh
 def test_assets_have_their_group_owners_kinds_grain_and_the_table_that_they_stand_for(settings: Settings) -> None:
     settings = settings.model_copy(update={"owners": ("team:data", "ana@example.org"), "store_schema": "ours"})
     graph = build_defs(settings).get_repository_def().asset_graph
-    groups = {"performance_snapshots": "snapshots", "adaptive_recommendations": "recommendations"}
+    groups = {
+        "performance_snapshots": "snapshots",
+        "cohort_summary": "snapshots",
+        "adaptive_recommendations": "recommendations",
+        "weekly_report": "recommendations",
+    }
     for key in graph.get_all_asset_keys():
         node, name = graph.get(key), key.path[-1]
         assert node.group_name == groups.get(name, "learning_platform")
         assert tuple(node.owners) == (settings.owners if name in groups else ())
-        assert "postgres" in node.kinds
+        assert ("html" if name == "weekly_report" else "postgres") in node.kinds
         assert "snapshot_pipeline/grain" in node.tags
-        assert node.metadata["dagster/table_name"] == f"{'ours' if name in groups else 'public'}.{name}"
+        if name != "weekly_report":  # a file
+            assert node.metadata["dagster/table_name"] == f"{'ours' if name in groups else 'public'}.{name}"
 
 
 def test_the_address_of_the_storage_shows_neither_user_nor_password(settings: Settings) -> None:
     url = SecretStr("postgresql://somebody:Marked%40Secret@db.example.org:5433/learning?sslpassword=MarkedSecret")
     defs = build_defs(settings.model_copy(update={"database_url": url}))
     for spec in defs.resolve_all_asset_specs():
-        assert spec.metadata["dagster/uri"] == "postgresql://db.example.org:5433/learning"
+        of_a_table = spec.metadata["dagster/uri"] == "postgresql://db.example.org:5433/learning"
+        assert of_a_table is (spec.key.path != ["weekly_report"])
         assert "Marked" not in str(spec.metadata)
     replica = settings.model_copy(
         update={"database_url": url, "source_database_url": SecretStr("postgresql://replica.example.org/learning")}
@@ -94,7 +101,7 @@ def test_the_address_of_the_storage_shows_neither_user_nor_password(settings: Se
 
 def test_every_column_has_its_sentence_its_type_its_values_and_what_it_is_made_from(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
-    for key in graph.get_all_asset_keys():
+    for key in graph.get_all_asset_keys() - {dg.AssetKey("weekly_report")}:
         columns = graph.get(key).metadata["dagster/column_schema"].columns
         assert columns
         assert all(column.description and column.description.endswith(".") and column.type for column in columns)
@@ -108,7 +115,7 @@ def test_every_column_has_its_sentence_its_type_its_values_and_what_it_is_made_f
 
 def test_the_lineage_of_columns_leads_to_columns_of_assets_that_are_there(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
-    for name in ("performance_snapshots", "adaptive_recommendations"):
+    for name in ("performance_snapshots", "cohort_summary", "adaptive_recommendations"):
         node = graph.get(dg.AssetKey(name))
         lineage = node.metadata["dagster/column_lineage"].deps_by_column
         for dep in (dep for deps in lineage.values() for dep in deps):
@@ -121,7 +128,12 @@ def test_the_lineage_of_columns_leads_to_columns_of_assets_that_are_there(settin
 
 def test_the_lights_of_freshness_go_out_an_hour_after_the_schedules_in_the_platforms_zone(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
-    for name, cron in (("performance_snapshots", "0 1 * * *"), ("adaptive_recommendations", "0 7 * * 1")):
+    for name, cron in (
+        ("performance_snapshots", "0 1 * * *"),
+        ("cohort_summary", "0 1 * * *"),
+        ("adaptive_recommendations", "0 7 * * 1"),
+        ("weekly_report", "30 7 * * 1"),
+    ):
         policy = graph.get(dg.AssetKey(name)).freshness_policy
         assert (policy.deadline_cron, policy.timezone) == (cron, "Europe/Budapest")
         assert policy.lower_bound_delta == timedelta(hours=1)

@@ -15,6 +15,7 @@ KNOWN = {
 
 WITHOUT_ORIGIN = {
     "performance_snapshots": {"snapshot_date", "computed_at"},
+    "cohort_summary": {"snapshot_date", "failed", "computed_at", "run_id"},  # failed: of a table that is no asset
     "adaptive_recommendations": {"id", "week_start", "is_active", "created_at", "dismissed_at"},
 }
 """Columns that name the day, the week or a moment, or that the platform sets itself."""

@@ -23,7 +23,6 @@ from snapshot_pipeline.orchestration.reporting import report_week
 from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_WEEK, GRAIN
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
@@ -62,7 +61,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
             report = run_week(installation, week_start, context.run.run_id, logged_progress(context))
             metadata = _numbers(report)
             with never_failing(context, f"the review of the week of {week_start}"):
-                weeks = patiently(lambda: _counts_by_week(installation, week_start))
+                weeks = _counts_by_week(installation, week_start)
                 metadata |= _reviewed(context, report, weeks)
         report_week(context, report)
         for user_id, error in report.failed.items():

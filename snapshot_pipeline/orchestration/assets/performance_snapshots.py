@@ -15,7 +15,8 @@ import dagster as dg
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asset_keys import SNAPSHOTS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES
-from snapshot_pipeline.orchestration.checks import check_day, file_by_day, snapshot_check_specs
+from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_specs
+from snapshot_pipeline.orchestration.checks_by_day import file_by_day
 from snapshot_pipeline.orchestration.day_metadata import days_metadata
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext
