@@ -42,7 +42,11 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def dagster_ui(installation: TestInstallation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDagster]:
     """`snapshot-pipeline dev`, with checks that want more than the sample students can give."""
-    environment = {**installation.environment, "SNAPSHOT_MIN_SUCCESS_RATE": "0.99"}
+    environment = {
+        **installation.environment,
+        "SNAPSHOT_MIN_SUCCESS_RATE": "0.99",
+        "SNAPSHOT_OWNERS": "team:learning-data",
+    }
     started = RunningDagster(installation.instance, environment, tmp_path_factory.mktemp("dagster") / "dev.log")
     yield started
     started.stop()

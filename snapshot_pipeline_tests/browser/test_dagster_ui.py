@@ -61,8 +61,15 @@ def test_the_graph_shows_the_way_of_the_data_from_the_platform_to_the_recommenda
 
 def test_a_newcomer_reads_what_the_snapshots_are_and_what_each_column_says(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "overview"))
-    expect(page.get_by_text("One row per active student and day", exact=False).first).to_be_visible()
-    expect(page.get_by_text("When a run is red", exact=False).first).to_be_visible()
+    for said in ("One row per active student and day", "every night at 00:00", "When it is red:"):
+        expect(page.get_by_text(said).first).to_be_visible()
+    for column, sentence in (
+        ("pace_score", "How fast and how steadily the student learned"),
+        ("lessons_completed_count", "Lessons completed on the day"),
+    ):
+        row = page.get_by_role("row").filter(has_text=column).filter(has_text=sentence)
+        expect(row.get_by_text("user_lesson_progress.completed_at").first).to_be_attached()
+    expect(page.get_by_text("learning-data", exact=True)).to_be_visible()
     page.screenshot(path=screenshot)
 
 
@@ -80,11 +87,39 @@ def test_a_backfill_of_five_days_is_launched_from_the_dialog_and_finishes(
 
 
 @pytest.mark.usefixtures("five_days")
+def test_the_figures_of_the_days_are_plotted(page: Page, screenshot: Path) -> None:
+    page.goto(of_asset("performance_snapshots", "overview"))
+    page.get_by_role("button", name="Plots").click()
+    for figure in ("success_rate", "mean_pace_score", "pace_score_median", "rows_per_second", "restated"):
+        expect(page.get_by_text(figure, exact=True).first).to_be_attached()
+    plots = page.locator("canvas")
+    expect(plots.first).to_be_visible()
+    assert plots.count() >= 15
+    plots.first.scroll_into_view_if_needed()
+    page.wait_for_timeout(1_000)  # they grow into place
+    page.screenshot(path=screenshot)
+
+
+@pytest.mark.usefixtures("five_days")
+def test_a_day_shows_its_tables_and_a_picture(page: Page, screenshot: Path) -> None:
+    page.goto(of_asset("performance_snapshots", "partitions", partition=LAST))
+    for table in ("largest_movers", "failures_by_reason", "students_without_data"):
+        expect(page.get_by_role("row").filter(has_text=table).first).to_be_visible()
+    page.get_by_role("row").filter(has_text="pace_by_label").get_by_text("Show Markdown").click()
+    picture = page.get_by_role("dialog").get_by_role("img", name=re.compile("24 Feb 2026"))
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.complete && image.naturalWidth") >= 300
+    page.screenshot(path=screenshot)
+
+
+@pytest.mark.usefixtures("five_days")
 def test_a_failing_check_says_what_was_found_what_was_wanted_and_what_to_do(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "checks", checkDetail="success_rate"))
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
-    expect(page.get_by_text(re.compile(r"at least 99 % wanted")).first).to_be_visible()
-    expect(page.get_by_text("When it is red", exact=False).first).to_be_visible()
+    expect(page.get_by_text("Mend the rows in the platform, then launch the job").first).to_be_visible()
+    page.get_by_role("tab", name="Partitions").last.click()
+    page.get_by_text(LAST, exact=True).last.click()
+    expect(page.get_by_text(re.compile(r"\d+(\.\d)? % of \d+ students, at least 99 % wanted")).first).to_be_visible()
     page.screenshot(path=screenshot)
 
 
@@ -121,7 +156,7 @@ def test_a_schedule_is_switched_on_with_one_click(page: Page, dagster_ui: Runnin
     page.goto("/locations/snapshot_pipeline/schedules/nightly")
     switch = page.get_by_role("checkbox").first
     expect(switch).not_to_be_checked()
-    switch.check(force=True)
+    page.locator("label", has=switch).click()
     expect(switch).to_be_checked()
     page.screenshot(path=screenshot)
 
