@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration.checks_by_day import WHAT_TO_DO
 from snapshot_pipeline.orchestration.day_metadata import failures_by_reason_table, failures_table
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
@@ -31,9 +32,8 @@ REACH = "reach"
 WEEK_COMPLETE = "week_complete"
 ALL_STUDENTS = "all_students"
 
-OBSERVED, THRESHOLD, WHAT_TO_DO = "observed", "threshold", "what_to_do"
-"""In the metadata of every result: what was found and what was wanted, which Dagster plots over the days; and of one
-that did not pass, what to do."""
+OBSERVED, THRESHOLD = "observed", "threshold"
+"""In the metadata of every result: what was found and what was wanted, which Dagster plots over the days."""
 
 MIN_REACH = 0.5
 """The share of receivers below which a week looks as if something were missing, such as the lessons."""

@@ -13,6 +13,9 @@ from datetime import date
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
+WHAT_TO_DO = "what_to_do"
+"""In the metadata of a result that is not green."""
+
 
 def file_by_day(
     context: dg.AssetExecutionContext, results: Mapping[date, Sequence[dg.AssetCheckResult]]
@@ -81,10 +84,16 @@ def _of_the_range(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult
         if result.check_name == name and not result.passed
     }
     worst = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
+    last = next(result for result in results[max(results)] if result.check_name == name)
+    shown = next(iter(failed.values()), last)  # the first day that failed, else the last one
+    passed = f"{len(results) - len(failed)} of the {len(results)} days of this run passed"
+    metadata: dict[str, dg.MetadataValue] = {"days_failed": dg.MetadataValue.json([str(day) for day in failed])}
+    if WHAT_TO_DO in shown.metadata:
+        metadata[WHAT_TO_DO] = shown.metadata[WHAT_TO_DO]
     return dg.AssetCheckResult(
         check_name=name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if worst else dg.AssetCheckSeverity.WARN,
-        description=f"{len(results) - len(failed)} of the {len(results)} days of this run passed",
-        metadata={"days_failed": dg.MetadataValue.json([str(day) for day in failed])},
+        description=f"{passed}; {shown.description}" if shown.description else passed,
+        metadata=metadata,
     )

@@ -78,11 +78,11 @@ def column_schema(table: Table) -> dg.TableSchema:
 def shown_address(url: SecretStr | None) -> str:
     """A database's address as everybody may see it: no user, no password, no options."""
     if url is None:
-        return "the embedded server; `snapshot-pipeline db url` prints its address"
+        return "the embedded server; its address: snapshot-pipeline db url"
     try:
         read = parse_url(url.get_secret_value(), "the URL")
     except DatabaseUrlError:
-        return "an address that cannot be read; see `snapshot-pipeline check`"
+        return "an address that cannot be read; see: snapshot-pipeline check"
     host = read.host or read.query.get("host", "")
     port = read.port or read.query.get("port", "")
     return f"postgresql://{host}{f':{port}' if port else ''}/{read.database}"

@@ -93,10 +93,20 @@ def test_a_day_in_which_too_many_students_fail_turns_red_and_the_days_beside_it_
     job = build_defs(strict).resolve_job_def("daily_snapshots")
     # The sample spoils 5 % of the students in its last seven days, 2026-02-22 to 28.
     tags = range_tags(date(2026, 2, 20), date(2026, 2, 23))
-    assert job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET).success
+    result = job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET)
+    assert result.success
     results = check_by_day(installation, "success_rate")
     assert (results["2026-02-20"], results["2026-02-21"], results["2026-02-23"]) == (True, True, False)
     assert results[None] is False  # the range's own result, which the step must yield
+    (whole,) = [
+        evaluation
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.check_name == "success_rate" and evaluation.partition is None
+    ]
+    # It is what the check's page shows as its latest execution, so it says what to do as well.
+    assert "of the 4 days of this run passed; 2026-02-2" in str(whole.description)
+    assert "students, at least 99 % wanted" in str(whole.description)
+    assert "retry_failed" in str(whole.metadata["what_to_do"].value)
 
 
 def test_a_single_day_launched_by_its_partition_key_is_recorded_under_that_day(installation: TestInstallation) -> None:

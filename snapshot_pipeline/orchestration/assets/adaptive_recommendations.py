@@ -62,7 +62,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
             metadata = _numbers(report)
             with never_failing(context, f"the review of the week of {week_start}"):
                 weeks = _counts_by_week(installation, week_start)
-                metadata |= _reviewed(context, report, weeks)
+                metadata = {**_reviewed(context, report, weeks), **metadata}
         report_week(context, report)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} keeps the recommendations of before: {error}")
@@ -106,7 +106,7 @@ def _reviewed(
             [dg.TableColumn("type"), dg.TableColumn("students", "int"), dg.TableColumn("week_before", "int")]
         ),
     )
-    return {"by_type": table, **week_picture(context, report, weeks)}
+    return {**week_picture(context, report, weeks), "by_type": table}
 
 
 def _description(settings: Settings) -> str:
