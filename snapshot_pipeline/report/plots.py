@@ -21,7 +21,8 @@ def plots_of(figures: Figures) -> list[Picture]:
         _pace(figures),
         pace_shares.draw(
             pace_shares.PaceShares(
-                [week.sunday for week in figures.weeks], [week.end and week.end.paces for week in figures.weeks]
+                [week.sunday for week in figures.weeks],
+                [None if week.end is None else week.end.paces for week in figures.weeks],
             )
         ),
         _inactivity(figures),
@@ -59,8 +60,8 @@ def _inactivity(figures: Figures) -> Picture:
     return inactivity.draw(
         inactivity.Inactivity(
             days,
-            [group and group.share(group.inactive_7_days) for group in groups],
-            [group and group.share(group.inactive_14_days) for group in groups],
+            [None if group is None else group.share(group.inactive_7_days) for group in groups],
+            [None if group is None else group.share(group.inactive_14_days) for group in groups],
         )
     )
 
