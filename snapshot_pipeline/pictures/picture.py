@@ -97,7 +97,7 @@ def _simplify(root: ElementTree.Element, name: str) -> None:
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
         identity = element.attrib.pop("id", None)
-        if identity in referred:
+        if identity and identity in referred:
             element.set("id", name + identity)
         if target := element.attrib.pop(_XLINK_HREF, None):
             element.set("href", f"#{name}{target[1:]}")

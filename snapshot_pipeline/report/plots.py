@@ -43,9 +43,11 @@ def recommendations_of(figures: Figures) -> recommendations_by_week.Recommendati
 
 def _activity(figures: Figures) -> Picture:
     names = ("active_students", "lessons_completed", "minutes_spent")
-    now = [_column(figures, figures.week.days, name) for name in names]
-    before = [_column(figures, figures.before.days, name) for name in names]
-    return activity.draw(activity.Activity(figures.week.days, *now, before=(before[0], before[1], before[2])))
+    students, lessons, minutes = (_column(figures, figures.week.days, name) for name in names)
+    before = tuple(_column(figures, figures.before.days, name) for name in names)
+    return activity.draw(
+        activity.Activity(figures.week.days, students, lessons, minutes, (before[0], before[1], before[2]))
+    )
 
 
 def _pace(figures: Figures) -> Picture:
