@@ -116,9 +116,10 @@ class RunningDagster:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
-    def launch_backfill(self, asset: dg.AssetKey, partitions: Sequence[str]) -> str:
-        """Launch a backfill of an asset as its dialog does; returns its id."""
-        parameters = {"assetSelection": [{"path": asset.path}], "partitionNames": list(partitions)}
+    def launch_backfill(self, assets: Sequence[dg.AssetKey], partitions: Sequence[str]) -> str:
+        """Launch a backfill of some assets as its dialog does; returns its id."""
+        selection = [{"path": asset.path} for asset in assets]
+        parameters = {"assetSelection": selection, "partitionNames": list(partitions)}
         launched = self.ask(LAUNCH_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])

@@ -51,6 +51,21 @@ def require_closed_days(settings: Settings, first: date, last: date) -> None:
     _require_started(settings, "--from", first)
 
 
+def require_closed_day(settings: Settings, day: date) -> None:
+    """Refuse a day that has not ended, or is before the start date.
+
+    Raises:
+        PeriodError: One line that says which, and what is allowed.
+    """
+    closed = last_closed_day(settings)
+    if day > closed:
+        raise PeriodError(
+            f"--day {day} has not ended yet in {settings.timezone}; the last day that has is {closed}. A day is "
+            "computed when it is over"
+        )
+    _require_started(settings, "--day", day)
+
+
 def require_closed_week(settings: Settings, week_start: date) -> None:
     """Refuse a week that is not named by its Monday, has not ended, or begins before the start date.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -20,6 +21,9 @@ from snapshot_pipeline.store.incidents import Incident, open_incidents
 from snapshot_pipeline.store.outbox import Undelivered, undelivered
 from snapshot_pipeline.store.recommendations import active_counts, newest_week
 from snapshot_pipeline.store.snapshots import day_counts, mean_pace_by_day
+
+if TYPE_CHECKING:  # what computes is imported by the command that needs it
+    from snapshot_pipeline.pipeline.student import StudentDay
 
 _WIDTH = 80
 
@@ -60,6 +64,23 @@ def print_week(settings: Settings, week_start: date) -> None:
     table = _table(f"week of {week_start}", "active")
     for kind, count in counts.items():
         table.add_row(kind, f"{count:,}")
+    _print(table)
+
+
+def print_student_days(days: Sequence[StudentDay]) -> None:
+    """One line per day of a student; one that failed shows what an earlier run published, if there is any."""
+    table = _table("day", "pace", "quiz average", "lessons", "minutes", "")
+    for day in days:
+        name, state = f"{day.day:%a} {day.day}", "" if day.state == "published" else day.state
+        style = "red" if day.state in ("failed", "missing") else None
+        one = day.snapshot
+        if one is None:
+            table.add_row(name, "", "", "", "", state, style=style)
+            continue
+        average = "" if one.quiz_average is None else f"{one.quiz_average:.2f}"
+        pace = f"{one.pace_score:.2f} {one.learning_pace:<11}"
+        lessons, minutes = f"{one.lessons_completed_count:,}", f"{one.time_spent_minutes_today:,}"
+        table.add_row(name, pace, average, lessons, minutes, state, style=style)
     _print(table)
 
 

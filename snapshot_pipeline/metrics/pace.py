@@ -41,11 +41,17 @@ class PaceTerms:
     """What a pace score is made of; all of one shape, each term 0 to 100.
 
     Attributes:
+        lessons: Lessons completed in the window.
+        active_days: Distinct local dates with a completed lesson in the window.
+        lengths: Days in the window, `n`.
         velocity: Lessons in the window, a lesson a day for full marks.
         consistency: Days with a completed lesson in the window, two days out of three for full marks.
         quiz: The unrounded quiz average; 0 for a student without a scored quiz.
     """
 
+    lessons: Counts
+    active_days: Counts
+    lengths: Ints
     velocity: Floats
     consistency: Floats
     quiz: Floats
@@ -61,6 +67,9 @@ class PaceTerms:
             quiz_averages: Unrounded, 0 to 100; NaN, a student without a scored quiz, counts as 0.
         """
         return cls(
+            lessons=lessons,
+            active_days=active_days,
+            lengths=lengths,
             velocity=np.minimum(lessons / lengths, 1) * 100,
             consistency=np.minimum(active_days * 3 / (lengths * 2), 1) * 100,
             quiz=np.nan_to_num(quiz_averages, nan=0.0),

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
+from snapshot_pipeline.metrics.events import Events
 from snapshot_pipeline.metrics.faults import (
     COMPLETED_BEFORE_STARTED,
     NEGATIVE_TIME_SPENT,
@@ -22,17 +23,16 @@ from snapshot_pipeline.metrics.faults import (
     wrong_scores,
 )
 from snapshot_pipeline.metrics.grid import (
+    Counts,
     Flags,
     Floats,
     Ints,
-    Shape,
     count_by_day,
-    latest_by_day,
     sum_by_day,
     window_sums,
 )
 from snapshot_pipeline.metrics.history import StudentHistory
-from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces, window_lengths
+from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces
 from snapshot_pipeline.metrics.quiz_average import running_averages
 from snapshot_pipeline.metrics.rounding import round_half_away
 
@@ -63,139 +63,56 @@ def compute_snapshots(history: StudentHistory, days: LocalDays) -> SnapshotBatch
     Returns:
         One published row or one failure for each student and day on which the student has begun.
     """
-    events = _Events.of(history, days)
-    lengths = window_lengths(events.first_start, events.computed_days)
-    newest_score = latest_by_day(events.scored_students, events.scored_days, events.shape)[:, LEAD_DAYS:]
-    places = _places(events.scored_students)
-    faults = (
-        wrong_scores(events.scored, places, newest_score),
-        _wrong_progress(NEGATIVE_TIME_SPENT, events.minutes < 0, events, lengths),
-        _wrong_progress(COMPLETED_BEFORE_STARTED, events.completed_before_started, events, lengths),
-    )
+    events = Events.of(history, days)
+    faults = find_faults(events)
     failed = np.any([fault.rows >= 0 for fault in faults], axis=0)
-    averages = _averages(events, places, newest_score)
     return SnapshotBatch(
-        published=_published(events, days, lengths, averages, events.due & ~failed),
+        published=_published(events, days, events.due & ~failed),
         failures=_failures(events, days, faults, events.due & failed),
     )
 
 
-@dataclass(frozen=True)
-class _Events:
-    """The history as arrays: students as rows of the grid, instants as day indices."""
-
-    user_ids: Ints
-    shape: Shape
-    begun: Flags
-    first_start: Ints
-    activity_before: Ints
-    progress: pd.DataFrame
-    progress_students: Ints
-    start_days: Ints
-    completion_days: Ints
-    minutes: Ints
-    completed_before_started: Flags
-    attempt_students: Ints
-    attempt_days: Ints
-    scored: pd.DataFrame
-    scored_students: Ints
-    scored_days: Ints
-    exercise_students: Ints
-    exercise_days: Ints
-
-    @property
-    def computed_days(self) -> Ints:
-        """The indices of the days computed."""
-        return np.arange(LEAD_DAYS, self.shape[1])
-
-    @property
-    def due(self) -> Flags:
-        """Who gets a row for which day: those whose first start is before its end; shape (students, days)."""
-        return self.begun[:, None] & (self.first_start[:, None] <= self.computed_days[None, :])
-
-    @classmethod
-    def of(cls, history: StudentHistory, days: LocalDays) -> _Events:
-        students = history.students.sort_values("user_id")
-        user_ids = students["user_id"].to_numpy(np.int64)
-        progress_students = _rows_of(user_ids, history.progress)
-        started, completed = _instants(history.progress["started_at"]), _instants(history.progress["completed_at"])
-        attempt_students = _rows_of(user_ids, history.attempts)
-        attempted, submitted = _instants(history.attempts["completed_at"]), _instants(history.exercises["created_at"])
-        exercise_students = _rows_of(user_ids, history.exercises)
-        scored = _in_order(history.attempts, attempt_students, attempted)
-        activity_before = _instants(students["last_activity_before"]).copy()
-        first_instant = days.boundaries[LEAD_DAYS]
-        for rows, instants in (
-            (progress_students, started),
-            (progress_students, completed),
-            (attempt_students, attempted),
-            (exercise_students, submitted),
-        ):
-            before = instants < first_instant
-            np.maximum.at(activity_before, rows[before], instants[before])
-        return cls(
-            user_ids=user_ids,
-            shape=(len(user_ids), days.count + LEAD_DAYS),
-            begun=students["first_started_at"].notna().to_numpy(),
-            first_start=days.index_of(_instants(students["first_started_at"])),
-            activity_before=activity_before,
-            progress=history.progress,
-            progress_students=progress_students,
-            start_days=days.index_of(started),
-            completion_days=days.index_of(completed),
-            minutes=history.progress["time_spent_minutes"].to_numpy(np.int64),
-            completed_before_started=(completed < started) & (completed != _MISSING),
-            attempt_students=attempt_students,
-            attempt_days=days.index_of(attempted),
-            scored=history.attempts.iloc[scored],
-            scored_students=attempt_students[scored],
-            scored_days=days.index_of(attempted[scored]),
-            exercise_students=exercise_students,
-            exercise_days=days.index_of(submitted),
-        )
+def find_faults(events: Events) -> tuple[Fault, ...]:
+    """The rows that cannot be right, by reason, in the order in which the reasons are reported."""
+    return (
+        wrong_scores(events.scored, events.places, events.newest_score),
+        _wrong_progress(NEGATIVE_TIME_SPENT, events.minutes < 0, events),
+        _wrong_progress(COMPLETED_BEFORE_STARTED, events.completed_before_started, events),
+    )
 
 
-_MISSING = np.iinfo(np.int64).min
-"""NaT as an integer: earlier than every instant, so its day index is -1."""
+def lessons_by_day(events: Events) -> Counts:
+    """Lessons completed by each student on each day of the grid."""
+    return count_by_day(events.progress_students, events.completion_days, events.shape)
 
 
-def _instants(column: pd.Series) -> Ints:
-    """Microseconds since 1970 UTC; `_MISSING` where there is none."""
-    return column.to_numpy(dtype="datetime64[us]").view(np.int64)
+def pace_terms(events: Events, lessons: Counts, averages: Floats) -> PaceTerms:
+    """What the pace score of each student and computed day is made of.
+
+    Args:
+        events: The events.
+        lessons: `lessons_by_day` of these.
+        averages: `quiz_averages` of these.
+    """
+    return PaceTerms.of(
+        window_sums(lessons, events.lengths), window_sums(lessons > 0, events.lengths), events.lengths, averages
+    )
 
 
-def _rows_of(user_ids: Ints, frame: pd.DataFrame) -> Ints:
-    """The row of the grid of each event: the place of its student among all, ascending."""
-    return np.searchsorted(user_ids, frame["user_id"].to_numpy(np.int64))
-
-
-def _in_order(attempts: pd.DataFrame, students: Ints, instants: Ints) -> Ints:
-    """The positions of the scored attempts that were completed, by student, oldest first."""
-    is_scored = attempts["is_scored"].to_numpy(dtype=bool)
-    positions = np.flatnonzero(is_scored & (instants != _MISSING))
-    ids = attempts["attempt_id"].to_numpy(np.int64)
-    return positions[np.lexsort((ids[positions], instants[positions], students[positions]))]
-
-
-def _places(students: Ints) -> Ints:
-    """How many rows of the same student stand before each row, of rows sorted by student."""
-    return np.arange(len(students)) - np.searchsorted(students, students, side="left")
-
-
-def _averages(events: _Events, places: Ints, newest: Ints) -> Floats:
+def quiz_averages(events: Events) -> Floats:
     """The unrounded quiz average of each student and computed day; NaN where there is no scored attempt."""
     with np.errstate(invalid="ignore"):  # a score of infinity fails its student; its average is never shown
-        after_each = running_averages(events.scored["score"].to_numpy(np.float64), places)
-    return np.append(after_each, np.nan)[newest]
+        after_each = running_averages(events.scored["score"].to_numpy(np.float64), events.places)
+    return np.append(after_each, np.nan)[events.newest_score]
 
 
-def _wrong_progress(reason: str, wrong: Flags, events: _Events, lengths: Ints) -> Fault:
+def _wrong_progress(reason: str, wrong: Flags, events: Events) -> Fault:
     days = (events.start_days, events.completion_days)
-    return wrong_progress(reason, wrong, events.progress, events.progress_students, days, lengths, events.shape)
+    return wrong_progress(reason, wrong, events.progress, events.progress_students, days, events.lengths, events.shape)
 
 
-def _published(events: _Events, days: LocalDays, lengths: Ints, averages: Floats, wanted: Flags) -> pd.DataFrame:
-    lessons = count_by_day(events.progress_students, events.completion_days, events.shape)
+def _published(events: Events, days: LocalDays, wanted: Flags) -> pd.DataFrame:
+    lessons, averages = lessons_by_day(events), quiz_averages(events)
     # Of the days before the first one only the lessons are needed day by day.
     shape = (events.shape[0], days.count)
     minutes = sum_by_day(events.progress_students, events.start_days - LEAD_DAYS, events.minutes, shape)
@@ -204,10 +121,7 @@ def _published(events: _Events, days: LocalDays, lengths: Ints, averages: Floats
     exercises = count_by_day(events.exercise_students, events.exercise_days - LEAD_DAYS, shape)
     completed = lessons[:, LEAD_DAYS:]
     active = (completed > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
-    lessons_in_window = window_sums(lessons, lengths)
-    days_in_window = window_sums(lessons > 0, lengths)
-    terms = PaceTerms.of(lessons_in_window, days_in_window, lengths, averages)
-    scores = round_half_away(terms.scores[wanted])
+    scores = round_half_away(pace_terms(events, lessons, averages).scores[wanted])
     rows, columns = np.nonzero(wanted)
     return pd.DataFrame(
         {
@@ -240,7 +154,7 @@ def _last_active_dates(active: Flags, activity_before: Ints, days: LocalDays) ->
     return np.where(latest >= 0, dates, older_dates[:, None])
 
 
-def _failures(events: _Events, days: LocalDays, faults: tuple[Fault, ...], wanted: Flags) -> pd.DataFrame:
+def _failures(events: Events, days: LocalDays, faults: tuple[Fault, ...], wanted: Flags) -> pd.DataFrame:
     rows, columns = np.nonzero(wanted)
     reasons = np.empty(len(rows), dtype=object)
     details = np.empty(len(rows), dtype=object)

@@ -50,8 +50,11 @@ class Activity:
 def draw(figures: Activity) -> Picture:
     """Three rows of columns, a column a day; a mark says where the same weekday was in the week before."""
     title = "Activity by day"
-    rows = (("active students", figures.active_students, BLUE), ("lessons completed", figures.lessons, GREEN))
-    rows = (*rows, ("hours spent", _hours(figures.minutes), ORANGE))
+    rows: list[tuple[str, Figures, str]] = [
+        ("active students", figures.active_students, BLUE),
+        ("lessons completed", figures.lessons, GREEN),
+        ("hours spent", _hours(figures.minutes), ORANGE),
+    ]
     before = (figures.before[0], figures.before[1], _hours(figures.before[2]))
     against = "; the mark is the week before" if any(last_known(one) for one in before) else ""
     with styled():

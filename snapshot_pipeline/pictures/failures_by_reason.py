@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from matplotlib.ticker import MaxNLocator
+
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.style import BAD, INK, framed, gridded, period, said_instead, styled, words
 
@@ -46,7 +48,7 @@ def draw(figures: FailuresByReason) -> Picture:
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
         axes.set(ylim=(len(ranked) - 0.5, -0.5), xlim=(0, ranked[0][1] * 1.15), xlabel="student days")
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
         gridded(axes, "x")
         said = "; ".join(f"{words(reason)} {count:,}" for reason, count in ranked)
         return finished(figure, title, f"Failures of {days}: {said}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.series import Figures, as_array, last_known, lonely
@@ -56,7 +57,7 @@ def draw(figures: Inactivity) -> Picture:
             axes.plot(range(len(values)), values, "o", color=color, markersize=3, markevery=alone)
             if ending := last_known(shares):
                 axes.plot(ending[0], ending[1] * 100, "o", color=color, markersize=4)
-                beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
                 axes.annotate(f"{ending[1] * 100:.0f} %", (ending[0], ending[1] * 100), fontweight="bold", **beside)
         axes.set(ylim=(0, min(100, max(highest * 1.15, 5))), ylabel="% of students")
         axes.set_xlim(-0.5, len(figures.days) * 1.09)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.style import (
@@ -54,7 +55,7 @@ def draw(figures: PaceDistribution) -> Picture:
             if before:
                 axes.plot([before[label]] * 2, [row - 0.42, row + 0.42], color=INK, solid_capstyle="butt")
             end = max(now[label], before.get(label, 0))
-            beside = {"xy": (end, row), "textcoords": "offset points", "va": "center"}
+            beside: dict[str, Any] = {"xy": (end, row), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"{now[label]:.1f} %", xytext=(6, 0), fontweight="bold", **beside)
             axes.annotate(f"{figures.counts.get(label, 0):,}", xytext=(54, 0), color=MUTED, fontsize=8.25, **beside)
         axes.set_yticks(range(len(PACE_COLORS)), [words(label) for label in PACE_COLORS])

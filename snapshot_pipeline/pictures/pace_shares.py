@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.style import (
@@ -60,7 +61,7 @@ def draw(figures: PaceShares) -> Picture:
                 color = PACE_COLORS[label]
                 axes.bar(place, share, 0.8, bottom, color=color, edgecolor=CARD, linewidth=0.75)
                 if share >= _SMALLEST_NUMBERED:
-                    middle = {"ha": "center", "va": "center", "fontsize": 7.5, "color": ON_COLOR[color]}
+                    middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "color": ON_COLOR[color]}
                     axes.text(place, bottom + share / 2, f"{share:.0f}", **middle)
                 bottom += share
         axes.set(ylim=(0, 100), xlim=(-0.55, max(len(shares), _LEAST_WIDTH) - 0.45), ylabel="% of students")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.series import Figures, as_array, last_known, lonely
@@ -68,7 +69,11 @@ def draw(figures: PaceTrend) -> Picture:
         for bound, name in _THRESHOLDS.items():
             if bound < top:
                 axes.axhline(bound, color=GRID, linewidth=1.5, zorder=0)
-                at_the_right = {"xy": (1, bound), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+                at_the_right: dict[str, Any] = {
+                    "xy": (1, bound),
+                    "xycoords": ("axes fraction", "data"),
+                    "textcoords": "offset points",
+                }
                 axes.annotate(name, xytext=(4, 0), va="center", color=MUTED, fontsize=7.5, **at_the_right)
         axes.set(ylim=(0, top), xlim=(-0.5, len(figures.days) - 0.5), ylabel="points")
         dated(axes, figures.days)

@@ -21,7 +21,6 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from snapshot_pipeline.pictures.style import CARD, DARK, GRID, INK, MUTED, plain
@@ -73,7 +72,7 @@ def finished(figure: Figure, title: str, alt: str) -> Picture:
     name = "p" + hashlib.sha256(f"{title}|{alt}".encode()).hexdigest()[:8]
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     # Our own text, written a line above.
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314
     return Picture(title, _serialized(root, name, title, alt), alt)
@@ -98,7 +97,7 @@ def _simplify(root: ElementTree.Element, name: str) -> None:
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
         identity = element.attrib.pop("id", None)
-        if identity in referred:
+        if identity and identity in referred:
             element.set("id", name + identity)
         if target := element.attrib.pop(_XLINK_HREF, None):
             element.set("href", f"#{name}{target[1:]}")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from matplotlib.ticker import MaxNLocator
+
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.style import (
     HEIGHT,
@@ -64,7 +66,7 @@ def draw(figures: RecommendationsByWeek) -> Picture:
         axes.tick_params(axis="x", length=0, labelcolor=INK, labelsize=8.25)
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(0, highest * 1.12))
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
         gridded(axes, "y")
         return finished(figure, title, _in_words(weeks, counts))
 

@@ -22,7 +22,8 @@ def as_array(figures: Figures) -> NDArray[np.float64]:
 def lonely(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which values have no neighbour, so that no line would show them."""
     known = np.concatenate([[False], ~np.isnan(values), [False]])
-    return known[1:-1] & ~known[:-2] & ~known[2:]
+    alone: NDArray[np.bool_] = known[1:-1] & ~known[:-2] & ~known[2:]
+    return alone
 
 
 def last_known(figures: Figures) -> tuple[int, float] | None:

@@ -2,7 +2,7 @@
 
     users ──▶ Cohorts ──┐
     snapshots, failures ┴▶ summarize ──▶ replace_summaries
-    (platform.reads, store)  (metrics, pure)  (store, one transaction a stretch of days)
+    (platform.users, store)  (metrics, pure)  (store, one transaction a stretch of days)
 
 Put here: the order of these steps, and what must be there before a day can be summarized.
 Do not put here: any of the steps themselves.
@@ -26,6 +26,7 @@ from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.platform.users import read_cohorts
 from snapshot_pipeline.store.cohorts import SummarizedDays, read_summarized, replace_summaries
 from snapshot_pipeline.store.locks import FencedLock, exclusive_days
 from snapshot_pipeline.store.snapshots import DayCount, day_counts
@@ -114,7 +115,7 @@ def summarize_days(
 
 def _cohorts(source: Source) -> Cohorts:
     with source.session() as reader:
-        return Cohorts.of(reader.cohorts())
+        return Cohorts.of(read_cohorts(reader))
 
 
 def cut_days(counts: Sequence[DayCount], rows: int) -> list[Sequence[DayCount]]:

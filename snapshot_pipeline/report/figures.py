@@ -166,7 +166,8 @@ class Week:
     def _sum(self, column: str) -> int | None:
         if len(self.known_days) < DAYS:
             return None
-        return sum(getattr(self.figures.days[day], column) for day in self.days)
+        total: int = sum(getattr(self.figures.days[day], column) for day in self.days)
+        return total
 
 
 def cohort_name(cohort: Cohort) -> str:

@@ -21,7 +21,8 @@ def plots_of(figures: Figures) -> list[Picture]:
         _pace(figures),
         pace_shares.draw(
             pace_shares.PaceShares(
-                [week.sunday for week in figures.weeks], [week.end and week.end.paces for week in figures.weeks]
+                [week.sunday for week in figures.weeks],
+                [None if week.end is None else week.end.paces for week in figures.weeks],
             )
         ),
         _inactivity(figures),
@@ -42,9 +43,11 @@ def recommendations_of(figures: Figures) -> recommendations_by_week.Recommendati
 
 def _activity(figures: Figures) -> Picture:
     names = ("active_students", "lessons_completed", "minutes_spent")
-    now = [_column(figures, figures.week.days, name) for name in names]
-    before = [_column(figures, figures.before.days, name) for name in names]
-    return activity.draw(activity.Activity(figures.week.days, *now, before=(before[0], before[1], before[2])))
+    students, lessons, minutes = (_column(figures, figures.week.days, name) for name in names)
+    before = tuple(_column(figures, figures.before.days, name) for name in names)
+    return activity.draw(
+        activity.Activity(figures.week.days, students, lessons, minutes, (before[0], before[1], before[2]))
+    )
 
 
 def _pace(figures: Figures) -> Picture:
@@ -59,8 +62,8 @@ def _inactivity(figures: Figures) -> Picture:
     return inactivity.draw(
         inactivity.Inactivity(
             days,
-            [group and group.share(group.inactive_7_days) for group in groups],
-            [group and group.share(group.inactive_14_days) for group in groups],
+            [None if group is None else group.share(group.inactive_7_days) for group in groups],
+            [None if group is None else group.share(group.inactive_14_days) for group in groups],
         )
     )
 

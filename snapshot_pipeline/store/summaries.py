@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, func, select
+from sqlalchemy import Column, Connection, RowMapping, Table, func, select
 
 from snapshot_pipeline.store.tables import StoreTables
 
@@ -76,5 +76,5 @@ def _figures(table: Table) -> list[Column[Any]]:
     return [column for column in table.c if column.name not in _NOT_FIGURES]
 
 
-def _without_key(row: Row) -> Row:
+def _without_key(row: RowMapping) -> Row:
     return {name: value for name, value in row.items() if name not in _KEY}

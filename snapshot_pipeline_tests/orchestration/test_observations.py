@@ -16,10 +16,12 @@ from snapshot_pipeline.orchestration.observations.periods import day_due_at, wee
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.watching import MARK, Watcher, spoil, watching
+from snapshot_pipeline_tests.orchestration.watching import MARK, QUIET, Watcher, spoil, watching
 
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
+BOTH = "performance_snapshots, cohort_summary"
+"""What a run of the night computes, as it is told."""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_
     assert not failed.success
     changes = watcher.look()
     (incident,) = changes.opened
-    assert (incident.kind, incident.subject) == ("failed_run", "performance_snapshots 2026-02-10")
+    assert (incident.kind, incident.subject) == ("failed_run", f"{BOTH} 2026-02-10")
     assert "schema 'nowhere'" in changes.messages[0].body
     assert failed.run_id in changes.messages[0].body
     reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)  # it fails again: the same incident
@@ -136,11 +138,35 @@ def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_
 def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(watcher: Watcher) -> None:
     reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
     (incident,) = watcher.look(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
-    assert incident.subject == "performance_snapshots 2026-02-10..2026-02-12"
+    assert incident.subject == f"{BOTH} 2026-02-10..2026-02-12"
     watcher.materialize(DAY, date(2026, 2, 11))
     assert not watcher.look().closed
     watcher.materialize(date(2026, 2, 12), date(2026, 2, 12))
     assert watcher.look().closed
+
+
+def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_summary_alone(watcher: Watcher) -> None:
+    """The snapshots of that run are there: nobody is to be sent to compute them again."""
+    watcher.run(days(date(2026, 2, 5)))  # makes the tables, on the first run of all
+    watcher.execute(
+        "DELETE FROM day_summary",  # a summary that is there already is not written again
+        "ALTER TABLE day_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID",
+    )
+    try:
+        assert not watcher.run(days(DAY)).success
+    finally:
+        watcher.execute("ALTER TABLE day_summary DROP CONSTRAINT refuses")
+    (incident,) = watcher.look().opened
+    assert (incident.kind, incident.subject) == ("failed_run", "cohort_summary 2026-02-10")
+    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
+    alone = job.execute_in_process(
+        instance=watcher.installation.instance,
+        tags=days(DAY),
+        asset_selection=[dg.AssetKey("cohort_summary")],
+        run_config=QUIET,
+    )
+    assert alone.success
+    assert [one.id for one in watcher.look().closed] == [incident.id]
 
 
 def test_what_an_unknown_error_says_is_not_told_since_it_may_quote_a_student(
@@ -179,7 +205,7 @@ def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_end
     assert not watcher.look().opened
     later = datetime.now(timezone.utc) + timedelta(seconds=watcher.settings.max_run_seconds)
     (incident,) = watcher.look(later).opened
-    assert (incident.kind, incident.subject, incident.run_id) == ("slow_run", "performance_snapshots", slow)
+    assert (incident.kind, incident.subject, incident.run_id) == ("slow_run", BOTH, slow)
     assert "is not over yet, at most 300 s wanted" in incident.detail
     assert not watcher.look(later + SECOND).messages
     watcher.installation.instance.delete_run(slow)

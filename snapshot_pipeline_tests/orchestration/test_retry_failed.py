@@ -69,6 +69,31 @@ def test_a_day_whose_students_were_mended_has_a_new_materialization_and_a_green_
     assert evaluation.target_materialization_data.storage_id == record.storage_id
 
 
+def test_the_summary_of_a_day_that_was_mended_follows_in_the_same_run(failed: TestInstallation) -> None:
+    """The tests above have mended 2026-02-28 and no other day."""
+    engine = create_engine(failed.url)
+    with engine.connect() as connection:
+        open_failures = connection.execute(text("SELECT snapshot_date::text, failed, run_id FROM day_summary")).all()
+    engine.dispose()
+    failures = {day: (count > 0, run_id) for day, count, run_id in open_failures}
+    (record,) = failed.instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey("cohort_summary"), asset_partitions=["2026-02-28"]), limit=1
+    ).records
+    nightly = failures["2026-02-27"][1]
+    assert failures == {
+        "2026-02-26": (True, nightly),
+        "2026-02-27": (True, nightly),
+        "2026-02-28": (False, record.run_id),
+    }
+    assert record.run_id != nightly
+    checks = failed.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey("cohort_summary"), "all_students"), limit=1
+    )
+    evaluation = checks[0].event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    assert (evaluation.partition, evaluation.passed) == ("2026-02-28", True)
+    assert evaluation.target_materialization_data.storage_id == record.storage_id
+
+
 def test_with_nothing_given_all_open_failures_are_computed(failed: TestInstallation) -> None:
     result = run(failed, "retry_failed", run_config=QUIET)
     assert result.success

@@ -17,7 +17,7 @@ from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
 
 pytestmark = pytest.mark.timeout(600)
 
-SNAPSHOTS = dg.AssetKey("performance_snapshots")
+SNAPSHOTS, SUMMARY = dg.AssetKey("performance_snapshots"), dg.AssetKey("cohort_summary")
 
 BACKFILL_STATUS = """
 query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }
@@ -83,7 +83,7 @@ def test_a_backfill_of_a_range_is_one_run_a_month_with_every_day_materialized(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
     days = [f"2026-01-{n:02}" for n in range(20, 32)] + [f"2026-02-{n:02}" for n in range(1, 28)]
-    backfill = running.launch_backfill(SNAPSHOTS, days)
+    backfill = running.launch_backfill([SNAPSHOTS, SUMMARY], days)
 
     def over() -> str | None:
         status = running.ask(BACKFILL_STATUS, {"id": backfill})["partitionBackfillOrError"]["status"]
@@ -91,9 +91,10 @@ def test_a_backfill_of_a_range_is_one_run_a_month_with_every_day_materialized(
 
     assert waited_for(over, "the backfill is over", 240) == "COMPLETED_SUCCESS"
     assert set(days) <= published_days(installation)
-    assert set(days) <= set(running.instance.get_materialized_partitions(SNAPSHOTS))
+    for asset in (SNAPSHOTS, SUMMARY):
+        assert set(days) <= set(running.instance.get_materialized_partitions(asset))
     runs = running.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
-    assert len(runs) == 2  # 39 days
+    assert len(runs) == 2  # 39 days; the summaries are made by the same runs
 
 
 def test_a_power_cut_in_the_middle_of_a_run_is_noticed_and_the_day_is_computed_after_the_restart(

@@ -22,7 +22,7 @@ from snapshot_pipeline_tests.installation import TestInstallation
 
 ZONE = ZoneInfo("Europe/Budapest")
 START_DATE = date(2025, 1, 1)
-KEY = dg.AssetKey("performance_snapshots")
+KEY, SUMMARY = dg.AssetKey("performance_snapshots"), dg.AssetKey("cohort_summary")
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -34,7 +34,7 @@ def settings() -> Settings:
 @pytest.fixture
 def instance(installation: TestInstallation) -> dg.DagsterInstance:
     """A real instance in which no day has been computed."""
-    installation.instance.wipe_assets([KEY])
+    installation.instance.wipe_assets([KEY, SUMMARY])
     return installation.instance
 
 
@@ -44,10 +44,10 @@ def tick(schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: date
     return schedule.evaluate_tick(context)
 
 
-def materialized(instance: dg.DagsterInstance, *days: date) -> None:
+def materialized(instance: dg.DagsterInstance, *days: date, assets: tuple[dg.AssetKey, ...] = (KEY, SUMMARY)) -> None:
     for day in days:
-        event = dg.AssetMaterialization(KEY, partition=day.isoformat())
-        instance.report_runless_asset_event(event)
+        for asset in assets:
+            instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day.isoformat()))
 
 
 def asked_for(data: dg.ScheduleExecutionData) -> list[tuple[str, str]]:
@@ -116,6 +116,21 @@ def test_every_morning_the_checks_are_asked_for_with_the_tick_as_their_seed(
     morning = datetime(2026, 7, 15, 3, tzinfo=ZONE)
     (request,) = tick(build_every_morning(settings), instance, morning).run_requests or []
     assert request.tags["snapshot_pipeline/seed"] == "2026-07-15T03:00:00+02:00"
+
+
+def test_summaries_that_are_older_than_their_snapshots_are_asked_for_alone(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    """Otherwise a summary that failed, or a backfill of the snapshots alone, would stay wrong for ever."""
+    materialized(instance, *(date(2026, 4, 1) + timedelta(days=n) for n in range(105)))  # to 2026-07-14
+    materialized(instance, date(2026, 4, 20), date(2026, 6, 1), date(2026, 6, 2), date(2026, 7, 13), assets=(KEY,))
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    found = [(request.asset_selection, request.tags[START], request.tags[END]) for request in data.run_requests or []]
+    # Of 2026-07-13 the late days' own run makes the summary; 2026-04-20 is longer ago than one looks.
+    assert found == [(None, "2026-07-11", "2026-07-13"), ([SUMMARY], "2026-06-01", "2026-06-02")]
+    materialized(instance, date(2026, 6, 1), date(2026, 6, 2), assets=(SUMMARY,))
+    data = tick(build_nightly(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert [request.asset_selection for request in data.run_requests or []] == [None]
 
 
 def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, instance: dg.DagsterInstance) -> None:

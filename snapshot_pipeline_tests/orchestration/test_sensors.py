@@ -65,7 +65,7 @@ def test_from_a_failed_night_to_the_message_and_the_all_clear(watcher: Watcher, 
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
     assert tick(watcher, watch, later)[0] == "0 incidents have begun, 1 are over"
     tick(watcher, send)
-    failed = "performance_snapshots 2026-02-10: the run has failed"
+    failed = "performance_snapshots, cohort_summary 2026-02-10: the run has failed"
     assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Over: {failed}"]
 
 

@@ -61,8 +61,9 @@ class Watcher:
         """Tell Dagster that days are there, without computing them."""
         for n in range((last - first).days + 1):
             day = (first + timedelta(days=n)).isoformat()
-            event = dg.AssetMaterialization("performance_snapshots", partition=day)
-            self.installation.instance.report_runless_asset_event(event)
+            for asset in ("performance_snapshots", "cohort_summary"):
+                event = dg.AssetMaterialization(asset, partition=day)
+                self.installation.instance.report_runless_asset_event(event)
 
     def execute(self, *statements: str) -> None:
         """Change the platform."""

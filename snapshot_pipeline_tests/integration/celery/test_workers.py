@@ -55,7 +55,7 @@ def all_months_held(url: URL) -> Iterator[None]:
 
 
 def launch_backfill(deployment: Deployment) -> str:
-    return deployment.dagster.launch_backfill(SNAPSHOTS, [day.isoformat() for day in DAYS])
+    return deployment.dagster.launch_backfill([SNAPSHOTS], [day.isoformat() for day in DAYS])
 
 
 def kill(worker: Worker, child: psutil.Process) -> None:

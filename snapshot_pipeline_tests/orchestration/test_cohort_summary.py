@@ -1,0 +1,147 @@
+"""The summary of a night in a real instance: made after the snapshots, and never in their way."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.orchestration.schedules import build_nightly
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, run_days
+from snapshot_pipeline_tests.pipeline.installations import execute
+
+SNAPSHOTS, SUMMARY = dg.AssetKey("performance_snapshots"), dg.AssetKey("cohort_summary")
+DAYS = ["2026-02-20", "2026-02-21", "2026-02-22"]
+
+
+def rows(installation: TestInstallation, query: str) -> list[tuple[object, ...]]:
+    engine = create_engine(installation.url, poolclass=NullPool)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+@pytest.fixture(scope="module")
+def three_days(installation: TestInstallation) -> dg.ExecuteInProcessResult:
+    return run_days(installation, date(2026, 2, 20), date(2026, 2, 22))
+
+
+def test_each_day_of_a_range_has_its_summary_its_metadata_and_its_check(
+    installation: TestInstallation, three_days: dg.ExecuteInProcessResult
+) -> None:
+    assert three_days.success
+    events = {event.partition: event for event in three_days.asset_materializations_for_node("cohort_summary")}
+    assert sorted(events) == DAYS
+    stored = rows(
+        installation,
+        "SELECT snapshot_date::text, count(*), sum(students), sum(failed), (SELECT d.pace_median FROM day_summary AS d "
+        "WHERE d.snapshot_date = c.snapshot_date) FROM cohort_summary AS c GROUP BY c.snapshot_date ORDER BY 1",
+    )
+    for (day, cohorts, students, failed, median), event in zip(stored, events.values(), strict=True):
+        metadata = {name: value.value for name, value in event.metadata.items()}
+        assert event.partition == day
+        assert metadata["cohorts"] == metadata["dagster/partition_row_count"] == cohorts > 3
+        assert (metadata["students"], metadata["failed"]) == (students, failed)
+        assert metadata["median_pace_score"] == median
+    records = installation.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(SUMMARY, "all_students"), limit=10
+    )
+    found = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
+    assert {one.partition for one in found if one.passed and one.target_materialization_data} >= set(DAYS)
+
+
+def test_rows_that_somebody_has_removed_turn_the_check_of_their_day_red(
+    installation: TestInstallation, three_days: dg.ExecuteInProcessResult
+) -> None:
+    assert three_days.success
+    kept = "CREATE TABLE kept AS SELECT * FROM performance_snapshots WHERE snapshot_date = '2026-02-21' LIMIT 3"
+    execute(
+        installation.url,
+        kept,
+        "DELETE FROM performance_snapshots WHERE (user_id, snapshot_date) IN (SELECT user_id, snapshot_date FROM kept)",
+    )
+    result = summarized_alone(installation, "2026-02-20", "2026-02-21")
+    execute(installation.url, "INSERT INTO performance_snapshots SELECT * FROM kept", "DROP TABLE kept")
+    assert result.success
+    records = installation.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(SUMMARY, "all_students"), limit=3
+    )
+    found = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
+    assert {one.partition: one.passed for one in found} == {"2026-02-20": True, "2026-02-21": False, None: False}
+    assert all(one.severity is dg.AssetCheckSeverity.ERROR for one in found if not one.passed)
+
+
+def summarized_alone(installation: TestInstallation, first: str, last: str) -> dg.ExecuteInProcessResult:
+    """A run that the nightly schedule asks for where only the summary is missing."""
+    return (
+        build_defs(installation.settings)
+        .resolve_job_def("daily_snapshots")
+        .execute_in_process(
+            instance=installation.instance,
+            tags=range_tags(date.fromisoformat(first), date.fromisoformat(last)),
+            asset_selection=[SUMMARY],
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+    )
+
+
+def test_a_summary_that_fails_leaves_the_snapshots_there_and_is_made_up_for_by_the_next_night(
+    installation: TestInstallation, three_days: dg.ExecuteInProcessResult
+) -> None:
+    assert three_days.success
+    execute(installation.url, "ALTER TABLE cohort_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID")
+    try:
+        result = run_days(installation, date(2026, 1, 10), date(2026, 1, 11))
+    finally:
+        execute(installation.url, "ALTER TABLE cohort_summary DROP CONSTRAINT refuses")
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_key == "cohort_summary"
+    said = failure.step_failure_data
+    assert "refuses" in str(said.user_failure_data.description if said.user_failure_data else said.error)  # it struck
+    days = ["2026-01-10", "2026-01-11"]
+    assert set(days) <= set(installation.instance.get_materialized_partitions(SNAPSHOTS))
+    assert set(days).isdisjoint(installation.instance.get_materialized_partitions(SUMMARY))
+    assert rows(
+        installation, "SELECT count(*) FROM snapshot_days WHERE snapshot_date IN ('2026-01-10', '2026-01-11')"
+    ) == [(2,)]
+    assert rows(installation, "SELECT count(*) FROM day_summary WHERE snapshot_date < '2026-01-12'") == [(0,)]
+    schedule = build_nightly(installation.settings)
+    context = dg.build_schedule_context(
+        instance=installation.instance,
+        scheduled_execution_time=datetime(2026, 1, 20, tzinfo=ZoneInfo("UTC")),
+        repository_def=build_defs(installation.settings).get_repository_def(),
+    )
+    asked = [
+        (request.asset_selection, request.tags["dagster/asset_partition_range_start"])
+        for request in schedule.evaluate_tick(context).run_requests or []
+    ]
+    assert ([SUMMARY], "2026-01-10") in asked
+    assert (None, "2026-01-10") not in asked  # the snapshots are not missing
+    assert summarized_alone(installation, *days).success
+    assert set(days) <= set(installation.instance.get_materialized_partitions(SUMMARY))
+
+
+def test_a_day_without_snapshots_is_one_line_that_names_the_recovery(installation: TestInstallation) -> None:
+    result = summarized_alone(installation, "2026-01-20", "2026-01-20")
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    description = failure.step_failure_data.user_failure_data.description
+    assert "2026-01-20 has no snapshots" in description
+    assert "`snapshot-pipeline materialize --from 2026-01-20 --to 2026-01-20`" in description
+
+
+def test_snapshots_that_fail_take_no_summary_with_them(installation: TestInstallation) -> None:
+    nowhere = installation.settings.model_copy(update={"platform_schema": "nowhere"})
+    job = build_defs(nowhere).resolve_job_def("daily_snapshots")
+    result = job.execute_in_process(
+        instance=installation.instance, partition_key="2026-01-25", run_config=QUIET, raise_on_error=False
+    )
+    assert [event.step_key for event in result.all_events if event.is_step_failure] == ["performance_snapshots"]
+    assert [event.step_key for event in result.all_events if event.is_step_start] == ["performance_snapshots"]

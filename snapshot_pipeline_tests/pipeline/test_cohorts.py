@@ -1,0 +1,218 @@
+"""The summaries of days in a real database, held against PostgreSQL's own arithmetic and the slow reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, Table, select, text
+
+from snapshot_pipeline.pipeline import cohorts as pipeline_cohorts
+from snapshot_pipeline.pipeline.cohorts import MissingSnapshotsError, cut_days, summarize_days
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.store.fences import FencedOffError
+from snapshot_pipeline.store.locks import LockedError, exclusive_days
+from snapshot_pipeline.store.snapshots import DayCount
+from snapshot_pipeline_tests.pipeline.installations import (
+    COMPUTED,
+    MONDAY,
+    SUNDAY,
+    execute,
+    installation_on,
+    new_database,
+)
+from snapshot_pipeline_tests.reference.summaries import FIGURES, Published, reference_summary
+
+FIRST, LAST = COMPUTED[0], COMPUTED[-1]
+
+# One statement on one server, as a reader would check a figure: with the database's own quartiles and rounding.
+_BY_SQL = text(
+    """
+    WITH dated AS (
+      SELECT p.*, coalesce(u.current_specialization::text, '') AS specialization,
+             coalesce(u.current_level::text, '') AS level, p.snapshot_date + 1 - p.last_activity_date AS inactive
+        FROM performance_snapshots AS p LEFT JOIN users AS u ON u.id = p.user_id
+    ), failed AS (
+      SELECT f.snapshot_date, coalesce(u.current_specialization::text, '') AS specialization,
+             coalesce(u.current_level::text, '') AS level, count(*) AS failed
+        FROM snapshot_failures AS f LEFT JOIN users AS u ON u.id = f.user_id GROUP BY 1, 2, 3
+    ), found AS (
+      SELECT snapshot_date, specialization, level, count(*) AS students,
+             count(*) FILTER (WHERE last_activity_date = snapshot_date) AS active_students,
+             round(avg(pace_score::numeric), 2)::float AS pace_mean,
+             round(percentile_cont(0.25) WITHIN GROUP (ORDER BY pace_score)::numeric, 2)::float AS pace_p25,
+             round(percentile_cont(0.5) WITHIN GROUP (ORDER BY pace_score)::numeric, 2)::float AS pace_median,
+             round(percentile_cont(0.75) WITHIN GROUP (ORDER BY pace_score)::numeric, 2)::float AS pace_p75,
+             count(*) FILTER (WHERE learning_pace = 'SLOW') AS slow_students,
+             count(*) FILTER (WHERE learning_pace = 'MEDIUM') AS medium_students,
+             count(*) FILTER (WHERE learning_pace = 'FAST') AS fast_students,
+             count(*) FILTER (WHERE learning_pace = 'ACCELERATED') AS accelerated_students,
+             round(avg(quiz_average::numeric), 2)::float AS quiz_average_mean,
+             sum(time_spent_minutes_today)::bigint AS minutes_spent, sum(lessons_completed_count) AS lessons_completed,
+             count(*) FILTER (WHERE inactive >= 7) AS inactive_7_days,
+             count(*) FILTER (WHERE inactive >= 14) AS inactive_14_days
+        FROM dated GROUP BY 1, 2, 3
+    )
+    SELECT *, coalesce(failed, 0) AS failures FROM found FULL JOIN failed USING (snapshot_date, specialization, level)
+     ORDER BY snapshot_date, specialization COLLATE "C", level COLLATE "C"
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def summarized(server_url: URL, computed_template: URL) -> Iterator[Installation]:
+    """The last days of the sample, with students without a specialization, summarized in one range."""
+    with new_database(server_url, computed_template) as url:
+        execute(
+            url,
+            "UPDATE users SET current_specialization = NULL WHERE id % 10 = 0",
+            "UPDATE users SET current_level = NULL WHERE id % 15 = 0",
+            "UPDATE users SET is_active = false WHERE id % 50 = 1",  # keeps the snapshots of before
+            "DELETE FROM quiz_attempts WHERE user_id = 2",
+            "DELETE FROM user_lesson_progress WHERE user_id = 2",
+            "DELETE FROM users WHERE id = 2",
+        )
+        with installation_on(url) as installation:
+            summarize_days(installation, FIRST, LAST, "range")
+            yield installation
+
+
+def rows(installation: Installation, table: Table) -> list[dict[str, Any]]:
+    order = sorted(table.primary_key, key=lambda one: ("snapshot_date", "specialization", "level").index(one.name))
+    with installation.engine.connect() as connection:
+        found = [dict(row) for row in connection.execute(select(table).order_by(*order)).mappings()]
+    return sorted(found, key=lambda row: tuple(str(row[one.name]) for one in order))
+
+
+def without_stamps(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in ("computed_at", "run_id")} for row in found]
+
+
+def test_every_cohort_is_what_one_statement_of_the_database_gives(summarized: Installation):
+    with summarized.engine.connect() as connection:
+        expected = [dict(row) for row in connection.execute(_BY_SQL).mappings()]
+    found = rows(summarized, summarized.store.cohort_summary)
+    assert len(found) == len(expected) > 3 * len(COMPUTED)
+    assert {row["specialization"] for row in found} > {""}
+    assert sum(row["failed"] for row in found) > 20
+    nothing = {name: 0 for name in FIGURES if not name.startswith(("pace", "quiz"))}
+    for got, wanted in zip(found, expected, strict=True):
+        wanted = {**wanted, "failed": wanted["failures"]}
+        for name in ("snapshot_date", "specialization", "level", *FIGURES):
+            assert got[name] == (nothing.get(name) if wanted[name] is None else wanted[name]), (got, wanted)
+
+
+def test_every_day_is_that_of_the_reference(summarized: Installation):
+    snapshots, failures = summarized.store.performance_snapshots, summarized.store.snapshot_failures
+    for row in rows(summarized, summarized.store.day_summary):
+        day = row["snapshot_date"]
+        with summarized.engine.connect() as connection:
+            published = [
+                Published(
+                    one["pace_score"],
+                    one["learning_pace"],
+                    one["quiz_average"],
+                    one["lessons_completed_count"],
+                    one["time_spent_minutes_today"],
+                    one["last_activity_date"],
+                )
+                for one in connection.execute(select(snapshots).where(snapshots.c.snapshot_date == day)).mappings()
+            ]
+            failed = connection.execute(select(failures).where(failures.c.snapshot_date == day)).all()
+        assert {name: row[name] for name in FIGURES} == reference_summary(day, published, len(failed))
+
+
+def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_the_bit(
+    summarized: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    tables = (summarized.store.day_summary, summarized.store.cohort_summary)
+    expected = [without_stamps(rows(summarized, table)) for table in tables]
+    with summarized.engine.begin() as connection:
+        for table in tables:
+            connection.execute(table.delete())
+    for day in reversed(COMPUTED):
+        summarize_days(summarized, day, day, "alone")
+    assert [without_stamps(rows(summarized, table)) for table in tables] == expected
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(pipeline_cohorts, "cut_days", lambda counts, _: cut_days(counts, 500))
+    run = summarize_days(summarized, FIRST, LAST, "in stretches", lambda done, of: told.append((done, of)))
+    assert len(told) > 2
+    assert told[-1] == (len(told), len(told))
+    assert run.changed == 0
+    assert [day.day for day in run.days] == COMPUTED
+    assert {row["run_id"] for row in rows(summarized, summarized.store.cohort_summary)} == {"alone"}
+
+
+def test_days_are_cut_into_stretches_by_their_students():
+    counts = [DayCount(FIRST + timedelta(days=n), students, 0) for n, students in enumerate([4, 4, 2, 30, 1, 9])]
+    assert [[one.students for one in stretch] for stretch in cut_days(counts, 10)] == [[4, 4, 2], [30], [1, 9]]
+    assert cut_days([], 10) == []
+
+
+def test_as_many_are_inactive_for_seven_days_as_are_asked_to_resume(computed: Installation):
+    """One definition in two tables: a teacher who compares them must not find two numbers."""
+    summarize_days(computed, SUNDAY, SUNDAY, "summary")
+    run_week(computed, MONDAY, "week")
+    with computed.engine.connect() as connection:
+        asked = connection.execute(
+            text("SELECT count(*) FROM adaptive_recommendations WHERE recommendation_type = 'RESUME_LEARNING'")
+        ).scalar_one()
+    (day,) = rows(computed, computed.store.day_summary)
+    assert day["inactive_7_days"] == asked > 10
+
+
+def test_a_summary_follows_snapshots_that_have_changed(computed: Installation):
+    summarize_days(computed, FIRST, LAST, "first")
+    before = rows(computed, computed.store.day_summary)
+    execute(
+        computed.engine.url,
+        "UPDATE user_lesson_progress SET time_spent_minutes = time_spent_minutes + 7 "
+        "WHERE started_at >= '2025-11-02 12:00' AND time_spent_minutes >= 0",
+    )
+    run_days(computed, FIRST, LAST, "late")
+    summarize_days(computed, FIRST, LAST, "late")
+    after = rows(computed, computed.store.day_summary)
+    assert after[:-1] == before[:-1]
+    assert after[-1]["minutes_spent"] > before[-1]["minutes_spent"]
+    assert after[-1]["run_id"] == "late"
+
+
+def test_a_day_on_which_nobody_had_started_yet_is_a_row_of_zeros(computed: Installation):
+    long_ago = date(2015, 1, 1)
+    run_days(computed, long_ago, long_ago, "empty")
+    (day,) = summarize_days(computed, long_ago, long_ago, "empty").days
+    assert (day.students, day.failed, day.cohorts, day.pace_median) == (0, 0, 0, None)
+    (row,) = rows(computed, computed.store.day_summary)
+    assert (row["snapshot_date"], row["students"], row["pace_mean"]) == (long_ago, 0, None)
+
+
+def test_days_that_were_never_computed_are_named_with_the_command_that_computes_them(computed: Installation):
+    with pytest.raises(MissingSnapshotsError) as caught:
+        summarize_days(computed, FIRST - timedelta(days=2), LAST, "summary")
+    assert "\n" not in str(caught.value)
+    assert "2025-10-24 to 2025-10-25 has no snapshots" in str(caught.value)
+    assert "`snapshot-pipeline materialize --from 2025-10-24 --to 2025-10-25`" in str(caught.value)
+    assert rows(computed, computed.store.day_summary) == []
+
+
+def test_a_run_that_writes_the_days_is_waited_for_and_one_that_was_taken_over_publishes_nothing(
+    computed: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    impatient = computed.settings.model_copy(update={"run_lock_seconds": 0.2})
+    waiting = Installation(impatient, computed.engine, computed.uri, computed.source_engine)
+    held = (computed.engine, computed.settings.store_schema, LAST, LAST, "run that publishes", 1)
+    with exclusive_days(*held), pytest.raises(LockedError, match="run that publishes"):
+        summarize_days(waiting, FIRST, LAST, "summary")
+
+    def taken_over(*arguments: Any) -> Any:
+        execute(computed.engine.url, "DELETE FROM run_holds")  # as the next run does
+        return cut_days(*arguments)
+
+    monkeypatch.setattr(pipeline_cohorts, "cut_days", taken_over)
+    with pytest.raises(FencedOffError):
+        summarize_days(computed, FIRST, LAST, "summary")
+    assert rows(computed, computed.store.day_summary) == []
