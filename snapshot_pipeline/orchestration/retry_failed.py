@@ -17,7 +17,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day, last_materializations
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.pipeline.snapshots import DayReport
 from snapshot_pipeline.settings import Settings
@@ -54,7 +54,7 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
     def retry_failed_students(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
         with opened_step(context, settings) as installation:
             first, last = _day("from", config.first), _day("to", config.last)
-            run = retry_failed(installation, first, last, context.run_id, _logged(context))
+            run = retry_failed(installation, first, last, context.run_id, told_progress(context))
         for day in run.days:
             context.log.info(_sentence(day))
             if day.report is None:  # a day that was never computed as a whole must not look as if it were there
@@ -87,13 +87,6 @@ def _day(name: str, text: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise NoDayError(f"{name}: {text!r} is no day; expected one such as 2026-11-22, or nothing") from None
-
-
-def _logged(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]
-    def log(done: int, stretches: int) -> None:
-        context.log.info(f"{done} of {stretches} ranges of days are computed")
-
-    return log
 
 
 def _sentence(day: RetriedDay) -> str:

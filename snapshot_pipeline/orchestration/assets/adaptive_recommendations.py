@@ -19,7 +19,7 @@ from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDAT
 from snapshot_pipeline.orchestration.checks import check_reach, check_week_complete, recommendation_check_specs
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
 from snapshot_pipeline.orchestration.reporting import report_week
-from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.settings import Settings
 
@@ -44,7 +44,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
         with opened_step(context, settings) as installation:
-            report = run_week(installation, week_start, context.run.run_id, logged_progress(context))
+            report = run_week(installation, week_start, context.run.run_id, told_progress(context))
         report_week(context, report)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} keeps the recommendations of before: {error}")

@@ -21,7 +21,7 @@ from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SO
 from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.partitions import daily_partitions
 from snapshot_pipeline.orchestration.reporting import report_days
-from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.orchestration.tags import reason_of
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
@@ -55,7 +55,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         with opened_step(context, settings) as installation:
             earlier = patiently(partial(_earlier_count, installation, days[0]))
             reason = reason_of(context.run.tags)
-            run = run_days(installation, days[0], days[-1], context.run.run_id, logged_progress(context), reason)
+            run = run_days(installation, days[0], days[-1], context.run.run_id, told_progress(context), reason)
         report_days(context, run)
         for report in run.reports:
             context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
