@@ -14,12 +14,21 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 
 DEFAULT_START_DATE = date(2025, 1, 1)
+_OWNER = r"team:\S+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"  # as Dagster wants it
 
 
 class SettingsError(SnapshotPipelineError):
@@ -48,9 +57,21 @@ def _scheduler_address(address: str) -> str:
     return address
 
 
+def _split_at_commas(text: Any) -> Any:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
+
+
+def _owners(owners: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [owner for owner in owners if not re.fullmatch(_OWNER, owner)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no owner; expected team:name or an e-mail address, several with commas")
+    return owners
+
+
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 SchemaName = Annotated[str, AfterValidator(_plain_identifier)]
 DaskAddress = Annotated[str, AfterValidator(_scheduler_address)]
+Owners = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_owners)]
 
 
 class Settings(BaseSettings):
@@ -137,6 +158,9 @@ class Settings(BaseSettings):
     )
     ui_url: str = Field(
         default="http://127.0.0.1:3000", description="Where the Dagster UI is, for the links in messages."
+    )
+    owners: Owners = Field(
+        default=(), description="Whose the assets and jobs are, in the UI: team:name or e-mail addresses, with commas."
     )
     watch_seconds: int = Field(
         default=30, ge=1, le=3600, description="How often incidents are looked for, and messages are sent."

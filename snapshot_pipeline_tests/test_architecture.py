@@ -58,6 +58,7 @@ def test_the_rules_look_at_every_room():
         "pipeline",
         "alerts",
         "telemetry",
+        "pictures",
         "orchestration",
         "cli",
     }
@@ -91,6 +92,15 @@ def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed
     assert known_of_ours("telemetry") == {"errors"}
     for library, room in (("apprise", "alerts"), ("sentry_sdk", "telemetry"), ("opentelemetry", "telemetry")):
         assert users_of(library) == {room}
+
+
+def test_the_pictures_know_nothing_of_ours_and_nobody_else_draws():
+    assert known_of_ours("pictures") == set()
+    assert users_of("matplotlib") == {"pictures"}
+    for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pyarrow", "pydantic"):
+        assert "pictures" not in users_of(library)
+    # Its state is one for the whole process, and it would look for a screen.
+    assert users_of("matplotlib.pyplot") == set()
 
 
 def test_one_module_knows_dask_and_only_where_a_scheduler_is_named():
@@ -133,11 +143,14 @@ ARITHMETIC = {"numpy", "pandas", "pyarrow", "adbc_driver_postgresql"}
 TELLING = {"apprise", "sentry_sdk", "opentelemetry"}
 """What tells somebody something; most processes never do."""
 
+DRAWING = {"matplotlib"}
+"""What draws; importing it takes a second, and only what ends in a picture needs it."""
+
 
 def test_what_every_process_of_dagster_imports_cannot_compute():
     """The web server, the daemon and each run open the storage and the launcher that `dagster.yaml` names."""
     imported = modules_after(f"import {OURS}.orchestration.instance, {OURS}.orchestration.launcher")
-    assert heads(imported).isdisjoint(ARITHMETIC | TELLING)
+    assert heads(imported).isdisjoint(ARITHMETIC | TELLING | DRAWING)
     rooms = {name.split(".")[1] for name in imported if is_inside(name, OURS) and name != OURS}
     assert rooms <= {"orchestration", "database", "embedded", "errors", "settings"}
 
@@ -146,7 +159,7 @@ def test_a_run_imports_nothing_that_only_other_processes_need():
     """Each run's process loads the definitions: every run pays for what one sensor or one command needs."""
     imported = modules_after(f"import {OURS}.definitions")
     assert {"pandas", "sqlalchemy"} <= heads(imported)
-    assert heads(imported).isdisjoint(TELLING)
+    assert heads(imported).isdisjoint(TELLING | DRAWING)
     others = ("cli", "platform.sample", "platform.csv_files", "store.migrations")
     assert not [name for name in imported for other in others if is_inside(name, f"{OURS}.{other}")]
 
@@ -154,11 +167,17 @@ def test_a_run_imports_nothing_that_only_other_processes_need():
 @pytest.mark.parametrize(
     ("arguments", "unneeded"),
     [
-        (["--help"], {"dagster", "alembic", "rich", "pydantic", "sqlalchemy", "psycopg2"} | ARITHMETIC | TELLING),
-        (["materialize", "--help"], {"dagster", "alembic", "rich", "sqlalchemy", "psycopg2"} | ARITHMETIC | TELLING),
-        (["alerts", "--help"], {"dagster", "alembic", "rich", "psycopg2"} | ARITHMETIC | TELLING),
-        (["db", "url"], {"dagster", "alembic", "rich"} | ARITHMETIC | TELLING),
-        (["status"], {"dagster", "alembic"} | TELLING),
+        (
+            ["--help"],
+            {"dagster", "alembic", "rich", "pydantic", "sqlalchemy", "psycopg2"} | ARITHMETIC | TELLING | DRAWING,
+        ),
+        (
+            ["materialize", "--help"],
+            {"dagster", "alembic", "rich", "sqlalchemy", "psycopg2"} | ARITHMETIC | TELLING | DRAWING,
+        ),
+        (["alerts", "--help"], {"dagster", "alembic", "rich", "psycopg2"} | ARITHMETIC | TELLING | DRAWING),
+        (["db", "url"], {"dagster", "alembic", "rich"} | ARITHMETIC | TELLING | DRAWING),
+        (["status"], {"dagster", "alembic"} | TELLING | DRAWING),
     ],
 )
 def test_a_command_that_one_types_all_the_time_starts_without_what_it_does_not_need(

@@ -45,6 +45,8 @@ def test_with_nothing_set_everything_has_a_default(tmp_path: Path) -> None:
         ("SNAPSHOT_DASK_SCHEDULER", "scheduler:8786", "expected tcp://host:port or tls://host:port"),
         ("SNAPSHOT_DASK_SCHEDULER", "tcp://scheduler", "SNAPSHOT_DASK_SCHEDULER=tcp://scheduler: is no address"),
         ("SNAPSHOT_REPLICA_WAIT_SECONDS", "-1", "greater than or equal to 0"),
+        ("SNAPSHOT_OWNERS", "team:data,bob", "'bob' is no owner; expected team:name or an e-mail address"),
+        ("SNAPSHOT_OWNERS", "team:", "'team:' is no owner"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable_and_what_is_allowed(
@@ -85,3 +87,8 @@ def test_the_example_file_explains_every_setting_with_its_default() -> None:
                 patch.setenv(name, value)
         assert load_settings() == Settings()
     assert load_settings().start_date == date.fromisoformat(found["SNAPSHOT_START_DATE"])
+
+
+def test_owners_are_teams_and_addresses_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNAPSHOT_OWNERS", "team:data, ana@example.org,")
+    assert load_settings().owners == ("team:data", "ana@example.org")

@@ -10,8 +10,8 @@ from snapshot_pipeline.metrics.grid import Counts, Floats, Ints
 SHORTEST_WINDOW = 7
 LONGEST_WINDOW = 30
 
-_LABELS = np.array(["SLOW", "MEDIUM", "FAST", "ACCELERATED"], dtype=object)
-_THRESHOLDS = np.array([40.0, 60.0, 80.0])
+LABELS = np.array(["SLOW", "MEDIUM", "FAST", "ACCELERATED"], dtype=object)
+THRESHOLDS = np.array([40.0, 60.0, 80.0])
 
 
 def window_lengths(first_start: Ints, days: Ints) -> Ints:
@@ -47,4 +47,4 @@ def pace_scores(lessons: Counts, active_days: Counts, lengths: Ints, quiz_averag
 
 def learning_paces(rounded_scores: Floats) -> NDArray[np.object_]:
     """The label of each rounded pace score: SLOW, MEDIUM from 40, FAST from 60, ACCELERATED from 80."""
-    return _LABELS[np.searchsorted(_THRESHOLDS, rounded_scores, side="right")]
+    return LABELS[np.searchsorted(THRESHOLDS, rounded_scores, side="right")]

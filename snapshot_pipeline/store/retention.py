@@ -26,7 +26,8 @@ class Keep:
     Attributes:
         incidents: Incidents that were closed, and messages that were sent, since this instant.
         restatements: Restatements since this instant.
-        snapshots: Snapshots, failures, days and recommendations from this day on; None: all.
+        snapshots: Snapshots, failures, days, summaries and recommendations from this day on; None: all. A cohort may
+            be a single student, so its figures stay no longer than the student's.
     """
 
     incidents: datetime
@@ -61,7 +62,13 @@ def remove_old_rows(engine: Engine, tables: StoreTables, keep: Keep) -> dict[str
         recommendations = tables.adaptive_recommendations
         old += [
             (table, table.c.snapshot_date < keep.snapshots)
-            for table in (tables.performance_snapshots, tables.snapshot_failures, tables.snapshot_days)
+            for table in (
+                tables.performance_snapshots,
+                tables.snapshot_failures,
+                tables.snapshot_days,
+                tables.day_summary,
+                tables.cohort_summary,
+            )
         ]
         old.append((recommendations, recommendations.c.week_start < keep.snapshots))
     return dropped | {table.name: _remove(engine, table, condition) for table, condition in old}

@@ -66,6 +66,13 @@ def snapshot(user_id: int, snapshot_date: date) -> dict[str, Any]:
     return {"user_id": user_id, "snapshot_date": snapshot_date, "computed_at": NOW, **figures}
 
 
+def summary(snapshot_date: date, **cohort: str) -> dict[str, Any]:
+    columns = ("students", "failed", "active_students", "minutes_spent", "lessons_completed")
+    columns += ("slow_students", "medium_students", "fast_students", "accelerated_students")
+    columns += ("inactive_7_days", "inactive_14_days")
+    return {"snapshot_date": snapshot_date, "computed_at": NOW, "run_id": "r", **cohort, **dict.fromkeys(columns, 0)}
+
+
 def recommendation(week_start: date) -> dict[str, Any]:
     said = {"recommendation_type": "TAKE_BREAK", "title": "title", "message": "message", "priority": 95}
     return {"user_id": 1, "week_start": week_start, "is_active": True, **said}
@@ -79,12 +86,15 @@ def test_snapshots_stay_for_ever_unless_a_day_is_named_and_then_go_with_all_that
     dates = [first + timedelta(days=n) for n in range(20)]
     put(store, "performance_snapshots", *(snapshot(user, on) for on in dates for user in (1, 2)))
     put(store, "snapshot_days", *map(day, dates))
+    put(store, "day_summary", *map(summary, dates))
+    put(store, "cohort_summary", *(summary(on, specialization="Law", level=level) for on in dates for level in "AB"))
     put(store, "adaptive_recommendations", recommendation(date(2025, 12, 29)), recommendation(date(2026, 1, 12)))
     assert "performance_snapshots" not in remove_old_rows(store.engine, store.tables, KEEP)
     assert count(store, "performance_snapshots") == 40
     removed = remove_old_rows(store.engine, store.tables, Keep(OLD, OLD, date(2026, 1, 11)))
     assert removed["performance_snapshots"] == 20
-    assert removed["snapshot_days"] == 10
+    assert removed["snapshot_days"] == removed["day_summary"] == 10
+    assert removed["cohort_summary"] == 20
     assert removed["adaptive_recommendations"] == 1
     with store.engine.connect() as connection:
         oldest = connection.execute(select(func.min(store.tables.performance_snapshots.c.snapshot_date))).scalar()

@@ -1,0 +1,161 @@
+"""The pictures: small, the same each time, readable in both themes, and whole whatever a name looks like."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from xml.etree import ElementTree
+
+import pytest
+
+from snapshot_pipeline.pictures import failures_by_reason, pace_distribution, recommendations_by_week, success_calendar
+from snapshot_pipeline.pictures.failures_by_reason import FailuresByReason
+from snapshot_pipeline.pictures.pace_distribution import PaceDistribution
+from snapshot_pipeline.pictures.picture import Picture
+from snapshot_pipeline.pictures.recommendations_by_week import RecommendationsByWeek
+from snapshot_pipeline.pictures.style import CARD, DARK, INK, MUTED, ON_COLOR, RECOMMENDATION_COLORS
+from snapshot_pipeline.pictures.success_calendar import SuccessCalendar
+
+SUNDAY = date(2026, 3, 1)
+QUARTER = [SUNDAY - timedelta(days=n) for n in range(91)]
+
+PICTURES: dict[str, Callable[[], Picture]] = {
+    "pace": lambda: pace_distribution.draw(
+        PaceDistribution(
+            SUNDAY,
+            {"SLOW": 2310, "MEDIUM": 1404, "FAST": 812, "ACCELERATED": 214},
+            date(2026, 2, 1),
+            {"SLOW": 1910, "MEDIUM": 1604, "FAST": 712, "ACCELERATED": 114},
+        )
+    ),
+    "calendar": lambda: success_calendar.draw(
+        SuccessCalendar(QUARTER[-1], SUNDAY, {day: 0.999 - n / 1000 for n, day in enumerate(QUARTER)}, 0.9)
+    ),
+    "recommendations": lambda: recommendations_by_week.draw(
+        RecommendationsByWeek(
+            [date(2026, 1, 5) + timedelta(weeks=n) for n in range(8)],
+            {kind: [100 * n + 7 for n in range(8)] for kind in RECOMMENDATION_COLORS},
+        )
+    ),
+    "failures": lambda: failures_by_reason.draw(
+        FailuresByReason(SUNDAY, SUNDAY, {"score_out_of_range": 12, "negative_time_spent": 31})
+    ),
+    "nobody's pace": lambda: pace_distribution.draw(PaceDistribution(SUNDAY, {})),
+    "no recommendation": lambda: recommendations_by_week.draw(RecommendationsByWeek([date(2026, 2, 23)], {})),
+    "no failure": lambda: failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {})),
+    "no day computed": lambda: success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {}, 0.9)),
+}
+
+every_picture = pytest.mark.parametrize("draw", PICTURES.values(), ids=list(PICTURES))
+
+
+def texts_of(picture: Picture) -> list[str]:
+    """What is written in a picture, as a person reads it."""
+    root = ElementTree.fromstring(picture.svg)  # noqa: S314
+    return [element.text or "" for element in root.iter() if element.tag.endswith("}text")]
+
+
+@every_picture
+def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_words(draw: Callable[[], Picture]):
+    picture = draw()
+    root = ElementTree.fromstring(picture.svg)  # noqa: S314
+    assert root.get("role") == "img"
+    named = {element.get("id"): element.text for element in root.iter() if element.get("id")}
+    assert [named[name] for name in root.get("aria-labelledby", "").split()] == [picture.title, picture.alt]
+    texts = texts_of(picture)
+    assert texts[0] == picture.title
+    assert any(text.startswith("Source: ") for text in texts)
+    assert len(picture.alt) > 15
+    assert len(picture.markdown()) < 24_000
+
+
+@every_picture
+def test_the_same_figures_give_the_same_bytes(draw: Callable[[], Picture]):
+    assert draw() == draw()
+
+
+def test_the_same_figures_give_the_same_bytes_in_another_process():
+    code = (
+        "from datetime import date\n"
+        "from snapshot_pipeline.pictures.failures_by_reason import FailuresByReason, draw\n"
+        "print(draw(FailuresByReason(date(2026, 3, 1), date(2026, 3, 1), {'a': 2, 'b': 2})).svg)"
+    )
+    printed = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(printed) == 1
+
+
+@every_picture
+def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(draw: Callable[[], Picture]):
+    svg = draw().svg
+    assert "<style" not in svg
+    assert "<script" not in svg
+    assert svg.count("http") == 1  # the name of the format
+    used = {part.split(")")[0].split('"')[0] for part in svg.split("#p")[1:]}
+    defined = {part.split('"')[0] for part in svg.split('id="p')[1:]}
+    assert used <= defined
+
+
+def test_names_in_two_pictures_of_a_page_do_not_meet():
+    names = [name for draw in PICTURES.values() for name in ids_of(draw())]
+    assert len(names) == len(set(names))
+
+
+def ids_of(picture: Picture) -> list[str]:
+    return [found for element in ElementTree.fromstring(picture.svg).iter() if (found := element.get("id"))]  # noqa: S314
+
+
+@every_picture
+def test_markdown_is_one_line_with_the_picture_for_both_themes(draw: Callable[[], Picture]):
+    picture = draw()
+    markdown = picture.markdown()
+    assert "\n" not in markdown
+    begin, data = markdown.split("](data:image/svg+xml;base64,")
+    assert begin.startswith("![")
+    assert "]" not in begin
+    svg = base64.b64decode(data.removesuffix(")")).decode()
+    ElementTree.fromstring(svg)  # noqa: S314
+    assert "prefers-color-scheme:dark" in svg
+    assert all(color in svg for color in (CARD, DARK[CARD], DARK[INK], DARK[MUTED]))
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "$x^2$ & \\frac", "a\x01b\nc\u202ed", "量子 🎓 ‏עברית", "]({"]
+)
+def test_a_name_from_outside_is_text_and_nothing_else(name: str):
+    picture = failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {name: 3}))
+    root = ElementTree.fromstring(picture.svg)  # noqa: S314
+    assert not [element for element in root.iter() if "script" in str(element.tag)]
+    shown = " ".join(name.replace("\x01", " ").replace("\u202e", " ").split()).replace("_", " ").capitalize()
+    assert shown in texts_of(picture)
+    assert picture.markdown().count("](") == 1
+
+
+def luminance(color: str) -> float:
+    channels = [int(color[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2.2, 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_text_can_be_read_on_both_backgrounds_and_on_the_colours():
+    for color in (INK, MUTED):
+        assert contrast(color, CARD) >= 4.5
+        assert contrast(DARK[color], DARK[CARD]) >= 4.5
+    for ground, ink in ON_COLOR.items():
+        assert contrast(ground, ink) >= 4.5
+
+
+def test_a_calendar_never_rounds_up_to_a_success():
+    picture = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.99999}, 0.9))
+    assert "99.9" in texts_of(picture)
+    picture = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.89999}, 0.9))
+    assert "89.9" in texts_of(picture)
+    assert "days below 90 %: 1;" in picture.alt

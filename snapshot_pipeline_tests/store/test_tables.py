@@ -1,0 +1,22 @@
+"""Our tables and the platform's explain themselves: the docs and the Dagster UI show what stands at the columns."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Table
+
+from snapshot_pipeline.platform.tables import platform_metadata
+from snapshot_pipeline.store.tables import SENTENCE, StoreTables
+
+OURS = list(StoreTables.of("public").metadata.tables.values())
+PLATFORM = list(platform_metadata("public").tables.values())
+
+
+@pytest.mark.parametrize("table", OURS + PLATFORM, ids=lambda table: table.name)
+def test_every_column_is_explained_in_a_sentence(table: Table):
+    unexplained = [column.name for column in table.columns if not column.doc or not column.doc.endswith(".")]
+    assert unexplained == []
+
+
+def test_every_table_of_ours_says_what_a_row_of_it_is():
+    assert [table.name for table in OURS if not table.info.get(SENTENCE, "").startswith("One row per ")] == []
