@@ -50,10 +50,9 @@ def _reading(files: list[CsvFile], show: Show) -> Progress:
     size = sum(file.size for file in files)
 
     def tell(table: str, done: int, total: int) -> None:
-        read = before[table] + done
-        if read < size:
-            show(At("reading files", read, size, "bytes", f"{table}, file {number[table] + 1}/{len(files)}"))
-        elif done == total and number[table] == len(files) - 1:
+        file = f"{table}, file {number[table] + 1}/{len(files)}"
+        show(At("reading files", before[table] + done, size, "bytes", file))
+        if done == total and number[table] == len(files) - 1:
             show(At("building keys and indexes"))
 
     return tell

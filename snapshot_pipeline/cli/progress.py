@@ -101,12 +101,16 @@ def shown_progress(what: str) -> Iterator[Show]:
     """Show how far a command is while it works; nothing of a bar remains afterwards.
 
     Args:
-        what: What is being done first, until something else is said.
+        what: What the bar says until the first is known. In a log that is no line yet: a command that is refused at
+            once leaves the reason alone.
     """
-    shown = _bar if is_drawable(sys.stderr) else _lines
-    with _own_standard_error() as stream, shown(stream) as show:
-        show(At(what))
-        yield show
+    with _own_standard_error() as stream:
+        if not is_drawable(sys.stderr):
+            yield _Lines(stream)
+            return
+        with _bar(stream) as show:
+            show(At(what))
+            yield show
 
 
 @contextmanager
@@ -162,11 +166,6 @@ class _Time(ProgressColumn):
         now = time.monotonic()
         left = pace.left(now)
         return Text(str(timedelta(seconds=int(now - pace.began))) if left is None else f"{left} left")
-
-
-@contextmanager
-def _lines(log: TextIO) -> Iterator[Show]:
-    yield _Lines(log)
 
 
 class _Lines:

@@ -42,7 +42,7 @@ def retry(settings: Settings, first: date | None, last: date | None) -> None:
     from snapshot_pipeline.orchestration.retry_failed import NAME, run_config
 
     with shown_progress("starting Dagster") as show:
-        watch = ShownRuns(show).begin(f"the failed, {period[0]} to {period[1]}")
+        watch = ShownRuns(show).begin(f"{period[0]} to {period[1]}")
         execute(settings, NAME, {}, watch, run_config=run_config(first, last))
     with open_installation(settings) as installation:
         print_days(read_days(installation, *period))

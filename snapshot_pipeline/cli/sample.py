@@ -7,11 +7,12 @@ Do not put here: what the sample consists of, or how it is written (`platform.sa
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import click
 
-from snapshot_pipeline.cli.progress import At, shown_progress
+from snapshot_pipeline.cli.progress import At, Show, shown_progress
 from snapshot_pipeline.database import platform_url
 from snapshot_pipeline.platform.sample import SampleError, SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
@@ -44,7 +45,7 @@ def command(students: int, days: int, seed: int, until: datetime | None, bad_rat
     url = platform_url(settings)
     begin = time.monotonic()
     with shown_progress("writing students") as show:
-        rows = load_sample(options, url, settings.platform_schema, lambda done: show(_at(done, options.students)))
+        rows = load_sample(options, url, settings.platform_schema, _writing(options.students, show))
     _print_summary(options, rows, time.monotonic() - begin)
 
 
@@ -61,10 +62,15 @@ def _options(
     return SampleOptions(students, days, seed, first_left_out, bad_rate, settings.zone)
 
 
-def _at(done: int, students: int) -> At:
-    if done < students:
-        return At("writing students", done, students, "students", f"{done:,}/{students:,}")
-    return At("building keys and indexes")
+def _writing(students: int, show: Show) -> Callable[[int], None]:
+    """Show how many students are written."""
+
+    def tell(done: int) -> None:
+        show(At("writing students", done, students, "students", f"{done:,}/{students:,}"))
+        if done == students:
+            show(At("building keys and indexes"))
+
+    return tell
 
 
 def _print_summary(options: SampleOptions, rows: dict[str, int], seconds: float) -> None:

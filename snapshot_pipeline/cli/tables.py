@@ -7,6 +7,7 @@ Red is what is wrong, and it says so in words as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -36,10 +37,15 @@ def print_days(days: Sequence[Day]) -> None:
             continue
         count = one.count
         numbers = (f"{number:,}" for number in (count.students, count.published, count.failed))
-        rate = "nobody" if count.success_rate is None else f"{count.success_rate:.2%}"
+        rate = "nobody" if count.success_rate is None else _rate(count.success_rate)
         pace = "" if one.mean_pace is None else f"{one.mean_pace:.2f}"
         table.add_row(name, *numbers, rate, pace, remark, style=style)
     _print(table)
+
+
+def _rate(rate: float) -> str:
+    """In percent, rounded down: what is below 99 % is not shown as 99.00%."""
+    return f"{math.floor(rate * 10_000) / 10_000:.2%}"
 
 
 def print_week(week: WeekCounts | None) -> None:
@@ -75,7 +81,8 @@ def print_incidents(incidents: Incidents, zone: ZoneInfo) -> None:
     else:
         click.echo("No incident is open.")
     if not incidents.channels:
-        click.echo("Nobody is told of incidents: set SNAPSHOT_ALERT_URLS, then try `snapshot-pipeline alerts test`.")
+        click.echo("Nobody is told of incidents: set SNAPSHOT_ALERT_URLS, then try")
+        click.echo("`snapshot-pipeline alerts test`.")
     for one in incidents.waiting:
         click.echo(_waiting(incidents.channels[one.channel], one, zone))
     for problem in incidents.problems:
