@@ -68,10 +68,18 @@ def _owners(owners: tuple[str, ...]) -> tuple[str, ...]:
     return owners
 
 
+def _page_url(address: str) -> str:
+    # It becomes a link in the UI, so nothing that a browser would run.
+    if not re.fullmatch(r"https?://[^\s@]+", address):
+        raise ValueError("is no address of a web page; expected http://… or https://…, without a user or password")
+    return address.rstrip("/")
+
+
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 SchemaName = Annotated[str, AfterValidator(_plain_identifier)]
 DaskAddress = Annotated[str, AfterValidator(_scheduler_address)]
 Owners = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_owners)]
+PageUrl = Annotated[str, AfterValidator(_page_url)]
 
 
 class Settings(BaseSettings):
@@ -174,6 +182,13 @@ class Settings(BaseSettings):
     restatement_retention_days: int = Field(default=365, ge=1, description="How long restatements are kept.")
     snapshot_retention_days: int | None = Field(
         default=None, ge=60, description="How long snapshots and recommendations are kept; unset, for ever."
+    )
+    report_weeks: int = Field(
+        default=26, ge=1, le=520, description="For how many weeks the weekly pages below SNAPSHOT_HOME are kept."
+    )
+    report_url: PageUrl | None = Field(
+        default=None,
+        description="Where a web server shows the directory of the weekly pages; unset, the UI names the file.",
     )
     dagster_log_retention_days: int = Field(
         default=90, ge=1, description="How long Dagster's log lines are kept; materializations and checks stay."

@@ -59,6 +59,7 @@ def test_the_rules_look_at_every_room():
         "alerts",
         "telemetry",
         "pictures",
+        "report",
         "orchestration",
         "cli",
     }
@@ -101,6 +102,15 @@ def test_the_pictures_know_nothing_of_ours_and_nobody_else_draws():
         assert "pictures" not in users_of(library)
     # Its state is one for the whole process, and it would look for a screen.
     assert users_of("matplotlib.pyplot") == set()
+
+
+def test_the_report_is_made_of_figures_and_pictures_and_knows_no_database():
+    assert known_of_ours("report") == {"pictures"}
+    for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pyarrow", "pydantic"):
+        assert "report" not in users_of(library)
+    assert users_of("jinja2") == {"report"}
+    # Words for a log or a mail cost no second.
+    assert heads(modules_after(f"import {OURS}.report.words, {OURS}.report.tables")).isdisjoint(DRAWING)
 
 
 def test_one_module_knows_dask_and_only_where_a_scheduler_is_named():

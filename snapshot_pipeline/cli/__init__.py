@@ -27,6 +27,7 @@ _COMMANDS = {
     "materialize": ("snapshot_pipeline.cli.materialize", "Compute the snapshots of a range of days, through Dagster."),
     "retry-failed": ("snapshot_pipeline.cli.retry_failed", "Compute only the students that failed, through Dagster."),
     "recommend": ("snapshot_pipeline.cli.recommend", "Compute the recommendations of a week, through Dagster."),
+    "report": ("snapshot_pipeline.cli.report", "Write the page of a week, through Dagster, and open it."),
     "status": ("snapshot_pipeline.cli.status", "Show the last days and the latest week."),
     "alerts": ("snapshot_pipeline.cli.alerts", "Who is told of incidents: send a trial message to each channel."),
     "db": ("snapshot_pipeline.cli.db", "The database: its URL, starting, stopping, migrating."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,8 +12,14 @@ from snapshot_pipeline.metrics.grid import Counts, Floats, Ints
 SHORTEST_WINDOW = 7
 LONGEST_WINDOW = 30
 
-LABELS = np.array(["SLOW", "MEDIUM", "FAST", "ACCELERATED"], dtype=object)
-THRESHOLDS = np.array([40.0, 60.0, 80.0])
+LABELS = ("SLOW", "MEDIUM", "FAST", "ACCELERATED")
+"""The labels of a pace score, ascending."""
+
+THRESHOLDS = (40.0, 60.0, 80.0)
+"""From which rounded score on each label but the first holds."""
+
+VELOCITY_WEIGHT, CONSISTENCY_WEIGHT, QUIZ_WEIGHT = 0.4, 0.3, 0.3
+"""How much of the score each term makes at its full marks of 100."""
 
 
 def window_lengths(first_start: Ints, days: Ints) -> Ints:
@@ -28,23 +36,47 @@ def window_lengths(first_start: Ints, days: Ints) -> Ints:
     return since_start.clip(SHORTEST_WINDOW, LONGEST_WINDOW)
 
 
-def pace_scores(lessons: Counts, active_days: Counts, lengths: Ints, quiz_averages: Floats) -> Floats:
-    """The unrounded pace score, 0 to 100.
+@dataclass(frozen=True)
+class PaceTerms:
+    """What a pace score is made of; all of one shape, each term 0 to 100.
 
-    Args:
-        lessons: Lessons completed in the window.
-        active_days: Distinct local dates with a completed lesson in the window.
-        lengths: Days in the window, `n`.
-        quiz_averages: Unrounded, 0 to 100; NaN, a student without a scored quiz, counts as 0.
-
-    Returns:
-        The shape that all four share.
+    Attributes:
+        velocity: Lessons in the window, a lesson a day for full marks.
+        consistency: Days with a completed lesson in the window, two days out of three for full marks.
+        quiz: The unrounded quiz average; 0 for a student without a scored quiz.
     """
-    velocity = np.minimum(lessons / lengths, 1) * 100
-    consistency = np.minimum(active_days * 3 / (lengths * 2), 1) * 100
-    return 0.4 * velocity + 0.3 * consistency + 0.3 * np.nan_to_num(quiz_averages, nan=0.0)
+
+    velocity: Floats
+    consistency: Floats
+    quiz: Floats
+
+    @classmethod
+    def of(cls, lessons: Counts, active_days: Counts, lengths: Ints, quiz_averages: Floats) -> PaceTerms:
+        """The terms of each student's day.
+
+        Args:
+            lessons: Lessons completed in the window.
+            active_days: Distinct local dates with a completed lesson in the window.
+            lengths: Days in the window, `n`.
+            quiz_averages: Unrounded, 0 to 100; NaN, a student without a scored quiz, counts as 0.
+        """
+        return cls(
+            velocity=np.minimum(lessons / lengths, 1) * 100,
+            consistency=np.minimum(active_days * 3 / (lengths * 2), 1) * 100,
+            quiz=np.nan_to_num(quiz_averages, nan=0.0),
+        )
+
+    @property
+    def scores(self) -> Floats:
+        """The unrounded pace score, 0 to 100."""
+        return VELOCITY_WEIGHT * self.velocity + CONSISTENCY_WEIGHT * self.consistency + QUIZ_WEIGHT * self.quiz
+
+
+def label_numbers(rounded_scores: Floats) -> Ints:
+    """Which of `LABELS` each rounded pace score has: SLOW, MEDIUM from 40, FAST from 60, ACCELERATED from 80."""
+    return np.searchsorted(THRESHOLDS, rounded_scores, side="right")
 
 
 def learning_paces(rounded_scores: Floats) -> NDArray[np.object_]:
-    """The label of each rounded pace score: SLOW, MEDIUM from 40, FAST from 60, ACCELERATED from 80."""
-    return LABELS[np.searchsorted(THRESHOLDS, rounded_scores, side="right")]
+    """The label of each rounded pace score."""
+    return np.array(LABELS, dtype=object)[label_numbers(rounded_scores)]

@@ -8,6 +8,7 @@ Put here: counting, merging, and what is asked of the counts. Do not put here: h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +28,23 @@ class ScoreCounts:
     """The scores of some students, counted; picklable in the few places that are not zero.
 
     Attributes:
-        counts: How many students have the score `n / 100`, at position `n`; int64, shape (10001,).
+        counts: How many students have the score `n / 100`, at position `n`; int32, shape (10001,).
     """
 
-    counts: NDArray[np.int64]
+    counts: NDArray[np.int32]
 
     @classmethod
     def none(cls) -> ScoreCounts:
         """Of no student at all."""
-        return cls(np.zeros(POSSIBLE, dtype=np.int64))
+        return cls(np.zeros(POSSIBLE, dtype=np.int32))
+
+    @classmethod
+    def of(cls, scores: Mapping[float, int]) -> ScoreCounts:
+        """From how many students have each score."""
+        counts = np.zeros(POSSIBLE, dtype=np.int32)
+        for score, students in scores.items():
+            counts[round(score * 100)] += students
+        return cls(counts)
 
     @classmethod
     def by_day(cls, scores: NDArray[np.float64], day_numbers: NDArray[np.int64], days: int) -> list[ScoreCounts]:
@@ -48,20 +57,26 @@ class ScoreCounts:
         """
         hundredths = np.rint(scores * 100).astype(np.int64)
         counts = np.bincount(day_numbers * POSSIBLE + hundredths, minlength=days * POSSIBLE)
-        return [cls(day) for day in counts.reshape(days, POSSIBLE)]
+        return [cls(day) for day in counts.astype(np.int32).reshape(days, POSSIBLE)]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether each score is as frequent."""
+        return isinstance(other, ScoreCounts) and bool(np.array_equal(self.counts, other.counts))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __add__(self, other: ScoreCounts) -> ScoreCounts:
         """Of the students of both."""
         return ScoreCounts(self.counts + other.counts)
 
-    def __getstate__(self) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    def __getstate__(self) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
         """Only what is there: a batch travels with a few thousand scores a day."""
         places = np.flatnonzero(self.counts)
         return places.astype(np.uint16), self.counts[places]
 
-    def __setstate__(self, state: tuple[NDArray[np.uint16], NDArray[np.int64]]) -> None:
+    def __setstate__(self, state: tuple[NDArray[np.uint16], NDArray[np.int32]]) -> None:
         """From what is there."""
-        counts = np.zeros(POSSIBLE, dtype=np.int64)
+        counts = np.zeros(POSSIBLE, dtype=np.int32)
         counts[state[0]] = state[1]
         object.__setattr__(self, "counts", counts)
 
@@ -73,7 +88,7 @@ class ScoreCounts:
     @property
     def mean(self) -> float | None:
         """The mean score, of integers and so the same in whatever order; None of nobody."""
-        return int(self.counts @ np.arange(POSSIBLE)) / 100 / self.students if self.students else None
+        return int(self.counts.astype(np.int64) @ np.arange(POSSIBLE)) / 100 / self.students if self.students else None
 
     def percentile(self, fraction: float) -> float | None:
         """What PostgreSQL's `percentile_cont` gives: between two scores, by how far the place lies between them.

@@ -32,7 +32,7 @@ from snapshot_pipeline.metrics.grid import (
     window_sums,
 )
 from snapshot_pipeline.metrics.history import StudentHistory
-from snapshot_pipeline.metrics.pace import learning_paces, pace_scores, window_lengths
+from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces, window_lengths
 from snapshot_pipeline.metrics.quiz_average import running_averages
 from snapshot_pipeline.metrics.rounding import round_half_away
 
@@ -206,7 +206,8 @@ def _published(events: _Events, days: LocalDays, lengths: Ints, averages: Floats
     active = (completed > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
     lessons_in_window = window_sums(lessons, lengths)
     days_in_window = window_sums(lessons > 0, lengths)
-    scores = round_half_away(pace_scores(lessons_in_window, days_in_window, lengths, averages)[wanted])
+    terms = PaceTerms.of(lessons_in_window, days_in_window, lengths, averages)
+    scores = round_half_away(terms.scores[wanted])
     rows, columns = np.nonzero(wanted)
     return pd.DataFrame(
         {

@@ -11,24 +11,33 @@ import warnings
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets.adaptive_recommendations import build_adaptive_recommendations
+from snapshot_pipeline.orchestration.assets.cohort_summary import build_cohort_summary
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
+from snapshot_pipeline.orchestration.assets.weekly_report import build_weekly_report
 from snapshot_pipeline.orchestration.daily_checks import build_rebuild, build_standing
 from snapshot_pipeline.orchestration.housekeeping import build_housekeeping
-from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_recommendations
+from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
+from snapshot_pipeline.orchestration.recompute_days import build_recompute_days
 from snapshot_pipeline.orchestration.retry_failed import build_retry_failed
 from snapshot_pipeline.orchestration.schedules import (
     build_daily_housekeeping,
     build_every_morning,
     build_nightly,
     build_weekly,
+    build_weekly_page,
 )
 from snapshot_pipeline.orchestration.sensors.incidents import build_send_alerts, build_watch_incidents
 from snapshot_pipeline.orchestration.sensors.late_data import build_late_data
+from snapshot_pipeline.orchestration.source_links import linked_to_source
 from snapshot_pipeline.settings import Settings
 
 _KNOWN_MARKS = (
-    "Specifying a partitions_def on an AssetCheckSpec is currently in preview",  # all of it is in `checks.file_by_day`
+    "Specifying a partitions_def on an AssetCheckSpec is currently in preview",  # all of it is in `checks_by_day`
+    # A link to the source that is missing breaks nothing.
+    "Function `with_source_code_references` is currently in beta",
+    "Class `LocalFileCodeReference` is currently in beta",
+    "Class `CodeReferencesMetadataValue` is currently in beta",
     "Parameter `backfill_policy` of function `asset` is currently in beta",  # tested by a backfill on a real instance
 )
 
@@ -44,22 +53,29 @@ def build_defs(settings: Settings) -> dg.Definitions:
 def _definitions(settings: Settings) -> dg.Definitions:
     housekeeping = build_housekeeping(settings)
     return dg.Definitions(
-        assets=[
-            *build_learning_platform(settings),
-            build_performance_snapshots(settings),
-            build_adaptive_recommendations(settings),
-        ],
+        assets=linked_to_source(
+            [
+                *build_learning_platform(settings),
+                build_performance_snapshots(settings),
+                build_cohort_summary(settings),
+                build_adaptive_recommendations(settings),
+                build_weekly_report(settings),
+            ]
+        ),
         asset_checks=[build_standing(settings), build_rebuild(settings)],
         jobs=[
             daily_snapshots,
             weekly_recommendations,
+            weekly_page,
             daily_checks_job,
+            build_recompute_days(settings),
             build_retry_failed(settings),
             housekeeping,
         ],
         schedules=[
             build_nightly(settings),
             build_weekly(settings),
+            build_weekly_page(settings),
             build_every_morning(settings),
             build_daily_housekeeping(settings, housekeeping),
         ],

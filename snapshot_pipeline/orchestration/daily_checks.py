@@ -14,6 +14,8 @@ import dagster as dg
 
 from snapshot_pipeline.metrics.days import neighbours
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD, rate_sentence
+from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.orchestration.tags import SEED
 from snapshot_pipeline.pipeline.rebuild import Rebuild, random_computed_day, rebuild_day
@@ -33,10 +35,12 @@ def build_standing(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=STANDING.asset_key,
         name=STANDING.name,
-        description=(
+        description=described(
             f"What is broken over the last {settings.catch_up_days} days: days that are missing, days on which too "
-            "many students failed, failures that are open, weeks without recommendations. The result says by which "
-            "command each is mended."
+            "many students failed, failures that are open, weeks without recommendations.",
+            reads="`snapshot_days`, `snapshot_failures`, and which weeks Dagster knows as materialized.",
+            runs="every morning at 03:00, and at any time by the job `daily_checks` or *Execute*.",
+            when_red="the result says by which command each thing is mended; amber: only failures are open.",
         ),
     )
     def standing(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -56,10 +60,7 @@ def check_standing(standing: Standing, minimum: float, now: datetime) -> dg.Asse
     """Nothing is broken; with a day or a week missing, or a day below `minimum`, an error, else a warning."""
     sentences = [
         *_missing_sentences(standing.missing),
-        *(
-            f"{one.day}: {one.success_rate:.2%} of {one.students:,} students, at least {minimum:.0%} wanted"
-            for one in standing.below
-        ),
+        *(rate_sentence(one, minimum) for one in standing.below),
         *_failure_sentences(standing),
         *(
             f"the week of {week} has no recommendations: `snapshot-pipeline recommend --week {week}`"
@@ -74,6 +75,8 @@ def check_standing(standing: Standing, minimum: float, now: datetime) -> dg.Asse
         severity=_ERROR if is_severe else _WARN,
         description=f"broken {over}: {'; '.join(sentences)}" if sentences else f"nothing is broken {over}",
         metadata={
+            OBSERVED: dg.MetadataValue.int(len(sentences)),
+            THRESHOLD: dg.MetadataValue.int(0),
             "missing_days": dg.MetadataValue.int(len(standing.missing)),
             "days_below_rate": dg.MetadataValue.int(len(standing.below)),
             "open_failures": dg.MetadataValue.int(sum(one.student_days for one in standing.failures)),
@@ -134,11 +137,16 @@ def build_rebuild(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=REBUILD.asset_key,
         name=REBUILD.name,
-        description=(
+        description=described(
             "A day drawn by lot among all that were computed, computed again from the platform's rows without being "
-            "published, is what is stored. When it is red: somebody or something else than a run has written to our "
-            "tables, or the formula has changed; the result names the figures. When it is amber: rows came late, and "
-            "the day waits for its next computation."
+            "published, is what is stored.",
+            reads="the platform, as a run does, and the day's `performance_snapshots`.",
+            runs="every morning at 03:00, and at any time by the job `daily_checks` or *Execute*.",
+            when_red=(
+                "somebody or something else than a run has written to our tables, or the formula has changed; the "
+                "result names the figures and the command that computes the day again. Amber: rows came late, and the "
+                "day waits for its next computation."
+            ),
         ),
     )
     def rebuild(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -162,6 +170,8 @@ def check_rebuild(found: Rebuild, seed: str) -> dg.AssetCheckResult:
         severity=_ERROR if is_severe else _WARN,
         description=_rebuild_sentence(found),
         metadata={
+            OBSERVED: dg.MetadataValue.int(found.columns.total() + found.rows_missing + found.unpublished),
+            THRESHOLD: dg.MetadataValue.int(0),
             "day": dg.MetadataValue.text(found.day.isoformat()),
             "seed": dg.MetadataValue.text(seed),
             "students": dg.MetadataValue.int(found.students),

@@ -27,6 +27,11 @@ def weekly_freshness(settings: Settings) -> dg.FreshnessPolicy:
     return _due_after(6 * 60, "1", settings)
 
 
+def weekly_page_freshness(settings: Settings) -> dg.FreshnessPolicy:
+    """The page of the week is there SNAPSHOT_OVERDUE_MINUTES after Monday, 06:30."""
+    return _due_after(6 * 60 + 30, "1", settings)
+
+
 def _due_after(minute_of_day: int, weekday: str, settings: Settings) -> dg.FreshnessPolicy:
     deadline = minute_of_day + settings.overdue_minutes
     if weekday != "*":

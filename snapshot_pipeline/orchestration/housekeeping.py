@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
 from snapshot_pipeline.orchestration.steps import opened_step
 from snapshot_pipeline.passing_errors import patiently
@@ -52,10 +53,12 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         name=NAME,
-        description=(
-            "Removes Dagster's log lines, closed incidents, restatements and, where a setting says so, old snapshots. "
-            "Materializations, check results and the states of runs stay. Makes the partitions of the months to come. "
-            "Safe to run at any time."
+        description=described(
+            "Removes Dagster's log lines, closed incidents, restatements and, where a setting says so, old snapshots; "
+            "materializations, check results and the states of runs stay. Makes the partitions of the months to come.",
+            reads="the age of rows; what it keeps for how long is set by the SNAPSHOT_…_RETENTION_DAYS.",
+            runs="every day at 04:00 by the schedule `daily_housekeeping`; safe at any time by hand.",
+            when_red="its one line says what to do; nothing is lost, the next run goes on.",
         ),
     )
     def housekeeping() -> None:

@@ -38,11 +38,10 @@ def reported_errors(context: StepContext) -> Iterator[None]:
         raise
 
 
-def report_days(context: dg.AssetExecutionContext, run: SnapshotRun) -> None:
-    """Send the numbers of a run over days, when an endpoint is set."""
+def report_days(context: StepContext, asset: str, run: SnapshotRun) -> None:
+    """Send the numbers of a run over days of an asset, when an endpoint is set."""
     seconds = max(run.seconds, 1e-9)
     rows = sum(report.published for report in run.reports)
-    asset = context.asset_key.to_user_string()
     numbers = [
         Numbers(
             {"asset": asset, "day": report.day.isoformat()},

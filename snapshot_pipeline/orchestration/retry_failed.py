@@ -1,8 +1,9 @@
 """The job that computes only the students that failed, and shows their days as they stand afterwards.
 
 Put here: what can be asked for in the launchpad, and the events of each day: a materialization with the new counts, and
-a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed.
-Do not put here: the computation (`pipeline.retry`).
+a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed; the same of
+the day's summary, which follows.
+Do not put here: the computation (`pipeline.retry`, `pipeline.cohorts`).
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` as they stand.
@@ -13,13 +14,20 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration import pools
+from snapshot_pipeline.orchestration.asked_days import day_or_none, require_in_order
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.checks import check_success_rate, evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
+from snapshot_pipeline.orchestration.checks import check_success_rate
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.day_metadata import REVIEWED_DAYS, day_numbers, reviewed_metadata
+from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.failures import StepContext
+from snapshot_pipeline.orchestration.pictured import Metadata
 from snapshot_pipeline.orchestration.steps import opened_step, told_progress
-from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
-from snapshot_pipeline.pipeline.snapshots import DayReport
+from snapshot_pipeline.pipeline.day_reports import DayReport
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
 from snapshot_pipeline.settings import Settings
 
 NAME = "retry_failed"
@@ -37,10 +45,6 @@ class RetryConfig(dg.Config):
     )
 
 
-class NoDayError(SnapshotPipelineError):
-    """What was given for a day is none."""
-
-
 def run_config(first: date | None, last: date | None) -> dict[str, Any]:
     """The configuration of a run for the days `first … last`; None for no bound."""
     days = {"from": first.isoformat() if first else "", "to": last.isoformat() if last else ""}
@@ -53,40 +57,44 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
     @dg.op(name=STEP, pool=pools.SNAPSHOTS, description=__doc__)
     def retry_failed_students(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
         with opened_step(context, settings) as installation:
-            first, last = _day("from", config.first), _day("to", config.last)
+            first, last = day_or_none("from", config.first), day_or_none("to", config.last)
+            require_in_order(("from", "to"), first, last)
             run = retry_failed(installation, first, last, context.run_id, told_progress(context))
+            shown = _shown(context, installation, run)
         for day in run.days:
             context.log.info(_sentence(day))
             if day.report is None:  # a day that was never computed as a whole must not look as if it were there
                 continue
             yield dg.AssetMaterialization(
-                performance_snapshots.KEY, partition=day.day.isoformat(), metadata=_metadata(day, day.report)
+                performance_snapshots.KEY,
+                partition=day.day.isoformat(),
+                metadata={**_numbers(day, day.report), **shown.get(day.day, {})},
             )
             result = check_success_rate(day.report, settings.min_success_rate)
             materialized = last_materializations(context.instance, performance_snapshots.KEY, [day.day])
             yield evaluation_of_day(performance_snapshots.KEY, day.day, result, materialized.get(day.day))
+        # Only now: a summary that cannot be made must not hide what became of the students.
+        yield from summarized_again(context, settings, [day.day for day in run.days if day.report is not None])
         yield dg.Output(None)
 
     @dg.job(
         name=NAME,
-        description=(
+        description=described(
             "Computes the students with an open failure again, for the days on which they failed and no others; their "
-            "days' success rates follow. For when their rows in the platform were mended."
+            "days' success rates follow. For when their rows in the platform were mended.",
+            reads="`snapshot_failures`, and the platform's rows of these students.",
+            runs=(
+                "when you launch it: *Launchpad*, *Launch run*; with nothing filled in, all open failures. Never by "
+                "itself."
+            ),
+            when_red="its one line says what to do. Students that fail again stay in `snapshot_failures`.",
         ),
+        config=run_config(None, None),
     )
     def retry_failed_job() -> None:
         retry_failed_students()
 
     return retry_failed_job
-
-
-def _day(name: str, text: str) -> date | None:
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise NoDayError(f"{name}: {text!r} is no day; expected one such as 2026-11-22, or nothing") from None
 
 
 def _sentence(day: RetriedDay) -> str:
@@ -97,9 +105,11 @@ def _sentence(day: RetriedDay) -> str:
     return f"{day.day}: {day.retried:,} students computed again, {still:,} still fail{gone}"
 
 
-def _metadata(day: RetriedDay, report: DayReport) -> dict[str, dg.MetadataValue]:
-    return {
-        **performance_snapshots.count_metadata(report),
-        "retried": dg.MetadataValue.int(day.retried),
-        "restated": dg.MetadataValue.int(day.restated),
-    }
+def _shown(context: StepContext, installation: Installation, run: RetryRun) -> dict[date, Metadata]:
+    """Tables and pictures of the last few days; those of a long list of failures would take longer than the retry."""
+    reports = [day.report for day in run.days if day.report is not None][-REVIEWED_DAYS:]
+    return {report.day: reviewed_metadata(context, installation, report) for report in reports}
+
+
+def _numbers(day: RetriedDay, report: DayReport) -> Metadata:
+    return {**day_numbers(report), "retried": dg.MetadataValue.int(day.retried)}

@@ -1,4 +1,4 @@
-"""The tags of ours that a run carries.
+"""The tags of ours that a run or an asset carries.
 
 Put here: their names, and how they are read. Do not put here: Dagster's own tags (`partitions.range_tags`).
 """
@@ -14,6 +14,11 @@ REASON = "snapshot_pipeline/reason"
 
 SEED = "snapshot_pipeline/seed"
 """What the rebuild check draws its day by; a run with the same seed draws the same day."""
+
+GRAIN = "snapshot_pipeline/grain"
+"""What one partition of an asset stands for; the catalog can be filtered by it."""
+
+EACH_DAY, EACH_WEEK, NOW = "day", "week", "now"
 
 _BACKFILL = "dagster/backfill"
 

@@ -82,7 +82,7 @@ def finished(figure: Figure, title: str, alt: str) -> Picture:
 def _serialized(root: ElementTree.Element, name: str, title: str, alt: str) -> str:
     width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
     _simplify(root, name)
-    drawn = (part for child in root if child.tag == "g" for part in _drawn(child))
+    drawn = (part for child in root if child.tag != "metadata" for part in _drawn(child))
     body = "".join(ElementTree.tostring(part, encoding="unicode") for part in drawn)
     return (
         f'<svg xmlns="{_SVG}" viewBox="0 0 {_short(width)} {_short(height)}" width="{width / 0.75:.0f}" '
@@ -137,6 +137,6 @@ def _drawn(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
     children = [drawn for child in element for drawn in _drawn(child)]
     if element.tag == "g" and not element.attrib:
         yield from children
-    elif element.tag != "defs" or children:
+    elif element.tag != "style" and (element.tag != "defs" or children):
         element[:] = children
         yield element

@@ -8,6 +8,7 @@ from datetime import date
 
 from snapshot_pipeline.pictures.picture import Picture, finished
 from snapshot_pipeline.pictures.style import (
+    HEIGHT,
     INK,
     RECOMMENDATION_COLORS,
     framed,
@@ -42,7 +43,7 @@ def draw(figures: RecommendationsByWeek) -> Picture:
     title = f"Recommendations by type, week of {long(weeks[-1])}"
     before = f"; pale: {short(weeks[0])} to {short(weeks[-2])}" if len(weeks) > 1 else ""
     with styled():
-        figure = framed(262, title, f"Number of recommendations{before}", "adaptive_recommendations")
+        figure = framed(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
         if not any(sum(numbers) for numbers in counts.values()):
             said_instead(figure, "No student has a recommendation.")
             return finished(figure, title, "No student has a recommendation.")

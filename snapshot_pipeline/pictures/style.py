@@ -24,6 +24,9 @@ from matplotlib.patches import Patch
 WIDTH = 420
 """Pixels; text is 12 of them high, so that it can still be read on a phone, where a picture is 330 wide."""
 
+HEIGHT = 320
+"""Pixels, of pictures that stand beside each other; others are as high as their figures need."""
+
 PIXEL = 1 / 96
 """Inches."""
 
@@ -110,10 +113,16 @@ def framed(height: int, title: str, subtitle: str, source: str) -> Figure:
     figure.text(left, 1 - 12 / height, plain(title, 60), va="top", fontsize=10.5, fontweight="bold")
     figure.text(left, 1 - 31 / height, subtitle, va="top", fontsize=8.25, color=MUTED)
     figure.text(left, 11 / height, f"Source: {source}", va="bottom", fontsize=7.5, color=MUTED)
-    figure.set_layout_engine(
-        "constrained", rect=(14 / WIDTH, 30 / height, 1 - 28 / WIDTH, 1 - 84 / height), w_pad=0, h_pad=0, hspace=0.06
-    )
+    _lay_out(figure, above=54)
     return figure
+
+
+def _lay_out(figure: Figure, above: int) -> None:
+    """Let the axes have the picture, but for so many pixels above them and a margin on the other sides."""
+    height = figure.get_figheight() / PIXEL
+    left, below, right = 14, 30, 14
+    rect = (left / WIDTH, below / height, 1 - (left + right) / WIDTH, 1 - (above + below) / height)
+    figure.set_layout_engine("constrained", rect=rect, w_pad=0, h_pad=0, hspace=0.05)
 
 
 def gridded(axes: Axes, axis: str) -> None:
@@ -123,23 +132,24 @@ def gridded(axes: Axes, axis: str) -> None:
     axes.tick_params(axis="x", length=3 if axis == "y" else 0)
 
 
-def keyed(axes: Axes, colors: Mapping[str, str]) -> None:
-    """A line that names each colour, above the figures, in the order given."""
-    handles = [Patch(color=color, label=label) for label, color in colors.items()]
-    axes.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=len(handles),
+def keyed(figure: Figure, colors: Mapping[str, str]) -> None:
+    """A line that names each colour, between the subtitle and the figures, in the order given."""
+    height = figure.get_figheight() / PIXEL
+    figure.legend(
+        handles=[Patch(color=color, label=label) for label, color in colors.items()],
+        loc="upper left",
+        bbox_to_anchor=(14 / WIDTH, 1 - 49 / height),
+        ncols=len(colors),
         frameon=False,
         fontsize=8.25,
         handlelength=0.8,
         handleheight=0.8,
         handletextpad=0.4,
         columnspacing=1.1,
-        borderpad=0.2,
-        borderaxespad=0.2,
-    )
+        borderpad=0,
+        borderaxespad=0,
+    ).set_in_layout(False)
+    _lay_out(figure, above=70)
 
 
 def said_instead(figure: Figure, sentence: str) -> None:

@@ -72,7 +72,7 @@ def draw(figures: SuccessCalendar) -> Picture:
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
         axes.set_xlabel("week that begins on", loc="left")
-        keyed(axes, {"all": BLUE, f"at least {_percent(figures.wanted)}": SKY, "less": BAD, "not computed": GRID})
+        keyed(figure, {"all": BLUE, f"at least {_percent(figures.wanted)}": SKY, "less": BAD, "not computed": GRID})
         return finished(figure, title, _in_words(figures, days))
 
 

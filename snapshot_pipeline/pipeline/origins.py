@@ -64,6 +64,24 @@ ORIGINS: Mapping[str, Mapping[str, tuple[Origin, ...]]] = {
         "exercises_submitted_count": _SUBMITTED,
         "last_activity_date": (*_STARTED, *_COMPLETED, *_ATTEMPTED, *_SUBMITTED),
     },
+    "cohort_summary": {
+        "specialization": _columns("users", "current_specialization"),
+        "level": _columns("users", "current_level"),
+        "students": _columns("performance_snapshots", "user_id"),
+        "active_students": _columns("performance_snapshots", "last_activity_date"),
+        **dict.fromkeys(
+            ("pace_mean", "pace_p25", "pace_median", "pace_p75"), _columns("performance_snapshots", "pace_score")
+        ),
+        **dict.fromkeys(
+            ("slow_students", "medium_students", "fast_students", "accelerated_students"),
+            _columns("performance_snapshots", "learning_pace"),
+        ),
+        "quiz_average_mean": _columns("performance_snapshots", "quiz_average"),
+        "minutes_spent": _columns("performance_snapshots", "time_spent_minutes_today"),
+        "lessons_completed": _columns("performance_snapshots", "lessons_completed_count"),
+        "inactive_7_days": _columns("performance_snapshots", "last_activity_date"),
+        "inactive_14_days": _columns("performance_snapshots", "last_activity_date"),
+    },
     "adaptive_recommendations": {
         "user_id": _STUDENTS,
         "recommendation_type": _RULES,

@@ -27,12 +27,14 @@ from snapshot_pipeline.pipeline.batches import (
     ignore_progress,
     sample_of,
 )
+from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport, FailedStudent
 from snapshot_pipeline.pipeline.executors import open_local_workplace
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
-from snapshot_pipeline.pipeline.snapshots import EXAMPLES, DayReport, FailedStudent, SnapshotWork
+from snapshot_pipeline.pipeline.snapshots import SnapshotWork
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.reads import Users, UserSet
+from snapshot_pipeline.store.day_figures import day_totals, pace_counts
 from snapshot_pipeline.store.failures import (
     count_retried,
     failing_students,
@@ -129,7 +131,7 @@ def retry_failed(
         computed.tell(before + sum(len(users) for day, users in failing.items() if start <= day <= end))
     with installation.engine.connect() as connection:
         for day, retried in days.items():
-            retried.report = _report(installation, connection, day)
+            retried.report = _report(installation, connection, day, retried.restated)
     return RetryRun(list(days.values()), time.monotonic() - began)
 
 
@@ -224,16 +226,25 @@ def _ids(user_ids: Sequence[int]) -> NDArray[np.int64]:
     return np.array(user_ids, dtype=np.int64)
 
 
-def _report(installation: Installation, connection: Connection, day: date) -> DayReport | None:
+def _report(installation: Installation, connection: Connection, day: date, restated: int) -> DayReport | None:
     """A day as it stands in our tables; None where it was never recorded."""
     counts = day_counts(connection, installation.store, day, day)
     if not counts:
         return None
     reasons = failures_by_reason(connection, installation.store, day, day)
     examples = failures_of(connection, installation.store, day, EXAMPLES)
+    totals = day_totals(connection, installation.store, day)
     return DayReport(
         day,
         published=counts[0].published,
         failures=Counter({one.reason: one.student_days for one in reasons}),
         examples=[FailedStudent(one.user_id, one.reason, one.detail) for one in examples],
+        first_failed={one.reason: one.first_student for one in reasons},
+        active=totals.active,
+        lessons=totals.lessons,
+        minutes=totals.minutes,
+        paces=pace_counts(connection, installation.store, day),
+        quizzers=totals.quizzers,
+        quiz_total=totals.quiz_total,
+        restated=restated,
     )

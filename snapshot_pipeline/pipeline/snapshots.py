@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from snapshot_pipeline.pipeline.batches import (
     sample_of,
     told_by_batch,
 )
+from snapshot_pipeline.pipeline.day_reports import DayReport, reports_of
 from snapshot_pipeline.pipeline.executors import open_workplace
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
@@ -50,7 +50,6 @@ from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.partitions import ensure_partitions
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,
-    DayCount,
     Publication,
     record_days,
     replace_snapshots,
@@ -62,66 +61,6 @@ _LOG = logging.getLogger(__name__)
 
 _UNIQUE_VIOLATION = "23505"
 
-EXAMPLES = 10
-"""How many failed students a day's report names."""
-
-
-@dataclass(frozen=True)
-class FailedStudent:
-    """One student's day that could not be computed: a row of `snapshot_failures`."""
-
-    user_id: int
-    reason: str
-    detail: str
-
-
-@dataclass
-class DayReport:
-    """How one day went, over all students.
-
-    Attributes:
-        day: The day.
-        published: Students published.
-        failures: Students failed, by reason.
-        examples: The first ten failed students, by id.
-        active: Students published who did something on that day.
-        lessons: Lessons completed.
-        minutes: Minutes spent.
-        pace_total: The sum of the pace scores published.
-        restated: Figures published earlier that are others now.
-    """
-
-    day: date
-    published: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    examples: list[FailedStudent] = field(default_factory=list)
-    active: int = 0
-    lessons: int = 0
-    minutes: int = 0
-    pace_total: float = 0.0
-    restated: int = 0
-
-    @property
-    def count(self) -> DayCount:
-        """Published and failed, as the store keeps them."""
-        return DayCount(self.day, self.published, self.failures.total())
-
-    @property
-    def mean_pace(self) -> float | None:
-        """The mean pace score; None when nobody was published."""
-        return self.pace_total / self.published if self.published else None
-
-    def add(self, other: DayReport) -> None:
-        """Count another batch's report of the same day in."""
-        self.published += other.published
-        self.failures += other.failures
-        self.examples = sorted(self.examples + other.examples, key=lambda student: student.user_id)[:EXAMPLES]
-        self.active += other.active
-        self.lessons += other.lessons
-        self.minutes += other.minutes
-        self.pace_total += other.pace_total
-        self.restated += other.restated
-
 
 @dataclass(frozen=True)
 class SnapshotRun:
@@ -130,10 +69,12 @@ class SnapshotRun:
     Attributes:
         reports: One per day, ascending.
         seconds: Wall time.
+        students: The active students of the platform, those who have not started yet included.
     """
 
     reports: list[DayReport]
     seconds: float
+    students: int = 0
 
 
 def run_days(
@@ -188,7 +129,7 @@ def run_days(
                 record_days(connection, installation.store, counts, computed_at, run_id, fingerprints)
 
         patiently(record)
-    return SnapshotRun(list(reports.values()), time.monotonic() - began)
+    return SnapshotRun(list(reports.values()), time.monotonic() - began, len(seen.user_ids))
 
 
 def _has_none(installation: Installation, first: date, last: date) -> bool:
@@ -349,7 +290,7 @@ class SnapshotWork:
             tables = StoreTables.of(self.fence.schema)
             publication = replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
             self._published(connection, tables, publication)
-        return list(_reports(snapshots, publication, self.days))
+        return list(reports_of(snapshots, publication, self.days))
 
     def _published(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
         """What else belongs to the transaction; nothing, where the days are recorded as a whole afterwards."""
@@ -426,42 +367,3 @@ def _no_history() -> StudentHistory:
         attempts=pd.DataFrame({**attempts, "is_scored": np.zeros(0, dtype=bool)}),
         exercises=pd.DataFrame({"user_id": ids, "created_at": instants}),
     )
-
-
-def _reports(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
-    published, failures = snapshots.published, snapshots.failures
-    day = _day_numbers(published, days)
-    did_something = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
-    totals = {
-        "published": np.bincount(day, minlength=days.count),
-        "active": np.bincount(day, did_something, days.count),
-        "lessons": np.bincount(day, published["lessons_completed_count"], days.count),
-        "minutes": np.bincount(day, published["time_spent_minutes_today"], days.count),
-        "pace_total": np.bincount(day, published["pace_score"], days.count),
-    }
-    failed_day = _day_numbers(failures, days)
-    for number in range(days.count):
-        failed = failures[failed_day == number]
-        first_failed = failed.head(EXAMPLES)
-        yield DayReport(
-            day=days.first + timedelta(days=number),
-            published=int(totals["published"][number]),
-            failures=Counter(failed["reason"].tolist()),
-            examples=[
-                FailedStudent(int(user_id), reason, detail)
-                for user_id, reason, detail in zip(
-                    first_failed["user_id"], first_failed["reason"], first_failed["detail"], strict=True
-                )
-            ],
-            active=int(totals["active"][number]),
-            lessons=int(totals["lessons"][number]),
-            minutes=int(totals["minutes"][number]),
-            pace_total=float(totals["pace_total"][number]),
-            restated=int(publication.restated[number]),
-        )
-
-
-def _day_numbers(frame: pd.DataFrame, days: LocalDays) -> NDArray[np.int64]:
-    """Which of the days computed each row belongs to, from 0."""
-    dates = frame["snapshot_date"].to_numpy().astype("datetime64[D]")
-    return (dates - np.datetime64(days.first, "D")).astype(np.int64)

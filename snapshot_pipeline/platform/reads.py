@@ -195,6 +195,21 @@ class PlatformReader:
         ).where(self._is_active_student(), batch.hold(users.c.id))
         return self._fetch(query, "first_started_at")
 
+    def cohorts(self) -> pd.DataFrame:
+        """`user_id`, `specialization`, `level` (categories of text, missing for none) of all users, whatever they are.
+
+        Who is not active any more, or no student, keeps the snapshots of before.
+        """
+        users = self._tables.users
+        columns: list[ColumnElement[Any]] = [
+            _id(users.c.id, "user_id"),
+            cast(users.c.current_specialization, String).label("specialization"),
+            cast(users.c.current_level, String).label("level"),
+        ]
+        self._keep_to_the_deadline()
+        found: pd.DataFrame = self.fetch(select(*columns)).to_pandas(strings_to_categorical=True)
+        return found
+
     def progress(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes`: started or completed in time."""
         progress = self._tables.user_lesson_progress
@@ -345,13 +360,16 @@ class PlatformReader:
 
     def _fetch(self, query: Select[Any], *instants: str) -> pd.DataFrame:
         """Run a query; the columns named become `datetime64[us, UTC]`."""
-        if self._deadline is not None:
-            remaining = max(1, round((self._deadline - time.monotonic()) * 1000))  # 0 would be no limit
-            bulk.execute(self._connection, select(func.set_config("statement_timeout", f"{remaining}ms", True)))
+        self._keep_to_the_deadline()
         frame: pd.DataFrame = bulk.fetch(self._connection, query).to_pandas(date_as_object=False)
         for name in instants:
             frame[name] = _utc(frame[name], self._naive_zone)
         return frame
+
+    def _keep_to_the_deadline(self) -> None:
+        if self._deadline is not None:
+            remaining = max(1, round((self._deadline - time.monotonic()) * 1000))  # 0 would be no limit
+            bulk.execute(self._connection, select(func.set_config("statement_timeout", f"{remaining}ms", True)))
 
 
 @contextmanager

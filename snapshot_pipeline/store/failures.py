@@ -30,12 +30,14 @@ class OpenFailures:
         student_days: How many.
         first_seen: Since when the oldest of them is open.
         attempts: How often the most stubborn of them was computed.
+        first_student: The first student, by id, that has one.
     """
 
     reason: str
     student_days: int
     first_seen: datetime
     attempts: int
+    first_student: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,13 @@ def failures_by_reason(connection: Connection, tables: StoreTables, first: date,
     """The open failures of the days `first … last`, the most frequent reason first."""
     failures = tables.snapshot_failures
     query = (
-        select(failures.c.reason, func.count(), func.min(failures.c.first_seen_at), func.max(failures.c.attempts))
+        select(
+            failures.c.reason,
+            func.count(),
+            func.min(failures.c.first_seen_at),
+            func.max(failures.c.attempts),
+            func.min(failures.c.user_id),
+        )
         .where(failures.c.snapshot_date.between(first, last))
         .group_by(failures.c.reason)
         .order_by(func.count().desc(), failures.c.reason)

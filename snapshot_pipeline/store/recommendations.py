@@ -88,6 +88,33 @@ def active_counts(connection: Connection, tables: StoreTables, week_start: date)
     return {kind: count for kind, count in connection.execute(query)}
 
 
+def counts_by_week(
+    connection: Connection, tables: StoreTables, week_start: date, weeks: int
+) -> dict[date, dict[str, int]]:
+    """How many recommendations were made, by week and type, of a week and of those before it.
+
+    Those that were dismissed since, or no longer held when the week was computed again, count as well: older weeks are
+    not active any more, so what is left of them cannot be told apart.
+
+    Args:
+        connection: An open transaction.
+        tables: Our tables.
+        week_start: The last week.
+        weeks: How many weeks; those without any recommendation are left out.
+    """
+    recommendations = tables.adaptive_recommendations
+    query = (
+        select(recommendations.c.week_start, recommendations.c.recommendation_type, func.count())
+        .where(recommendations.c.week_start.between(week_start - timedelta(weeks=weeks - 1), week_start))
+        .group_by(recommendations.c.week_start, recommendations.c.recommendation_type)
+        .order_by(recommendations.c.week_start)
+    )
+    found: dict[date, dict[str, int]] = {}
+    for week, kind, count in connection.execute(query):
+        found.setdefault(week, {})[kind] = count
+    return found
+
+
 def read_dismissals(
     connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, week: Week
 ) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import click
 import dagster as dg
@@ -50,6 +51,29 @@ def test_days_and_a_week_are_computed_shown_and_known_to_dagster(installation: T
     weeks = installation.instance.get_materialized_partitions(dg.AssetKey("adaptive_recommendations"))
     assert weeks == {"2026-02-09"}
     assert max(map(len, output.splitlines())) <= 80
+
+
+def test_a_week_is_written_as_a_page_and_opened_in_the_browser(installation: TestInstallation, tmp_path: Path) -> None:
+    run("materialize", "--from", "2026-02-09", "--to", "2026-02-15")
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/opened"\n')
+    browser.chmod(0o755)
+    result = subprocess.run(
+        [sys.executable, "-m", "snapshot_pipeline.cli", "report", "--week", "2026-02-09", "--open"],
+        env={**installation.environment, "BROWSER": str(browser)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    page = installation.settings.home / "reports" / "2026-02-09.html"
+    assert result.stdout == f"{page}\n"
+    assert "Week of 9 Feb 2026 to 15 Feb 2026" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "opened").read_text() == page.as_uri()
+
+
+def test_a_page_of_a_week_that_cannot_be_is_refused_with_one_line(installation: TestInstallation) -> None:
+    assert "is a Tuesday" in refused("report", "--week", "2026-02-10")
+    assert "none of the days 2026-01-05 to 2026-01-11 was summarized" in refused("report", "--week", "2026-01-05")
 
 
 def test_the_status_shows_missing_days_and_the_newest_week(installation: TestInstallation) -> None:

@@ -36,7 +36,7 @@ def test_bad_data_of_many_students_stops_nobody_else_and_is_told_by_day(
     finally:
         world.execute("UPDATE quiz_attempts SET score = score - 1000 WHERE score >= 1000")
     message = next(one["message"] for one in world.receiver.messages if f"/runs/{run_id}" in one["message"])
-    assert "at least 90% wanted" in message
+    assert "at least 90 % wanted" in message
     assert over(world, world.dagster.launch("retry_failed", {})) == "SUCCESS"
     settle(fault, world, world.expected())
     waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)

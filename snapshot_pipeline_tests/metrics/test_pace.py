@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snapshot_pipeline.metrics.pace import learning_paces, pace_scores, window_lengths
+from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces, window_lengths
 from snapshot_pipeline.metrics.rounding import round_half_away
 
 
 def score(lessons: int, active_days: int, length: int, quiz_average: float) -> float:
     one = (np.array([value]) for value in (lessons, active_days, length))
-    return float(round_half_away(pace_scores(*one, np.array([quiz_average])))[0])
+    return float(round_half_away(PaceTerms.of(*one, np.array([quiz_average])).scores)[0])
 
 
 @pytest.mark.parametrize(

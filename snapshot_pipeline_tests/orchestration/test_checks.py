@@ -14,9 +14,10 @@ from snapshot_pipeline.orchestration.checks import (
     check_run_time,
     check_success_rate,
     check_week_complete,
+    percent,
 )
+from snapshot_pipeline.pipeline.day_reports import DayReport, FailedStudent
 from snapshot_pipeline.pipeline.recommendations import WeekReport
-from snapshot_pipeline.pipeline.snapshots import DayReport, FailedStudent
 from snapshot_pipeline.store.snapshots import DayCount
 
 DAY = date(2026, 2, 27)
@@ -26,7 +27,8 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 def report(published: int, failed: int) -> DayReport:
     examples = [FailedStudent(n, "negative_time_spent", f"lesson {n}") for n in range(min(failed, 10))]
     failures = Counter({"negative_time_spent": failed} if failed else {})
-    return DayReport(DAY, published=published, failures=failures, examples=examples)
+    first = {"negative_time_spent": 0} if failed else {}
+    return DayReport(DAY, published=published, failures=failures, examples=examples, first_failed=first)
 
 
 @pytest.mark.parametrize(("failed", "passed"), [(0, True), (100, True), (101, False), (1_000, False)])
@@ -38,12 +40,13 @@ def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, pass
 
 def test_a_failed_rate_names_the_rate_the_threshold_the_reasons_and_ten_students() -> None:
     result = check_success_rate(report(850, 150), 0.90)
-    assert result.description == "2026-02-27: 85.00% of 1,000 students, at least 90% wanted"
+    assert result.description == "2026-02-27: 85 % of 1,000 students, at least 90 % wanted"
     assert result.metadata["published"].value == 850
     assert result.metadata["failed"].value == 150
-    assert result.metadata["success_rate"].value == 0.85
+    assert result.metadata["observed"].value == 0.85
     assert result.metadata["threshold"].value == 0.90
-    assert result.metadata["failures_by_reason"].value == {"negative_time_spent": 150}
+    (reason,) = result.metadata["failures_by_reason"].records
+    assert reason.data == {"reason": "negative_time_spent", "students": 150, "for_example": 0}
     assert len(result.metadata["first_failures"].records) == 10
 
 
@@ -51,7 +54,45 @@ def test_a_day_with_nobody_is_a_warning_that_says_so_and_not_a_rate() -> None:
     result = check_success_rate(report(0, 0), 0.90)
     assert (result.passed, result.severity) == (False, WARN)
     assert "there was nobody" in str(result.description)
-    assert "success_rate" not in result.metadata
+    assert "observed" not in result.metadata
+    assert "what_to_do" in result.metadata
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (1, "100 %"),
+        (0.9, "90 %"),
+        (0.8999, "89.9 %"),
+        (0.987, "98.7 %"),
+        (0.29, "29 %"),
+        (0.99999, "99.9 %"),
+        (0, "0 %"),
+    ],
+)
+def test_a_share_is_never_rounded_up_to_what_it_is_not(share: float, shown: str) -> None:
+    assert percent(share) == shown
+
+
+def test_a_result_that_is_not_green_says_what_to_do_and_a_green_one_does_not() -> None:
+    monday, earlier = date(2026, 2, 16), DayCount(date(2026, 2, 26), 1_000, 0)
+    good = [
+        check_success_rate(report(1_000, 0), 0.9),
+        check_run_time(DAY, 1, 300),
+        check_coverage(DayCount(DAY, 1_000, 0), earlier, 0.2),
+        check_reach(WeekReport(monday, receivers=10, reached=10)),
+        check_week_complete(WeekReport(monday)),
+    ]
+    bad = [
+        check_success_rate(report(1, 999), 0.9),
+        check_run_time(DAY, 301, 300),
+        check_coverage(DayCount(DAY, 1, 0), earlier, 0.2),
+        check_reach(WeekReport(monday, receivers=10, reached=1)),
+        check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)])),
+    ]
+    for result in [*good, *bad]:
+        assert {"observed", "threshold"} <= set(result.metadata), result.check_name
+        assert ("what_to_do" in result.metadata) is not result.passed, result.check_name
 
 
 @pytest.mark.parametrize(("seconds", "passed"), [(299.9, True), (300, True), (300.1, False)])

@@ -47,7 +47,7 @@ def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
 def test_a_day_below_the_rate_is_an_error() -> None:
     result = check_standing(standing(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
-    assert "2026-02-25: 85.00% of 1,000 students, at least 90% wanted" in result.description
+    assert "2026-02-25: 85 % of 1,000 students, at least 90 % wanted" in result.description
 
 
 def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() -> None:

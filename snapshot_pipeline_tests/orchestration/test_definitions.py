@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
+from snapshot_pipeline.orchestration import source_links
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.freshness import daily_freshness, weekly_freshness
 from snapshot_pipeline.orchestration.partitions import (
     daily_partitions,
     range_tags,
     ranges,
     weekly_partitions,
 )
+from snapshot_pipeline.orchestration.table_metadata import shown_address
 from snapshot_pipeline.settings import Settings, load_settings
 
 
@@ -31,15 +37,120 @@ def test_the_definitions_are_valid_and_loading_them_warns_of_nothing(settings: S
     dg.Definitions.validate_loadable(defs)
 
 
-def test_every_asset_check_job_schedule_and_sensor_says_what_it_is(settings: Settings) -> None:
-    repository = build_defs(settings).get_repository_def()
-    for spec in repository.asset_graph.get_all_asset_keys():
-        assert repository.asset_graph.get(spec).description
-    for key in repository.asset_graph.asset_check_keys:
-        assert repository.asset_graph.get_check_spec(key).description
-    assert all(job.description for job in repository.get_all_jobs() if not job.name.startswith("__"))
-    assert all(schedule.description for schedule in repository.schedule_defs)
-    assert all(sensor.description for sensor in repository.sensor_defs)
+def descriptions(repository: dg.RepositoryDefinition) -> dict[str, str | None]:
+    """What the UI says of everything that is defined, by kind and name."""
+    graph = repository.asset_graph
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    return {
+        **{f"asset {key.to_user_string()}": graph.get(key).description for key in graph.get_all_asset_keys()},
+        **{f"check {key.name}": graph.get_check_spec(key).description for key in graph.asset_check_keys},
+        **{f"job {job.name}": job.description for job in jobs},
+        **{f"schedule {schedule.name}": schedule.description for schedule in repository.schedule_defs},
+        **{f"sensor {sensor.name}": sensor.description for sensor in repository.sensor_defs},
+    }
+
+
+def test_everything_says_what_it_is_what_it_reads_when_it_runs_and_what_to_do_when_it_is_red(
+    settings: Settings,
+) -> None:
+    found = descriptions(build_defs(settings).get_repository_def())
+    assert {name.split()[0] for name in found} == {"asset", "check", "job", "schedule", "sensor"}
+    for name, description in found.items():
+        parts = re.split(r"\n\n\*\*(.+?):\*\* ", description or "")
+        assert parts[1::2] == ["Reads", "Runs", "When it is red"], name
+        assert all(len(part) > 8 and part.endswith(".") for part in parts[::2]), name
+
+
+def test_assets_have_their_group_owners_kinds_grain_and_the_table_that_they_stand_for(settings: Settings) -> None:
+    settings = settings.model_copy(update={"owners": ("team:data", "ana@example.org"), "store_schema": "ours"})
+    graph = build_defs(settings).get_repository_def().asset_graph
+    groups = {
+        "performance_snapshots": "snapshots",
+        "cohort_summary": "snapshots",
+        "adaptive_recommendations": "recommendations",
+        "weekly_report": "recommendations",
+    }
+    for key in graph.get_all_asset_keys():
+        node, name = graph.get(key), key.path[-1]
+        assert node.group_name == groups.get(name, "learning_platform")
+        assert tuple(node.owners) == (settings.owners if name in groups else ())
+        assert ("html" if name == "weekly_report" else "postgres") in node.kinds
+        assert "snapshot_pipeline/grain" in node.tags
+        if name != "weekly_report":  # a file
+            assert node.metadata["dagster/table_name"] == f"{'ours' if name in groups else 'public'}.{name}"
+
+
+def test_the_address_of_the_storage_shows_neither_user_nor_password(settings: Settings) -> None:
+    url = SecretStr("postgresql://somebody:Marked%40Secret@db.example.org:5433/learning?sslpassword=MarkedSecret")
+    defs = build_defs(settings.model_copy(update={"database_url": url}))
+    for spec in defs.resolve_all_asset_specs():
+        of_a_table = spec.metadata["dagster/uri"] == "postgresql://db.example.org:5433/learning"
+        assert of_a_table is (spec.key.path != ["weekly_report"])
+        assert "Marked" not in str(spec.metadata)
+    replica = settings.model_copy(
+        update={"database_url": url, "source_database_url": SecretStr("postgresql://replica.example.org/learning")}
+    )
+    uris = {
+        str(spec.key.path[-1]): spec.metadata["dagster/uri"] for spec in build_defs(replica).resolve_all_asset_specs()
+    }
+    assert uris["users"] == "postgresql://replica.example.org/learning"
+    assert uris["performance_snapshots"] == "postgresql://db.example.org:5433/learning"
+    assert "snapshot-pipeline db url" in shown_address(None)
+    assert "snapshot-pipeline check" in shown_address(SecretStr("mysql://u:MarkedSecret@h/d"))
+
+
+def test_every_column_has_its_sentence_its_type_its_values_and_what_it_is_made_from(settings: Settings) -> None:
+    graph = build_defs(settings).get_repository_def().asset_graph
+    for key in graph.get_all_asset_keys() - {dg.AssetKey("weekly_report")}:
+        columns = graph.get(key).metadata["dagster/column_schema"].columns
+        assert columns
+        assert all(column.description and column.description.endswith(".") and column.type for column in columns)
+    schema = graph.get(dg.AssetKey("performance_snapshots")).metadata["dagster/column_schema"]
+    pace = {column.name: column for column in schema.columns}["pace_score"]
+    # Only Dagster's cloud draws the lineage of columns, so the sentence must say it too.
+    assert "Made from `quiz_attempts.completed_at`, `quiz_attempts.score`, `user_lesson_progress" in pace.description
+    assert (pace.type, pace.constraints.nullable, pace.constraints.other) == ("double precision", False, ["0 to 100"])
+    assert schema.constraints.other == ["unique together: user_id, snapshot_date"]
+
+
+def test_the_lineage_of_columns_leads_to_columns_of_assets_that_are_there(settings: Settings) -> None:
+    graph = build_defs(settings).get_repository_def().asset_graph
+    for name in ("performance_snapshots", "cohort_summary", "adaptive_recommendations"):
+        node = graph.get(dg.AssetKey(name))
+        lineage = node.metadata["dagster/column_lineage"].deps_by_column
+        for dep in (dep for deps in lineage.values() for dep in deps):
+            assert dep.asset_key in node.parent_keys, dep
+            schema = graph.get(dep.asset_key).metadata["dagster/column_schema"]
+            assert dep.column_name in {column.name for column in schema.columns}, dep
+    lessons_from = lineage["message"]
+    assert dg.TableColumnDep(dg.AssetKey(["learning_platform", "lessons"]), "title") in lessons_from
+
+
+def test_the_lights_of_freshness_go_out_an_hour_after_the_schedules_in_the_platforms_zone(settings: Settings) -> None:
+    graph = build_defs(settings).get_repository_def().asset_graph
+    for name, cron in (
+        ("performance_snapshots", "0 1 * * *"),
+        ("cohort_summary", "0 1 * * *"),
+        ("adaptive_recommendations", "0 7 * * 1"),
+        ("weekly_report", "30 7 * * 1"),
+    ):
+        policy = graph.get(dg.AssetKey(name)).freshness_policy
+        assert (policy.deadline_cron, policy.timezone) == (cron, "Europe/Budapest")
+        assert policy.lower_bound_delta == timedelta(hours=1)
+    a_day = settings.model_copy(update={"overdue_minutes": 1440})
+    assert daily_freshness(a_day).deadline_cron == "0 0 * * *"
+    assert weekly_freshness(a_day).deadline_cron == "0 6 * * 2"
+
+
+def test_a_checkout_links_to_the_source_and_an_installed_package_does_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = dg.AssetKey("performance_snapshots")
+    (link,) = build_defs(settings).resolve_asset_graph().get(key).metadata["dagster/code_references"].code_references
+    assert Path(link.file_path).name == "performance_snapshots.py"
+    assert "@dg.asset(" in Path(link.file_path).read_text().splitlines()[link.line_number - 1]
+    monkeypatch.setattr(source_links, "_CHECKOUT", tmp_path)
+    assert "dagster/code_references" not in build_defs(settings).resolve_asset_graph().get(key).metadata
 
 
 def test_the_weekly_asset_stands_downstream_of_the_daily_one_and_of_the_platform(settings: Settings) -> None:

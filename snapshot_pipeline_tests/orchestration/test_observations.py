@@ -65,7 +65,7 @@ def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_stu
     assert incident.run_id == bad.run_id
     (message,) = changes.messages
     assert "of 1" in message.body
-    assert "at least 90% wanted" in message.body
+    assert "at least 90 % wanted" in message.body
     assert "published" in message.body
     assert f"http://127.0.0.1:3000/runs/{bad.run_id}" in message.body
     assert str(MARK)[:4] not in message.body
@@ -75,7 +75,7 @@ def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_stu
     watcher.run(days(DAY))
     healed = watcher.look()
     assert [one.id for one in healed.closed] == [incident.id]
-    assert "100.00% of" in healed.messages[0].body
+    assert "100 % of" in healed.messages[0].body
     assert not watcher.look().messages
 
 

@@ -11,7 +11,12 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.schedules import build_every_morning, build_nightly, build_weekly
+from snapshot_pipeline.orchestration.schedules import (
+    build_every_morning,
+    build_nightly,
+    build_weekly,
+    build_weekly_page,
+)
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 
@@ -142,6 +147,8 @@ def test_on_monday_morning_the_week_that_has_just_ended_is_asked_for(
 ) -> None:
     (request,) = tick(build_weekly(settings), instance, monday).run_requests or []
     assert request.partition_key == week
+    (page,) = tick(build_weekly_page(settings), instance, monday + timedelta(minutes=30)).run_requests or []
+    assert page.partition_key == week
 
 
 def test_a_week_that_began_before_the_start_date_is_skipped_with_a_reason(

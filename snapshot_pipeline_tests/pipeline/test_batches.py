@@ -27,10 +27,11 @@ from snapshot_pipeline.pipeline.batches import (
     sample_of,
     work_through,
 )
+from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.recommendations import run_week
-from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotWork, run_days
+from snapshot_pipeline.pipeline.snapshots import SnapshotWork, run_days
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.partitions import ensure_partitions

@@ -153,7 +153,7 @@ def test_a_platform_without_any_student_has_no_rate(server_url: URL):
             day = date(2020, 1, 1)
             run = run_days(installation, day, day, "nobody")
             assert published(installation)["snapshot_days"].num_rows == 1
-    assert (run.reports[0].count.students, run.reports[0].count.success_rate, run.reports[0].mean_pace) == (
+    assert (run.reports[0].count.students, run.reports[0].count.success_rate, run.reports[0].paces.mean) == (
         0,
         None,
         None,

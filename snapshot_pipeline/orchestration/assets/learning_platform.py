@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration.asset_keys import LEARNING_PLATFORM, table_key
+from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.table_metadata import platform_table_metadata
+from snapshot_pipeline.orchestration.tags import GRAIN, NOW
 from snapshot_pipeline.settings import Settings
-
-GROUP = "learning_platform"
 
 _SENTENCES = {
     "users": "Students, their specialization and level, and whether they are active.",
@@ -24,20 +26,28 @@ RECOMMENDATION_SOURCES = ("users", "lessons", "user_lesson_progress", "quizzes",
 """What the recommendations need besides the snapshots."""
 
 
-def key(table: str) -> dg.AssetKey:
-    """The asset key of a table of the platform."""
-    return dg.AssetKey([GROUP, table])
-
-
 def build_learning_platform(settings: Settings) -> list[dg.AssetSpec]:
     """One external asset per table of the platform."""
     return [
         dg.AssetSpec(
-            key(table),
-            group_name=GROUP,
-            description=f"{sentence} Owned by the learning platform; read every night, never written.",
+            table_key(table),
+            group_name=LEARNING_PLATFORM,
+            description=_description(sentence),
             kinds={"postgres", "table"},
-            metadata={"dagster/table_name": f"{settings.platform_schema}.{table}"},
+            tags={GRAIN: NOW},
+            metadata=platform_table_metadata(table, settings),
         )
         for table, sentence in _SENTENCES.items()
     ]
+
+
+def _description(sentence: str) -> str:
+    return described(
+        f"{sentence} Owned by the learning platform; the columns below are those that are read, and none is written.",
+        reads="nothing: the application fills it, as students learn.",
+        runs="never: it is what it is when a night's run reads it, and cannot be materialized here.",
+        when_red=(
+            "it cannot be. Whether it has the columns, types, rights and indexes that the pipeline needs is said by "
+            "`snapshot-pipeline check`."
+        ),
+    )

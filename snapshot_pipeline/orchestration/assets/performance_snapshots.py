@@ -1,31 +1,35 @@
-"""One row per active student and day: pace score, quiz average, lessons completed and minutes spent on that day.
+"""The daily asset: one row per active student and day.
 
-Reads the learning platform's users, progress, quiz attempts and exercises; publishes to `performance_snapshots`, and to
-`snapshot_failures` for students whose rows cannot be right. Runs every night at 00:00 for the day that has just ended,
-and for any day or range of days when materialized by hand. Materializing a day again writes what differs and notes each
-figure that changes in `snapshot_restatements`; the metadata count them as `restated`.
-
-When a run is red: its error is one line that says what to do. When a day is missing: materialize it, in any order; no
-day depends on another. A day of 50,000 students takes seconds.
+Put here: the asset, and how a run's days become its events. Do not put here: how a day is computed
+(`pipeline.snapshots`), what is shown of it (`orchestration.day_metadata`), or when it runs (`schedules`).
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 
 import dagster as dg
 
 from snapshot_pipeline.orchestration import pools
-from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES, key
-from snapshot_pipeline.orchestration.checks import check_day, failures_table, file_by_day, snapshot_check_specs
+from snapshot_pipeline.orchestration.asset_keys import SNAPSHOTS_GROUP, table_key
+from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES
+from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_specs
+from snapshot_pipeline.orchestration.checks_by_day import file_by_day
+from snapshot_pipeline.orchestration.day_metadata import days_metadata
+from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.failures import StepContext
+from snapshot_pipeline.orchestration.freshness import daily_freshness
 from snapshot_pipeline.orchestration.partitions import daily_partitions
+from snapshot_pipeline.orchestration.pictured import Metadata
 from snapshot_pipeline.orchestration.reporting import report_days
 from snapshot_pipeline.orchestration.steps import opened_step, told_progress
-from snapshot_pipeline.orchestration.tags import reason_of
+from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
+from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN, reason_of
 from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.snapshots import DayReport, SnapshotRun, run_days
+from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.snapshots import DayCount, last_day_count_before
 
@@ -38,13 +42,16 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        description=__doc__,
-        group_name="snapshots",
+        description=_description(settings),
+        group_name=SNAPSHOTS_GROUP,
+        owners=settings.owners,
         kinds={"postgres", "pandas"},
-        metadata={"dagster/table_name": f"{settings.store_schema}.{NAME}"},
+        tags={GRAIN: EACH_DAY},
+        metadata=store_table_metadata(NAME, settings),
         partitions_def=daily_partitions(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings.days_per_run),
-        deps=[key(table) for table in SNAPSHOT_SOURCES],
+        freshness_policy=daily_freshness(settings),
+        deps=[table_key(table) for table in SNAPSHOT_SOURCES],
         check_specs=snapshot_check_specs(NAME, settings),
         pool=pools.SNAPSHOTS,
     )
@@ -53,51 +60,50 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
         with opened_step(context, settings) as installation:
-            earlier = patiently(partial(_earlier_count, installation, days[0]))
-            reason = reason_of(context.run.tags)
-            run = run_days(installation, days[0], days[-1], context.run.run_id, told_progress(context), reason)
-        report_days(context, run)
-        for report in run.reports:
-            context.add_asset_metadata(_metadata(report, run), partition_key=report.day.isoformat())
+            computed = compute_days(context, installation, days[0], days[-1], reason_of(context.run.tags))
+        for day, metadata in computed.metadata.items():
+            context.add_asset_metadata(metadata, partition_key=day.isoformat())
         yield dg.MaterializeResult()
-        yield from file_by_day(context, _checks(run, earlier, settings))
+        yield from file_by_day(context, computed.checks)
 
     return performance_snapshots
+
+
+@dataclass(frozen=True)
+class ComputedDays:
+    """Some days that are published, and what is to be told of each.
+
+    Attributes:
+        metadata: What the UI shows of each day, ascending.
+        checks: The results of each day's checks.
+    """
+
+    metadata: dict[date, Metadata]
+    checks: dict[date, list[dg.AssetCheckResult]]
+
+
+def compute_days(
+    context: StepContext, installation: Installation, first: date, last: date, reason: str
+) -> ComputedDays:
+    """Compute and publish the days `first … last`, and look at what came of each.
+
+    Args:
+        context: The step that does it; nothing is yielded or logged but progress.
+        installation: Where.
+        first: The first day.
+        last: The last day, included.
+        reason: Why, noted with each figure that is restated; one of `pipeline.reasons`.
+    """
+    earlier = patiently(partial(_earlier_count, installation, first))
+    run = run_days(installation, first, last, context.run.run_id, told_progress(context), reason)
+    report_days(context, NAME, run)
+    metadata = days_metadata(context, installation, run)
+    return ComputedDays(metadata, _checks(run, earlier, installation.settings))
 
 
 def _earlier_count(installation: Installation, day: date) -> DayCount | None:
     with installation.engine.connect() as connection:
         return last_day_count_before(connection, installation.store, day)
-
-
-def count_metadata(report: DayReport) -> dict[str, dg.MetadataValue]:
-    """How many students of a day were published and failed, the rate, and the first that failed."""
-    count = report.count
-    metadata: dict[str, dg.MetadataValue] = {
-        "students": dg.MetadataValue.int(count.students),
-        "published": dg.MetadataValue.int(count.published),
-        "failed": dg.MetadataValue.int(count.failed),
-        "dagster/partition_row_count": dg.MetadataValue.int(count.published),
-    }
-    if count.success_rate is not None:
-        metadata["success_rate"] = dg.MetadataValue.float(round(count.success_rate, 6))
-    if report.failures:
-        metadata["first_failures"] = failures_table(report)
-    return metadata
-
-
-def _metadata(report: DayReport, run: SnapshotRun) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
-        **count_metadata(report),
-        "active_students": dg.MetadataValue.int(report.active),
-        "lessons_completed": dg.MetadataValue.int(report.lessons),
-        "minutes_spent": dg.MetadataValue.int(report.minutes),
-        "restated": dg.MetadataValue.int(report.restated),
-        "run_seconds": dg.MetadataValue.float(round(run.seconds, 3)),
-    }
-    if report.mean_pace is not None:
-        metadata["mean_pace_score"] = dg.MetadataValue.float(round(report.mean_pace, 2))
-    return metadata
 
 
 def _checks(run: SnapshotRun, earlier: DayCount | None, settings: Settings) -> dict[date, list[dg.AssetCheckResult]]:
@@ -106,3 +112,21 @@ def _checks(run: SnapshotRun, earlier: DayCount | None, settings: Settings) -> d
         results[report.day] = check_day(report, earlier, run.seconds, settings)
         earlier = report.count
     return results
+
+
+def _description(settings: Settings) -> str:
+    return described(
+        "One row per active student and day: pace score, quiz average, lessons completed and minutes spent. Students "
+        "whose rows in the platform cannot be right have a row in `snapshot_failures` instead. Computing a day again "
+        "writes what differs, and notes each figure that changes in `snapshot_restatements`.",
+        reads="the platform's users, progress, quiz attempts and exercises; never another day's snapshots.",
+        runs=(
+            f"every night at 00:00 ({settings.timezone}) for the day that has just ended, for days whose rows came "
+            "late, and for any days by *Materialize*, a backfill or the job `recompute_days`. 50,000 students take "
+            "seconds."
+        ),
+        when_red=(
+            "a failed run has one line that says what to do. A missing day: materialize it; days can be computed in "
+            "any order. A red check: open it, it says what was found and what to do."
+        ),
+    )

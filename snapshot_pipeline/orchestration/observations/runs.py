@@ -6,7 +6,7 @@ Put here: from run records to observations. Do not put here: retries (`dagster.y
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -38,7 +38,7 @@ class Target:
 
     Attributes:
         name: The assets, or for a run of no assets its job.
-        assets: The assets.
+        assets: The assets, upstream first.
         first: The first partition, if there are any.
         last: The last one.
     """
@@ -63,7 +63,7 @@ def failed_runs(look: Look) -> Iterator[Observation]:
     """
     newest: dict[str, tuple[Target, dg.RunRecord]] = {}
     for record in _failed_of_late(look):
-        target = _target(look, record.dagster_run)
+        target = _unfinished(look, record.dagster_run)
         if target and (target.subject not in newest or _ended(record) > _ended(newest[target.subject][1])):
             newest[target.subject] = target, record
     still_open = look.open_of(FAILED_RUN)
@@ -72,7 +72,7 @@ def failed_runs(look: Look) -> Iterator[Observation]:
         if subject in newest:
             continue
         known = records.get(incident.run_id or "")
-        target = _target(look, known.dagster_run) if known else None
+        target = _unfinished(look, known.dagster_run) if known else None
         if known and target and target.subject == subject:
             newest[subject] = target, known
         else:
@@ -197,11 +197,27 @@ def _target(look: Look, run: dg.DagsterRun) -> Target | None:
     ours = job.asset_layer.executable_asset_keys
     if run.asset_selection and not set(run.asset_selection) <= set(ours):
         return None
-    assets = sorted(run.asset_selection or ours, key=lambda key: key.to_user_string())
-    name = ", ".join(asset.to_user_string() for asset in assets) or run.job_name
+    wanted = run.asset_selection or ours
+    assets = [asset for asset in look.repository.asset_graph.toposorted_asset_keys if asset in wanted]
     partition = run.tags.get(PARTITION_NAME_TAG)
     first = partition or run.tags.get(ASSET_PARTITION_RANGE_START_TAG)
-    return Target(name, assets, first, partition or run.tags.get(ASSET_PARTITION_RANGE_END_TAG))
+    return Target(
+        _name(assets) or run.job_name, assets, first, partition or run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    )
+
+
+def _unfinished(look: Look, run: dg.DagsterRun) -> Target | None:
+    """What a failed run was to compute and has not: what a step of it has materialized to the end is there."""
+    target = _target(look, run)
+    if target is None or len(target.assets) < 2:
+        return target
+    steps = {entry.step_key for entry in look.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)}
+    left = [asset for asset in target.assets if asset.to_python_identifier() not in steps]
+    return replace(target, name=_name(left), assets=left) if left else target
+
+
+def _name(assets: Sequence[dg.AssetKey]) -> str:
+    return ", ".join(asset.to_user_string() for asset in assets)
 
 
 def _ended(record: dg.RunRecord) -> datetime:

@@ -21,6 +21,7 @@ from snapshot_pipeline.alerts.incidents import Observation
 from snapshot_pipeline.alerts.messages import Message, Wording, blind, seeing_again
 from snapshot_pipeline.alerts.recording import Changes, record
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
+from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.observations import Look, observe
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
@@ -77,10 +78,13 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
         name="watch_incidents",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
-        description=(
+        description=described(
             "Looks for failing checks, failed runs, runs over their time, missing days and missed weeks. Each becomes "
             "one incident, and one message to each channel of SNAPSHOT_ALERT_URLS when it begins, once a day while it "
-            "lasts, and when it is over. Switched off, nobody is told of anything."
+            "lasts, and when it is over.",
+            reads="Dagster's records of runs, checks and partitions, and the table `incidents`.",
+            runs=f"every {settings.watch_seconds} seconds while it is switched on; else nobody is told.",
+            when_red="its database is away or cannot be written: the tick's error says which, and what to do.",
         ),
     )
     def watch_incidents(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -121,9 +125,12 @@ def build_send_alerts(settings: Settings) -> dg.SensorDefinition:
         name="send_alerts",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
-        description=(
-            "Sends what `watch_incidents` has put into the table `alert_messages`, each message once to each channel. "
-            "A channel that is down is tried again after growing pauses, an hour at the most."
+        description=described(
+            "Sends what `watch_incidents` has written down, each message once to each channel. A channel that is down "
+            "is tried again after growing pauses, an hour at the most.",
+            reads="the table `alert_messages`.",
+            runs=f"every {settings.watch_seconds} seconds, while it is switched on.",
+            when_red="see the tick's error, then try the channels: `snapshot-pipeline alerts test`.",
         ),
     )
     def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:

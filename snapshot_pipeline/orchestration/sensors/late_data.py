@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.jobs import daily_snapshots
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges
 from snapshot_pipeline.orchestration.tags import REASON
@@ -36,10 +37,13 @@ def build_late_data(settings: Settings) -> dg.SensorDefinition:
         job=daily_snapshots,
         minimum_interval_seconds=settings.late_check_minutes * 60,
         default_status=running,
-        description=(
-            f"Every {settings.late_check_minutes} minutes: whether rows of the last {settings.late_window_days} days "
-            "were added, changed or removed since their day was computed. From the earliest such day on all days are "
-            "computed again; what comes out the same is not written."
+        description=described(
+            f"Asks for days again of which rows were added, changed or removed since they were computed, of the last "
+            f"{settings.late_window_days} days. From the earliest such day on all days are computed again; what comes "
+            "out the same is not written.",
+            reads="a fingerprint of the platform's rows of each day, and the one that its run has noted.",
+            runs=f"every {settings.late_check_minutes} minutes, while it is switched on.",
+            when_red="the tick's error is one line that says what to do; the next tick looks at all of it again.",
         ),
     )
     def late_data(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:

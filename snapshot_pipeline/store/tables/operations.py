@@ -23,6 +23,7 @@ from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
 
 
 def incidents(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "incidents",
         metadata,
@@ -59,6 +60,7 @@ def incidents(metadata: MetaData) -> Table:
 
 
 def alert_messages(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "alert_messages",
         metadata,
@@ -91,6 +93,7 @@ def alert_messages(metadata: MetaData) -> Table:
 
 
 def run_holds(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "run_holds",
         metadata,

@@ -29,6 +29,7 @@ from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
 
 
 def performance_snapshots(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "performance_snapshots",
         metadata,
@@ -109,6 +110,7 @@ def performance_snapshots(metadata: MetaData) -> Table:
 
 
 def snapshot_failures(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "snapshot_failures",
         metadata,
@@ -140,6 +142,7 @@ def snapshot_failures(metadata: MetaData) -> Table:
 
 
 def snapshot_days(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "snapshot_days",
         metadata,
@@ -174,6 +177,7 @@ def snapshot_days(metadata: MetaData) -> Table:
 
 
 def snapshot_restatements(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "snapshot_restatements",
         metadata,
@@ -205,6 +209,7 @@ def snapshot_restatements(metadata: MetaData) -> Table:
 
 
 def adaptive_recommendations(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "adaptive_recommendations",
         metadata,

@@ -22,6 +22,7 @@ from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
 
 
 def day_summary(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "day_summary",
         metadata,
@@ -32,6 +33,7 @@ def day_summary(metadata: MetaData) -> Table:
 
 
 def cohort_summary(metadata: MetaData) -> Table:
+    """The table of this name."""
     return Table(
         "cohort_summary",
         metadata,

@@ -1,0 +1,102 @@
+"""The job that computes the days again that are named in the launchpad, as one run that shows each day.
+
+Put here: what can be asked for, and the events of each day: a materialization and the results of its checks.
+Do not put here: the computation (`pipeline.snapshots`), or what is shown of a day (`assets.performance_snapshots`).
+
+A backfill does the same by a dialog; this is for who knows the two days, and for a link with them in it.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` as they stand.
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from snapshot_pipeline.orchestration import pools
+from snapshot_pipeline.orchestration.asked_days import (
+    AskedDaysError,
+    day_or_none,
+    days_to_compute,
+    require_in_order,
+)
+from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
+from snapshot_pipeline.orchestration.assets.performance_snapshots import ComputedDays, compute_days
+from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.failures import readable_failures
+from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
+from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.tags import reason_of
+from snapshot_pipeline.settings import Settings
+
+NAME = "recompute_days"
+STEP = "recompute_these_days"
+
+
+class RecomputeConfig(dg.Config):
+    """What is asked for in the launchpad."""
+
+    first_day: str = Field(description="The first day to compute again, as 2026-11-01.")
+    last_day: str = Field(
+        default="", description="The last day, included, as 2026-11-22. Empty: the first day and no other."
+    )
+
+
+def run_config(first: str = "", last: str = "") -> dict[str, Any]:
+    """The configuration of a run for some days; as the launchpad shows it, there is still nothing in it."""
+    return {"ops": {STEP: {"config": {"first_day": first, "last_day": last}}}}
+
+
+def build_recompute_days(settings: Settings) -> dg.JobDefinition:
+    """The job of one installation."""
+
+    @dg.op(name=STEP, pool=pools.SNAPSHOTS, description="Computes the days, a month at a time.")
+    def recompute_these_days(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
+        with readable_failures():
+            days = _days(config, settings)
+        for first, last in ranges(days, settings):
+            context.log.info(f"computing {first} to {last}; in all {days[0]} to {days[-1]}")
+            with opened_step(context, settings) as installation:
+                computed = compute_days(context, installation, first, last, reason_of(context.run.tags))
+            yield from _events(context, computed)
+            yield from summarized_again(context, settings, list(computed.metadata))
+        yield dg.Output(None)
+
+    @dg.job(
+        name=NAME,
+        description=described(
+            "Computes the days again that are named in the launchpad, `first_day` to `last_day`. What comes out the "
+            "same is not written; each figure that changes is noted in `snapshot_restatements`.",
+            reads="the platform's users, progress, quiz attempts and exercises.",
+            runs="when you launch it: *Launchpad*, fill in the two days, *Launch run*. Never by itself.",
+            when_red="its one line says what is wrong with the days, or what to do; then launch it again.",
+        ),
+        config=run_config(),
+    )
+    def recompute_days_job() -> None:
+        recompute_these_days()
+
+    return recompute_days_job
+
+
+def _days(config: RecomputeConfig, settings: Settings) -> list[date]:
+    first, last = day_or_none("first_day", config.first_day), day_or_none("last_day", config.last_day)
+    if first is None:
+        raise AskedDaysError("first_day: nothing is given; expected the first day to compute again, such as 2026-11-22")
+    require_in_order(("first_day", "last_day"), first, last)
+    ended = daily_partitions(settings).get_last_partition_key()
+    newest = date.fromisoformat(ended) if ended else None
+    return days_to_compute(first, last or first, settings.start_date, newest)
+
+
+def _events(context: dg.OpExecutionContext, computed: ComputedDays) -> Iterator[dg.AssetMaterialization | Any]:
+    key = performance_snapshots.KEY
+    for day, metadata in computed.metadata.items():
+        yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
+    materialized = last_materializations(context.instance, key, list(computed.checks))
+    for day, results in computed.checks.items():
+        for result in results:
+            yield evaluation_of_day(key, day, result, materialized.get(day))

@@ -1,0 +1,173 @@
+"""The page of a week, from the tables to a file that is kept for some weeks.
+
+    summaries, recommendations, failures ──▶ Figures ──▶ words, pictures, page ──▶ <home>/reports/<monday>.html
+                  (store)                           (report, pure)                          (here)
+
+Put here: the order of these steps, where the page is kept and for how long.
+Do not put here: what the page says (`report`), or the queries (`store`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, Figures, Group
+from snapshot_pipeline.report.words import notices, sentences
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.failures import failures_by_reason
+from snapshot_pipeline.store.summaries import active_students, cohort_summaries, day_summaries, recommendations_by_week
+
+if TYPE_CHECKING:
+    from snapshot_pipeline.pictures.picture import Picture
+
+_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.html")
+
+
+class ReportError(SnapshotPipelineError):
+    """There is nothing to report on, or no place for the page."""
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page that was written.
+
+    Attributes:
+        week_start: The week's Monday.
+        path: The file.
+        size: Its bytes.
+        missing_days: Days of the week that were not summarized; the page names them.
+        notices: What a reader must know before the figures, in sentences.
+        sentences: The week in words.
+        pictures: The pictures of the page.
+        removed: Pages that had had their time.
+    """
+
+    week_start: date
+    path: Path
+    size: int
+    missing_days: list[date]
+    notices: list[str]
+    sentences: list[str]
+    pictures: list[Picture]
+    removed: list[Path]
+
+
+def report_path(settings: Settings, week_start: date) -> Path:
+    """Where the page of a week is, or will be."""
+    return settings.home / "reports" / f"{week_start}.html"
+
+
+def write_report(installation: Installation, week_start: date) -> WrittenReport:
+    """Write the page of a week, in the place of an earlier one, and remove the pages that are too old.
+
+    Args:
+        installation: Where.
+        week_start: The week's Monday.
+
+    Raises:
+        ReportError: None of the week's days was summarized, or the file cannot be written; one line that says what to
+            do.
+        SnapshotPipelineError: Something else that the operator can mend.
+    """
+    # Here, because Matplotlib takes a second, and whoever loads the definitions draws nothing.
+    from snapshot_pipeline.report.page import render
+    from snapshot_pipeline.report.plots import plots_of
+
+    figures = patiently(lambda: read_figures(installation, week_start))
+    if not figures.week.known_days:
+        sunday = figures.week.sunday
+        raise ReportError(
+            f"none of the days {week_start} to {sunday} was summarized, so there is nothing to report on; materialize "
+            f"performance_snapshots and cohort_summary for them (`snapshot-pipeline materialize --from {week_start} "
+            f"--to {sunday}`), then this week again (`snapshot-pipeline report --week {week_start}`)"
+        )
+    pictures = plots_of(figures)
+    page = render(figures, pictures).encode()
+    path = report_path(installation.settings, week_start)
+    _write(path, page)
+    return WrittenReport(
+        week_start=week_start,
+        path=path,
+        size=len(page),
+        missing_days=figures.week.missing_days,
+        notices=notices(figures),
+        sentences=sentences(figures),
+        pictures=pictures,
+        removed=_remove_old(path, installation.settings.report_weeks),
+    )
+
+
+def read_figures(installation: Installation, week_start: date) -> Figures:
+    """What our tables hold of a week and of those before it."""
+    sunday = week_start + timedelta(days=DAYS - 1)
+    first_week = week_start - timedelta(days=DAYS * (WEEKS_SHOWN - 1))
+    sundays = [sunday - timedelta(days=DAYS), sunday]
+    # One view of all tables: a run that publishes at the same moment must not come between two of the figures.
+    with installation.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        return Figures(
+            week_start=week_start,
+            first_day=installation.settings.start_date,
+            days={
+                day: Group(**row)
+                for day, row in day_summaries(connection, installation.store, first_week, sunday).items()
+            },
+            cohorts={
+                day: {cohort: Group(**row) for cohort, row in cohorts.items()}
+                for day, cohorts in cohort_summaries(connection, installation.store, sundays).items()
+            },
+            active=_active(connection, installation, sundays),
+            recommendations=recommendations_by_week(connection, installation.store, first_week, week_start),
+            failures={
+                failure.reason: failure.student_days
+                for failure in failures_by_reason(connection, installation.store, week_start, sunday)
+            },
+        )
+
+
+def _active(connection: Connection, installation: Installation, sundays: list[date]) -> dict[date, int]:
+    """The students that were active in the weeks that end on these Sundays, by Monday."""
+    mondays = {sunday - timedelta(days=DAYS - 1): sunday for sunday in sundays}
+    return {
+        monday: active_students(connection, installation.store, monday, sunday) for monday, sunday in mondays.items()
+    }
+
+
+def _write(path: Path, page: bytes) -> None:
+    """Put the page in its place at once: a reader sees the old one or the new one, whole."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_bytes(page)
+            os.replace(beside, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(
+            f"the page {path} cannot be written: {error.strerror}; let this user write to {path.parent}, or set "
+            "SNAPSHOT_HOME to a directory where it may"
+        ) from error
+
+
+def _remove_old(written: Path, weeks: int) -> list[Path]:
+    """Remove the pages of weeks that are `weeks` or more before that of the newest page; never the one just written.
+
+    The newest page counts, and not the clock: an old week can be written at any time, to be looked at.
+    """
+    pages = {date.fromisoformat(path.stem): path for path in written.parent.iterdir() if _NAME.fullmatch(path.name)}
+    oldest = max(pages) - timedelta(weeks=weeks - 1)
+    old = [path for monday, path in sorted(pages.items()) if monday < oldest and path != written]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return old

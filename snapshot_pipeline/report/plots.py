@@ -1,0 +1,92 @@
+"""The six pictures of the page, from its figures.
+
+Put here: which figures go into which picture. Do not put here: how a picture is drawn (`pictures`).
+Importing this module imports Matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from snapshot_pipeline.pictures import activity, cohorts, inactivity, pace_shares, pace_trend, recommendations_by_week
+from snapshot_pipeline.pictures.picture import Picture
+from snapshot_pipeline.report.figures import Figures, cohort_name
+
+
+def plots_of(figures: Figures) -> list[Picture]:
+    """Activity, pace, the students by pace, inactivity, the cohorts, the recommendations."""
+    return [
+        _activity(figures),
+        _pace(figures),
+        pace_shares.draw(
+            pace_shares.PaceShares(
+                [week.sunday for week in figures.weeks], [week.end and week.end.paces for week in figures.weeks]
+            )
+        ),
+        _inactivity(figures),
+        _cohorts(figures),
+        recommendations_by_week.draw(recommendations_of(figures)),
+    ]
+
+
+def recommendations_of(figures: Figures) -> recommendations_by_week.RecommendationsByWeek:
+    """The recommendations of the weeks that have any, and of the week itself."""
+    weeks = [week.start for week in figures.weeks if week.start in figures.recommendations]
+    weeks = weeks if weeks and weeks[-1] == figures.week_start else [*weeks, figures.week_start]
+    kinds = sorted({kind for by_type in figures.recommendations.values() for kind in by_type})
+    return recommendations_by_week.RecommendationsByWeek(
+        weeks, {kind: [figures.recommendations.get(week, {}).get(kind, 0) for week in weeks] for kind in kinds}
+    )
+
+
+def _activity(figures: Figures) -> Picture:
+    names = ("active_students", "lessons_completed", "minutes_spent")
+    now = [_column(figures, figures.week.days, name) for name in names]
+    before = [_column(figures, figures.before.days, name) for name in names]
+    return activity.draw(activity.Activity(figures.week.days, *now, before=(before[0], before[1], before[2])))
+
+
+def _pace(figures: Figures) -> Picture:
+    days = _days_shown(figures)
+    names = ("pace_mean", "pace_p25", "pace_median", "pace_p75")
+    return pace_trend.draw(pace_trend.PaceTrend(days, *(_column(figures, days, name) for name in names)))
+
+
+def _inactivity(figures: Figures) -> Picture:
+    days = _days_shown(figures)
+    groups = [figures.days.get(day) for day in days]
+    return inactivity.draw(
+        inactivity.Inactivity(
+            days,
+            [group and group.share(group.inactive_7_days) for group in groups],
+            [group and group.share(group.inactive_14_days) for group in groups],
+        )
+    )
+
+
+def _cohorts(figures: Figures) -> Picture:
+    before = figures.before.cohorts
+    shown = [
+        cohorts.CohortPace(
+            name=cohort_name(cohort),
+            students=group.students,
+            lower=group.pace_p25,
+            median=group.pace_median,
+            upper=group.pace_p75,
+            median_before=before[cohort].pace_median if cohort in before else None,
+        )
+        for cohort, group in sorted(figures.week.cohorts.items())
+        if group.pace_p25 is not None and group.pace_median is not None and group.pace_p75 is not None
+    ]
+    return cohorts.draw(cohorts.CohortPaces(figures.week.sunday, shown))
+
+
+def _days_shown(figures: Figures) -> list[date]:
+    first = figures.weeks[0].start
+    return [first + timedelta(days=number) for number in range((figures.week.sunday - first).days + 1)]
+
+
+def _column(figures: Figures, days: Sequence[date], name: str) -> list[float | None]:
+    """One figure of all students by day; None where the day is missing or has none."""
+    return [getattr(figures.days[day], name) if day in figures.days else None for day in days]

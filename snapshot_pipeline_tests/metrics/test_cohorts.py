@@ -1,0 +1,188 @@
+"""What is said of a cohort: a wrong median sends a teacher to the wrong students."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapshot_pipeline.metrics.cohorts import Cohorts, Summaries, summarize
+from snapshot_pipeline.metrics.pace import learning_paces
+from snapshot_pipeline_tests.reference.summaries import FIGURES, Published, reference_summary
+
+DAY = date(2026, 11, 22)
+
+Member = tuple[int, date, Published]
+Failed = tuple[int, date]
+
+
+def users(*rows: tuple[int, str | None, str | None]) -> pd.DataFrame:
+    ids, specializations, levels = ([row[n] for row in rows] for n in range(3))
+    return pd.DataFrame(
+        {
+            "user_id": np.array(ids, dtype=np.int64),
+            "specialization": pd.Series(specializations, dtype="category"),
+            "level": pd.Series(levels, dtype="category"),
+        }
+    )
+
+
+def published(pace: float, quiz: float | None, last_activity: date, lessons: int = 0, minutes: int = 0) -> Published:
+    label = learning_paces(np.array([pace]))[0]
+    return Published(pace, label, quiz, lessons, minutes, last_activity)
+
+
+def summarized(
+    members: Sequence[Member], failed: Sequence[Failed], cohorts: Cohorts, first: date, last: date
+) -> Summaries:
+    snapshots = pd.DataFrame(
+        {
+            "user_id": np.array([user for user, _, _ in members], dtype=np.int64),
+            "snapshot_date": np.array([day for _, day, _ in members], dtype="datetime64[s]"),
+            "pace_score": np.array([one.pace_score for _, _, one in members], dtype=np.float64),
+            "quiz_average": np.array([one.quiz_average for _, _, one in members], dtype=np.float64),
+            "lessons_completed_count": np.array([one.lessons for _, _, one in members], dtype=np.int32),
+            "time_spent_minutes_today": np.array([one.minutes for _, _, one in members], dtype=np.int64),
+            "last_activity_date": np.array([one.last_activity_date for _, _, one in members], dtype="datetime64[s]"),
+        }
+    )
+    failures = pd.DataFrame(
+        {
+            "user_id": np.array([user for user, _ in failed], dtype=np.int64),
+            "snapshot_date": np.array([day for _, day in failed], dtype="datetime64[s]"),
+        }
+    )
+    return summarize(snapshots, failures, cohorts, first, last)
+
+
+def figures(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{name: None if pd.isna(row[name]) else row[name] for name in FIGURES} for row in frame.to_dict("records")]
+
+
+EXAMPLE = [
+    (1, DAY, published(20.0, 80.0, DAY, lessons=2, minutes=40)),
+    (2, DAY, published(47.86, None, date(2026, 11, 16))),
+    (3, DAY, published(68.67, 67.06, date(2026, 11, 15))),
+    (4, DAY, published(90.0, 90.0, date(2026, 11, 8))),
+]
+
+
+def test_the_figures_are_those_of_the_example():
+    cohorts = Cohorts.of(users(*((user, "Law", "1") for user in range(1, 6))))
+    found = summarized(EXAMPLE, [(5, DAY)], cohorts, DAY, DAY)
+    (cohort,) = figures(found.cohorts)
+    assert cohort == {
+        "students": 4,
+        "failed": 1,
+        "active_students": 1,
+        "pace_mean": 56.63,
+        "pace_p25": 40.9,
+        "pace_median": 58.27,
+        "pace_p75": 74.0,
+        "slow_students": 1,
+        "medium_students": 1,
+        "fast_students": 1,
+        "accelerated_students": 1,
+        "quiz_average_mean": 79.02,
+        "minutes_spent": 40,
+        "lessons_completed": 2,
+        "inactive_7_days": 3,
+        "inactive_14_days": 1,
+    }
+    assert figures(found.days) == [cohort]
+    assert found.cohorts[["specialization", "level"]].to_numpy().tolist() == [["Law", "1"]]
+
+
+def test_who_has_no_specialization_no_level_or_no_account_any_more_is_counted_and_not_mixed_up():
+    cohorts = Cohorts.of(users((4, None, None), (1, "Law", None), (2, None, "1"), (9, "Law", "1")))
+    found = summarized(EXAMPLE, [(9, DAY)], cohorts, DAY, DAY)
+    rows = found.cohorts[["specialization", "level", "students", "failed"]].to_numpy().tolist()
+    assert rows == [["", "", 2, 0], ["", "1", 1, 0], ["Law", "", 1, 0], ["Law", "1", 0, 1]]
+    assert found.cohorts["pace_median"].tolist()[0] == 79.34  # of 68.67 and 90, halfway
+    assert np.isnan(found.cohorts["pace_median"].tolist()[3])  # all of them have failed
+    assert found.days["students"].tolist() == [4]
+
+
+def test_an_empty_text_is_no_specialization_either():
+    cohorts = Cohorts.of(users((1, "", ""), (2, None, ""), (3, "", None), (4, None, None)))
+    assert summarized(EXAMPLE, [], cohorts, DAY, DAY).cohorts["students"].tolist() == [4]
+
+
+def test_a_day_without_anybody_is_a_row_of_zeros_over_all_and_no_cohort():
+    nobody = summarized([], [], Cohorts.of(users()), DAY - timedelta(days=1), DAY)
+    assert nobody.cohorts.empty
+    zeros = {name: None if name.startswith(("pace", "quiz")) else 0 for name in FIGURES}
+    assert figures(nobody.days) == [zeros, zeros]
+
+
+DAYS = [DAY + timedelta(days=n) for n in range(3)]
+SCORES = st.one_of(st.integers(0, 10_000), st.sampled_from([0, 3_999, 4_000, 5_999, 6_000, 8_000, 10_000]))
+MEMBERS = st.lists(
+    st.tuples(
+        st.integers(1, 12),
+        st.sampled_from(DAYS),
+        st.builds(
+            lambda pace, quiz, ago, lessons, minutes: (pace / 100, quiz, ago, lessons, minutes),
+            SCORES,
+            st.none() | SCORES.map(lambda hundredths: hundredths / 100),
+            st.sampled_from([0, 1, 5, 6, 7, 12, 13, 14, 400]),
+            st.integers(0, 9),
+            st.sampled_from([0, 25, 2**40]),
+        ),
+    ),
+    max_size=25,
+    unique_by=lambda one: one[:2],
+)
+FAILED = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(DAYS)), max_size=5, unique=True)
+COHORTS = st.dictionaries(
+    st.integers(1, 12), st.tuples(st.sampled_from([None, "Law", "law"]), st.sampled_from([None, "1", "2"]))
+)
+
+
+@given(MEMBERS, FAILED, COHORTS)
+def test_every_figure_of_every_cohort_is_that_of_the_reference_and_the_same_alone_and_in_a_range(drawn, failed, known):
+    members = [
+        (user, day, published(pace, quiz, day - timedelta(days=ago), lessons, minutes))
+        for user, day, (pace, quiz, ago, lessons, minutes) in drawn
+    ]
+    cohorts = Cohorts.of(users(*((user, *names) for user, names in known.items())))
+    found = summarized(members, failed, cohorts, DAYS[0], DAYS[-1])
+
+    def cohort_of(user: int) -> tuple[str, str]:
+        specialization, level = known.get(user, (None, None))
+        return specialization or "", level or ""
+
+    expected_days, expected_cohorts = [], []
+    for day in DAYS:
+        here = [(user, one) for user, on, one in members if on == day]
+        failing = [user for user, on in failed if on == day]
+        expected_days.append(reference_summary(day, [one for _, one in here], len(failing)))
+        for name in sorted({cohort_of(user) for user in [*(user for user, _ in here), *failing]}):
+            expected_cohorts.append(
+                reference_summary(
+                    day,
+                    [one for user, one in here if cohort_of(user) == name],
+                    sum(cohort_of(user) == name for user in failing),
+                )
+            )
+    assert figures(found.days) == expected_days
+    assert figures(found.cohorts) == expected_cohorts
+    alone = [
+        summarized(
+            [one for one in reversed(members) if one[1] == day],
+            [one for one in failed if one[1] == day],
+            cohorts,
+            day,
+            day,
+        )
+        for day in DAYS
+    ]
+    for name in ("days", "cohorts"):
+        parts = [frame for frame in (getattr(one, name) for one in alone) if len(frame)]
+        if parts:
+            pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), getattr(found, name), check_exact=True)

@@ -1,0 +1,63 @@
+"""Means, quartiles and labels of counted scores: a wrong one is plotted for every day, and nobody would notice."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapshot_pipeline.metrics.pace import learning_paces
+from snapshot_pipeline.metrics.score_counts import ScoreCounts
+
+hundredths = st.lists(st.integers(0, 10_000), min_size=1, max_size=60)
+
+
+def counted(values: list[int]) -> ScoreCounts:
+    scores = np.array(values) / 100
+    return ScoreCounts.by_day(scores, np.zeros(len(values), dtype=np.int64), 1)[0]
+
+
+@given(hundredths, st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
+def test_a_percentile_lies_between_its_two_neighbours_as_numpy_and_postgresql_have_it(values: list[int], q: float):
+    expected = float(np.quantile(np.array(values) / 100, q))
+    assert abs((counted(values).percentile(q) or 0) - expected) < 1e-9
+
+
+@given(hundredths)
+def test_the_mean_is_that_of_the_scores(values: list[int]):
+    assert abs((counted(values).mean or 0) - float(np.mean(np.array(values) / 100))) < 1e-9
+
+
+@given(hundredths, hundredths)
+def test_batches_counted_apart_are_the_students_counted_together(one: list[int], other: list[int]):
+    together = counted(one) + counted(other)
+    assert together == counted(one + other)
+    assert together.students == len(one) + len(other)
+
+
+@given(hundredths)
+def test_what_travels_to_another_machine_comes_back_as_it_was(values: list[int]):
+    travelled = pickle.dumps(counted(values))
+    assert pickle.loads(travelled) == counted(values)  # noqa: S301  # our own bytes
+    assert len(travelled) < 2_000
+
+
+@given(hundredths)
+def test_the_labels_are_those_of_the_students(values: list[int]):
+    labels = learning_paces(np.array(values) / 100).tolist()
+    assert counted(values).by_label() == {
+        name: labels.count(name) for name in ("SLOW", "MEDIUM", "FAST", "ACCELERATED")
+    }
+
+
+def test_days_are_counted_apart():
+    first, second, third = ScoreCounts.by_day(np.array([1.0, 2.0, 2.0]), np.array([0, 2, 2]), 3)
+    assert (first.students, second.students, third.students) == (1, 0, 2)
+    assert third == ScoreCounts.of({2.0: 2})
+
+
+def test_nobody_has_neither_a_mean_nor_a_quartile():
+    assert ScoreCounts.none().mean is None
+    assert ScoreCounts.none().percentile(0.5) is None

@@ -1,0 +1,246 @@
+"""What the UI shows of a day and a week: the numbers of the tables, and tables and pictures where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import dagster as dg
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from snapshot_pipeline.orchestration.retry_failed import run_config
+from snapshot_pipeline.pictures import pace_distribution, success_calendar
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
+from snapshot_pipeline_tests.orchestration.test_retry_failed import run
+from snapshot_pipeline_tests.pipeline.installations import execute
+
+Shown = dict[str | None, Mapping[str, dg.MetadataValue]]
+
+NUMBERS = {
+    "students",
+    "published",
+    "failed",
+    "success_rate",
+    "run_seconds",
+    "rows_per_second",
+    "restated",
+    "mean_pace_score",
+    "pace_score_lower_quartile",
+    "pace_score_median",
+    "pace_score_upper_quartile",
+    "mean_quiz_average",
+    "active_students",
+    "not_started_students",
+    "minutes_spent",
+    "lessons_completed",
+    "dagster/partition_row_count",
+}
+TYPES = {
+    "take_break",
+    "resume_learning",
+    "review_lesson",
+    "start_learning",
+    "practice_more",
+    "continue_learning",
+}
+
+
+def shown(result: dg.ExecuteInProcessResult, asset: str = "performance_snapshots") -> Shown:
+    assert result.success
+    return {event.partition: event.metadata for event in result.asset_materializations_for_node(asset)}
+
+
+def row(installation: TestInstallation, query: str) -> tuple[object, ...]:
+    engine = create_engine(installation.url, poolclass=NullPool)
+    with engine.connect() as connection:
+        return tuple(connection.execute(text(query)).one())
+
+
+def is_picture(value: dg.MetadataValue) -> bool:
+    return isinstance(value, dg.MarkdownMetadataValue) and "](data:image/svg+xml;base64," in str(value.value)
+
+
+@pytest.fixture(scope="module")
+def week(installation: TestInstallation) -> Shown:
+    """The last seven days of the sample, in which it spoils 5 % of the students."""
+    return shown(run_days(installation, date(2026, 2, 22), date(2026, 2, 28)))
+
+
+def test_each_day_has_every_number_as_a_number_so_that_it_is_plotted(week: Shown) -> None:
+    assert len(week) == 7
+    for metadata in week.values():
+        assert set(metadata) >= NUMBERS
+        assert all(isinstance(metadata[name], dg.IntMetadataValue | dg.FloatMetadataValue) for name in NUMBERS)
+
+
+def test_the_numbers_are_those_of_the_table(installation: TestInstallation, week: Shown) -> None:
+    metadata = {name: value.value for name, value in week["2026-02-27"].items()}
+    found = row(
+        installation,
+        "SELECT count(*), round(avg(pace_score)::numeric, 2)::float, round(avg(quiz_average)::numeric, 2)::float,"
+        " sum(time_spent_minutes_today)::int, sum(lessons_completed_count)::int,"
+        " count(*) FILTER (WHERE last_activity_date = snapshot_date)"
+        " FROM performance_snapshots WHERE snapshot_date = '2026-02-27'",
+    )
+    names = (
+        "published",
+        "mean_pace_score",
+        "mean_quiz_average",
+        "minutes_spent",
+        "lessons_completed",
+        "active_students",
+    )
+    assert tuple(metadata[name] for name in names) == found
+    quartiles = row(
+        installation,
+        "SELECT percentile_cont(0.25) WITHIN GROUP (ORDER BY pace_score),"
+        " percentile_cont(0.5) WITHIN GROUP (ORDER BY pace_score),"
+        " percentile_cont(0.75) WITHIN GROUP (ORDER BY pace_score)"
+        " FROM performance_snapshots WHERE snapshot_date = '2026-02-27'",
+    )
+    names = ("pace_score_lower_quartile", "pace_score_median", "pace_score_upper_quartile")
+    assert tuple(metadata[name] for name in names) == tuple(round(float(str(value)), 2) for value in quartiles)
+    active = row(installation, "SELECT count(*) FROM users WHERE upper(role) = 'STUDENT' AND is_active")[0]
+    assert metadata["students"] + metadata["not_started_students"] == active
+
+
+def test_each_of_a_few_days_has_its_tables_and_pictures_and_the_last_one_the_calendar(week: Shown) -> None:
+    for day, metadata in week.items():
+        assert is_picture(metadata["pace_by_label"])
+        assert is_picture(metadata["failures_picture"]) is bool(metadata["failed"].value)
+        assert ("success_calendar" in metadata) is (day == "2026-02-28")
+        assert len(metadata["students_without_data"].records) == 2
+    assert is_picture(week["2026-02-28"]["success_calendar"])
+    movers = week["2026-02-28"]["largest_movers"].records
+    assert len(movers) == 10
+    changes = [abs(mover.data["change"]) for mover in movers]
+    assert changes == sorted(changes, reverse=True)
+    assert sum(len(str(value.value)) for value in week["2026-02-28"].values()) < 60_000  # it is kept for ever
+
+
+def test_failures_are_shown_by_reason_with_one_student_and_no_more_than_the_id(
+    installation: TestInstallation, week: Shown
+) -> None:
+    records = [record.data for record in week["2026-02-28"]["failures_by_reason"].records]
+    assert sum(record["students"] for record in records) == week["2026-02-28"]["failed"].value
+    for record in records:
+        assert set(record) == {"reason", "students", "for_example"}
+        expected = row(
+            installation,
+            "SELECT count(*), min(user_id) FROM snapshot_failures"  # noqa: S608
+            f" WHERE snapshot_date = '2026-02-28' AND reason = '{record['reason']}'",
+        )
+        assert (record["students"], record["for_example"]) == expected
+
+
+def test_a_backfill_of_many_days_draws_for_its_last_day_only(installation: TestInstallation) -> None:
+    days = shown(run_days(installation, date(2026, 2, 1), date(2026, 2, 9)))
+    drawn = {day: [name for name, value in metadata.items() if is_picture(value)] for day, metadata in days.items()}
+    assert drawn.pop("2026-02-09") == ["pace_by_label", "success_calendar"]
+    assert not any(drawn.values())
+    assert all(set(metadata) >= NUMBERS for metadata in days.values())
+
+
+def test_a_night_draws_again_only_what_is_new_and_every_day_keeps_its_pictures(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = date(2026, 1, 10), date(2026, 1, 13)
+    before = shown(run_days(installation, first, last))
+    drawn: list[date] = []
+    draw = pace_distribution.draw
+
+    def kept(figures: pace_distribution.PaceDistribution) -> object:
+        drawn.append(figures.day)
+        return draw(figures)
+
+    monkeypatch.setattr(pace_distribution, "draw", kept)
+    again = shown(run_days(installation, first, last))
+    assert drawn == [last]
+    looked_at = {"pace_by_label", "largest_movers", "students_without_data"}
+    for day, metadata in again.items():
+        assert {name: metadata[name] for name in looked_at} == {name: before[day][name] for name in looked_at}
+    # A day that has changed, and the one after it, whose movers are held against it.
+    execute(installation.url, "UPDATE performance_snapshots SET pace_score = 1 WHERE snapshot_date = '2026-01-11'")
+    changed = shown(run_days(installation, first, last))
+    assert changed["2026-01-11"]["restated"].value > 0
+    assert drawn[1:] == [date(2026, 1, 11), date(2026, 1, 12), last]
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(figures: object) -> None:
+        raise ValueError("no font found")
+
+    monkeypatch.setattr(pace_distribution, "draw", broken)
+    monkeypatch.setattr(success_calendar, "draw", broken)
+    result = run_days(installation, date(2026, 2, 10), date(2026, 2, 10))
+    metadata = shown(result)["2026-02-10"]
+    assert set(metadata) >= NUMBERS | {"largest_movers"}
+    assert not any(is_picture(value) for value in metadata.values())
+    said = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 30]
+    assert "the picture of the paces of 2026-02-10 is left out: ValueError: no font found" in "; ".join(said)
+    assert "the calendar of success rates is left out" in "; ".join(said)
+
+
+def test_the_pace_of_a_day_is_compared_with_four_weeks_before(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch, week: Shown
+) -> None:
+    assert week
+    drawn: list[pace_distribution.PaceDistribution] = []
+    draw = pace_distribution.draw
+
+    def kept(figures: pace_distribution.PaceDistribution) -> object:
+        drawn.append(figures)
+        return draw(figures)
+
+    monkeypatch.setattr(pace_distribution, "draw", kept)
+    assert run_days(installation, date(2026, 1, 28), date(2026, 1, 28)).success
+    assert run_days(installation, date(2026, 2, 25), date(2026, 2, 25)).success
+    first, second = drawn
+    assert first.earlier_day is None
+    assert (second.earlier_day, second.earlier_counts) == (first.day, first.counts)
+    assert sum(first.counts.values()) > 100
+
+
+def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstallation, week: Shown) -> None:
+    assert week
+    assert run_days(installation, date(2026, 2, 15), date(2026, 2, 21)).success
+    assert shown(run_week(installation, "2026-02-09"), "adaptive_recommendations")
+    metadata = shown(run_week(installation, "2026-02-16"), "adaptive_recommendations")["2026-02-16"]
+    assert set(metadata) >= TYPES | {"students_reached", "share_reached", "receivers", "run_seconds", "rows_per_second"}
+    assert is_picture(metadata["recommendations_by_week"])
+    found = row(
+        installation,
+        "SELECT count(DISTINCT user_id), count(*), count(*) FILTER (WHERE recommendation_type = 'CONTINUE_LEARNING')"
+        " FROM adaptive_recommendations WHERE week_start = '2026-02-16'",
+    )
+    names = ("students_reached", "dagster/partition_row_count", "continue_learning")
+    assert tuple(metadata[name].value for name in names) == found
+    before = {record.data["type"]: record.data["week_before"] for record in metadata["by_type"].records}
+    expected = row(
+        installation,
+        "SELECT count(*) FROM adaptive_recommendations"
+        " WHERE week_start = '2026-02-09' AND recommendation_type = 'CONTINUE_LEARNING'",
+    )
+    assert (before["CONTINUE_LEARNING"],) == expected
+
+
+def test_a_retried_day_is_shown_as_a_computed_one_so_that_no_plot_breaks_off(
+    installation: TestInstallation, week: Shown
+) -> None:
+    result = run(installation, "retry_failed", run_config={**run_config(date(2026, 2, 28), None), **QUIET})
+    assert result.success
+    (record,) = installation.instance.fetch_materializations(
+        dg.AssetRecordsFilter(SNAPSHOTS, asset_partitions=["2026-02-28"]), limit=1
+    ).records
+    assert record.run_id == result.run_id
+    assert record.asset_materialization is not None
+    metadata = record.asset_materialization.metadata
+    of_a_run = {"run_seconds", "rows_per_second", "not_started_students"}
+    assert set(metadata) >= (NUMBERS - of_a_run) | {"retried", "largest_movers", "pace_by_label"}
+    for name in NUMBERS - of_a_run - {"restated"}:  # nobody was mended
+        assert metadata[name] == week["2026-02-28"][name], name

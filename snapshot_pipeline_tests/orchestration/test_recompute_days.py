@@ -1,0 +1,88 @@
+"""The job in the launchpad that computes days again: each is there afterwards as if a backfill had done it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.recompute_days import run_config
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, check_by_day, run_days
+
+
+def recompute(
+    installation: TestInstallation, first: str, last: str = "", **settings: object
+) -> dg.ExecuteInProcessResult:
+    defs = build_defs(installation.settings.model_copy(update=settings))
+    return defs.resolve_job_def("recompute_days").execute_in_process(
+        instance=installation.instance, run_config={**run_config(first, last), **QUIET}, raise_on_error=False
+    )
+
+
+def metadata_names(result: dg.ExecuteInProcessResult) -> dict[str | None, set[str]]:
+    """Which metadata each day was materialized with."""
+    events = [
+        event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
+    ]
+    return {event.partition: set(event.metadata) for event in events}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    return str(failed.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
+
+
+def test_each_day_has_its_materialization_its_metadata_and_its_checks(installation: TestInstallation) -> None:
+    result = recompute(installation, "2026-02-18", "2026-02-20", days_per_run=2)
+    assert result.success
+    days = ["2026-02-18", "2026-02-19", "2026-02-20"]
+    assert installation.instance.get_materialized_partitions(SNAPSHOTS) == set(days)
+    for check in ("success_rate", "run_time", "coverage"):
+        assert check_by_day(installation, check) == dict.fromkeys(days, True)
+    again = run_days(installation, date(2026, 2, 18), date(2026, 2, 20))
+    shown = metadata_names(result)
+    shown_again = metadata_names(again)
+    assert sorted(shown, key=str) == days
+    assert shown == shown_again
+    assert {"mean_pace_score", "largest_movers", "rows_per_second"} <= shown["2026-02-20"]
+
+
+def test_one_day_is_enough(installation: TestInstallation) -> None:
+    assert recompute(installation, "2026-01-20").success
+    assert "2026-01-20" in installation.instance.get_materialized_partitions(SNAPSHOTS)
+    assert "2026-01-21" not in installation.instance.get_materialized_partitions(SNAPSHOTS)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("", "", "first_day: nothing is given; expected the first day to compute again, such as 2026-11-22"),
+        ("02/20/2026", "", "first_day: '02/20/2026' is no day; expected one such as 2026-11-22, or nothing"),
+        ("2026-02-20", "2026-02-18", "first_day: 2026-02-20 is after last_day: 2026-02-18"),
+        ("2025-12-31", "", "2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
+        ("2026-02-20", "2999-01-01", "2999-01-01 has not ended"),
+    ],
+)
+def test_a_wrong_day_is_one_line_that_says_what_was_expected(
+    installation: TestInstallation, first: str, last: str, said: str
+) -> None:
+    result = recompute(installation, first, last)
+    assert not result.success
+    assert failure(result).startswith(said)
+    assert "\n" not in failure(result)
+
+
+def test_the_launchpad_shows_the_fields_and_explains_each(installation: TestInstallation) -> None:
+    for name, fields in (("recompute_days", {"first_day", "last_day"}), ("retry_failed", {"from", "to"})):
+        job = build_defs(installation.settings).resolve_job_def(name)
+        (op,) = job.graph.node_defs
+        assert set(job.run_config["ops"][op.name]["config"]) == fields  # what a new launchpad begins with
+        config = op.config_schema.config_type.fields  # type: ignore[union-attr]
+        assert all(config[field].description.endswith(".") for field in fields)
+        # A field that does not exist is refused by the launchpad itself, with the ones that do.
+        wrong = {"ops": {op.name: {"config": {"begin": "2026-02-01"}}}}
+        with pytest.raises(dg.DagsterInvalidConfigError, match="begin"):
+            job.execute_in_process(instance=installation.instance, run_config=wrong)

@@ -1,0 +1,92 @@
+"""The weekly page as an asset: what the UI shows of it, and that its failure stays its own."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from snapshot_pipeline.orchestration.assets import weekly_report
+from snapshot_pipeline.orchestration.assets.weekly_report import _as_text
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline_tests.installation import TestInstallation
+
+WEEK = "2026-02-16"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run_job(installation: TestInstallation, settings: Settings, job: str, **how: object) -> dg.ExecuteInProcessResult:
+    return (
+        build_defs(settings)
+        .resolve_job_def(job)
+        .execute_in_process(instance=installation.instance, run_config=QUIET, raise_on_error=False, **how)  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def computed(installation: TestInstallation) -> TestInstallation:
+    """A week with its snapshots, summaries and recommendations."""
+    tags = range_tags(date(2026, 2, 16), date(2026, 2, 22))
+    assert run_job(installation, installation.settings, "daily_snapshots", tags=tags).success
+    assert run_job(installation, installation.settings, "weekly_recommendations", partition_key=WEEK).success
+    return installation
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue]:
+    assert result.success
+    (event,) = result.asset_materializations_for_node("weekly_report")
+    assert event.partition == WEEK
+    return dict(event.metadata)
+
+
+def test_the_ui_shows_where_the_page_is_what_it_says_and_a_picture(computed: TestInstallation):
+    metadata = metadata_of(run_job(computed, computed.settings, "weekly_page", partition_key=WEEK))
+    page = computed.settings.home / "reports" / f"{WEEK}.html"
+    assert metadata["page"] == dg.MetadataValue.path(str(page))
+    assert page.stat().st_size == metadata["bytes"].value
+    words = str(metadata["in_words"].value)
+    assert "students of" in words
+    assert "were active" in words
+    assert "recommendations were made" in words
+    picture = str(metadata["activity"].value)
+    assert picture.startswith("![Active students by day")
+    assert "data:image/svg+xml;base64," in picture
+    assert sum(len(str(value.value)) for value in metadata.values()) < 24_000
+    assert metadata["missing_days"].value == 0
+
+
+def test_the_link_leads_to_the_web_server_where_there_is_one(computed: TestInstallation):
+    settings = computed.settings.model_copy(update={"report_url": "https://reports.example.org/learning"})
+    metadata = metadata_of(run_job(computed, settings, "weekly_page", partition_key=WEEK))
+    assert metadata["page"] == dg.MetadataValue.url(f"https://reports.example.org/learning/{WEEK}.html")
+
+
+def test_a_page_that_cannot_be_written_fails_alone_and_says_what_to_do(computed: TestInstallation, tmp_path: Path):
+    (tmp_path / "reports").write_text("a file where the directory should be")
+    settings = computed.settings.model_copy(update={"home": tmp_path})
+    result = run_job(computed, settings, "weekly_page", partition_key=WEEK)
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    said = failure.step_failure_data.user_failure_data
+    assert said is not None
+    assert "cannot be written" in str(said.description)
+    assert "\n" not in str(said.description)
+    recommendations = build_defs(settings).resolve_job_def("weekly_recommendations")
+    assert weekly_report.KEY not in recommendations.asset_layer.executable_asset_keys
+    assert run_job(computed, settings, "weekly_recommendations", partition_key=WEEK).success
+
+
+def test_a_week_without_its_summaries_is_red_and_names_the_recovery(computed: TestInstallation):
+    result = run_job(computed, computed.settings, "weekly_page", partition_key="2026-01-05")
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    said = failure.step_failure_data.user_failure_data
+    assert said is not None
+    assert "snapshot-pipeline materialize --from 2026-01-05 --to 2026-01-11" in str(said.description)
+
+
+def test_a_cohort_that_is_named_like_a_link_is_no_link_in_the_ui():
+    assert _as_text("[x](http://a) <b> *c* `d` | #1") == r"\[x\]\(http://a\) \<b\> \*c\* \`d\` \| \#1"

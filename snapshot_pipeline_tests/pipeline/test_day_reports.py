@@ -1,0 +1,91 @@
+"""What a run counts of its days, batch by batch, is what the published rows come to: plots must not lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import URL, text
+
+from snapshot_pipeline.pipeline.day_reports import DayReport
+from snapshot_pipeline.pipeline.day_review import review_day, success_rates
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.store.day_figures import day_totals, pace_counts
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, installation_on, new_database
+
+QUARTILES = text(
+    "SELECT percentile_cont(ARRAY[0.25, 0.5, 0.75]) WITHIN GROUP (ORDER BY pace_score), avg(pace_score),"
+    " avg(quiz_average) FROM performance_snapshots WHERE snapshot_date = :day"
+)
+
+
+@pytest.fixture(scope="module")
+def ran(server_url: URL, sample_template: URL) -> Iterator[tuple[Installation, list[DayReport]]]:
+    """The last days of the sample, computed in many small batches."""
+    with new_database(server_url, sample_template) as url, installation_on(url, batch_cells=3_000) as opened:
+        yield opened, run_days(opened, COMPUTED[0], COMPUTED[-1], "batches").reports
+
+
+def test_the_quartiles_over_all_batches_are_percentile_cont_to_the_bit(ran: tuple[Installation, list[DayReport]]):
+    installation, reports = ran
+    with installation.engine.connect() as connection:
+        for report in reports:
+            quartiles, mean, quiz = connection.execute(QUARTILES, {"day": report.day}).one()
+            assert [report.paces.percentile(q) for q in (0.25, 0.5, 0.75)] == quartiles
+            assert round(report.paces.mean or 0, 2) == round(mean, 2)
+            assert report.mean_quiz_average == pytest.approx(quiz, abs=1e-9)
+
+
+def test_what_is_asked_of_the_rows_later_is_what_the_run_counted(ran: tuple[Installation, list[DayReport]]):
+    """A retry shows its days by the rows, a run by its batches: the plots must go on as if it were one."""
+    installation, reports = ran
+    with installation.engine.connect() as connection:
+        for report in reports:
+            totals = day_totals(connection, installation.store, report.day)
+            assert pace_counts(connection, installation.store, report.day) == report.paces
+            assert (totals.active, totals.lessons, totals.minutes) == (report.active, report.lessons, report.minutes)
+            assert totals.quizzers == report.quizzers
+            assert totals.quiz_total == pytest.approx(report.quiz_total)
+
+
+def test_each_reason_names_its_first_student(ran: tuple[Installation, list[DayReport]]):
+    installation, reports = ran
+    query = text("SELECT reason, min(user_id) FROM snapshot_failures WHERE snapshot_date = :day GROUP BY reason")
+    assert any(report.failures for report in reports)
+    with installation.engine.connect() as connection:
+        for report in reports:
+            assert report.first_failed == {
+                reason: first for reason, first in connection.execute(query, {"day": report.day})
+            }
+
+
+def test_a_review_names_those_whose_pace_changed_most_and_those_without_data(
+    ran: tuple[Installation, list[DayReport]],
+):
+    installation, _ = ran
+    day = COMPUTED[-1]
+    review = review_day(installation, day)
+    changes = [abs(mover.after - mover.before) for mover in review.movers]
+    assert len(changes) == 10
+    assert changes == sorted(changes, reverse=True)
+    with installation.engine.connect() as connection:
+        most, unscored, first = connection.execute(
+            text(
+                "SELECT (SELECT max(abs(t.pace_score - y.pace_score)) FROM performance_snapshots t"
+                "  JOIN performance_snapshots y USING (user_id)"
+                "  WHERE t.snapshot_date = :day AND y.snapshot_date = CAST(:day AS date) - 1),"
+                " count(*), min(user_id) FROM performance_snapshots"
+                " WHERE snapshot_date = :day AND quiz_average IS NULL"
+            ),
+            {"day": day},
+        ).one()
+    assert changes[0] == most
+    assert (review.without_data.unscored.students, review.without_data.unscored.first[0]) == (unscored, first)
+    assert review.without_data.idle.students <= unscored
+    assert review.earlier_paces.students == 0  # four weeks before, nothing was computed
+
+
+def test_the_calendar_has_the_days_that_were_computed(ran: tuple[Installation, list[DayReport]]):
+    installation, reports = ran
+    assert success_rates(installation, COMPUTED[-1]) == {one.day: one.count.success_rate for one in reports}

@@ -1,0 +1,167 @@
+"""The page of a week from what a real database holds: its figures, its file, what is kept and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, text
+
+from snapshot_pipeline.pipeline.cohorts import summarize_days
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.weekly_report import ReportError, read_figures, report_path, write_report
+from snapshot_pipeline_tests.pipeline.installations import (
+    COMPUTED,
+    MONDAY,
+    SUNDAY,
+    execute,
+    installation_on,
+    new_database,
+)
+
+
+@pytest.fixture(scope="module")
+def summarized(
+    server_url: URL, computed_template: URL, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """The sample's last week with its summaries and recommendations, and the Sunday before; nobody changes its rows."""
+    home = tmp_path_factory.mktemp("home")
+    with (
+        new_database(server_url, computed_template) as url,
+        # The days before the computed ones are not missing: the platform began with them.
+        installation_on(url, home=home, start_date=COMPUTED[0]) as installation,
+    ):
+        summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        run_week(installation, MONDAY, "first")
+        yield installation
+
+
+def at_home(installation: Installation, home: Path, **settings: Any) -> Installation:
+    """The same installation with a home of its own."""
+    return replace(installation, settings=installation.settings.model_copy(update={"home": home, **settings}))
+
+
+def answer(installation: Installation, query: str) -> Any:
+    with installation.engine.connect() as connection:
+        return connection.execute(text(query)).one()
+
+
+def test_the_figures_are_those_of_the_tables(summarized: Installation):
+    figures = read_figures(summarized, MONDAY)
+    week = figures.week
+    in_week = f"snapshot_date BETWEEN '{MONDAY}' AND '{SUNDAY}'"
+    lessons, minutes = answer(
+        summarized,
+        "SELECT sum(lessons_completed_count), sum(time_spent_minutes_today) FROM performance_snapshots "  # noqa: S608
+        f"WHERE {in_week}",
+    )
+    assert (week.lessons, week.minutes) == (lessons, minutes)
+    students, active, mean = answer(
+        summarized,
+        f"SELECT count(*), count(*) FILTER (WHERE last_activity_date >= '{MONDAY}'), avg(pace_score) "  # noqa: S608
+        f"FROM performance_snapshots WHERE snapshot_date = '{SUNDAY}'",
+    )
+    assert week.end is not None
+    assert (week.end.students, week.active) == (students, active)
+    assert week.end.pace_mean == pytest.approx(mean, abs=0.005)
+    assert sum(group.students for group in week.cohorts.values()) == students
+    (failed,) = answer(summarized, f"SELECT count(*) FROM snapshot_failures WHERE {in_week}")  # noqa: S608
+    assert sum(figures.failures.values()) == week.failed == failed > 0
+    (made,) = answer(summarized, "SELECT count(*) FROM adaptive_recommendations")
+    assert week.recommendations == made > 0
+    assert figures.before.known_days == [COMPUTED[0]]
+    assert figures.before.missing_days == []
+
+
+def test_the_page_is_written_and_writing_it_again_gives_the_same_bytes(summarized: Installation, tmp_path: Path):
+    installation = at_home(summarized, tmp_path)
+    report = write_report(installation, MONDAY)
+    assert report.path == report_path(installation.settings, MONDAY) == tmp_path / "reports" / "2025-10-27.html"
+    page = report.path.read_bytes()
+    assert len(page) == report.size
+    assert "Week of 27 Oct 2025 to 2 Nov 2025" in page.decode()
+    assert report.missing_days == []
+    assert len(report.pictures) == 6
+    assert report.sentences[0].split()[0] in page.decode()
+    assert write_report(installation, MONDAY).path.read_bytes() == page
+    assert [path.name for path in report.path.parent.iterdir()] == ["2025-10-27.html"]
+
+
+def test_pages_are_kept_for_so_many_weeks_and_other_files_for_ever(summarized: Installation, tmp_path: Path):
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    mondays = [MONDAY - timedelta(weeks=number) for number in range(1, 5)]
+    for name in [*(f"{monday}.html" for monday in mondays), "notes.html", "2025-10-06.html.bak"]:
+        (reports / name).write_text("kept by somebody")
+    report = write_report(at_home(summarized, tmp_path, report_weeks=3), MONDAY)
+    assert [path.name for path in report.removed] == ["2025-09-29.html", "2025-10-06.html"]
+    assert sorted(path.name for path in reports.iterdir()) == [
+        "2025-10-06.html.bak",
+        "2025-10-13.html",
+        "2025-10-20.html",
+        "2025-10-27.html",
+        "notes.html",
+    ]
+
+
+def test_an_old_week_that_is_written_again_can_be_looked_at(summarized: Installation, tmp_path: Path):
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    newer = reports / f"{MONDAY + timedelta(weeks=40)}.html"
+    newer.write_text("newer")
+    report = write_report(at_home(summarized, tmp_path, report_weeks=3), MONDAY)
+    assert report.path.exists()
+    assert newer.exists()
+
+
+def test_days_without_a_summary_are_named_and_the_page_is_written_all_the_same(
+    server_url: URL, computed_template: URL, tmp_path: Path
+):
+    missing = [date(2025, 10, 29), date(2025, 10, 31)]
+    with (
+        new_database(server_url, computed_template) as url,
+        installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
+    ):
+        summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        execute(url, "DELETE FROM day_summary WHERE snapshot_date IN ('2025-10-29', '2025-10-31')")
+        report = write_report(installation, MONDAY)
+    assert report.missing_days == missing
+    said = "Wednesday, 29 Oct 2025 and Friday, 31 Oct 2025 are missing: sums over the week cannot be given."
+    assert report.notices == [said]
+    page = report.path.read_text(encoding="utf-8")
+    assert said in page
+    assert "There are no recommendations of this week." in page
+
+
+def test_a_hostile_specialization_is_text_on_the_page(server_url: URL, computed_template: URL, tmp_path: Path):
+    with (
+        new_database(server_url, computed_template) as url,
+        installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
+    ):
+        execute(url, "UPDATE users SET current_specialization = '<script>alert(1)</script>' WHERE id % 2 = 0")
+        summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        page = write_report(installation, MONDAY).path.read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_a_week_of_which_nothing_is_known_has_no_page_and_the_error_names_the_recovery(
+    summarized: Installation, tmp_path: Path
+):
+    with pytest.raises(ReportError, match="none of the days 2025-09-01 to 2025-09-07 was summarized") as error:
+        write_report(at_home(summarized, tmp_path), date(2025, 9, 1))
+    assert "`snapshot-pipeline materialize --from 2025-09-01 --to 2025-09-07`" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_the_old_page_stays(summarized: Installation, tmp_path: Path):
+    (tmp_path / "reports").write_text("a file where the directory should be")
+    with pytest.raises(ReportError, match=r"2025-10-27\.html cannot be written: .*SNAPSHOT_HOME") as error:
+        write_report(at_home(summarized, tmp_path), MONDAY)
+    assert "\n" not in str(error.value)

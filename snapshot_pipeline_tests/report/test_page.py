@@ -1,0 +1,198 @@
+"""The page as a file: whole, safe, the same each time, readable by everybody, two sheets of paper."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from snapshot_pipeline.report.figures import Figures
+from snapshot_pipeline.report.page import render
+from snapshot_pipeline.report.plots import plots_of
+from snapshot_pipeline_tests.contrast import contrast
+from snapshot_pipeline_tests.needed_programs import needed_program
+from snapshot_pipeline_tests.report.made import SUNDAY, first_week, group, nobody, two_weeks, without
+
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)> {{ 7*7 }}')
+FOREIGN = ("\N{HEBREW LETTER ALEF}量🎓", "$x_1^2$")
+
+WEEKS = {
+    "two weeks": two_weeks(),
+    "first week": first_week(),
+    "nobody": nobody(),
+    "missing days": without(two_weeks(), SUNDAY, SUNDAY.replace(month=2, day=25)),
+    "hostile": replace(
+        two_weeks(), cohorts={SUNDAY: {HOSTILE: group(), ("\N{HEBREW LETTER ALEF}量🎓", "$x_1^2$"): group()}}
+    ),
+}
+
+every_week = pytest.mark.parametrize("figures", WEEKS.values(), ids=list(WEEKS))
+
+VOID = {"meta", "link"}
+
+
+class Page(HTMLParser):
+    """A page that was read: fails on a tag that is not closed where it should be."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice in {tag}"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1] if self.open else "", data.strip()))
+
+    def all(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+    def text_of(self, name: str) -> list[str]:
+        return [text for tag, text in self.texts if tag == name]
+
+
+def page_of(figures: Figures) -> str:
+    return render(figures, plots_of(figures))
+
+
+@every_week
+def test_the_page_is_well_formed_and_has_six_pictures_and_three_tables(figures: Figures):
+    page = Page(page_of(figures))
+    assert len(page.all("svg")) == 6
+    assert len(page.all("table")) == 3
+    identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+
+
+@every_week
+def test_the_page_needs_no_network_and_no_script(figures: Figures):
+    html = page_of(figures)
+    page = Page(html)
+    assert not page.all("script", "iframe", "object", "embed", "img", "form", "base", "a")
+    targets = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href")
+    ]
+    assert all(target == "data:," or (target or "").startswith("#") for target in targets)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert set(re.findall(r"https?://[^\"'\s<)]+", html)) == {"http://www.w3.org/2000/svg"}  # the name of the format
+    assert "@import" not in html
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+    assert len(html) < 200_000
+
+
+def test_a_specialization_that_looks_like_a_script_stays_text():
+    html = page_of(WEEKS["hostile"])
+    assert "<script" not in html
+    assert "<img" not in html
+    page = Page(html)
+    name = f"{HOSTILE[0]} · {HOSTILE[1]}"
+    assert name in page.text_of("th")
+    assert "49" not in page.text_of("th")
+
+
+@every_week
+def test_the_same_figures_give_the_same_page(figures: Figures):
+    assert page_of(figures) == page_of(figures)
+
+
+@every_week
+def test_the_page_can_be_listened_to(figures: Figures):
+    """What a screen reader lives on; axe-core's own rules are run on the page by the browser tests."""
+    page = Page(page_of(figures))
+    assert page.all("html") == [{"lang": "en"}]
+    assert page.text_of("title")[0] == page.text_of("h1")[0] == "Week of 23 Feb 2026 to 1 Mar 2026"
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert headings == [1, 2, 2, 2]
+    assert len(page.all("main")) == 1
+    assert len(page.all("caption")) == 3
+    assert {attributes.get("scope") for attributes in page.all("th")} <= {"col", "row"}
+    named = {attributes.get("id") for _, attributes in page.tags}
+    for picture in page.all("svg"):
+        assert picture["role"] == "img"
+        assert set((picture["aria-labelledby"] or "").split()) <= named
+    assert len(page.text_of("desc")) == 6
+    assert all(len(text) > 15 for text in page.text_of("desc"))
+
+
+def themes() -> dict[str, dict[str, str]]:
+    """The colours of the page by theme, as its style sheet gives them."""
+    style = page_of(first_week()).split("<style>")[1].split("</style>")[0]
+    found = re.findall(r":root \{([^}]*--ink[^}]*)\}", style)
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in found)
+    return {"light": light, "dark": {**light, **dark}}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(theme: str):
+    colors = themes()[theme]
+    for ground in ("page", "card", "notice"):
+        assert contrast(colors["ink"], colors[ground]) >= 7
+    for ground in ("page", "card"):
+        assert contrast(colors["muted"], colors[ground]) >= 4.5
+        assert contrast(colors["accent"], colors[ground]) >= 4.5
+    for text in ("picture-ink", "picture-muted"):
+        assert contrast(colors[text], colors["picture-card"]) >= 4.5
+    assert themes()["light"] != themes()["dark"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    return needed_program("chromium", "apt-get install chromium")
+
+
+def long_words() -> Figures:
+    """Many large cohorts with long names, and notices: the most that a page can hold."""
+    whole = without(two_weeks(), SUNDAY.replace(month=2, day=25), SUNDAY.replace(month=2, day=18))
+    names = [(f"Foundations of the history of science and technology {n:02}", "Upper intermediate") for n in range(30)]
+    cohorts = {
+        day: {
+            name: group(students=100 + n + day.day, pace_median=40.0 + n % 7 * day.day / 9)
+            for n, name in enumerate(names)
+        }
+        for day in whole.cohorts
+    }
+    return replace(whole, cohorts=cohorts)
+
+
+@pytest.mark.parametrize("figures", [two_weeks(), nobody(), long_words()], ids=["two weeks", "nobody", "long words"])
+def test_the_page_prints_on_two_sheets(figures: Figures, chromium: str, tmp_path: Path):
+    (tmp_path / "week.html").write_text(page_of(figures), encoding="utf-8")
+    printed = tmp_path / "week.pdf"
+    subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--no-pdf-header-footer",
+            f"--print-to-pdf={printed}",
+            (tmp_path / "week.html").as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes())) == 2

@@ -1,0 +1,115 @@
+"""The sentences of the page: every figure in them is what the tables hold, and nothing is compared that cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from snapshot_pipeline.report.tables import tables_of
+from snapshot_pipeline.report.words import notices, sentences
+from snapshot_pipeline_tests.report.made import (
+    FAST,
+    MONDAY,
+    MONDAY_BEFORE,
+    SUNDAY,
+    SUNDAY_BEFORE,
+    first_week,
+    group,
+    nobody,
+    two_weeks,
+    without,
+)
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def test_a_week_is_told_against_the_week_before():
+    assert sentences(two_weeks()) == [
+        "100 students of 204 were active, 23 fewer than the week before.",
+        f"770 lessons were completed (10{NBSP}% more), in 63 hours of study (10{NBSP}% less).",
+        "The mean pace score on Sunday was 46.0, 1.0 points higher than a week before; half of the students were "
+        "between 30.0 and 60.0.",
+        f"61 students (29.9{NBSP}%) learn at a fast or an accelerated pace, 1 more than a week before.",
+        f"28 students (13.7{NBSP}%) have been inactive for 7 days or more, 2 fewer than a week before; 10 for 14 days "
+        "or more.",
+        "By cohort, the median pace rose most in Data science · Beginner (up 3.1 to 47.1, 81 students) and fell most "
+        "in Backend · Advanced (down 2.0 to 42.0, 60 students).",
+        "104 recommendations were made, 9 more than the week before; most often “continue learning” (100).",
+        "3 times a student's day could not be computed, most often because of “score out of range” (2).",
+    ]
+    assert notices(two_weeks()) == []
+
+
+def test_a_first_week_is_told_without_anything_before_it():
+    said = sentences(first_week())
+    assert said[0] == "100 students of 204 were active."
+    assert said[1] == "770 lessons were completed, in 63 hours of study."
+    assert not [sentence for sentence in said if "before" in sentence or "By cohort" in sentence]
+    assert notices(first_week()) == []
+
+
+def test_a_week_without_any_student_says_so_and_divides_by_nothing():
+    assert sentences(nobody()) == ["No student had a snapshot on the Sunday of this week."]
+    assert [len(table.rows) for table in tables_of(nobody())] == [11, 7, 0]
+
+
+def test_one_is_not_many_and_the_same_is_not_more():
+    one = group(
+        students=1, fast_students=1, accelerated_students=0, inactive_7_days=1, lessons_completed=0, minutes_spent=0
+    )
+    week = two_weeks()
+    days = {day: one for day in week.days}
+    days[SUNDAY] = replace(one, lessons_completed=1, minutes_spent=60)
+    figures = replace(
+        week, days=days, active={MONDAY: 1, MONDAY_BEFORE: 1}, recommendations={MONDAY: {"TAKE_BREAK": 1}}, failures={}
+    )
+    said = sentences(figures)
+    assert said[0] == "1 student of 1 was active, as many as the week before."
+    assert said[1] == "1 lesson was completed, in 1 hour of study."
+    assert said[2].startswith("The mean pace score on Sunday was 45.0, as a week before;")
+    assert said[3] == f"1 student (100.0{NBSP}%) learns at a fast or an accelerated pace, as many as a week before."
+    assert said[4].startswith(f"1 student (100.0{NBSP}%) has been inactive")
+    assert "1 recommendation was made; most often “take break” (1)." in said
+    assert said[-1] == "Every student was computed on every day."
+
+
+def test_a_day_that_is_missing_is_named_and_nothing_is_summed_over_it():
+    thursday = MONDAY.replace(day=26)
+    figures = without(two_weeks(), thursday)
+    assert notices(figures) == ["Thursday, 26 Feb 2026 is missing: sums over the week cannot be given."]
+    assert not [sentence for sentence in sentences(figures) if "lessons" in sentence]
+    week, days, _ = tables_of(figures)
+    assert ("Lessons completed", ("–", "700", "–")) in week.rows  # noqa: RUF001
+    assert ("Thu 26 Feb, missing", ("–",) * 7) in days.rows  # noqa: RUF001
+
+
+def test_a_missing_sunday_takes_with_it_what_is_counted_on_it():
+    figures = without(two_weeks(), SUNDAY)
+    assert notices(figures) == [
+        "Sunday, 1 Mar 2026 is missing: sums over the week cannot be given, nor what is counted on its Sunday."
+    ]
+    assert [sentence.split()[0] for sentence in sentences(figures)] == ["104", "3"]
+
+
+def test_a_week_before_with_a_missing_day_is_not_compared_with_a_whole_one():
+    figures = without(two_weeks(), SUNDAY_BEFORE)
+    assert notices(figures) == ["Of the week before, Sunday, 22 Feb 2026 is missing."]
+    said = sentences(figures)
+    assert said[0] == "100 students of 204 were active."
+    assert said[1] == "770 lessons were completed, in 63 hours of study."
+
+
+def test_a_change_is_the_difference_of_the_figures_that_are_shown():
+    """45.04 and 45.96 are shown as 45.0 and 46.0; a change of 0.9 beside them would look like a mistake."""
+    rows = dict(tables_of(two_weeks())[0].rows)
+    assert rows["Mean pace score, points"] == ("46.0", "45.0", "+1.0")
+    assert rows["Active in the week"] == ("100", "123", "−23")  # noqa: RUF001
+    assert rows["Students"] == ("204", "200", "+4")
+
+
+def test_the_largest_cohorts_are_shown_and_the_others_counted():
+    week = two_weeks()
+    many = {(f"Topic {number:02}", ""): group(students=10 + number) for number in range(20)}
+    table = tables_of(replace(week, cohorts={SUNDAY: many | {FAST: group(students=500)}}))[2]
+    assert len(table.rows) == 15
+    assert table.rows[0][0] == "Data science · Beginner"
+    assert table.note == "6 smaller cohorts with 75 students not shown."
