@@ -29,6 +29,9 @@ from snapshot_pipeline.cli.terminal import is_drawable
 LINE_SECONDS = 10.0
 """How often a line is written where there is no terminal, while something is being done."""
 
+_TO_DO = "bright_black"
+"""The part of the bar that is still to come: a grey that is seen on a dark terminal and on a light one."""
+
 Unit = Literal["rows", "students", "bytes"]
 
 
@@ -65,35 +68,42 @@ class Pace:
     """How fast something is being done, on average since its beginning.
 
     Attributes:
+        at: How far it is.
         began: When it began, of `time.monotonic`.
-        seconds: How long it had taken when it was last heard of.
-        at: How far it was then.
+        seconds: How long it had taken when it was that far.
+        before: How much was done before it began.
     """
 
+    at: At
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
-    at: At = field(default_factory=lambda: At(""))
+    before: int = 0
 
     def told(self, at: At) -> Pace:
-        """The pace after it was said how far it is: a new one when something else is being done, or all of it again."""
-        is_the_same = self.at.total is not None and at.unit == self.at.unit and at.done >= self.at.done
-        began = self.began if is_the_same else time.monotonic()
-        return Pace(began, time.monotonic() - began, at)
+        """The pace after it was said how far it is: a new one when something else is being done, or the same again."""
+        now = time.monotonic()
+        if at.what != self.at.what or at.done < self.at.done:
+            return Pace(at, now, before=at.done)
+        return Pace(at, self.began, now - self.began, self.before)
 
     @property
     def rate(self) -> str:
         """How much is done in a second; nothing where nothing is done yet."""
-        if not self.at.done or not self.seconds:
+        if not self._done or not self.seconds:
             return ""
-        amount = self.at.done / self.seconds
+        amount = self._done / self.seconds
         return f"{decimal(int(amount))}/s" if self.at.unit == "bytes" else f"{amount:,.0f} {self.at.unit}/s"
 
     def left(self, now: float) -> timedelta | None:
         """How long the rest takes at this pace; None where that is not known."""
-        if not self.at.done or self.at.total is None or self.at.is_done:
+        if not self._done or self.at.total is None or self.at.is_done:
             return None
-        seconds = self.seconds / self.at.done * self.at.total - (now - self.began)
+        seconds = self.seconds / self._done * (self.at.total - self.at.done) - (now - self.began - self.seconds)
         return timedelta(seconds=max(round(seconds), 0))
+
+    @property
+    def _done(self) -> int:
+        return self.at.done - self.before
 
 
 @contextmanager
@@ -106,10 +116,9 @@ def shown_progress(what: str) -> Iterator[Show]:
     """
     with _own_standard_error() as stream:
         if not is_drawable(sys.stderr):
-            yield _Lines(stream)
+            yield _Lines(stream, what)
             return
-        with _bar(stream) as show:
-            show(At(what))
+        with _bar(stream, what) as show:
             yield show
 
 
@@ -133,18 +142,18 @@ class _TerminalConsole(Console):
 
 
 @contextmanager
-def _bar(terminal: TextIO) -> Iterator[Show]:
+def _bar(terminal: TextIO, what: str) -> Iterator[Show]:
     fitting = Column(no_wrap=True, overflow="ellipsis")
     columns = (
         TextColumn("{task.description}", markup=False, table_column=fitting),
-        BarColumn(bar_width=None, complete_style="default", finished_style="default", pulse_style="default"),
+        BarColumn(None, style=_TO_DO, complete_style="default", finished_style="default", pulse_style=_TO_DO),
         TextColumn("{task.fields[pace].at.parts}", markup=False, table_column=fitting),
         TextColumn("{task.fields[pace].rate}", markup=False, table_column=fitting),
         _Time(table_column=fitting),
     )
     console = _TerminalConsole(file=terminal, force_terminal=True)
     with Progress(*columns, console=console, transient=True, expand=True) as bar:
-        task_id = bar.add_task("", total=None, pace=Pace())
+        task_id = bar.add_task(what, total=None, pace=Pace(At(what)))
         (task,) = bar.tasks
 
         def show(at: At) -> None:
@@ -171,15 +180,17 @@ class _Time(ProgressColumn):
 class _Lines:
     """A line when something begins, every ten seconds, and when it is done."""
 
-    def __init__(self, log: TextIO) -> None:
+    def __init__(self, log: TextIO, what: str) -> None:
         self._log = log
-        self._pace = Pace()
+        self._pace = Pace(At(what))
+        self._announced = ""
         self._written = 0.0
 
     def __call__(self, at: At) -> None:
         """Write a line, when it is time for one."""
         now = time.monotonic()
-        if at.what != self._pace.at.what:
+        if at.what != self._announced:
+            self._announced = at.what
             self._write(at.what, now)
         self._pace = self._pace.told(at)
         if at.done and (at.is_done or now - self._written >= LINE_SECONDS):
