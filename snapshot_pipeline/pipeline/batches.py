@@ -136,10 +136,10 @@ class Progressed:
     """How far a run is.
 
     Attributes:
-        done: Parts that are published: batches, or days of students.
+        done: Parts that are done: batches, failures, stretches of days.
         total: All of them.
         parts: What they are.
-        rows: Rows that the parts done stand for: students times days.
+        rows: Rows that these stand for: students times days.
         of_rows: The rows of all parts.
     """
 

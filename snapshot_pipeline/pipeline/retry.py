@@ -145,7 +145,7 @@ class _Computed:
 
     def tell(self, count: int) -> None:
         self.count = min(count, self.total)
-        self.progress(Progressed(self.count, self.total, "students' days", self.count, self.total))
+        self.progress(Progressed(self.count, self.total, "failures", self.count, self.total))
 
 
 def _failing(installation: Installation, first: date | None, last: date | None) -> dict[date, tuple[int, ...]]:

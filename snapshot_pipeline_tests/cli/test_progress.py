@@ -64,7 +64,7 @@ def test_the_other_runs_say_how_far_they_are_as_well(installation: TestInstallat
     subprocess.run([*CLI, *days], env=installation.environment, check=True, capture_output=True)
     done = subprocess.run([*CLI, *arguments], env=installation.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.search(r": (\d+)/\1 (batches|students' days|stretches), [\d,]+ rows/s, ", done.stderr.splitlines()[-1])
+    assert re.search(r": (\d+)/\1 (batches|failures|stretches), [\d,]+ rows/s, ", done.stderr.splitlines()[-1])
 
 
 def test_without_colors_there_is_a_bar_all_the_same(installation: TestInstallation):
