@@ -138,7 +138,7 @@ def test_the_new_rule_recommends_to_whom_it_should(connection: Connection):
     )
     rows = connection.execute(found, {"week": WEEK}).all()
     assert {row[0]: row[1] for row in rows} == {row[0]: row[1] for row in connection.execute(due)} != {}
-    assert all(row[2] == f"You completed lessons on {row[1]} of the last seven days. Well done!" for row in rows)
+    assert all(row[2] == f"Well done: you completed lessons on {row[1]} of the last seven days." for row in rows)
 
 
 def test_the_tests_of_the_copy_that_concern_it_pass(extended: Path, server_url: URL):
