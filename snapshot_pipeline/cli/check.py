@@ -5,8 +5,6 @@ Put here: how findings are printed, and the exit status. Do not put here: what i
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from snapshot_pipeline.cli.documents import json_option, print_document
@@ -15,6 +13,9 @@ from snapshot_pipeline.platform.contract import Finding, check_platform
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.migrate import VERSION_TABLE
 from snapshot_pipeline.store.tables import StoreTables
+
+_KEYS = ("severity", "table", "message", "statement")
+"""Of a finding in the document of `--json`."""
 
 ADVICE_ONLY = 3
 """The exit status when there is advice but no error; 2 is click's for a wrong option."""
@@ -56,7 +57,8 @@ def command(as_json: bool) -> None:
     schema, database = settings.platform_schema, source.url.database
     if as_json:
         found = {"can_run": not errors, "errors": errors, "advice": len(findings) - errors}
-        print_document({**found, "schema": schema, "database": database, "findings": [asdict(one) for one in findings]})
+        listed = [{name: getattr(one, name) for name in _KEYS} for one in findings]
+        print_document({**found, "schema": schema, "database": database, "findings": listed})
     else:
         for finding in findings:
             _print(finding)

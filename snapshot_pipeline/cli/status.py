@@ -6,7 +6,7 @@ or how it looks (`tables`).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +141,15 @@ def _document(status: Status, settings: Settings) -> dict[str, object]:
         "min_success_rate": settings.min_success_rate,
         "days": [_day(day) for day in status.days],
         "open_failures": [
-            {**asdict(one), "first_seen": one.first_seen.astimezone(settings.zone)} for one in status.failures
+            {
+                "reason": one.reason,
+                "student_days": one.student_days,
+                "first_seen": one.first_seen.astimezone(settings.zone),
+                "attempts": one.attempts,
+            }
+            for one in status.failures
         ],
-        "newest_week": status.week and asdict(status.week),
+        "newest_week": status.week and {"week_start": status.week.week_start, "active": status.week.active},
         "incidents": [
             {
                 **{name: getattr(one, name) for name in ("id", "kind", "subject", "title", "detail", "run_id")},

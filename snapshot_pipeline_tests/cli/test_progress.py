@@ -81,7 +81,8 @@ def test_without_colors_there_is_a_bar_all_the_same(installation: TestInstallati
 def test_what_is_wrong_is_red_where_there_are_colors(installation: TestInstallation):
     with Terminal([*CLI, "status"], installation.environment) as terminal:
         assert terminal.wait() == 3
-    assert re.search(r"\x1b\[31m\w{3} [-\d]{10}.* missing", terminal.seen)
+    assert re.search(r"\x1b\[31m\w{3} \d{4}-\d\d-\d\d", terminal.seen)
+    assert "\x1b[31mNot well: 14 days are missing." in terminal.seen
 
 
 def test_a_teletype_is_given_lines(installation: TestInstallation):
