@@ -39,7 +39,15 @@ print(snapshot_pipeline.__file__)
 WHAT_MUST_STILL_HOLD = [
     "snapshot_pipeline_tests/metrics/test_against_reference.py::"
     "test_every_figure_and_every_failure_is_that_of_the_reference",
-    "snapshot_pipeline_tests/recommendations",
+    "snapshot_pipeline_tests/recommendations/test_messages.py",
+    "snapshot_pipeline_tests/recommendations/test_ranking.py",
+    *(
+        f"snapshot_pipeline_tests/recommendations/test_against_reference.py::{name}"
+        for name in (
+            "test_every_student_is_recommended_what_the_reference_says",
+            "test_many_students_at_the_edges_of_every_rule_are_recommended_what_the_reference_says",
+        )
+    ),
     "snapshot_pipeline_tests/pipeline/test_origins.py",
     "snapshot_pipeline_tests/store/test_migrate.py",
     "snapshot_pipeline_tests/store/test_tables.py",
