@@ -71,7 +71,9 @@ def _owners(owners: tuple[str, ...]) -> tuple[str, ...]:
 def _page_url(address: str) -> str:
     # It becomes a link in the UI, so nothing that a browser would run.
     if not re.fullmatch(r"https?://[^\s@]+", address):
-        raise ValueError("is no address of a web page; expected http://… or https://…, without a user or password")
+        raise ValueError(
+            "no address of a web page; expected http:// or https:// and a host, without a user or password"
+        )
     return address.rstrip("/")
 
 

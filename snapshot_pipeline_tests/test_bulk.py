@@ -7,11 +7,25 @@ from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
 import pytest
-from sqlalchemy import URL, BigInteger, Date, DateTime, String, column, func, literal, select, text
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    Date,
+    DateTime,
+    String,
+    column,
+    create_engine,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline_tests.running_dagster import waited_for
 
 EAST = timezone(timedelta(hours=5, minutes=30))
 
@@ -63,3 +77,29 @@ def test_an_error_does_not_repeat_a_long_statement(server_url: URL):
         bulk.fetch(connection, query)
     assert len(str(caught.value)) < 5_000
     assert caught.value.sqlstate == "42883"
+
+
+def has_sessions(connection: Connection, number: int) -> bool | None:
+    """Whether so many others are connected to the database; one that has said goodbye is there for a moment longer."""
+    others = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend'"
+    )
+    return connection.execute(text(others)).scalar_one() == number or None
+
+
+def test_the_types_of_a_database_are_learned_once_and_one_session_is_kept_for_it(database_url: URL):
+    """Each connection learned them for itself, 60 ms: more than all that a small batch asks."""
+    uri, engine = adbc_uri(database_url), create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        with bulk.types_remembered(uri), bulk.types_remembered(uri, uri):
+            assert has_sessions(connection, 0)
+            for _ in range(3):
+                assert answer(database_url, literal(1, BigInteger())) == 1
+                waited_for(lambda: has_sessions(connection, 1), "one session is left", 10)
+            kept = "datname = current_database() AND pid <> pg_backend_pid()"
+            ended = text(f"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE {kept}")  # noqa: S608
+            assert connection.execute(ended).scalar_one() == 1
+            assert answer(database_url, literal(1, BigInteger())) == 1  # whatever has become of the one that was kept
+        waited_for(lambda: has_sessions(connection, 0), "no session is left", 10)
+    engine.dispose()

@@ -170,12 +170,13 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
         "failed": dg.MetadataValue.int(count.failed),
     }
     if count.success_rate is None:
-        return dg.AssetCheckResult(
-            check_name=SUCCESS_RATE,
+        return _result(
+            SUCCESS_RATE,
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{report.day}: there was nobody, no active student has started a lesson by then",
-            metadata={**metadata, THRESHOLD: minimum, WHAT_TO_DO: "see whether this is the platform that you meant"},
+            found=f"{report.day}: there was nobody, no active student has started a lesson by then",
+            mend="see whether this is the platform that you meant, and the day one on which it had students",
+            metadata={THRESHOLD: minimum, **metadata},
         )
     if report.failures:
         metadata["failures_by_reason"] = failures_by_reason_table(report)

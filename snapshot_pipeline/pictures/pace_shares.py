@@ -25,6 +25,9 @@ from snapshot_pipeline.pictures.style import (
 _SMALLEST_NUMBERED = 7.0
 """Percent; a lower part has no room for its number."""
 
+_LEAST_WIDTH = 4
+"""Columns for which there is room at the least; one alone would be a wall."""
+
 
 @dataclass(frozen=True)
 class PaceShares:
@@ -60,7 +63,7 @@ def draw(figures: PaceShares) -> Picture:
                     middle = {"ha": "center", "va": "center", "fontsize": 7.5, "color": ON_COLOR[color]}
                     axes.text(place, bottom + share / 2, f"{share:.0f}", **middle)
                 bottom += share
-        axes.set(ylim=(0, 100), xlim=(-0.55, len(shares) - 0.45), ylabel="% of students")
+        axes.set(ylim=(0, 100), xlim=(-0.55, max(len(shares), _LEAST_WIDTH) - 0.45), ylabel="% of students")
         axes.tick_params(length=0)
         dated(axes, figures.sundays, most=8)
         keyed(figure, {words(label): color for label, color in PACE_COLORS.items()})

@@ -119,7 +119,7 @@ def _shortened(key: str, value: str, name: str) -> str:
     if key in ("d", "x", "y", "width", "height", "transform", "style"):
         value = re.sub(r"-?\b\d+\.\d+|-0\b", lambda number: _short(float(number[0])), value)
     if key == "d":
-        value = re.sub(r"\s*([MLCQz])\s*", r"\1", value)
+        value = re.sub(r"\s*([MLCQz])\s*", r"\1", value).strip()
     return value.replace("url(#", f"url(#{name}")
 
 
@@ -133,10 +133,18 @@ def _short(number: float) -> str:
 
 
 def _drawn(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    """What an element draws, without the groups that only Matplotlib needs, and the definitions that hold nothing."""
+    """What an element draws, without what nobody sees: groups without a name, empty definitions, paths of no colour."""
     children = [drawn for child in element for drawn in _drawn(child)]
     if element.tag == "g" and not element.attrib:
         yield from children
-    elif element.tag != "style" and (element.tag != "defs" or children):
+    elif not _is_idle(element, children):
         element[:] = children
         yield element
+
+
+def _is_idle(element: ElementTree.Element, children: list[ElementTree.Element]) -> bool:
+    return (
+        element.tag == "style"
+        or (element.tag == "defs" and not children)
+        or (element.tag == "path" and element.get("style") == "fill:none")
+    )

@@ -14,8 +14,8 @@ from snapshot_pipeline.pictures.style import (
     framed,
     gridded,
     long,
+    period,
     said_instead,
-    short,
     styled,
     words,
 )
@@ -41,7 +41,8 @@ def draw(figures: RecommendationsByWeek) -> Picture:
     weeks = list(figures.weeks)[-MOST_WEEKS:]
     counts = {kind: list(figures.counts.get(kind, [0] * len(weeks)))[-MOST_WEEKS:] for kind in RECOMMENDATION_COLORS}
     title = f"Recommendations by type, week of {long(weeks[-1])}"
-    before = f"; pale: {short(weeks[0])} to {short(weeks[-2])}" if len(weeks) > 1 else ""
+    before = f"; pale: the weeks {period(weeks[0], weeks[-2])}" if len(weeks) > 2 else "; pale: the week before"
+    before = before if len(weeks) > 1 else ""
     with styled():
         figure = framed(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
         if not any(sum(numbers) for numbers in counts.values()):

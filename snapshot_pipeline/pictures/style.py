@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from threading import Lock
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
@@ -95,10 +96,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+_ONE_AT_A_TIME = Lock()
+"""Matplotlib's parameters, and what is warned of, are one for all threads of a process."""
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Everything that is drawn inside looks like our pictures, whatever Matplotlib is configured to on this machine."""
-    with mpl.rc_context(), catch_warnings():
+    with _ONE_AT_A_TIME, mpl.rc_context(), catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         # Names in any script: a browser finds the letters; only their width is guessed here.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
+from snapshot_pipeline import bulk
 from snapshot_pipeline.database import adbc_uri, create_platform_engine, create_source_engine, readable_database_errors
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.migrate import migrate
@@ -49,9 +50,10 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
     engine = create_platform_engine(settings)
     source_engine = create_source_engine(settings) or engine
     try:
-        with readable_database_errors(engine.url):
+        uri = adbc_uri(engine.url)
+        with readable_database_errors(engine.url), bulk.types_remembered(uri, adbc_uri(source_engine.url)):
             migrate(engine, settings.store_schema)
-            yield Installation(settings, engine, adbc_uri(engine.url), source_engine)
+            yield Installation(settings, engine, uri, source_engine)
     finally:
         engine.dispose()
         source_engine.dispose()

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from snapshot_pipeline.pictures.picture import Picture
 from snapshot_pipeline.report.figures import Figures
-from snapshot_pipeline.report.numbers import MINUS, day_of_year, hours, points, signed, whole
+from snapshot_pipeline.report.numbers import MINUS, NOT_KNOWN, day_of_year, hours, points, signed, whole
 from snapshot_pipeline.report.tables import tables_of
 from snapshot_pipeline.report.words import notices, sentences
 
@@ -68,5 +68,6 @@ def _tiles(figures: Figures) -> list[Tile]:
 
 
 def _tile(name: str, value: str, change: str) -> Tile:
-    known = change.startswith(("+", MINUS, "0"))
-    return Tile(name, value, change if known else None)
+    if change == NOT_KNOWN:
+        return Tile(name, value, None)
+    return Tile(name, value, change if change.startswith(("+", MINUS)) else "unchanged")

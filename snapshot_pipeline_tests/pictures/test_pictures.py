@@ -11,9 +11,24 @@ from xml.etree import ElementTree
 
 import pytest
 
-from snapshot_pipeline.pictures import failures_by_reason, pace_distribution, recommendations_by_week, success_calendar
+from snapshot_pipeline.pictures import (
+    activity,
+    cohorts,
+    failures_by_reason,
+    inactivity,
+    pace_distribution,
+    pace_shares,
+    pace_trend,
+    recommendations_by_week,
+    success_calendar,
+)
+from snapshot_pipeline.pictures.activity import Activity
+from snapshot_pipeline.pictures.cohorts import CohortPace, CohortPaces
 from snapshot_pipeline.pictures.failures_by_reason import FailuresByReason
+from snapshot_pipeline.pictures.inactivity import Inactivity
 from snapshot_pipeline.pictures.pace_distribution import PaceDistribution
+from snapshot_pipeline.pictures.pace_shares import PaceShares
+from snapshot_pipeline.pictures.pace_trend import PaceTrend
 from snapshot_pipeline.pictures.picture import Picture
 from snapshot_pipeline.pictures.recommendations_by_week import RecommendationsByWeek
 from snapshot_pipeline.pictures.style import CARD, DARK, INK, MUTED, ON_COLOR, RECOMMENDATION_COLORS
@@ -21,6 +36,8 @@ from snapshot_pipeline.pictures.success_calendar import SuccessCalendar
 from snapshot_pipeline_tests.contrast import contrast
 
 SUNDAY = date(2026, 3, 1)
+WEEK = [SUNDAY - timedelta(days=6 - n) for n in range(7)]
+TWO_MONTHS = [SUNDAY - timedelta(days=55 - n) for n in range(56)]
 QUARTER = [SUNDAY - timedelta(days=n) for n in range(91)]
 
 PICTURES: dict[str, Callable[[], Picture]] = {
@@ -44,6 +61,28 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "failures": lambda: failures_by_reason.draw(
         FailuresByReason(SUNDAY, SUNDAY, {"score_out_of_range": 12, "negative_time_spent": 31})
     ),
+    "trend": lambda: pace_trend.draw(
+        PaceTrend(
+            TWO_MONTHS, *([None if n in (3, 4, 6) else base + n / 9 for n in range(56)] for base in (45, 30, 44, 60))
+        )
+    ),
+    "activity": lambda: activity.draw(
+        Activity(WEEK, [5, 4, None, 2, 1, 0, 3], [9] * 7, [600] * 7, before=([4] * 7, [None] * 7, [660] * 7))
+    ),
+    "shares": lambda: pace_shares.draw(
+        PaceShares([SUNDAY - timedelta(weeks=1), SUNDAY], [None, {"SLOW": 4, "MEDIUM": 3, "FAST": 2, "ACCELERATED": 1}])
+    ),
+    "inactivity": lambda: inactivity.draw(Inactivity(TWO_MONTHS, [0.3] * 56, [0.1] * 55 + [None])),
+    "cohorts": lambda: cohorts.draw(
+        CohortPaces(SUNDAY, [CohortPace(f"Topic {n}", 10 + n, 20, 40 + n, 60, 39) for n in range(12)])
+    ),
+    "a trend of nobody": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 7] * 4))),
+    "a trend of one day": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 6 + [4.0]] * 4))),
+    "a week that is missing": lambda: activity.draw(Activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3)),
+    "a week of nothing": lambda: activity.draw(Activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3)),
+    "shares of nobody": lambda: pace_shares.draw(PaceShares([SUNDAY], [{"SLOW": 0}])),
+    "nobody inactive": lambda: inactivity.draw(Inactivity(WEEK, [None] * 7, [None] * 7)),
+    "no cohort": lambda: cohorts.draw(CohortPaces(SUNDAY, [])),
     "nobody's pace": lambda: pace_distribution.draw(PaceDistribution(SUNDAY, {})),
     "no recommendation": lambda: recommendations_by_week.draw(RecommendationsByWeek([date(2026, 2, 23)], {})),
     "no failure": lambda: failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {})),
@@ -148,3 +187,27 @@ def test_a_calendar_never_rounds_up_to_a_success():
     picture = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.89999}, 0.9))
     assert "89.9" in texts_of(picture)
     assert "days below 90 %: 1;" in picture.alt
+
+
+def test_a_day_that_is_missing_is_no_day_of_nothing():
+    drawn = PICTURES["activity"]()
+    assert texts_of(drawn).count("missing") == 1
+    assert "0" in texts_of(drawn)  # of the Saturday, on which nobody did anything
+    assert "fewest 0 on 28 Feb 2026" in drawn.alt
+    assert texts_of(PICTURES["shares"]()).count("missing") == 1
+
+
+def test_a_line_has_a_gap_where_days_are_missing_and_a_dot_where_a_day_stands_alone():
+    """Days 3, 4 and 6 of 56 are missing: two lines of three parts, and a dot on the fifth for each."""
+    root = ElementTree.fromstring(PICTURES["trend"]().svg)  # noqa: S314
+    lines = [element.get("d", "") for element in root.iter() if "stroke-width:1.75" in element.get("style", "")]
+    assert [line.count("M") for line in lines] == [3, 3]  # the one in the middle goes nowhere
+    assert len([element for element in root.iter() if element.tag.endswith("}use") and "x" in element.attrib]) >= 2
+
+
+def test_the_largest_cohorts_are_drawn_and_the_others_counted():
+    drawn = PICTURES["cohorts"]()
+    names = [text for text in texts_of(drawn) if text.startswith("Topic")]
+    assert len(names) == cohorts.MOST_COHORTS
+    assert "Topic 11 (21)" in names
+    assert any("4 smaller cohorts not shown" in text for text in texts_of(drawn))

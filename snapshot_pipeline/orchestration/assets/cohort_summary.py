@@ -22,7 +22,7 @@ from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
 from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN
-from snapshot_pipeline.pipeline.cohorts import SummarizedDay, summarize_days
+from snapshot_pipeline.pipeline.cohorts import SummarizedDay, SummaryRun, summarize_days
 from snapshot_pipeline.settings import Settings
 
 NAME = "cohort_summary"
@@ -54,21 +54,21 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
         with opened_step(context, settings) as installation:
             run = summarize_days(installation, days[0], days[-1], context.run.run_id, told_progress(context))
         for day in run.days:
-            metadata = {**day_metadata(day), "run_seconds": dg.MetadataValue.float(round(run.seconds, 3))}
-            context.add_asset_metadata(metadata, partition_key=day.day.isoformat())
+            context.add_asset_metadata(day_metadata(day, run), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()
         yield from file_by_day(context, {day.day: [check_summary(day)] for day in run.days})
 
     return cohort_summary
 
 
-def day_metadata(day: SummarizedDay) -> dict[str, dg.MetadataValue]:
-    """How many students and cohorts a day has."""
+def day_metadata(day: SummarizedDay, run: SummaryRun) -> dict[str, dg.MetadataValue]:
+    """How many students and cohorts a day has, and how long the run took that has summarized it."""
     metadata: dict[str, dg.MetadataValue] = {
         "students": dg.MetadataValue.int(day.students),
         "failed": dg.MetadataValue.int(day.failed),
         "cohorts": dg.MetadataValue.int(day.cohorts),
         "students_without_cohort": dg.MetadataValue.int(day.without_cohort),
+        "run_seconds": dg.MetadataValue.float(round(run.seconds, 3)),
         "dagster/partition_row_count": dg.MetadataValue.int(day.cohorts),
     }
     if day.pace_median is not None:
@@ -82,7 +82,7 @@ def summarized_again(context: dg.OpExecutionContext, settings: Settings, days: S
         with opened_step(context, settings) as installation:
             run = summarize_days(installation, first, last, context.run_id)
         for day in run.days:
-            yield dg.AssetMaterialization(KEY, partition=day.day.isoformat(), metadata=day_metadata(day))
+            yield dg.AssetMaterialization(KEY, partition=day.day.isoformat(), metadata=day_metadata(day, run))
             materialized = last_materializations(context.instance, KEY, [day.day])
             yield evaluation_of_day(KEY, day.day, check_summary(day), materialized.get(day.day))
 
