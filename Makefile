@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The tests start hundreds of processes; without bytecode each of them compiles the package, for a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo dev test faults bench bench-large lint format clean
+.PHONY: setup demo dev test faults bench bench-large lint docs format clean
 
 setup: $(VENV)/.installed
 
@@ -41,6 +41,9 @@ lint: setup  ## style, types, and that Dagster can load the definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	DAGSTER_HOME=$(CURDIR)/$(VENV) $(BIN)/dagster definitions validate  # no dagster.yaml there: no database is started
+
+docs: setup  ## docs/tables.md, from the table definitions
+	$(BIN)/python docs/make_tables.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -8,10 +8,14 @@ Do not put here: anything that computes; a command reads its options, calls one 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from typing import IO, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from snapshot_pipeline.cli.terminal import colors
 from snapshot_pipeline.errors import SnapshotPipelineError
 
 _COMMANDS = {
@@ -28,11 +32,34 @@ _COMMANDS = {
     "status": ("snapshot_pipeline.cli.status", "Show the last days and the latest week."),
     "alerts": ("snapshot_pipeline.cli.alerts", "Who is told of incidents: send a trial message to each channel."),
     "db": ("snapshot_pipeline.cli.db", "The database: its URL, starting, stopping, migrating."),
+    "completion": ("snapshot_pipeline.cli.completion", "Print what bash, zsh or fish needs to complete all this."),
 }
+
+
+class _Interrupted(click.ClickException):
+    """Ctrl-C: one line, and the exit status by which shells know it."""
+
+    exit_code = 128 + signal.SIGINT
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=file is None)
 
 
 class _Commands(click.Group):
     """Commands by name, imported when they are called."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted("interrupted") from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # From the table, too.
+        found = [
+            CompletionItem(name, help=told) for name, (_, told) in _COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -55,12 +82,22 @@ class _Commands(click.Group):
     epilog="Example: snapshot-pipeline demo",
 )
 @click.version_option(package_name="snapshot_pipeline")
-def command() -> None:
+@click.pass_context
+def command(context: click.Context) -> None:
     """Compute nightly performance snapshots and weekly recommendations for a learning platform.
 
     Settings come from SNAPSHOT_* variables or a .env file (see .env.example). With none set, a private PostgreSQL
     server is used, below ./.snapshot_pipeline.
-    """
+
+    \b
+    Exit status of every command:
+      0    done, and nothing is wrong
+      1    an error: one line on stderr says what, and what to do
+      2    a wrong option or argument
+      3    done, and something is to be seen to (status, check)
+      130  interrupted by Ctrl-C
+    """  # noqa: D301  # the backspace tells click to keep the lines that follow
+    context.color = colors()
 
 
 def main() -> None:
@@ -68,5 +105,5 @@ def main() -> None:
     try:
         command()
     except SnapshotPipelineError as error:
-        click.secho(f"error: {error}", fg="red", err=True)
+        click.secho(f"error: {error}", fg="red", err=True, color=colors())
         sys.exit(1)

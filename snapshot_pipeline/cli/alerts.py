@@ -52,7 +52,9 @@ def trial() -> None:
     outcomes = _try(told.channels)
     for channel in told.channels:
         error = outcomes.get(channel.id, f"it has not answered within {PATIENCE_SECONDS:g} s")
-        click.echo(f"{channel.name}: {click.style('arrived', fg='green') if error is None else f'failed: {error}'}")
+        click.secho(
+            f"{channel.name}: {'arrived' if error is None else f'failed: {error}'}", fg="red" if error else None
+        )
     if told.problems or any(outcomes.get(channel.id, "") is not None for channel in told.channels):
         raise click.exceptions.Exit(1)
 

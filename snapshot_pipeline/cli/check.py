@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import click
 
+from snapshot_pipeline.cli.documents import json_option, print_document
 from snapshot_pipeline.database import create_platform_engine, create_source_engine
 from snapshot_pipeline.platform.contract import Finding, check_platform
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.migrate import VERSION_TABLE
 from snapshot_pipeline.store.tables import StoreTables
 
+_KEYS = ("severity", "table", "message", "statement")
+"""Of a finding in the document of `--json`."""
+
 ADVICE_ONLY = 3
 """The exit status when there is advice but no error; 2 is click's for a wrong option."""
 
 
 @click.command(name="check", epilog="Example: snapshot-pipeline check || [ $? -eq 3 ]")
-def command() -> None:
+@json_option
+def command(as_json: bool) -> None:
     """Hold a platform's database against what the pipeline needs; nothing is written.
 
     One line per finding: what was found and what to do, with the SQL that mends it on the next line where there is
@@ -30,6 +35,13 @@ def command() -> None:
       0  nothing found
       1  at least one error
       3  advice only
+
+    \b
+    The JSON document:
+      can_run, errors, advice   whether the pipeline can run; how many of each
+      schema, database          what was looked at
+      findings                  severity (error, advice), table or null,
+                                message, statement or null
     """  # noqa: D301  # the backspace tells click to keep the lines that follow
     settings = load_settings()
     engine = create_platform_engine(settings)
@@ -41,11 +53,16 @@ def command() -> None:
     finally:
         engine.dispose()
         source.dispose()
-    for finding in findings:
-        _print(finding)
     errors = sum(finding.severity == "error" for finding in findings)
-    where = f"schema {settings.platform_schema} of database {source.url.database}"
-    click.echo(_summary(errors, len(findings) - errors, where))
+    schema, database = settings.platform_schema, source.url.database
+    if as_json:
+        found = {"can_run": not errors, "errors": errors, "advice": len(findings) - errors}
+        listed = [{name: getattr(one, name) for name in _KEYS} for one in findings]
+        print_document({**found, "schema": schema, "database": database, "findings": listed})
+    else:
+        for finding in findings:
+            _print(finding)
+        click.echo(_summary(errors, len(findings) - errors, f"schema {schema} of database {database}"))
     if findings:
         raise click.exceptions.Exit(1 if errors else ADVICE_ONLY)
 

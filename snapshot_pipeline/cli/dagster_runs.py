@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snapshot_pipeline.cli.progress import At, Show
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.pipeline.batches import Progress, Progressed
 from snapshot_pipeline.settings import Settings
 
 _FILES = ("dagster.yaml", "workspace.yaml")
@@ -48,6 +50,7 @@ def execute(
     settings: Settings,
     job_name: str,
     tags: Mapping[str, str],
+    progress: Progress,
     partition_key: str | None = None,
     run_config: Mapping[str, Any] | None = None,
 ) -> str:
@@ -57,6 +60,7 @@ def execute(
         settings: The installation.
         job_name: A job of `orchestration.jobs`.
         tags: The run's tags, e.g. the range of days.
+        progress: Told how far the run is.
         partition_key: For a job that computes one partition.
         run_config: What the job is configured by.
 
@@ -65,15 +69,17 @@ def execute(
 
     Raises:
         RunFailedError: The run failed; what its step said.
+        KeyboardInterrupt: It was interrupted by Ctrl-C, and is canceled.
     """
     prepare_environment()
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
     from snapshot_pipeline.orchestration.launcher import this_process
+    from snapshot_pipeline.orchestration.steps import watched_by
 
     job = build_defs(settings).resolve_job_def(job_name)
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, watched_by(progress):
         result = job.execute_in_process(
             instance=instance,
             tags={**tags, **this_process()},
@@ -81,9 +87,39 @@ def execute(
             raise_on_error=False,
             run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+        run = instance.get_run_by_id(result.run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+        raise KeyboardInterrupt
     if not result.success:
         raise RunFailedError(_reason(result))
     return result.run_id
+
+
+class ShownRuns:
+    """Shows how far some runs are, one after the other, as one piece of work."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+        self._rows = 0
+
+    def begin(self, what: str, others_to_come: float = 0) -> Progress:
+        """Begin with a run.
+
+        Args:
+            what: What it computes.
+            others_to_come: How much there is to do after it, in runs like this one.
+
+        Returns:
+            To be told how far it is.
+        """
+        before = self._rows
+
+        def tell(run: Progressed) -> None:
+            self._rows = before + run.rows
+            total = before + round(run.of_rows * (1 + others_to_come))
+            self._show(At(what, self._rows, total, "rows", f"{run.done:,}/{run.total:,} {run.parts}"))
+
+        return tell
 
 
 def _reason(result: object) -> str:

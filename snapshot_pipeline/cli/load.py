@@ -7,15 +7,11 @@ Do not put here: how files are read (`platform.csv_files`), or how tables are re
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBar
 
+from snapshot_pipeline.cli.progress import At, Show, shown_progress
 from snapshot_pipeline.database import platform_url
 from snapshot_pipeline.platform.csv_files import CsvFile, Progress, find_csv_files, load_csv_files
 from snapshot_pipeline.settings import load_settings
@@ -38,8 +34,8 @@ def command(directory: Path) -> None:
             click.echo(f"{file.path.name}: ignoring {', '.join(name or '(no name)' for name in file.ignored)}")
     url = platform_url(settings)
     begin = time.monotonic()
-    with _shown_progress(files) as progress:
-        rows = load_csv_files(files, url, settings.platform_schema, settings.naive_zone, progress)
+    with shown_progress("reading files") as show:
+        rows = load_csv_files(files, url, settings.platform_schema, settings.naive_zone, _reading(files, show))
     width = max(map(len, rows))
     for name, count in rows.items():
         click.echo(f"{name:<{width}}  {count:>12,} rows")
@@ -47,26 +43,16 @@ def command(directory: Path) -> None:
     click.echo(f"loaded into schema {settings.platform_schema} of database {url.database} in {seconds:.1f} s")
 
 
-@contextmanager
-def _shown_progress(files: list[CsvFile]) -> Iterator[Progress]:
-    """A bar on a terminal, a line per file elsewhere (a log, a pipe); both on standard error."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_per_file
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    last = files[-1].table_name
-    sizes_before = {file.table_name: sum(earlier.size for earlier in files[:n]) for n, file in enumerate(files)}
-    with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=sum(file.size for file in files))
+def _reading(files: list[CsvFile], show: Show) -> Progress:
+    """Show how many bytes of all files are read, whichever file it is."""
+    number = {file.table_name: place for place, file in enumerate(files)}
+    before = {file.table_name: sum(earlier.size for earlier in files[:place]) for place, file in enumerate(files)}
+    size = sum(file.size for file in files)
 
-        def advance(table: str, done: int, total: int) -> None:
-            description = "building keys and indexes" if table == last and done == total else f"reading {table}"
-            bar.update(task, completed=sizes_before[table] + done, description=description)
+    def tell(table: str, done: int, total: int) -> None:
+        file = f"{table}, file {number[table] + 1}/{len(files)}"
+        show(At("reading files", before[table] + done, size, "bytes", file))
+        if done == total and number[table] == len(files) - 1:
+            show(At("building keys and indexes"))
 
-        yield advance
-
-
-def _line_per_file(table: str, done: int, total: int) -> None:
-    if done == total:
-        click.echo(f"{table}: read", err=True)
+    return tell

@@ -26,14 +26,20 @@ def command(first: datetime, last: datetime) -> None:
 
 def materialize(settings: Settings, first: date, last: date) -> None:
     """Compute the days, SNAPSHOT_DAYS_PER_RUN of them a run, and print a table of them."""
-    from snapshot_pipeline.cli.dagster_runs import execute
+    from snapshot_pipeline.cli.dagster_runs import ShownRuns, execute
+    from snapshot_pipeline.cli.progress import shown_progress
+    from snapshot_pipeline.cli.readings import read_days
     from snapshot_pipeline.cli.tables import print_days
     from snapshot_pipeline.orchestration.partitions import range_tags, ranges
     from snapshot_pipeline.orchestration.tags import REASON
+    from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    for start, end in ranges(days, settings):
-        click.echo(f"computing {start} to {end} …", err=True)
-        execute(settings, "daily_snapshots", {**range_tags(start, end), REASON: COMMAND_LINE})
-    print_days(settings, first, last)
+    with shown_progress("starting Dagster") as show:
+        runs = ShownRuns(show)
+        for start, end in ranges(days, settings):
+            watch = runs.begin(f"{start} to {end}", others_to_come=(last - end) / (end - start + timedelta(days=1)))
+            execute(settings, "daily_snapshots", {**range_tags(start, end), REASON: COMMAND_LINE}, watch)
+    with open_installation(settings) as installation:
+        print_days(read_days(installation, first, last))

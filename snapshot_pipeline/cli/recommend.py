@@ -24,9 +24,14 @@ def command(week: datetime) -> None:
 
 def recommend(settings: Settings, week_start: date) -> None:
     """Compute the week and print its recommendations by type."""
-    from snapshot_pipeline.cli.dagster_runs import execute
+    from snapshot_pipeline.cli.dagster_runs import ShownRuns, execute
+    from snapshot_pipeline.cli.progress import shown_progress
+    from snapshot_pipeline.cli.readings import read_week
     from snapshot_pipeline.cli.tables import print_week
+    from snapshot_pipeline.pipeline.installation import open_installation
 
-    click.echo(f"recommending the week of {week_start} …", err=True)
-    execute(settings, "weekly_recommendations", {}, partition_key=week_start.isoformat())
-    print_week(settings, week_start)
+    with shown_progress("starting Dagster") as show:
+        watch = ShownRuns(show).begin(f"week of {week_start}")
+        execute(settings, "weekly_recommendations", {}, watch, partition_key=week_start.isoformat())
+    with open_installation(settings) as installation:
+        print_week(read_week(installation, week_start))

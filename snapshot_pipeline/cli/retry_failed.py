@@ -28,17 +28,23 @@ def command(first: datetime | None, last: datetime | None) -> None:
 
 def retry(settings: Settings, first: date | None, last: date | None) -> None:
     """Compute the failed students and print what was open, and what still is."""
-    from snapshot_pipeline.cli.tables import failed_period, print_days, print_failures
+    from snapshot_pipeline.cli.readings import read_days, read_failed_period, read_failures
+    from snapshot_pipeline.cli.tables import print_days, print_failures
+    from snapshot_pipeline.pipeline.installation import open_installation
 
-    period = failed_period(settings, first, last)
+    with open_installation(settings) as installation:
+        period = read_failed_period(installation, first, last)
     if period is None:
         click.echo("No student has an open failure there; nothing to do.")
         return
-    from snapshot_pipeline.cli.dagster_runs import execute
+    from snapshot_pipeline.cli.dagster_runs import ShownRuns, execute
+    from snapshot_pipeline.cli.progress import shown_progress
     from snapshot_pipeline.orchestration.retry_failed import NAME, run_config
 
-    click.echo(f"computing the students that failed from {period[0]} to {period[1]} …", err=True)
-    execute(settings, NAME, {}, run_config=run_config(first, last))
-    print_days(settings, *period)
-    click.echo()
-    print_failures(settings, *period)
+    with shown_progress("starting Dagster") as show:
+        watch = ShownRuns(show).begin(f"{period[0]} to {period[1]}")
+        execute(settings, NAME, {}, watch, run_config=run_config(first, last))
+    with open_installation(settings) as installation:
+        print_days(read_days(installation, *period))
+        click.echo()
+        print_failures(read_failures(installation, *period), *period, settings.zone)

@@ -7,14 +7,12 @@ Do not put here: what the sample consists of, or how it is written (`platform.sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from snapshot_pipeline.cli.progress import At, Show, shown_progress
 from snapshot_pipeline.database import platform_url
 from snapshot_pipeline.platform.sample import SampleError, SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
@@ -46,8 +44,8 @@ def command(students: int, days: int, seed: int, until: datetime | None, bad_rat
     options = _options(settings, students, days, seed, until, bad_rate)
     url = platform_url(settings)
     begin = time.monotonic()
-    with _shown_progress(options.students) as progress:
-        rows = load_sample(options, url, settings.platform_schema, progress)
+    with shown_progress("writing students") as show:
+        rows = load_sample(options, url, settings.platform_schema, _writing(options.students, show))
     _print_summary(options, rows, time.monotonic() - begin)
 
 
@@ -64,27 +62,15 @@ def _options(
     return SampleOptions(students, days, seed, first_left_out, bad_rate, settings.zone)
 
 
-@contextmanager
-def _shown_progress(students: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line per chunk elsewhere (a log, a pipe); both on standard error."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done: click.echo(f"{_written(done, students)}", err=True)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("writing students", total=students)
+def _writing(students: int, show: Show) -> Callable[[int], None]:
+    """Show how many students are written."""
 
-        def advance(done: int) -> None:
-            description = "writing students" if done < students else "building keys and indexes"
-            bar.update(task, completed=done, description=description)
+    def tell(done: int) -> None:
+        show(At("writing students", done, students, "students", f"{done:,}/{students:,}"))
+        if done == students:
+            show(At("building keys and indexes"))
 
-        yield advance
-
-
-def _written(done: int, students: int) -> str:
-    line = f"{done:,} of {students:,} students written"
-    return line if done < students else f"{line}; building keys and indexes"
+    return tell
 
 
 def _print_summary(options: SampleOptions, rows: dict[str, int], seconds: float) -> None:

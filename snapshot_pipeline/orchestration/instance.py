@@ -8,10 +8,14 @@ See https://docs.dagster.io/deployment/oss/dagster-yaml.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
 
 from dagster import Field, IntSource
+from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
@@ -120,3 +124,28 @@ class SnapshotComputeLogs(LocalComputeLogManager):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotComputeLogs:
         """Name the folder."""
         return cls(base_dir=str(load_settings().home / "logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Capture what a step prints; the helpers that Dagster starts for it take no notice of Ctrl-C.
+
+        They are in the foreground of the terminal, too, where one of them would answer with a traceback. They end with
+        the step.
+        """
+        with ExitStack() as captured:
+            with _interrupts_held_back():
+                context = captured.enter_context(super().capture_logs(log_key))
+            yield context
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C is answered afterwards; processes that are started meanwhile never hear of it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

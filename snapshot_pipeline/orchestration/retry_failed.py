@@ -24,7 +24,7 @@ from snapshot_pipeline.orchestration.day_metadata import REVIEWED_DAYS, day_numb
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext
 from snapshot_pipeline.orchestration.pictured import Metadata
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
@@ -59,7 +59,7 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
         with opened_step(context, settings) as installation:
             first, last = day_or_none("from", config.first), day_or_none("to", config.last)
             require_in_order(("from", "to"), first, last)
-            run = retry_failed(installation, first, last, context.run_id, _logged(context))
+            run = retry_failed(installation, first, last, context.run_id, told_progress(context))
             shown = _shown(context, installation, run)
         for day in run.days:
             context.log.info(_sentence(day))
@@ -95,13 +95,6 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
         retry_failed_students()
 
     return retry_failed_job
-
-
-def _logged(context: dg.OpExecutionContext):  # type: ignore[no-untyped-def]
-    def log(done: int, stretches: int) -> None:
-        context.log.info(f"{done} of {stretches} ranges of days are computed")
-
-    return log
 
 
 def _sentence(day: RetriedDay) -> str:

@@ -1,6 +1,6 @@
 """What every step of ours runs in: an open installation, errors that are readable, reported, and tried again or not.
 
-How far it is, is told in the run's log.
+How far it is, is told in the run's log, and to whoever has started the run in this process and watches it.
 
 Put here: how these go together. Do not put here: any of them (`failures`, `reporting`, `pipeline.installation`).
 """
@@ -10,12 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+
+import dagster as dg
 
 from snapshot_pipeline.orchestration.failures import StepContext, pause_before_retry, readable_failures
 from snapshot_pipeline.orchestration.reporting import reported_errors
-from snapshot_pipeline.pipeline.batches import Progress
+from snapshot_pipeline.pipeline.batches import Progress, Progressed
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
+
+_WATCHER: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
@@ -28,21 +33,44 @@ def opened_step(context: StepContext, settings: Settings) -> Iterator[Installati
     """
     retry_seconds = pause_before_retry(context, settings)
     with reported_errors(context), readable_failures(retry_seconds), open_installation(settings) as installation:
-        yield installation
+        try:
+            yield installation
+        except dg.DagsterExecutionInterruptedError:
+            if _WATCHER.get() is not None:
+                # Whoever watches has pressed Ctrl-C: that is no failure, and nobody needs to be told of it.
+                context.instance.report_run_canceling(context.run, "Interrupted at the command line.")
+            raise
 
 
-PUBLISHED = "batches of students are published"
-SUMMARIZED = "stretches of days are summarized"
+@contextmanager
+def watched_by(progress: Progress) -> Iterator[None]:
+    """Tell the caller, too, how far the runs are that this thread executes meanwhile."""
+    token = _WATCHER.set(progress)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
-def logged_progress(context: StepContext, done_is: str = PUBLISHED) -> Progress:
+def told_progress(context: StepContext) -> Progress:
     """Tell the run's log after each batch how many are done, how fast, and how long the others will take."""
+    watcher = _WATCHER.get()
     began = time.monotonic()
 
-    def log(done: int, batches: int) -> None:
+    def tell(progressed: Progressed) -> None:
         seconds = max(time.monotonic() - began, 0.001)
-        rate = f"{done / seconds:.2f} a second" if done >= seconds else f"one every {seconds / done:.1f} s"
-        remaining = f", {seconds / done * (batches - done):.0f} s to go" if done < batches else ""
-        context.log.info(f"{done} of {batches} {done_is}, {rate}{remaining}")
+        context.log.info(_sentence(progressed, seconds))
+        if watcher is not None:
+            watcher(progressed)
 
-    return log
+    return tell
+
+
+def _sentence(progressed: Progressed, seconds: float) -> str:
+    sentence = f"{progressed.done:,} of {progressed.total:,} {progressed.parts} are done"
+    if not progressed.rows:
+        return sentence
+    rate = progressed.rows / seconds
+    seconds_left = (progressed.of_rows - progressed.rows) / rate
+    left = f", {seconds_left:.0f} s to go" if progressed.done < progressed.total else ""
+    return f"{sentence}, {rate:,.0f} rows a second{left}"

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -131,6 +131,57 @@ def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: 
     return [Batch(part) for part in np.array_split(user_ids, full)] if full else []
 
 
+@dataclass(frozen=True)
+class Progressed:
+    """How far a run is.
+
+    Attributes:
+        done: Parts that are done: batches, failures, stretches of days.
+        total: All of them.
+        parts: What they are.
+        rows: Rows that these stand for: students times days.
+        of_rows: The rows of all parts.
+    """
+
+    done: int
+    total: int
+    parts: str
+    rows: int
+    of_rows: int
+
+
+Progress = Callable[[Progressed], None]
+"""Called before the first part and after each."""
+
+
+def ignore_progress(progressed: Progressed) -> None:
+    """For a run that nobody watches."""
+
+
+def ignore_batch(batch: Batch) -> None:
+    """For batches that nobody counts."""
+
+
+def told_by_batch(progress: Progress, batches: Sequence[Batch], rows_per_student: int) -> Callable[[Batch], None]:
+    """Tell how far a run is: now, that nothing is done yet, and by what is returned, which each batch done is given.
+
+    Args:
+        progress: Who is told.
+        batches: All batches of the run.
+        rows_per_student: How many rows are made of each student: the days.
+    """
+    of_rows = sum(len(batch.user_ids) for batch in batches) * rows_per_student
+    told = Progressed(0, len(batches), "batches", 0, of_rows)
+    progress(told)
+
+    def tell(batch: Batch) -> None:
+        nonlocal told
+        told = replace(told, done=told.done + 1, rows=told.rows + len(batch.user_ids) * rows_per_student)
+        progress(told)
+
+    return tell
+
+
 def keep_nothing() -> None:
     """What is done between batches where nothing has to be kept."""
 
@@ -141,6 +192,7 @@ def work_through(
     executor: Executor,
     keep_held: Callable[[], None] = keep_nothing,
     most_at_once: Callable[[], int] = lambda: sys.maxsize,
+    batch_done: Callable[[Batch], None] = ignore_batch,
 ) -> Iterator[Kind]:
     """Work on all batches, side by side, and hand out what comes of each as it is done.
 
@@ -155,18 +207,21 @@ def work_through(
         keep_held: Called every few seconds, and before anything is handed out, e.g. to see that the run still holds
             its lock; raises if not, which gives up the batches that have not begun.
         most_at_once: How many batches the executor is given before the first of them is done.
+        batch_done: Told each batch after all that came of it was handed out; of one that was taken apart several do.
     """
     waiting = deque(BatchTask(batch, work) for batch in batches)
-    running: set[Future[list[Kind]]] = set()
+    running: dict[Future[list[Kind]], Batch] = {}
     try:
         while waiting or running:
             while waiting and len(running) < most_at_once():
-                running.add(executor.submit(waiting.popleft()))
-            done, running = wait(running, timeout=KEEP_SECONDS, return_when=FIRST_COMPLETED)
+                task = waiting.popleft()
+                running[executor.submit(task)] = task.batch
+            done, _ = wait(running, timeout=KEEP_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 results = future.result()
                 patiently(keep_held)
                 yield from results
+                batch_done(running.pop(future))
             if not done:
                 patiently(keep_held)
     finally:
@@ -233,7 +288,3 @@ def one_line(error: Exception) -> str:
     """
     line = f"{type(error).__name__}: {' '.join(_UNPRINTABLE.sub(' ', str(error)).split())}"
     return cut_in_the_middle(line, LONGEST_MESSAGE)
-
-
-Progress = Callable[[int, int], None]
-"""Called with the batches done and the batches in all."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
 
@@ -23,7 +23,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.cohorts import NONE, Cohorts, Summaries, summarize
 from snapshot_pipeline.metrics.days import end_of_day, neighbours
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Progress
+from snapshot_pipeline.pipeline.batches import Progress, Progressed, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.users import read_cohorts
@@ -75,7 +75,7 @@ class SummaryRun:
 
 
 def summarize_days(
-    installation: Installation, first: date, last: date, run_id: str, progress: Progress | None = None
+    installation: Installation, first: date, last: date, run_id: str, progress: Progress = ignore_progress
 ) -> SummaryRun:
     """Summarize the snapshots of the days `first … last`, both included, over all students and by cohort.
 
@@ -87,7 +87,7 @@ def summarize_days(
         first: The first day.
         last: The last day.
         run_id: Noted with each row that changes, and shown to a run that has to wait for this one.
-        progress: Told after each stretch.
+        progress: Told how many stretches are summarized.
 
     Raises:
         MissingSnapshotsError: A day was never computed; the message names the recovery.
@@ -104,12 +104,15 @@ def summarize_days(
         counts = patiently(lambda: _counts(installation, first, last))
         cohorts = patiently(lambda: _cohorts(source))
         stretches = cut_days(counts, settings.batch_cells)
-        for done, stretch in enumerate(stretches, start=1):
+        told = Progressed(0, len(stretches), "stretches", 0, sum(count.students for count in counts))
+        progress(told)
+        for stretch in stretches:
             part = patiently(partial(_summarize_stretch, installation, lock, cohorts, stretch, run_id))
             days += part.days
             changed += part.changed
-            if progress:
-                progress(done, len(stretches))
+            rows = told.rows + sum(count.students for count in stretch)
+            told = replace(told, done=told.done + 1, rows=rows)
+            progress(told)
     return SummaryRun(days, changed, time.monotonic() - began)
 
 

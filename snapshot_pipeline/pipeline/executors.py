@@ -35,7 +35,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
-from snapshot_pipeline.pipeline.batches import Batch, BatchTask, BatchWork, cut, keep_nothing, work_through
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    BatchTask,
+    BatchWork,
+    cut,
+    ignore_batch,
+    keep_nothing,
+    work_through,
+)
 from snapshot_pipeline.settings import Settings
 
 CONNECT_SECONDS = 10.0
@@ -93,10 +101,14 @@ class Workplace:
         return cut(user_ids, cells_per_student, self.cells, self.lanes)
 
     def work_through(
-        self, batches: Sequence[Batch], work: BatchWork[Kind], keep_held: Callable[[], None] = keep_nothing
+        self,
+        batches: Sequence[Batch],
+        work: BatchWork[Kind],
+        keep_held: Callable[[], None] = keep_nothing,
+        batch_done: Callable[[Batch], None] = ignore_batch,
     ) -> Iterator[Kind]:
         """Work on all batches here, see `batches.work_through`."""
-        return work_through(batches, work, self.executor, keep_held, self.most_at_once)
+        return work_through(batches, work, self.executor, keep_held, self.most_at_once, batch_done)
 
 
 @contextmanager

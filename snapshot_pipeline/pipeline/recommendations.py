@@ -23,7 +23,15 @@ from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cells_per_student, one_line, sample_of
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    Progress,
+    cells_per_student,
+    ignore_progress,
+    one_line,
+    sample_of,
+    told_by_batch,
+)
 from snapshot_pipeline.pipeline.executors import open_workplace
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
@@ -95,7 +103,7 @@ def run_week(
     installation: Installation,
     week_start: date,
     run_id: str,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> WeekReport:
     """Compute and publish the recommendations of all active students for a week.
 
@@ -103,7 +111,7 @@ def run_week(
         installation: Where.
         week_start: The week's Monday.
         run_id: Shown to a run that has to wait for this one.
-        progress: Told after each batch.
+        progress: Told how many batches are published.
 
     Raises:
         MissingSundayError: The snapshots of the week's Sunday are not there; the message names the recovery.
@@ -133,13 +141,12 @@ def run_week(
         user_ids, events, lessons = patiently(lambda: _look_around(source, end))
         batches = place.cut(user_ids, cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
         work = RecommendationWork(installation.uri, source, lock.fence, settings.zone, week, lessons)
-        for done, part in enumerate(place.work_through(batches, work, lock.ensure_held), start=1):
+        told = told_by_batch(progress, batches, 1)
+        for part in place.work_through(batches, work, lock.ensure_held, told):
             report.receivers += part.receivers
             report.reached += part.reached
             report.types += part.types
             report.failed.update(part.failed)
-            if progress:
-                progress(done, len(batches))
         if report.is_newest:
             patiently(lambda: _deactivate_older_weeks(installation, lock, week_start))
     report.seconds = time.monotonic() - began

@@ -19,7 +19,14 @@ from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays, neighbours
 from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cells_per_student, sample_of
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    Progress,
+    Progressed,
+    cells_per_student,
+    ignore_progress,
+    sample_of,
+)
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport, FailedStudent
 from snapshot_pipeline.pipeline.executors import open_local_workplace
 from snapshot_pipeline.pipeline.installation import Installation
@@ -95,7 +102,7 @@ def retry_failed(
     first: date | None,
     last: date | None,
     run_id: str,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> RetryRun:
     """Compute the students with an open failure again, for the days on which they failed and no others.
 
@@ -107,7 +114,7 @@ def retry_failed(
         first: The first day; None: from the oldest open failure.
         last: The last day, included; None: to the newest.
         run_id: Noted with what is restated, and shown to a run that has to wait for this one.
-        progress: Told after each range of days.
+        progress: Told how many of the students' failed days are computed.
 
     Raises:
         SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the days.
@@ -115,15 +122,30 @@ def retry_failed(
     began = time.monotonic()
     failing = patiently(lambda: _failing(installation, first, last))
     days = {day: RetriedDay(day) for day in failing}
-    stretches = neighbours(list(failing))
-    for done, (start, end) in enumerate(stretches, start=1):
-        _retry_stretch(installation, start, end, days, run_id)
-        if progress:
-            progress(done, len(stretches))
+    computed = _Computed(progress, sum(map(len, failing.values())))
+    computed.tell(0)
+    for start, end in neighbours(list(failing)):
+        before = computed.count
+        _retry_stretch(installation, start, end, days, run_id, computed)
+        # Some may have been healed meanwhile: nothing is left of them to compute.
+        computed.tell(before + sum(len(users) for day, users in failing.items() if start <= day <= end))
     with installation.engine.connect() as connection:
         for day, retried in days.items():
             retried.report = _report(installation, connection, day, retried.restated)
     return RetryRun(list(days.values()), time.monotonic() - began)
+
+
+@dataclass
+class _Computed:
+    """How many of the students' failed days are computed; whoever watches is told."""
+
+    progress: Progress
+    total: int
+    count: int = 0
+
+    def tell(self, count: int) -> None:
+        self.count = min(count, self.total)
+        self.progress(Progressed(self.count, self.total, "failures", self.count, self.total))
 
 
 def _failing(installation: Installation, first: date | None, last: date | None) -> dict[date, tuple[int, ...]]:
@@ -150,6 +172,7 @@ def _retry_stretch(
     last: date,
     days: dict[date, RetriedDay],
     run_id: str,
+    computed: _Computed,
 ) -> None:
     settings = installation.settings
     stretch = LocalDays(first, last, settings.zone)
@@ -179,6 +202,7 @@ def _retry_stretch(
             batches = place.cut(_ids(one.user_ids), cells_per_student(local_days.count, events))
             for reports in place.work_through(batches, work, lock.ensure_held):
                 _add(reports, days)
+            computed.tell(computed.count + len(one.user_ids) * local_days.count)
 
 
 def _add(reports: Iterable[DayReport], days: dict[date, RetriedDay]) -> None:

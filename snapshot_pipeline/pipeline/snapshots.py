@@ -28,7 +28,15 @@ from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
-from snapshot_pipeline.pipeline.batches import Batch, Progress, cells_per_student, one_line, sample_of
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    Progress,
+    cells_per_student,
+    ignore_progress,
+    one_line,
+    sample_of,
+    told_by_batch,
+)
 from snapshot_pipeline.pipeline.day_reports import DayReport, reports_of
 from snapshot_pipeline.pipeline.executors import open_workplace
 from snapshot_pipeline.pipeline.installation import Installation
@@ -74,7 +82,7 @@ def run_days(
     first: date,
     last: date,
     run_id: str,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
     reason: str = BY_HAND,
 ) -> SnapshotRun:
     """Compute and publish the snapshots of all active students for the days `first … last`, both included.
@@ -84,7 +92,7 @@ def run_days(
         first: The first day.
         last: The last day.
         run_id: Noted with each day, and shown to a run that has to wait for this one.
-        progress: Told after each batch.
+        progress: Told how many batches are published.
         reason: Why, noted with each figure that is restated; one of `pipeline.reasons`.
 
     Raises:
@@ -106,11 +114,10 @@ def run_days(
         seen = patiently(lambda: _look_around(source, days, place.aside))
         work = SnapshotWork(installation.uri, seen.source, lock.fence, days, computed_at, run_id, reason, is_first)
         batches = place.cut(seen.user_ids, seen.weight)
-        for done, batch_reports in enumerate(place.work_through(batches, work, lock.ensure_held), start=1):
+        told = told_by_batch(progress, batches, days.count)
+        for batch_reports in place.work_through(batches, work, lock.ensure_held, told):
             for report in batch_reports:
                 reports[report.day].add(report)
-            if progress:
-                progress(done, len(batches))
         fingerprints = seen.fingerprints.result()
 
         def record() -> None:

@@ -41,12 +41,14 @@ class Standing:
     missing_weeks: list[date]
 
 
-def due_days(settings: Settings, now: datetime) -> list[date]:
-    """Those of the last `SNAPSHOT_CATCH_UP_DAYS` days that should be there, ascending.
+def newest_due_day(settings: Settings, now: datetime) -> date:
+    """The newest day that should be there: one that ended less than `SNAPSHOT_OVERDUE_MINUTES` ago need not be yet."""
+    return (now - timedelta(minutes=settings.overdue_minutes)).astimezone(settings.zone).date() - timedelta(days=1)
 
-    A day that ended less than `SNAPSHOT_OVERDUE_MINUTES` ago may still be in the works.
-    """
-    newest = (now - timedelta(minutes=settings.overdue_minutes)).astimezone(settings.zone).date() - timedelta(days=1)
+
+def due_days(settings: Settings, now: datetime) -> list[date]:
+    """Those of the last `SNAPSHOT_CATCH_UP_DAYS` days that should be there, ascending."""
+    newest = newest_due_day(settings, now)
     days = (newest - timedelta(days=number) for number in reversed(range(settings.catch_up_days)))
     return [day for day in days if day >= settings.start_date]
 

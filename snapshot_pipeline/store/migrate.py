@@ -5,14 +5,16 @@ Put here: the one way to run the migrations. Do not put here: the migrations the
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, select
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql import quoted_name
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 
-HEAD = "0005"
-"""The newest of `migrations/versions`; known without Alembic, whose import takes longer than all else here."""
+HEAD = max(path.name[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
+"""The newest of `migrations/versions`, by name: without Alembic, whose import takes longer than all else here."""
 
 VERSION_TABLE = "snapshot_pipeline_version"
 _SCRIPTS = "snapshot_pipeline.store:migrations"

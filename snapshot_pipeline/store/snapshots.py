@@ -22,7 +22,10 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Date,
+    Double,
+    Integer,
     Table,
+    Text,
     any_,
     column,
     delete,
@@ -44,17 +47,17 @@ _REMOVED = table("removed_rows", column("user_id", BigInteger), column("snapshot
 # be removed for each row that it takes for the only one.
 _NO_LOOPS = select(func.set_config("enable_nestloop", "off", True))
 
+_ARROW_TYPES = {
+    BigInteger: pa.int64(),
+    Integer: pa.int32(),
+    Double: pa.float64(),
+    Text: pa.string(),
+    Date: pa.date32(),
+}
 _SNAPSHOT_TYPES = {
-    "user_id": pa.int64(),
-    "snapshot_date": pa.date32(),
-    "pace_score": pa.float64(),
-    "learning_pace": pa.string(),
-    "quiz_average": pa.float64(),
-    "lessons_completed_count": pa.int32(),
-    "time_spent_minutes_today": pa.int64(),
-    "quizzes_completed_count": pa.int32(),
-    "exercises_submitted_count": pa.int32(),
-    "last_activity_date": pa.date32(),
+    column.name: _ARROW_TYPES[type(column.type)]
+    for column in StoreTables.of("public").performance_snapshots.columns
+    if column.name != "computed_at"
 }
 _FAILURE_TYPES = {"user_id": pa.int64(), "snapshot_date": pa.date32(), "reason": pa.string(), "detail": pa.string()}
 _HISTORY_TYPES = {"first_seen_at": pa.timestamp("us", "UTC"), "attempts": pa.int32()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -33,8 +34,8 @@ def _run(engine: Engine, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def _check() -> Result:
-    return CliRunner().invoke(check.command)
+def _check(*options: str) -> Result:
+    return CliRunner().invoke(check.command, options)
 
 
 def test_a_whole_platform_is_status_0_and_one_line(engine: Engine) -> None:
@@ -91,6 +92,23 @@ def test_our_own_tables_that_a_superuser_made_are_granted_to_the_role_of_the_nig
     assert _check().exit_code == 0
     _run(engine, f"DROP OWNED BY {role}")
     _run(engine, f"DROP ROLE {role}")
+
+
+def test_a_script_is_given_one_document(engine: Engine) -> None:
+    result = _check("--json")
+    whole = {"schema": "public", "database": engine.url.database}
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == {"can_run": True, "errors": 0, "advice": 0, **whole, "findings": []}
+    _run(engine, "DROP INDEX user_lesson_progress_started_at_idx")
+    _run(engine, "DROP TABLE quizzes")
+    result = _check("--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (found["can_run"], found["errors"], found["advice"]) == (False, 1, 1)
+    error, advice = found["findings"]
+    assert set(error) == set(advice) == {"severity", "table", "message", "statement"}
+    assert (error["severity"], error["table"], error["statement"]) == ("error", "quizzes", None)
+    assert advice["statement"].startswith("CREATE INDEX CONCURRENTLY")
 
 
 def test_the_help_says_what_the_exit_status_means() -> None:

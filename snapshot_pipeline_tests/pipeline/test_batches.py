@@ -21,10 +21,12 @@ from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.pipeline import batches as batches_module
 from snapshot_pipeline.pipeline.batches import (
     Batch,
+    Progressed,
     SystematicError,
     cells_per_student,
     cut,
     sample_of,
+    told_by_batch,
     work_through,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport
@@ -121,6 +123,18 @@ def test_only_the_students_that_raise_fail_each_with_the_own_message():
     assert sum(worked_through(work)) == 96
     assert sorted(work.worked) == [number for number in range(100) if number not in work.raises]
     assert work.failed == {3: "three", 4: "'four'", 39: "last", 77: "77"}
+
+
+def test_a_batch_that_is_taken_apart_counts_once_and_what_is_done_never_passes_the_total():
+    told: list[Progressed] = []
+    batches = cut(np.arange(100, dtype=np.int64), 1, 40, lanes=1)
+    work = WorkThatRaises({3: ValueError("three"), 77: ValueError("77")})
+    with ThreadPoolExecutor(1) as pool:
+        done = told_by_batch(told.append, batches, rows_per_student=30)
+        results = list(work_through(batches, work, pool, batch_done=done))
+    assert len(results) > len(batches)
+    assert [(one.done, one.total, one.of_rows) for one in told] == [(number, 3, 3_000) for number in range(4)]
+    assert [one.rows for one in told] == [0, *np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist()]
 
 
 @pytest.mark.parametrize(

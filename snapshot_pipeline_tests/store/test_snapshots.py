@@ -228,7 +228,9 @@ def test_the_status_counts_the_open_failures_and_averages_the_pace(store: Store)
     published = pd.concat([snapshots([(1, DAY)], 10.0), snapshots([(2, DAY)], 20.0)])
     publish(store, [1, 2, 3], published, failures([(3, DAY)]))
     with store.engine.connect() as connection:
-        assert failures_by_reason(connection, store.tables, DAY, DAY) == [OpenFailures("score_out_of_range", 1, NOW, 1)]
+        assert failures_by_reason(connection, store.tables, DAY, DAY) == [
+            OpenFailures("score_out_of_range", 1, NOW, 1, 3)
+        ]
         assert mean_pace_by_day(connection, store.tables, YESTERDAY, DAY) == {DAY: 15.0}
 
 

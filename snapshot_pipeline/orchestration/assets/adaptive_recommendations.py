@@ -20,7 +20,7 @@ from snapshot_pipeline.orchestration.freshness import weekly_freshness
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
 from snapshot_pipeline.orchestration.pictured import Metadata, never_failing, week_picture
 from snapshot_pipeline.orchestration.reporting import report_week
-from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_WEEK, GRAIN
 from snapshot_pipeline.pipeline.installation import Installation
@@ -58,7 +58,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
         with opened_step(context, settings) as installation:
-            report = run_week(installation, week_start, context.run.run_id, logged_progress(context))
+            report = run_week(installation, week_start, context.run.run_id, told_progress(context))
             metadata = _numbers(report)
             with never_failing(context, f"the review of the week of {week_start}"):
                 weeks = _counts_by_week(installation, week_start)

@@ -19,7 +19,7 @@ from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, fil
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.freshness import daily_freshness
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
-from snapshot_pipeline.orchestration.steps import SUMMARIZED, logged_progress, opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN
 from snapshot_pipeline.pipeline.cohorts import SummarizedDay, SummaryRun, summarize_days
@@ -52,8 +52,7 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
         with opened_step(context, settings) as installation:
-            progress = logged_progress(context, SUMMARIZED)
-            run = summarize_days(installation, days[0], days[-1], context.run.run_id, progress)
+            run = summarize_days(installation, days[0], days[-1], context.run.run_id, told_progress(context))
         for day in run.days:
             context.add_asset_metadata(day_metadata(day, run), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()

@@ -24,7 +24,7 @@ from snapshot_pipeline.orchestration.freshness import daily_freshness
 from snapshot_pipeline.orchestration.partitions import daily_partitions
 from snapshot_pipeline.orchestration.pictured import Metadata
 from snapshot_pipeline.orchestration.reporting import report_days
-from snapshot_pipeline.orchestration.steps import logged_progress, opened_step
+from snapshot_pipeline.orchestration.steps import opened_step, told_progress
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN, reason_of
 from snapshot_pipeline.passing_errors import patiently
@@ -95,7 +95,7 @@ def compute_days(
         reason: Why, noted with each figure that is restated; one of `pipeline.reasons`.
     """
     earlier = patiently(partial(_earlier_count, installation, first))
-    run = run_days(installation, first, last, context.run.run_id, logged_progress(context), reason)
+    run = run_days(installation, first, last, context.run.run_id, told_progress(context), reason)
     report_days(context, NAME, run)
     metadata = days_metadata(context, installation, run)
     return ComputedDays(metadata, _checks(run, earlier, installation.settings))

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from snapshot_pipeline.pipeline.batches import Progress, Progressed, ignore_progress
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline_tests.pipeline.installations import SUNDAY, installation_on
 
@@ -31,7 +32,7 @@ def session(url: URL) -> Iterator[Connection]:
         yield connection
 
 
-def run(url: URL, progress: Callable[[int, int], None] | None = None, **settings: Any) -> SnapshotRun:
+def run(url: URL, progress: Progress = ignore_progress, **settings: Any) -> SnapshotRun:
     """A run over the two days, in small batches unless `settings` say otherwise."""
     with installation_on(url, **{**BATCHES, **settings}) as installation:
         return run_days(installation, FIRST, SUNDAY, "under fault", progress)
@@ -41,15 +42,15 @@ def run(url: URL, progress: Callable[[int, int], None] | None = None, **settings
 def running(url: URL, **settings: Any) -> Iterator[Future[SnapshotRun]]:
     """The same in a thread, which has ended when this is left."""
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run, url, None, **settings)
+        yield pool.submit(run, url, **settings)
 
 
-def after_first_batch(fault: Callable[[], object]) -> Callable[[int, int], None]:
+def after_first_batch(fault: Callable[[], object]) -> Progress:
     """Something to be called with a run's progress, that lets a fault strike once."""
 
-    def progress(done: int, batches: int) -> None:
-        assert batches > 2
-        if done == 1:
+    def progress(progressed: Progressed) -> None:
+        assert progressed.total > 2
+        if progressed.done == 1:
             fault()
 
     return progress

@@ -11,6 +11,7 @@ from sqlalchemy import URL, text
 
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.pipeline.batches import Progressed
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.fences import FencedOffError
@@ -102,9 +103,9 @@ def test_a_lock_that_is_lost_is_taken_again(sample_url: URL, faultless: Tables):
         held.append(lock_holder(sample_url))
         assert end_session(sample_url, held[0])
 
-    def progress(done: int, batches: int) -> None:
-        after_first_batch(lose)(done, batches)
-        if done == batches:
+    def progress(progressed: Progressed) -> None:
+        after_first_batch(lose)(progressed)
+        if progressed.done == progressed.total:
             held.append(lock_holder(sample_url))
 
     run(sample_url, progress)

@@ -1,0 +1,107 @@
+"""Makes `docs/tables.md` from the table definitions: `make docs`.
+
+Put here: how the page looks. Do not put here: what a table or a column is, which stands at its definition
+(`snapshot_pipeline.store.tables`, `snapshot_pipeline.platform.tables`), or what it is made from
+(`snapshot_pipeline.pipeline.origins`); a test holds the page against them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Column, Table, UniqueConstraint
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from snapshot_pipeline.pipeline.origins import ORIGINS
+from snapshot_pipeline.platform.tables import ADVISED_INDEXES, OPTIONAL_TABLES, platform_metadata
+from snapshot_pipeline.store.tables import SENTENCE, VALUES, StoreTables
+
+PAGE = Path(__file__).with_name("tables.md")
+
+_OPENING = """\
+# The tables
+
+<!-- Made by `make docs` from the table definitions; do not edit. -->
+
+Every table and column that the pipeline writes or reads. What the figures mean is in [metrics.md](metrics.md), what is
+kept how long in [operations.md](operations.md). All moments are `timestamptz`; days are local dates in
+`SNAPSHOT_TIMEZONE`. No table has a foreign key into the platform's.
+
+## Ours
+
+They live in the schema `SNAPSHOT_STORE_SCHEMA`. Read them as you like; only the pipeline writes them, except that the
+platform sets `dismissed_at` and `is_active` of `adaptive_recommendations`. Beside them `snapshot_pipeline_version`
+holds the number of the last migration.
+"""
+
+_PLATFORM = """\
+## The platform's
+
+They live in the schema `SNAPSHOT_PLATFORM_SCHEMA`, and are read, never written. These columns are used; a table may
+have any others. The types are those that `snapshot-pipeline load` and `sample` make: an id may be an `integer`, and a
+moment a plain `timestamp`, as well. `snapshot-pipeline check` holds a platform's own tables against them.
+"""
+
+_DIALECT = PGDialect()  # type: ignore[no-untyped-call]
+_SHORTER = {"timestamp with time zone": "timestamptz", "varchar": "text"}
+
+
+def page() -> str:
+    """The whole page."""
+    ours = StoreTables.of("public").metadata.tables.values()
+    platforms = platform_metadata("public").tables.values()
+    lines = [_OPENING]
+    for table in ours:
+        lines += [f"### `{table.name}`", "", table.info[SENTENCE], "", *_columns(table), "", *_keys(table)]
+    lines.append(_PLATFORM)
+    for table in platforms:
+        optional = " (a platform may be without it)" if table.name in OPTIONAL_TABLES else ""
+        lines += [f"### `{table.name}`{optional}", "", *_columns(table), "", *_keys(table)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _columns(table: Table) -> Iterator[str]:
+    has_values = any(VALUES in column.info for column in table.columns)
+    yield f"| column | type | null | meaning |{' values |' if has_values else ''}"
+    yield f"|---|---|---|---|{'---|' if has_values else ''}"
+    for column in table.columns:
+        values = f" {column.info.get(VALUES, '')} |" if has_values else ""
+        null = "yes" if column.nullable else ""
+        yield f"| `{column.name}` | {_type(column)} | {null} | {column.doc}{_made_from(column)} |{values}"
+
+
+def _made_from(column: Column[object]) -> str:
+    origins = ORIGINS.get(column.table.name, {}).get(column.name, ())
+    return f" Made from {', '.join(f'`{origin}`' for origin in sorted(set(origins)))}." if origins else ""
+
+
+def _type(column: Column[object]) -> str:
+    name = column.type.compile(_DIALECT).lower()
+    return f"`{_SHORTER.get(name, name)}`"
+
+
+def _keys(table: Table) -> Iterator[str]:
+    """What is unique, and which indexes there are, as one paragraph."""
+    keys = [", ".join(f"`{column.name}`" for column in table.primary_key.columns)] if table.primary_key.columns else []
+    sentences = [f"Primary key: {key}." for key in keys]
+    for constraint in table.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            sentences.append(f"Unique: {', '.join(f'`{column.name}`' for column in constraint.columns)}.")
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        kind = "Unique index" if index.unique else "Index"
+        where = index.dialect_options["postgresql"]["where"]
+        only = "" if where is None else f" where `{where}`"
+        sentences.append(f"{kind}: {', '.join(f'`{column.name}`' for column in index.columns)}{only}.")
+    advised = [advice for advice in ADVISED_INDEXES if advice.table == table.name]
+    for advice in advised:
+        sentences.append(f"Advised index: {', '.join(f'`{name}`' for name in advice.columns)} ({advice.reason}).")
+    if sentences:
+        yield " ".join(sentences)
+        yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE} is up to date\n")

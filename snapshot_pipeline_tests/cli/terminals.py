@@ -1,0 +1,96 @@
+"""A real terminal, by a pseudo-terminal of 80 columns: what a command draws there, and keys that are pressed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+_ESCAPES = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
+
+
+class Terminal:
+    """A command that runs in the foreground of a terminal of its own."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
+        inherited = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES", "CI")}
+        variables = {**inherited, "TERM": environment.get("TERM", "xterm-256color")}
+        self._process = subprocess.Popen(
+            command,
+            env=variables,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches it
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._master)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def wait_for(self, pattern: str, seconds: float) -> None:
+        """Wait until something is seen."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < deadline, f"not seen within {seconds} s: {pattern}; but: {self.text[-2000:]}"
+            assert self._read(), f"it has ended without {pattern}: {self.text[-2000:]}"
+
+    def wait(self) -> int:
+        """Look on until the command has ended; its exit status."""
+        while self._read():
+            pass
+        return self._process.wait(30)
+
+    @property
+    def text(self) -> str:
+        """What was written, without what moves the cursor or sets a colour."""
+        return _ESCAPES.sub("", self.seen)
+
+    def screen(self) -> str:
+        """What is left to be seen at the end: a line that was wiped out is not."""
+        lines = [""]
+        for part in re.split(r"(\r\n|\n|\r|\x1b\[2K|\x1b\[1A)", self.seen):
+            if part in ("\r\n", "\n"):
+                lines.append("")
+            elif part == "\x1b[2K":
+                lines[-1] = ""
+            elif part == "\x1b[1A":
+                if len(lines) > 1 and not lines[-1]:
+                    lines.pop()
+            elif part != "\r":
+                lines[-1] += _ESCAPES.sub("", part)
+        return "\n".join(lines)
+
+    def _read(self) -> bool:
+        """Read what has come; False when nobody will write any more."""
+        ready, _, _ = select.select([self._master], [], [], 0.2)
+        if not ready:
+            return self._process.poll() is None
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # the other end is closed
+            return False
+        self.seen += data.decode(errors="replace")
+        return bool(data)

@@ -1,0 +1,147 @@
+"""`snapshot-pipeline status` as a monitoring script meets it: a status to branch on, and one document to read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date, datetime, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, delete, insert
+
+from snapshot_pipeline.cli.periods import last_closed_day
+from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.installation import TestInstallation
+
+CLI = [sys.executable, "-m", "snapshot_pipeline.cli"]
+NOW = datetime(2026, 3, 1, 6, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def yesterday(installation: TestInstallation) -> date:
+    """Everything begins with yesterday, which is computed."""
+    day = last_closed_day(installation.settings)
+    arguments = ["materialize", "--from", str(day), "--to", str(day)]
+    environment = {**installation.environment, "SNAPSHOT_START_DATE": str(day)}
+    subprocess.run([*CLI, *arguments], env=environment, check=True, capture_output=True)
+    return day
+
+
+def status(installation: TestInstallation, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**installation.environment, **variables}
+    return subprocess.run([*CLI, "status", *options], env=environment, capture_output=True, text=True, check=False)
+
+
+def document(installation: TestInstallation, expected_status: int, **variables: str) -> dict[str, Any]:
+    done = status(installation, "--json", **variables)
+    assert (done.returncode, done.stderr) == (expected_status, ""), done.stdout
+    read: dict[str, Any] = json.loads(done.stdout)
+    assert read["is_well"] is (expected_status == 0)
+    assert bool(read["wrong"]) is (expected_status != 0)
+    return read
+
+
+@pytest.fixture
+def incident(installation: TestInstallation) -> Iterator[None]:
+    engine, incidents = create_engine(installation.url), StoreTables.of("public").incidents
+    told = {"title": "a title", "detail": "a detail", "opened_at": NOW, "told_at": NOW}
+    with engine.begin() as connection:
+        connection.execute(insert(incidents).values(kind="missing_day", subject="2026-02-28", **told))
+    yield
+    with engine.begin() as connection:
+        connection.execute(delete(incidents))
+    engine.dispose()
+
+
+def test_where_all_is_well_it_is_status_0(installation: TestInstallation, yesterday: date) -> None:
+    found = document(installation, 0, SNAPSHOT_START_DATE=str(yesterday))
+    (day,) = found.pop("days")
+    assert found == {
+        "is_well": True,
+        "wrong": [],
+        "first_day": str(yesterday),
+        "last_day": str(yesterday),
+        "timezone": "UTC",
+        "min_success_rate": 0.9,
+        "open_failures": found["open_failures"],
+        "newest_week": None,
+        "incidents": [],
+        "channels": [],
+        "channel_problems": [],
+    }
+    assert day == {
+        "day": str(yesterday),
+        "state": "ok",
+        "students": day["published"] + day["failed"],
+        "published": day["published"],
+        "failed": day["failed"],
+        "success_rate": day["published"] / day["students"],
+        "mean_pace": day["mean_pace"],
+    }
+    assert 0 < day["published"] < day["students"]
+    assert 0 < day["mean_pace"] < 100
+    assert sum(one["student_days"] for one in found["open_failures"]) == day["failed"]
+    for one in found["open_failures"]:
+        assert set(one) == {"reason", "student_days", "first_seen", "attempts"}
+        assert datetime.fromisoformat(one["first_seen"]).tzinfo is not None
+    assert status(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout.endswith("All is well.\n")
+
+
+def test_a_missing_day_is_status_3_and_has_its_keys_all_the_same(
+    installation: TestInstallation, yesterday: date
+) -> None:
+    found = document(installation, 3)
+    assert found["wrong"] == ["13 days are missing"]
+    assert len(found["days"]) == 14
+    missing = {name: None for name in ("students", "published", "failed", "success_rate", "mean_pace")}
+    assert found["days"][0] == {"day": found["first_day"], "state": "missing", **missing}
+    assert status(installation).stdout.endswith("Not well: 13 days are missing.\n")
+
+
+def test_a_day_with_too_few_students_is_status_3(installation: TestInstallation, yesterday: date) -> None:
+    found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_MIN_SUCCESS_RATE="1")
+    assert found["wrong"] == ["1 day has too few students published"]
+    assert found["days"][0]["state"] == "too few"
+
+
+@pytest.mark.usefixtures("incident")
+def test_an_open_incident_is_status_3(installation: TestInstallation, yesterday: date) -> None:
+    found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_TIMEZONE="UTC")
+    assert found["wrong"] == ["1 incident is open"]
+    (one,) = found["incidents"]
+    assert one == {
+        "id": one["id"],
+        "kind": "missing_day",
+        "subject": "2026-02-28",
+        "title": "a title",
+        "detail": "a detail",
+        "run_id": None,
+        "opened_at": "2026-03-01T06:00:00+00:00",
+    }
+
+
+def test_a_channel_that_cannot_be_read_is_status_3_and_the_document_stays_alone(
+    installation: TestInstallation, yesterday: date
+) -> None:
+    found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_ALERT_URLS="nonsense://x json://[::")
+    assert len(found["channel_problems"]) == 2
+    assert found["wrong"] == ["2 channels cannot be read"]
+
+
+def test_a_database_that_is_away_is_status_1_and_no_document(installation: TestInstallation) -> None:
+    done = status(installation, "--json", SNAPSHOT_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_help_says_what_the_status_means_and_names_every_key(installation: TestInstallation) -> None:
+    said = status(installation, "--help").stdout
+    for number in (0, 1, 3):
+        assert f"\n    {number}  " in said
+    found = document(installation, 3)
+    for key in (*found, *found["days"][0]):
+        assert key in said, key

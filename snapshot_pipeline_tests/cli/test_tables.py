@@ -1,0 +1,91 @@
+"""What is printed for people: it fits a terminal of 80 columns however large the platform, and says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from snapshot_pipeline.cli import tables
+from snapshot_pipeline.cli.readings import Day, Incidents, WeekCounts
+from snapshot_pipeline.cli.sample import _print_summary
+from snapshot_pipeline.platform.sample import SampleOptions
+from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
+from snapshot_pipeline.store.failures import OpenFailures
+from snapshot_pipeline.store.incidents import Incident
+from snapshot_pipeline.store.outbox import Undelivered
+from snapshot_pipeline.store.snapshots import DayCount
+
+ZONE = ZoneInfo("America/Argentina/ComodRivadavia")
+DAY, MANY = date(2026, 11, 25), 1_234_567
+NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
+DAYS = [
+    Day(DAY, "ok", DayCount(DAY, MANY, 0), 100.0),
+    Day(DAY, "too few", DayCount(DAY, 0, MANY), None),
+    Day(DAY, "too few", DayCount(DAY, 989_996, 10_004), 50.0),
+    Day(DAY, "missing", None, None),
+    Day(DAY, "not yet", None, None),
+    Day(DAY, "ok", DayCount(DAY, 0, 0), None),
+]
+REASONS = ("score_out_of_range", "negative_time_spent", "completed_before_started", "unexpected_error")
+FAILURES = [OpenFailures(reason, MANY * 60, NOW, MANY) for reason in REASONS]
+WEEK = WeekCounts(date(2026, 11, 16), {one.name: MANY for one in RECOMMENDATION_TYPES})
+TITLE = "coverage of performance_snapshots is red for 14 days, 2026-11-11 to 2026-11-24 [red]as it stands[/red]"
+INCIDENT = Incident(MANY, "failed_check", "x", TITLE, "word " * 40, None, NOW, NOW, None, None)
+INCIDENTS = Incidents([INCIDENT], {"a": "slack"}, (), [Undelivered("a", MANY, NOW, 1_000, "timeout")])
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda: [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_days_of_a_million_students_fit_and_say_in_words_what_is_red(lines: Callable[[], list[str]]):
+    tables.print_days(DAYS)
+    header, *days = lines()
+    assert header.split() == ["day", "students", "published", "failed", "rate", "mean", "pace"]
+    assert days == [
+        "Wed 2026-11-25  1,234,567  1,234,567          0  100.00%     100.00",
+        "Wed 2026-11-25  1,234,567          0  1,234,567    0.00%             too few",
+        "Wed 2026-11-25  1,000,000    989,996     10,004   98.99%      50.00  too few",
+        "Wed 2026-11-25                                                       missing",
+        "Wed 2026-11-25                                                       not yet",
+        "Wed 2026-11-25          0          0          0   nobody",
+    ]
+    assert max(map(len, days)) <= 80
+
+
+def test_failures_of_a_million_students_fit(lines: Callable[[], list[str]]):
+    tables.print_failures(FAILURES, DAY, DAY, ZONE)
+    printed = lines()
+    assert len(printed) == 1 + len(FAILURES)
+    assert max(map(len, printed)) <= 80
+    assert printed[3] == "completed_before_started    74,074,020  2026-11-25 09:00  1,234,567"
+
+
+def test_a_week_of_a_million_students_fits(lines: Callable[[], list[str]]):
+    tables.print_week(WEEK)
+    printed = lines()
+    assert [line.split() for line in printed[1:]] == [[one.name, "1,234,567"] for one in RECOMMENDATION_TYPES]
+    assert max(map(len, printed)) <= 80
+
+
+def test_an_incident_is_told_whole_within_the_width(lines: Callable[[], list[str]]):
+    tables.print_incidents(INCIDENTS, ZONE)
+    printed = lines()
+    text = " ".join(" ".join(printed[1:]).split())
+    assert "[red]as it stands[/red]" in text
+    assert text.count("word") == 40
+    assert printed[-1] == "slack waits for 1,234,567 messages since 2026-11-25 09:00, tried 1,000 times: timeout"
+    assert max(map(len, printed[:-1])) <= 80
+
+
+def test_the_rows_of_a_large_sample_fit(lines: Callable[[], list[str]]):
+    options = SampleOptions(10_000_000, 3_650, 1_234_567, DAY, 0.0123, ZONE)
+    _print_summary(options, {"user_lesson_progress": 1_234_567_890}, timedelta(hours=2).total_seconds())
+    _, *rows = lines()
+    assert rows[0] == "  user_lesson_progress  1,234,567,890"
+    assert max(map(len, rows)) <= 80
