@@ -38,7 +38,7 @@ def command(user_id: int, day: datetime | None, as_json: bool) -> None:
       0  the day stands as it should
       1  there is no such active student, or the day cannot be asked for
       3  the day is missing, has failed, or would come out otherwise now
-    """
+    """  # noqa: D301  # the backspace tells click to keep the lines that follow
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.pipeline.student import look_at_student
 
@@ -135,13 +135,19 @@ def _print(report: StudentReport, settings: Settings) -> None:
 
 
 def _failures(report: StudentReport) -> list[str]:
-    """The open failures of all days shown, each with the row that is to blame."""
-    failures = [day.failure for day in report.days if day.failure]
-    return [
-        line
-        for one in failures
-        for line in _wrapped(f"{one.snapshot_date} failed, {one.reason}: {one.detail}; computed {one.attempts} times")
-    ]
+    """The open failures of all days shown, with the row that is to blame; a row may fail many days."""
+    from snapshot_pipeline.metrics.days import neighbours
+
+    days: dict[tuple[str, str], list[date]] = {}
+    for day in report.days:
+        if day.failure:
+            days.setdefault((day.failure.reason, day.failure.detail), []).append(day.day)
+    named = {key: ", ".join(_range(*one) for one in neighbours(failed)) for key, failed in days.items()}
+    return [line for (reason, detail), when in named.items() for line in _wrapped(f"{reason} on {when}: {detail}")]
+
+
+def _range(first: date, last: date) -> str:
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def _pace(report: StudentReport, settings: Settings) -> list[str]:
@@ -154,7 +160,7 @@ def _pace(report: StudentReport, settings: Settings) -> list[str]:
     return [
         f"How the pace score of {day} comes about, by the platform's rows of now",
         "",
-        f"{pace.days} days, {pace.first} to {pace.last} (since the first start, at least 7, at most 30)",
+        f"{pace.days} days, {pace.first} to {pace.last} (since the first start; 7 to 30)",
         *_terms(pace),
         *_attempts(pace, settings),
     ]
@@ -210,7 +216,7 @@ def _against_published(report: StudentReport, settings: Settings) -> list[str]:
 def _remedy(report: StudentReport) -> list[str]:
     if report.remedy is None:
         return []
-    return [*_wrapped(f"{report.last.day}: {report.remedy.why}. Then:"), f"  {report.remedy.command}"]
+    return [*_wrapped(f"{report.last.day}: {report.remedy.why}:"), f"  {report.remedy.command}"]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -189,7 +189,9 @@ def _remedy(day: StudentDay, pace: PaceExplanation | None, differences: list[Dif
     retry, again = f"snapshot-pipeline retry-failed {days}", f"snapshot-pipeline materialize {days}"
     if pace is not None and pace.faults:
         command = retry if day.state == "failed" else again
-        return Remedy("rows that cannot be right keep the day from being published; mend them in the platform", command)
+        return Remedy(
+            "rows that cannot be right keep the day from being published; mend them in the platform, then", command
+        )
     if day.state == "failed":
         return Remedy("the day has failed, and its rows have been mended since", retry)
     if day.state == "missing":

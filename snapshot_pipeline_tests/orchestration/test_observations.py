@@ -148,10 +148,8 @@ def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(watcher: W
 def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_summary_alone(watcher: Watcher) -> None:
     """The snapshots of that run are there: nobody is to be sent to compute them again."""
     watcher.run(days(date(2026, 2, 5)))  # makes the tables, on the first run of all
-    watcher.execute(
-        "DELETE FROM day_summary",  # a summary that is there already is not written again
-        "ALTER TABLE day_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID",
-    )
+    refuses = "ALTER TABLE day_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID"
+    watcher.execute("DELETE FROM day_summary", refuses)  # a row that is there would not be written again
     try:
         assert not watcher.run(days(DAY)).success
     finally:

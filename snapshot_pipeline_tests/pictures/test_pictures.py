@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import cache
 from xml.etree import ElementTree
 
 import pytest
@@ -89,7 +90,13 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "no day computed": lambda: success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {}, 0.9)),
 }
 
-every_picture = pytest.mark.parametrize("draw", PICTURES.values(), ids=list(PICTURES))
+every_picture = pytest.mark.parametrize("name", PICTURES)
+
+
+@cache
+def drawn(name: str) -> Picture:
+    """One of `PICTURES`, drawn once for all tests."""
+    return PICTURES[name]()
 
 
 def texts_of(picture: Picture) -> list[str]:
@@ -99,8 +106,8 @@ def texts_of(picture: Picture) -> list[str]:
 
 
 @every_picture
-def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_words(draw: Callable[[], Picture]):
-    picture = draw()
+def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_words(name: str):
+    picture = drawn(name)
     root = ElementTree.fromstring(picture.svg)  # noqa: S314
     assert root.get("role") == "img"
     named = {element.get("id"): element.text for element in root.iter() if element.get("id")}
@@ -113,8 +120,8 @@ def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_wor
 
 
 @every_picture
-def test_the_same_figures_give_the_same_bytes(draw: Callable[[], Picture]):
-    assert draw() == draw()
+def test_the_same_figures_give_the_same_bytes(name: str):
+    assert PICTURES[name]() == drawn(name)
 
 
 def test_the_same_figures_give_the_same_bytes_in_another_process():
@@ -128,8 +135,8 @@ def test_the_same_figures_give_the_same_bytes_in_another_process():
 
 
 @every_picture
-def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(draw: Callable[[], Picture]):
-    svg = draw().svg
+def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(name: str):
+    svg = drawn(name).svg
     assert "<style" not in svg
     assert "<script" not in svg
     assert svg.count("http") == 1  # the name of the format
@@ -139,7 +146,7 @@ def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(draw: Callab
 
 
 def test_names_in_two_pictures_of_a_page_do_not_meet():
-    names = [name for draw in PICTURES.values() for name in ids_of(draw())]
+    names = [identity for name in PICTURES for identity in ids_of(drawn(name))]
     assert len(names) == len(set(names))
 
 
@@ -148,8 +155,8 @@ def ids_of(picture: Picture) -> list[str]:
 
 
 @every_picture
-def test_markdown_is_one_line_with_the_picture_for_both_themes(draw: Callable[[], Picture]):
-    picture = draw()
+def test_markdown_is_one_line_with_the_picture_for_both_themes(name: str):
+    picture = drawn(name)
     markdown = picture.markdown()
     assert "\n" not in markdown
     begin, data = markdown.split("](data:image/svg+xml;base64,")
@@ -190,24 +197,24 @@ def test_a_calendar_never_rounds_up_to_a_success():
 
 
 def test_a_day_that_is_missing_is_no_day_of_nothing():
-    drawn = PICTURES["activity"]()
-    assert texts_of(drawn).count("missing") == 1
-    assert "0" in texts_of(drawn)  # of the Saturday, on which nobody did anything
-    assert "fewest 0 on 28 Feb 2026" in drawn.alt
-    assert texts_of(PICTURES["shares"]()).count("missing") == 1
+    picture = drawn("activity")
+    assert texts_of(picture).count("missing") == 1
+    assert "0" in texts_of(picture)  # of the Saturday, on which nobody did anything
+    assert "fewest 0 on 28 Feb 2026" in picture.alt
+    assert texts_of(drawn("shares")).count("missing") == 1
 
 
 def test_a_line_has_a_gap_where_days_are_missing_and_a_dot_where_a_day_stands_alone():
     """Days 3, 4 and 6 of 56 are missing: two lines of three parts, and a dot on the fifth for each."""
-    root = ElementTree.fromstring(PICTURES["trend"]().svg)  # noqa: S314
+    root = ElementTree.fromstring(drawn("trend").svg)  # noqa: S314
     lines = [element.get("d", "") for element in root.iter() if "stroke-width:1.75" in element.get("style", "")]
     assert [line.count("M") for line in lines] == [3, 3]  # the one in the middle goes nowhere
     assert len([element for element in root.iter() if element.tag.endswith("}use") and "x" in element.attrib]) >= 2
 
 
 def test_the_largest_cohorts_are_drawn_and_the_others_counted():
-    drawn = PICTURES["cohorts"]()
-    names = [text for text in texts_of(drawn) if text.startswith("Topic")]
+    picture = drawn("cohorts")
+    names = [text for text in texts_of(picture) if text.startswith("Topic")]
     assert len(names) == cohorts.MOST_COHORTS
     assert "Topic 11 (21)" in names
-    assert any("4 smaller cohorts not shown" in text for text in texts_of(drawn))
+    assert any("4 smaller cohorts not shown" in text for text in texts_of(picture))

@@ -1,0 +1,112 @@
+"""How one student's score comes about: a teacher who adds it up must get what is published."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.student import NoSuchStudentError, look_at_student
+from snapshot_pipeline_tests.pipeline.installations import SUNDAY, ZONE, execute
+from snapshot_pipeline_tests.reference.reading import read_rows
+from snapshot_pipeline_tests.reference.snapshots import last_ten_scored, window_of
+
+
+def test_the_terms_are_those_of_the_reference_and_add_up_to_what_is_published(computed: Installation):
+    students = {one.user.id: one for one in read_rows(computed.engine, "public").active_students(ZONE)}
+    snapshots = computed.store.performance_snapshots
+    with computed.engine.connect() as connection:
+        published = connection.execute(
+            select(snapshots.c.user_id, snapshots.c.pace_score, snapshots.c.learning_pace)
+            .where(snapshots.c.snapshot_date == SUNDAY)
+            .order_by(snapshots.c.pace_score)
+        ).all()
+    for user_id, pace_score, label in published[::9]:
+        report = look_at_student(computed, user_id, SUNDAY)
+        pace, student = report.pace, students[user_id]
+        assert pace is not None
+        assert student.first_started_on is not None
+        window = window_of(student.first_started_on, SUNDAY)
+        completed = [row.completed_on for row in student.progress if window.holds(row.completed_on)]
+        assert (pace.first, pace.last, pace.days) == (window.first, window.last, window.n)
+        assert pace.lessons == {day: completed.count(day) for day in set(completed)}
+        assert [one.attempt_id for one in pace.attempts] == [one.row.id for one in last_ten_scored(student, SUNDAY)]
+        assert pace.velocity.points + pace.consistency.points + pace.quiz.points == pytest.approx(
+            pace.unrounded, abs=1e-12
+        )
+        assert pace.unrounded == pytest.approx(pace.pace_score, abs=0.005 + 1e-9)
+        assert (pace.pace_score, pace.learning_pace) == (pace_score, label)
+        assert (report.last.state, report.differences, report.remedy) == ("published", [], None)
+
+
+def test_rows_that_have_changed_since_are_told_with_both_figures_and_the_command(computed: Installation):
+    with computed.engine.connect() as connection:
+        snapshots = computed.store.performance_snapshots
+        best = connection.execute(
+            select(snapshots.c.user_id)
+            .where(snapshots.c.snapshot_date == SUNDAY)
+            .order_by(snapshots.c.pace_score.desc())
+            .limit(1)
+        ).scalar_one()
+    execute(computed.engine.url, f"DELETE FROM quiz_attempts WHERE user_id = {int(best)}")  # noqa: S608
+    report = look_at_student(computed, best, SUNDAY)
+    changed = {one.column: one for one in report.differences}
+    assert {"pace_score", "quiz_average"} <= changed.keys()
+    assert report.pace is not None
+    assert changed["pace_score"].now == report.pace.pace_score < changed["pace_score"].published
+    assert changed["quiz_average"].now is None
+    assert report.remedy is not None
+    assert report.remedy.command == f"snapshot-pipeline materialize --from {SUNDAY} --to {SUNDAY}"
+
+
+def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended(computed: Installation):
+    failures = computed.store.snapshot_failures
+    with computed.engine.connect() as connection:
+        user_id, detail = connection.execute(
+            select(failures.c.user_id, failures.c.detail)
+            .where(failures.c.snapshot_date == SUNDAY, failures.c.reason == "negative_time_spent")
+            .limit(1)
+        ).one()
+    report = look_at_student(computed, user_id, SUNDAY)
+    assert report.last.state == "failed"
+    assert report.last.failure is not None
+    assert report.pace is not None
+    assert ("negative_time_spent", detail) in [(one.reason, one.detail) for one in report.pace.faults]
+    assert report.remedy is not None
+    assert "mend them in the platform" in report.remedy.why
+    assert report.remedy.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
+    mended = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
+    execute(computed.engine.url, f"{mended} AND time_spent_minutes < 0")
+    after = look_at_student(computed, user_id, SUNDAY)
+    assert after.pace is not None
+    assert after.pace.faults == []
+    assert after.remedy is not None
+    assert "mended since" in after.remedy.why
+
+
+def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told_apart(computed: Installation):
+    student = next(
+        one
+        for one in read_rows(computed.engine, "public").active_students(ZONE)
+        if one.first_started_on is not None and one.first_started_on < SUNDAY - timedelta(days=20)
+    )
+    report = look_at_student(computed, student.user.id, SUNDAY - timedelta(days=8))
+    assert {day.state for day in report.days} == {"missing"}
+    assert report.remedy is not None
+    assert "never computed" in report.remedy.why
+    execute(
+        computed.engine.url,
+        "INSERT INTO users (id, role, is_active) VALUES (900001, 'student', true), (900002, 'student', false), "
+        "(900003, 'teacher', true)",
+    )
+    nobody_yet = look_at_student(computed, 900_001, SUNDAY)
+    assert (nobody_yet.last.state, nobody_yet.pace, nobody_yet.remedy) == ("not due", None, None)
+    for user_id, said in (
+        (900_002, "student 900002 is not active"),
+        (900_003, "user 900003 of public.users is no student"),
+        (900_004, "public.users has no user 900004"),
+    ):
+        with pytest.raises(NoSuchStudentError, match=said):
+            look_at_student(computed, user_id, SUNDAY)
