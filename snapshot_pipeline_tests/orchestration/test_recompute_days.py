@@ -27,7 +27,11 @@ def metadata_names(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | 
     events = [
         event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
     ]
-    return {event.partition: set(event.metadata) for event in events if event.asset_key == dg.AssetKey(asset)}
+    return {
+        event.partition: set(event.metadata) - {"success_calendar"}  # of the last day of each stretch
+        for event in events
+        if event.asset_key == dg.AssetKey(asset)
+    }
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
