@@ -22,13 +22,13 @@ def command(week: datetime | None, opens: bool) -> None:
     week_start = week.date() if week else last_closed_week(settings)
     require_closed_week(settings, week_start)
 
-    from snapshot_pipeline.cli.dagster_runs import execute
-
-    click.echo(f"writing the page of the week of {week_start} …", err=True)
-    execute(settings, "weekly_page", {}, partition_key=week_start.isoformat())
-
+    from snapshot_pipeline.cli.dagster_runs import ShownRuns, execute
+    from snapshot_pipeline.cli.progress import shown_progress
     from snapshot_pipeline.pipeline.weekly_report import report_path
 
+    with shown_progress("starting Dagster") as show:
+        watch = ShownRuns(show).begin(f"the page of the week of {week_start}")
+        execute(settings, "weekly_page", {}, watch, partition_key=week_start.isoformat())
     path = report_path(settings, week_start)
     click.echo(path)
     if opens:

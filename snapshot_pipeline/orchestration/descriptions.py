@@ -16,3 +16,8 @@ def described(what: str, *, reads: str, runs: str, when_red: str) -> str:
         when_red: What a person does about it.
     """
     return f"{what}\n\n**Reads:** {reads}\n\n**Runs:** {runs}\n\n**When it is red:** {when_red}"
+
+
+def described_plainly(what: str, *, reads: str, runs: str, when_red: str) -> str:
+    """The same for schedules and sensors, whose pages show Markdown as it is typed."""
+    return described(what, reads=reads, runs=runs, when_red=when_red).replace("**", "").replace("`", "")

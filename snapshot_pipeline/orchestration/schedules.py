@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import cohort_summary, performance_snapshots
-from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.descriptions import described_plainly
 from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
 from snapshot_pipeline.orchestration.tags import REASON, SEED
@@ -44,7 +44,7 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="0 0 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             f"The day that has just ended, the {settings.late_days} days before it again, since rows may have come "
             f"late, and whichever of the last {settings.catch_up_days} days is missing; each with its summary. Of the "
             f"last {settings.late_window_days} days also the summaries that are older than their snapshots.",
@@ -107,7 +107,7 @@ def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="0 6 * * 1",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             "The recommendations of the week that has just ended; an older week is never shown, and not asked for.",
             reads="nothing but the time of its tick.",
             runs=f"every Monday at 06:00 ({settings.timezone}), while it is switched on.",
@@ -129,7 +129,7 @@ def build_weekly_page(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="30 6 * * 1",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             "The page of the week that has just ended, after its recommendations, which it counts.",
             reads="nothing but the time of its tick.",
             runs=f"every Monday at 06:30 ({settings.timezone}), while it is switched on.",
@@ -151,7 +151,7 @@ def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule="0 3 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             "What is broken now, and a day drawn by lot, computed again to compare.",
             reads="nothing but the time of its tick, which the day is drawn by.",
             runs=f"every day at 03:00 ({settings.timezone}), while it is switched on.",
@@ -173,7 +173,7 @@ def build_daily_housekeeping(settings: Settings, housekeeping: dg.JobDefinition)
         cron_schedule="0 4 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             "Removes what has had its time, and makes the partitions of the months to come.",
             reads="nothing but the time of its tick.",
             runs=f"every day at 04:00 ({settings.timezone}), while it is switched on.",

@@ -21,7 +21,7 @@ from snapshot_pipeline.alerts.incidents import Observation
 from snapshot_pipeline.alerts.messages import Message, Wording, blind, seeing_again
 from snapshot_pipeline.alerts.recording import Changes, record
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
-from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.descriptions import described_plainly
 from snapshot_pipeline.orchestration.observations import Look, observe
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
@@ -78,7 +78,7 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
         name="watch_incidents",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             "Looks for failing checks, failed runs, runs over their time, missing days and missed weeks. Each becomes "
             "one incident, and one message to each channel of SNAPSHOT_ALERT_URLS when it begins, once a day while it "
             "lasts, and when it is over.",
@@ -125,7 +125,7 @@ def build_send_alerts(settings: Settings) -> dg.SensorDefinition:
         name="send_alerts",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
-        description=described(
+        description=described_plainly(
             "Sends what `watch_incidents` has written down, each message once to each channel. A channel that is down "
             "is tried again after growing pauses, an hour at the most.",
             reads="the table `alert_messages`.",

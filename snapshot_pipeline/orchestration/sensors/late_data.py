@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.descriptions import described_plainly
 from snapshot_pipeline.orchestration.jobs import daily_snapshots
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges
 from snapshot_pipeline.orchestration.tags import REASON
@@ -37,7 +37,7 @@ def build_late_data(settings: Settings) -> dg.SensorDefinition:
         job=daily_snapshots,
         minimum_interval_seconds=settings.late_check_minutes * 60,
         default_status=running,
-        description=described(
+        description=described_plainly(
             f"Asks for days again of which rows were added, changed or removed since they were computed, of the last "
             f"{settings.late_window_days} days. From the earliest such day on all days are computed again; what comes "
             "out the same is not written.",
