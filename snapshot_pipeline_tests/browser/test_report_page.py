@@ -1,0 +1,94 @@
+"""The page of a week as its readers open it: on a phone, on a laptop, on paper; light and dark; by a screen reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import URL
+
+from snapshot_pipeline.pipeline.cohorts import summarize_days
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.weekly_report import report_path, write_report
+from snapshot_pipeline_tests.pipeline.conftest import computed_template, sample_template
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, MONDAY, installation_on, new_database
+
+__all__ = ["computed_template", "sample_template"]
+
+pytestmark = pytest.mark.timeout(300)
+
+SIZES = {"phone": (390, 844), "laptop": (1280, 800)}
+
+
+@pytest.fixture(scope="module")
+def report(server_url: URL, computed_template: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The page of the sample's last week, written by the pipeline."""
+    with (
+        new_database(server_url, computed_template) as url,
+        installation_on(url, home=tmp_path_factory.mktemp("home"), start_date=COMPUTED[0]) as installation,
+    ):
+        summarize_days(installation, COMPUTED[0], COMPUTED[-1], "browser")
+        run_week(installation, MONDAY, "browser")
+        write_report(installation, MONDAY)
+        yield report_path(installation.settings, MONDAY)
+
+
+def opened(browser: Browser, report: Path, size: tuple[int, int], scheme: str, scripts: bool = True) -> Page:
+    """The page in a tab of its own; whatever it asks the network for is an error."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        java_script_enabled=scripts,
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: asked.append(str(error)))
+    page.goto(report.as_uri())
+    assert asked == [report.as_uri()]
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_whole_and_accessible_on_each_screen(
+    browser: Browser, report: Path, size: str, scheme: str, screenshot: Path
+) -> None:
+    page = opened(browser, report, SIZES[size], scheme)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.get_by_role("img").count() >= 6
+    assert page.get_by_role("table").count() >= 3
+    width = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert page.evaluate(width), "one has to scroll sideways"
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.screenshot(path=screenshot, full_page=True)
+    page.context.close()
+
+
+def test_it_is_read_without_scripts(browser: Browser, report: Path) -> None:
+    page = opened(browser, report, SIZES["laptop"], "light", scripts=False)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("img").last).to_be_visible()
+    page.context.close()
+
+
+def test_it_is_printed_dark_on_light_whatever_the_screen(browser: Browser, report: Path, screenshot: Path) -> None:
+    page = opened(browser, report, (794, 1123), "dark")  # A4 at 96 dots an inch
+    page.emulate_media(media="print")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    assert brightness(ground) > 0.9
+    assert brightness(ink) < 0.3
+    page.screenshot(path=screenshot, full_page=True)
+    page.context.close()
+
+
+def brightness(color: str) -> float:
+    """The mean of the channels of `rgb(…)` or `rgba(…)`, from 0 to 1; what is transparent is paper."""
+    channels = [float(part) for part in color[color.index("(") + 1 : -1].split(",")]
+    return 1.0 if len(channels) == 4 and channels[3] == 0 else sum(channels[:3]) / 3 / 255
