@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
 import click
 
-from snapshot_pipeline.cli import sample
+from snapshot_pipeline.cli import report, sample
 from snapshot_pipeline.cli.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.settings import load_settings
 
@@ -24,7 +24,7 @@ _DAYS = 30
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same students.")
 @click.pass_context
 def command(context: click.Context, students: int, days: int, seed: int) -> None:
-    """Fill the database with sample students, compute the last 30 days and the last week, and show them.
+    """Fill the database with sample students, compute and show 30 days and a week, and write its page.
 
     With no settings this uses the embedded database. A database whose platform tables were made by anything but
     `sample` or `load` is refused and stays as it is.
@@ -41,6 +41,8 @@ def command(context: click.Context, students: int, days: int, seed: int) -> None
     materialize(settings, first, last)
     _announce(f"recommend --week {week}")
     recommend(settings, week)
+    _announce(f"report --week {week}")
+    context.invoke(report.command, week=datetime.combine(week, time()), opens=False)
     _say_what_next(last, week)
 
 
@@ -57,5 +59,6 @@ recommendations of the week of {week} in adaptive_recommendations.
 
   Ask the database, with psql or any other client:  psql "$({program} db url)"
   See the last days again:                          {program} status
+  How one student's score comes about:              {program} student 1001
   Open the Dagster UI, http://127.0.0.1:3000:       make dev"""
     )
