@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL, Table, select, text
 
 from snapshot_pipeline.pipeline import cohorts as pipeline_cohorts
+from snapshot_pipeline.pipeline.batches import Progressed
 from snapshot_pipeline.pipeline.cohorts import MissingSnapshotsError, cut_days, summarize_days
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
@@ -137,11 +138,11 @@ def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_th
     for day in reversed(COMPUTED):
         summarize_days(summarized, day, day, "alone")
     assert [without_stamps(rows(summarized, table)) for table in tables] == expected
-    told: list[tuple[int, int]] = []
+    told: list[Progressed] = []
     monkeypatch.setattr(pipeline_cohorts, "cut_days", lambda counts, _: cut_days(counts, 500))
-    run = summarize_days(summarized, FIRST, LAST, "in stretches", lambda done, of: told.append((done, of)))
+    run = summarize_days(summarized, FIRST, LAST, "in stretches", told.append)
     assert len(told) > 2
-    assert told[-1] == (len(told), len(told))
+    assert [step.done for step in told] == list(range(told[-1].total + 1))
     assert run.changed == 0
     assert [day.day for day in run.days] == COMPUTED
     assert {row["run_id"] for row in rows(summarized, summarized.store.cohort_summary)} == {"alone"}

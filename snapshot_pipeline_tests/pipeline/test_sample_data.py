@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 import pytest
 from sqlalchemy import URL
 
+from snapshot_pipeline.pipeline.batches import Progressed
+from snapshot_pipeline.pipeline.day_reports import EXAMPLES
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
-from snapshot_pipeline.pipeline.snapshots import EXAMPLES, SnapshotRun, run_days
+from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline.platform.sample import generate, load_sample
 from snapshot_pipeline_tests.pipeline.comparison import Comparison, compare_day, compare_week
 from snapshot_pipeline_tests.pipeline.installations import (
@@ -98,14 +100,14 @@ def test_days_one_by_one_backwards_give_the_rows_of_the_range(computed: Computed
 def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
     computed: Computed, sample_url: URL, batch_cells: int, workers: int
 ):
-    steps: list[tuple[int, int]] = []
+    steps: list[Progressed] = []
     with installation_on(sample_url, batch_cells=batch_cells, workers=workers) as installation:
-        run_days(installation, FIRST, SUNDAY, "batches", lambda done, batches: steps.append((done, batches)))
+        run_days(installation, FIRST, SUNDAY, "batches", steps.append)
         run_week(installation, MONDAY, "batches")
         assert differences(published(installation), computed.days) == []
         assert differences(recommended(installation), computed.recommendations) == []
-    assert [done for done, _ in steps] == list(range(1, steps[-1][1] + 1))
-    assert steps[-1][1] > 1
+    assert [step.done for step in steps] == list(range(steps[-1].total + 1))
+    assert steps[-1].total > 1
 
 
 @pytest.mark.parametrize("bad_rate", [0.05, 0.15])

@@ -5,7 +5,7 @@ Put here: what the tests of a cluster share. Do not put here: the cluster (`clus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import URL, Connection, text
 
 from snapshot_pipeline.pipeline import batches
+from snapshot_pipeline.pipeline.batches import Progress, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster
@@ -54,9 +55,7 @@ def left_by(installation: Installation) -> Tables:
     return {**published(installation), **recommended(installation), store.snapshot_restatements.name: noted}
 
 
-def run(
-    url: URL, address: str | None, progress: Callable[[int, int], None] | None = None, **settings: object
-) -> SnapshotRun:
+def run(url: URL, address: str | None, progress: Progress = ignore_progress, **settings: object) -> SnapshotRun:
     """A run over the two days on a cluster."""
     with on_cluster(url, address, **settings) as installation:
         return run_days(installation, FIRST, SUNDAY, "on dask", progress)
@@ -66,7 +65,7 @@ def run(
 def running(url: URL, address: str, **settings: object) -> Iterator[Future[SnapshotRun]]:
     """The same in a thread, which has ended when this is left."""
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run, url, address, None, **settings)
+        yield pool.submit(run, url, address, **settings)
 
 
 class Held:

@@ -9,6 +9,7 @@ import pytest
 import requests
 from sqlalchemy import URL
 
+from snapshot_pipeline.pipeline.batches import Progressed
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline_tests.integration.dask.clusters import Cluster
@@ -33,12 +34,12 @@ def test_days_and_a_week_come_out_as_in_one_process_to_the_bit(
     url: URL, shared_cluster: Cluster, expected: Tables, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "snapshot_pipeline")
-    seen: list[tuple[int, int]] = []
+    seen: list[Progressed] = []
     with on_cluster(url, shared_cluster.address) as installation:
-        run = run_days(installation, FIRST, SUNDAY, "on dask", lambda *done: seen.append(done))
-        week = run_week(installation, MONDAY, "on dask", lambda *done: seen.append(done))
+        run = run_days(installation, FIRST, SUNDAY, "on dask", seen.append)
+        week = run_week(installation, MONDAY, "on dask", seen.append)
         assert differences(left_by(installation), expected) == []
-    assert seen == [(n, BATCHES) for n in range(1, BATCHES + 1)] * 2
+    assert [(step.done, step.total) for step in seen] == [(n, BATCHES) for n in range(BATCHES + 1)] * 2
     assert sum(day.restated for day in run.reports) == expected["snapshot_restatements"].num_rows
     assert week.receivers > 200
     assert "the Dask cluster tcp://127.0.0.1" in caplog.text
