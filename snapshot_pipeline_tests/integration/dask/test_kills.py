@@ -125,7 +125,8 @@ def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_compl
     assert [event.step_key for event in night.filter_events(lambda event: event.is_step_up_for_retry)] == [
         "performance_snapshots"
     ]
-    assert re.search(rf"{BATCHES} of {BATCHES} batches are done, [0-9,]+ rows a second", said)
+    # How many there are depends on the workers that have found the new scheduler by then.
+    assert re.search(r"\b([0-9]+) of \1 batches are done, [0-9,]+ rows a second", said)
     assert_as_expected(url, expected)
 
 
