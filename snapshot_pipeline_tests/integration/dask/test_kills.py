@@ -22,7 +22,6 @@ from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster, cluster
 from snapshot_pipeline_tests.integration.dask.runs import (
-    BATCHES,
     FIRST,
     busy_worker,
     held_in_work,
