@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation, installation
 from snapshot_pipeline_tests.needed_programs import needed_program
@@ -29,6 +29,7 @@ PATIENCE_MS = 20_000
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; Playwright's own browsers are not downloaded."""
     program = needed_program("chromium", "apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=program,
