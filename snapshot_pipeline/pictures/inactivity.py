@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from snapshot_pipeline.pictures.picture import Picture, finished
-from snapshot_pipeline.pictures.series import Figures, as_array, last_known, lonely
+from snapshot_pipeline.pictures.series import Figures, as_array, last_known, line
 from snapshot_pipeline.pictures.style import (
     BLUE,
     HEIGHT,
@@ -51,10 +51,7 @@ def draw(figures: Inactivity) -> Picture:
         axes = figure.add_subplot()
         highest = max(share for share in figures.share_7 if share is not None) * 100
         for shares, color in ((figures.share_7, ORANGE), (figures.share_14, BLUE)):
-            values = as_array(shares) * 100
-            alone = lonely(values).nonzero()[0].tolist()
-            axes.plot(range(len(values)), values, color=color)
-            axes.plot(range(len(values)), values, "o", color=color, markersize=3, markevery=alone)
+            line(axes, as_array(shares) * 100, color)
             if ending := last_known(shares):
                 axes.plot(ending[0], ending[1] * 100, "o", color=color, markersize=4)
                 beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}

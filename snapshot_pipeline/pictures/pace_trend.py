@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from snapshot_pipeline.pictures.picture import Picture, finished
-from snapshot_pipeline.pictures.series import Figures, as_array, last_known, lonely
+from snapshot_pipeline.pictures.series import Figures, as_array, last_known, line
 from snapshot_pipeline.pictures.style import (
     GRID,
     HEIGHT,
@@ -61,9 +61,7 @@ def draw(figures: PaceTrend) -> Picture:
         places = range(len(figures.days))
         axes.fill_between(places, as_array(figures.lower), as_array(figures.upper), color=SKY, alpha=0.38, linewidth=0)
         for values, color, dashes in ((figures.median, INK, "-"), (figures.mean, VERMILION, (0, (3, 1.6)))):
-            drawn = as_array(values)
-            axes.plot(places, drawn, color=color, linestyle=dashes)
-            axes.plot(places, drawn, "o", color=color, markersize=3, markevery=lonely(drawn).nonzero()[0].tolist())
+            line(axes, as_array(values), color, dashes)
         highest = max(value for value in figures.upper if value is not None)
         top = min(100, max(50, highest * 1.12))
         for bound, name in _THRESHOLDS.items():

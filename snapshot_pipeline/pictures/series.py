@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 Figures = Sequence[float | None]
@@ -24,6 +25,15 @@ def lonely(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     known = np.concatenate([[False], ~np.isnan(values), [False]])
     alone: NDArray[np.bool_] = known[1:-1] & ~known[:-2] & ~known[2:]
     return alone
+
+
+def line(
+    axes: Axes, values: NDArray[np.float64], color: str, dashes: str | tuple[int, tuple[float, float]] = "-"
+) -> None:
+    """Draw a line with its gaps, and a point where a value has no neighbour."""
+    places = range(len(values))
+    axes.plot(places, values, color=color, linestyle=dashes)
+    axes.plot(places, values, "o", color=color, markersize=3, markevery=lonely(values).nonzero()[0].tolist())
 
 
 def last_known(figures: Figures) -> tuple[int, float] | None:
