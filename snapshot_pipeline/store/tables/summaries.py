@@ -53,100 +53,31 @@ def cohort_summary(metadata: MetaData) -> Table:
 def _summary_columns() -> list[Column[Any]]:
     """What is said of all students of a day, and of each cohort."""
     return [
-        Column(
-            "students",
-            BigInteger,
-            nullable=False,
-            doc="Students that have a snapshot of the day.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "failed",
-            BigInteger,
-            nullable=False,
-            doc="Students whose day could not be computed.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "active_students",
-            BigInteger,
-            nullable=False,
-            doc="Students that did something on the day.",
-            info={VALUES: "0 or more"},
-        ),
-        Column("pace_mean", Double, doc="The mean pace score; null of nobody.", info={VALUES: "0 to 100"}),
-        Column(
-            "pace_p25",
-            Double,
-            doc="A quarter of the students have this pace score or less; null of nobody.",
-            info={VALUES: "0 to 100"},
-        ),
-        Column(
-            "pace_median",
-            Double,
-            doc="Half of the students have this pace score or less; null of nobody.",
-            info={VALUES: "0 to 100"},
-        ),
-        Column(
-            "pace_p75",
-            Double,
-            doc="Three quarters of the students have this pace score or less; null of nobody.",
-            info={VALUES: "0 to 100"},
-        ),
-        Column(
-            "slow_students", BigInteger, nullable=False, doc="Students whose label is SLOW.", info={VALUES: "0 or more"}
-        ),
-        Column(
-            "medium_students",
-            BigInteger,
-            nullable=False,
-            doc="Students whose label is MEDIUM.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "fast_students", BigInteger, nullable=False, doc="Students whose label is FAST.", info={VALUES: "0 or more"}
-        ),
-        Column(
-            "accelerated_students",
-            BigInteger,
-            nullable=False,
-            doc="Students whose label is ACCELERATED.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "quiz_average_mean",
-            Double,
-            doc="The mean quiz average of those who have one; null where nobody has.",
-            info={VALUES: "0 to 100"},
-        ),
-        Column(
-            "minutes_spent",
-            BigInteger,
-            nullable=False,
-            doc="Minutes spent on the lessons started on the day.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "lessons_completed",
-            BigInteger,
-            nullable=False,
-            doc="Lessons completed on the day.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "inactive_7_days",
-            BigInteger,
-            nullable=False,
-            doc="Students that have done nothing for 7 days or more.",
-            info={VALUES: "0 or more"},
-        ),
-        Column(
-            "inactive_14_days",
-            BigInteger,
-            nullable=False,
-            doc="Students that have done nothing for 14 days or more.",
-            info={VALUES: "0 or more"},
-        ),
+        _count("students", "Students that have a snapshot of the day."),
+        _count("failed", "Students whose day could not be computed."),
+        _count("active_students", "Students that did something on the day."),
+        _score("pace_mean", "The mean pace score; null of nobody."),
+        _score("pace_p25", "A quarter of the students have this pace score or less; null of nobody."),
+        _score("pace_median", "Half of the students have this pace score or less; null of nobody."),
+        _score("pace_p75", "Three quarters of the students have this pace score or less; null of nobody."),
+        _count("slow_students", "Students whose label is SLOW."),
+        _count("medium_students", "Students whose label is MEDIUM."),
+        _count("fast_students", "Students whose label is FAST."),
+        _count("accelerated_students", "Students whose label is ACCELERATED."),
+        _score("quiz_average_mean", "The mean quiz average of those who have one; null where nobody has."),
+        _count("minutes_spent", "Minutes spent on the lessons started on the day."),
+        _count("lessons_completed", "Lessons completed on the day."),
+        _count("inactive_7_days", "Students that have done nothing for 7 days or more."),
+        _count("inactive_14_days", "Students that have done nothing for 14 days or more."),
         Column("computed_at", DateTime(timezone=True), nullable=False, doc="When the row was last written."),
         Column("run_id", Text, nullable=False, doc="The run that wrote it."),
     ]
+
+
+def _count(name: str, sentence: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, doc=sentence, info={VALUES: "0 or more"})
+
+
+def _score(name: str, sentence: str) -> Column[Any]:
+    """Of points or percent; null of nobody."""
+    return Column(name, Double, doc=sentence, info={VALUES: "0 to 100"})
