@@ -284,7 +284,13 @@ class PlatformReader:
         """`user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts whose quiz has a lesson."""
         attempts, quizzes = self._tables.quiz_attempts, self._tables.quizzes
         query = (
-            select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
+            select(
+                _id(attempts.c.user_id, "user_id"),
+                _id(attempts.c.id, "attempt_id"),
+                _id(quizzes.c.lesson_id, "lesson_id"),
+                cast(attempts.c.score, Double).label("score"),
+                attempts.c.completed_at,
+            )
             .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
             .where(
                 batch.hold(attempts.c.user_id),
@@ -293,7 +299,7 @@ class PlatformReader:
                 quizzes.c.lesson_id.is_not(None),
             )
         )
-        return self._fetch(query, "completed_at").drop(columns="is_scored")
+        return self._fetch(query, "completed_at")
 
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
         """`user_id`, `lesson_id` of every lesson completed before `end`, however long ago."""

@@ -29,7 +29,8 @@ class WeekFacts:
         snapshots: `user_id`, `snapshot_date` (`datetime64[s]`, midnight of the local date),
             `time_spent_minutes_today`, `lessons_completed_count`, `exercises_submitted_count` (integers),
             `last_activity_date` (`datetime64[s]`). One row per student and day. The published snapshots of
-            `S - 13 … S`; other days may be there too and are not looked at.
+            `S - 13 … S`; other days may be there too and are not looked at. A row before `S` without minutes, lessons
+            and exercises changes nothing, and may be missing.
         attempts: `user_id`, `attempt_id`, `lesson_id`, `score` (float64; neither NaN nor an infinite score counts as
             low), `completed_at` (`datetime64[us, UTC]`). Exactly the scored attempts that were completed on the days
             `S - 29 … S` and whose quiz belongs to a lesson.

@@ -6,11 +6,12 @@ becomes of a published recommendation (`store`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from snapshot_pipeline.recommendations.facts import WeekFacts
 from snapshot_pipeline.recommendations.messages import message_of, title_of
@@ -30,7 +31,7 @@ def recommend(facts: WeekFacts) -> pd.DataFrame:
     Returns:
         One row per recommendation, sorted by `user_id`, then `priority` from high to low, the index counting from 0:
         `user_id` (int64), `recommendation_type` (str), `priority` (int64), `title` (str), `message` (str), `metadata`
-        (object: a dict per row, plain Python values that JSON knows, `{}` for none).
+        (object: a dict per row, plain Python values that JSON knows, `{}` for none; rows that say the same share one).
     """
     found = [_receivers(recommendation_type, facts) for recommendation_type in _TYPES_BY_RANK]
     best = _best_per_student(found)
@@ -38,9 +39,10 @@ def recommend(facts: WeekFacts) -> pd.DataFrame:
     title, message, metadata = (np.empty(len(best), dtype=object) for _ in range(3))
     for number, recommendation_type in enumerate(_TYPES_BY_RANK):
         of_type = np.flatnonzero(rank == number)
-        records = _metadata_of(found[number].iloc[best["row"].to_numpy()[of_type]])
-        metadata[of_type] = records
-        message[of_type] = [message_of(recommendation_type.name, record) for record in records]
+        which, records = _distinct_metadata(found[number].iloc[best["row"].to_numpy()[of_type]])
+        messages = _objects(message_of(recommendation_type.name, record) for record in records)
+        metadata[of_type] = records[which]
+        message[of_type] = messages[which]
         title[of_type] = title_of(recommendation_type.name)
     names = np.array([recommendation_type.name for recommendation_type in _TYPES_BY_RANK], dtype=object)
     priorities = np.array([recommendation_type.priority for recommendation_type in _TYPES_BY_RANK])
@@ -85,10 +87,32 @@ def _best_per_student(found: list[pd.DataFrame]) -> pd.DataFrame:
     return candidates[best].reset_index(drop=True)
 
 
-def _metadata_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict of plain Python values per row: every column but `user_id`."""
+def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+    """What a rule says of its students, each thing once: a few thousand things are said to a million students.
+
+    Args:
+        rows: What the rule found: `user_id`, and a column for each key of the metadata.
+
+    Returns:
+        For each row, the position of its metadata in the second; and the metadata, a dict of plain Python values each.
+    """
     keys = [column for column in rows.columns if column != "user_id"]
     if not keys:
-        return [{} for _ in range(len(rows))]
+        return np.zeros(len(rows), dtype=np.intp), _objects([{}])
+    if any(isinstance(value, list) for key in keys for value in rows[key].iloc[:1]):
+        # pandas cannot compare lists, and those of two students are hardly ever the same.
+        which = np.arange(len(rows))
+    else:
+        which = rows.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+        rows = rows.drop_duplicates(keys)
     # `tolist` turns NumPy's numbers into Python's, which JSON can write.
-    return [dict(zip(keys, values, strict=True)) for values in zip(*(rows[key].tolist() for key in keys), strict=True)]
+    values = zip(*(rows[key].tolist() for key in keys), strict=True)
+    return which, _objects(dict(zip(keys, of_row, strict=True)) for of_row in values)
+
+
+def _objects(values: Iterable[object]) -> NDArray[np.object_]:
+    """An array of one dimension, whatever its elements are."""
+    elements = list(values)
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return array

@@ -7,6 +7,7 @@ Do not put here: which recommendation a student gets (`recommendations`).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -213,10 +214,16 @@ def _arrow(rows: pd.DataFrame) -> pa.Table:
     return pa.table(
         {
             "user_id": pa.array(rows["user_id"], pa.int64()),
-            "recommendation_type": pa.array(rows["recommendation_type"].tolist(), pa.string()),
-            "title": pa.array(rows["title"].tolist(), pa.string()),
-            "message": pa.array(rows["message"].tolist(), pa.string()),
+            "recommendation_type": pa.array(rows["recommendation_type"], pa.string()),
+            "title": pa.array(rows["title"], pa.string()),
+            "message": pa.array(rows["message"], pa.string()),
             "priority": pa.array(rows["priority"], pa.int32()),
-            "metadata": pa.array([_JSON.encode(facts) for facts in rows["metadata"]], pa.string()),
+            "metadata": _json(rows["metadata"].tolist()),
         }
     )
+
+
+def _json(metadata: Sequence[Mapping[str, Any]]) -> pa.Array:
+    """Each as JSON; rows that share one object are encoded once, which most do."""
+    written = {id(facts): _JSON.encode(facts) for facts in {id(facts): facts for facts in metadata}.values()}
+    return pa.array([written[id(facts)] for facts in metadata], pa.string())

@@ -30,6 +30,7 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    or_,
     select,
     table,
     text,
@@ -360,19 +361,28 @@ def read_snapshots(
 ) -> pd.DataFrame:
     """What the weekly rules need of the snapshots of a range of students and days.
 
+    A day on which a student did nothing adds nothing to any sum, and is left out unless it is the last one.
+
     Returns:
         `user_id`, `time_spent_minutes_today`, `lessons_completed_count`, `exercises_submitted_count` (integers),
         `snapshot_date`, `last_activity_date` (datetime64[s]).
     """
     snapshots = tables.performance_snapshots
-    query = select(
-        snapshots.c.user_id,
-        snapshots.c.snapshot_date,
+    counts = [
         snapshots.c.time_spent_minutes_today,
         snapshots.c.lessons_completed_count,
         snapshots.c.exercises_submitted_count,
+    ]
+    query = select(
+        snapshots.c.user_id,
+        snapshots.c.snapshot_date,
+        *counts,
         snapshots.c.last_activity_date,
-    ).where(snapshots.c.user_id.between(first_user, last_user), snapshots.c.snapshot_date.between(first, last))
+    ).where(
+        snapshots.c.user_id.between(first_user, last_user),
+        snapshots.c.snapshot_date.between(first, last),
+        or_(snapshots.c.snapshot_date == last, *(count != 0 for count in counts)),
+    )
     frame: pd.DataFrame = bulk.fetch(connection, query).to_pandas(date_as_object=False)
     dates = ["snapshot_date", "last_activity_date"]
     frame[dates] = frame[dates].astype("datetime64[s]")

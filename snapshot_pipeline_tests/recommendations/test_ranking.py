@@ -112,6 +112,21 @@ def test_every_row_carries_its_own_title_and_message():
     assert texts["CONTINUE_LEARNING"] == ("Your next lesson", "“Fractions” is the next lesson in your course.")
 
 
+def test_students_of_whom_the_same_is_said_share_it_and_the_others_have_their_own():
+    facts = week(
+        students=[student(user_id) for user_id in (1, 2, 3)],
+        snapshots=[snapshot(1, minutes=700), snapshot(2, minutes=800), snapshot(3, minutes=700)],
+    )
+    first, second, third = recommend(facts).itertuples()
+    assert (first.message, second.message) == (
+        "You studied 700 minutes in three days. A pause now will help you keep going.",
+        "You studied 800 minutes in three days. A pause now will help you keep going.",
+    )
+    assert (first.metadata, second.metadata) == ({"total_minutes": 700}, {"total_minutes": 800})
+    assert third.metadata is first.metadata
+    assert third.message == first.message
+
+
 def test_a_student_without_snapshots_is_still_shown_where_to_start():
     recommendations = recommend(week(students=[student(5, has_started=False)], lessons=[lesson(10)]))
     assert recommendations["recommendation_type"].tolist() == ["START_LEARNING", "CONTINUE_LEARNING"]

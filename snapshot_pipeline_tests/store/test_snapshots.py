@@ -245,6 +245,21 @@ def test_the_weekly_rules_read_the_students_and_days_they_ask_for(store: Store):
     assert (len(empty), str(empty["last_activity_date"].dtype)) == (0, "datetime64[s]")
 
 
+@pytest.mark.parametrize(
+    "done", ["time_spent_minutes_today", "lessons_completed_count", "exercises_submitted_count", None]
+)
+def test_the_weekly_rules_are_spared_idle_days_but_for_the_last(store: Store, done: str | None):
+    counts = ["time_spent_minutes_today", "lessons_completed_count", "exercises_submitted_count"]
+    days = snapshots([(1, YESTERDAY), (1, DAY)]).assign(**dict.fromkeys(counts, 0))
+    if done is not None:
+        days[done] = 1
+    publish(store, [1], days)
+    with bulk.transaction(store.uri) as connection:
+        frame = read_snapshots(connection, store.tables, 1, 1, YESTERDAY, DAY)
+    expected = [DAY] if done is None else [YESTERDAY, DAY]
+    assert sorted(frame["snapshot_date"].dt.date) == expected
+
+
 LATER = NOW + timedelta(days=1)
 
 
