@@ -5,6 +5,7 @@ Put here: the commands and their options. Do not put here: how anything is measu
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ def main(context: click.Context, home: Path, results: Path) -> None:
 
     The data sets are made by `snapshot-pipeline sample`'s generator at the first use, in a private PostgreSQL server.
     """
+    # An installation keeps its bytecode; without it every process that is timed compiles the package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     context.obj = Bench(Worlds(home), results)
 
 

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from snapshot_pipeline.cli.terminal import colors
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.garbage import collect_rarely
 
 _COMMANDS = {
     "demo": ("snapshot_pipeline.cli.demo", "Fill the embedded database with sample students and run both jobs."),
@@ -102,6 +103,7 @@ def command(context: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend is shown as one line, with exit status 1."""
+    collect_rarely()
     try:
         command()
     except SnapshotPipelineError as error:

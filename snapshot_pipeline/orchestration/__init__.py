@@ -5,8 +5,7 @@ Do not put here: arithmetic, queries, rules; an asset reads its partition, calls
 See https://docs.dagster.io/getting-started/concepts.
 """
 
-import gc
+from snapshot_pipeline.garbage import collect_rarely
 
-# Every process of Dagster comes by here, with Dagster imported and SQLAlchemy and pandas still to come: what is there
-# by now is there to stay, and the collector need not look through it again and again meanwhile.
-gc.freeze()
+# Every process of Dagster comes by here, with Dagster imported and SQLAlchemy and pandas still to come.
+collect_rarely()

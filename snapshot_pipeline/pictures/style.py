@@ -66,6 +66,7 @@ _NOT_TEXT = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\ud
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 96,
+    "font.family": ["DejaVu Sans"],  # Matplotlib's own, by which widths are guessed; looked for once, not in a dozen
     "font.size": 9,  # points: 12 pixels
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign

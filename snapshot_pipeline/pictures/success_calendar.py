@@ -84,7 +84,8 @@ def _draw_cells(axes: Axes, places: Mapping[date, tuple[int, int]], figures: Suc
         cells.setdefault(color, []).append(Path(_CELL + np.array([column, row]), closed=True))
         text = _figure(figures.rates[day]) if day in figures.rates else _MISSING
         ink = ON_COLOR.get(color, INK)
-        axes.text(column + 0.5, row + 0.52, text, ha="center", va="center", fontsize=7, color=ink)
+        cell = axes.text(column + 0.5, row + 0.52, text, ha="center", va="center", fontsize=7, color=ink)
+        cell.set_in_layout(False)
     for color, paths in cells.items():
         axes.add_patch(PathPatch(Path.make_compound_path(*paths), facecolor=color, linewidth=0))
 

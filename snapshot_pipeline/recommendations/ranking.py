@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def _best_per_student(found: list[pd.DataFrame]) -> pd.DataFrame:
     return candidates[best].reset_index(drop=True)
 
 
-def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.integer[Any]], NDArray[np.object_]]:
     """What a rule says of its students, each thing once: a few thousand things are said to a million students.
 
     Args:
@@ -99,6 +100,7 @@ def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np
     keys = [column for column in rows.columns if column != "user_id"]
     if not keys:
         return np.zeros(len(rows), dtype=np.intp), _objects([{}])
+    which: NDArray[np.integer[Any]]
     if any(isinstance(value, list) for key in keys for value in rows[key].iloc[:1]):
         # pandas cannot compare lists, and those of two students are hardly ever the same.
         which = np.arange(len(rows))
