@@ -133,7 +133,7 @@ def unchanged(bench: Bench, students: int, days: int, rounds: int) -> None:
 def everything(context: click.Context, large: bool) -> None:
     """All measurements, then the report."""
     run = context.invoke
-    run(one_day, students=5_000, days=60, rounds=3, against=("dagster",))
+    run(one_day, students=5_000, days=60, rounds=9, against=("dagster",))
     for students, rounds in ((1_000, 5), (10_000, 5), (50_000, 3)):
         run(one_day, students=students, rounds=rounds, against=AGAINST)
     for days in (10, 30, 100):

@@ -76,7 +76,7 @@ def _compared(
 
 
 def _rounds(contender: Contender, rounds: int) -> int:
-    return min(rounds, _SLOW_ROUNDS) if contender.name in ("loop", "ours through Dagster") else rounds
+    return min(rounds, _SLOW_ROUNDS) if contender.name == "loop" else rounds
 
 
 def rehearse(contenders: Sequence[Contender], say: Say) -> list[str]:
