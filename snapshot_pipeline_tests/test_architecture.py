@@ -115,9 +115,9 @@ def test_the_report_is_made_of_figures_and_pictures_and_knows_no_database():
 
 def test_one_module_knows_dask_and_only_where_a_scheduler_is_named():
     users = [path for path in MODULES if any(is_inside(name, "distributed") for name in imports_of(path))]
-    assert users == [PACKAGE / "pipeline" / "executors.py"]
+    assert users == [PACKAGE / "pipeline" / "dask_cluster.py"]
     imported = modules_after(f"import {OURS}.pipeline.snapshots, {OURS}.pipeline.recommendations")
-    assert imported.isdisjoint({"dask", "distributed"})
+    assert imported.isdisjoint({"dask", "distributed", f"{OURS}.pipeline.dask_cluster"})
 
 
 def test_no_room_knows_the_command_line_and_settings_know_only_errors():

@@ -1,4 +1,4 @@
-"""Results of checks, filed under their days.
+"""Days and the results of their checks, filed under their days.
 
 Put here: the one way by which a result finds its day. Do not put here: the checks (`checks`).
 Partitioned checks are a preview in Dagster 1.13, and so is all that leans on them here.
@@ -7,7 +7,7 @@ See https://docs.dagster.io/guides/test/asset-checks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -28,31 +28,49 @@ def file_by_day(
     """
     if context.has_partition_key:
         return [result for day_results in results.values() for result in day_results]
-    materialized = last_materializations(context.instance, context.asset_key, list(results))
-    for day, day_results in results.items():
-        for result in day_results:
-            context.log_event(evaluation_of_day(context.asset_key, day, result, materialized.get(day)))
+    for evaluation in _evaluations(context.instance, context.asset_key, results):
+        context.log_event(evaluation)
     names = [str(result.check_name) for result in next(iter(results.values()))]
     return [_of_the_range(name, results) for name in names]
 
 
-def evaluation_of_day(
+def events_of_days(
+    instance: dg.DagsterInstance,
     asset: dg.AssetKey,
-    day: date,
-    result: dg.AssetCheckResult,
-    materialized: AssetCheckEvaluationTargetMaterializationData | None,
-) -> dg.AssetCheckEvaluation:
-    """A result as an event that is filed under its day and under the day's last materialization, where it has one."""
-    return dg.AssetCheckEvaluation(
-        asset_key=asset,
-        check_name=str(result.check_name),
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-        target_materialization_data=materialized,
-        partition=day.isoformat(),
-    )
+    metadata: Mapping[date, Mapping[str, dg.MetadataValue]],
+    results: Mapping[date, Sequence[dg.AssetCheckResult]],
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """What a step yields of days of an asset that is not its own: that they are there, and how their checks went.
+
+    Args:
+        instance: Where the events are recorded.
+        asset: The asset.
+        metadata: What is shown of each day.
+        results: The results of each day's checks.
+    """
+    for day, shown in metadata.items():
+        yield dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=shown)
+    # Not before: a result is filed under the materialization that is the last one by now.
+    yield from _evaluations(instance, asset, results)
+
+
+def _evaluations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, results: Mapping[date, Sequence[dg.AssetCheckResult]]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Each result as an event that is filed under its day, and under the day's last materialization if it has one."""
+    materialized = last_materializations(instance, asset, list(results))
+    for day, day_results in results.items():
+        for result in day_results:
+            yield dg.AssetCheckEvaluation(
+                asset_key=asset,
+                check_name=str(result.check_name),
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
+                target_materialization_data=materialized.get(day),
+                partition=day.isoformat(),
+            )
 
 
 def last_materializations(

@@ -23,8 +23,8 @@ from snapshot_pipeline.orchestration.asked_days import (
 )
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
-from snapshot_pipeline.orchestration.assets.performance_snapshots import ComputedDays, compute_days
-from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
+from snapshot_pipeline.orchestration.checks_by_day import events_of_days
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import readable_failures
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
@@ -61,7 +61,7 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
             context.log.info(f"computing {first} to {last}; in all {days[0]} to {days[-1]}")
             with opened_step(context, settings) as installation:
                 computed = compute_days(context, installation, first, last, reason_of(context.run.tags))
-            yield from _events(context, computed)
+            yield from events_of_days(context.instance, performance_snapshots.KEY, computed.metadata, computed.checks)
             yield from summarized_again(context, settings, list(computed.metadata))
         yield dg.Output(None)
 
@@ -90,13 +90,3 @@ def _days(config: RecomputeConfig, settings: Settings) -> list[date]:
     ended = daily_partitions(settings).get_last_partition_key()
     newest = date.fromisoformat(ended) if ended else None
     return days_to_compute(first, last or first, settings.start_date, newest)
-
-
-def _events(context: dg.OpExecutionContext, computed: ComputedDays) -> Iterator[dg.AssetMaterialization | Any]:
-    key = performance_snapshots.KEY
-    for day, metadata in computed.metadata.items():
-        yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
-    materialized = last_materializations(context.instance, key, list(computed.checks))
-    for day, results in computed.checks.items():
-        for result in results:
-            yield evaluation_of_day(key, day, result, materialized.get(day))

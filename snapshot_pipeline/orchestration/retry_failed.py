@@ -19,7 +19,7 @@ from snapshot_pipeline.orchestration.asked_days import day_or_none, require_in_o
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
 from snapshot_pipeline.orchestration.checks import check_success_rate
-from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, last_materializations
+from snapshot_pipeline.orchestration.checks_by_day import events_of_days
 from snapshot_pipeline.orchestration.day_metadata import REVIEWED_DAYS, day_numbers, reviewed_metadata
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext
@@ -63,18 +63,16 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
             shown = _shown(context, installation, run)
         for day in run.days:
             context.log.info(_sentence(day))
-            if day.report is None:  # a day that was never computed as a whole must not look as if it were there
-                continue
-            yield dg.AssetMaterialization(
-                performance_snapshots.KEY,
-                partition=day.day.isoformat(),
-                metadata={**_numbers(day, day.report), **shown.get(day.day, {})},
-            )
-            result = check_success_rate(day.report, settings.min_success_rate)
-            materialized = last_materializations(context.instance, performance_snapshots.KEY, [day.day])
-            yield evaluation_of_day(performance_snapshots.KEY, day.day, result, materialized.get(day.day))
+        # A day that was never computed as a whole must not look as if it were there.
+        whole = {day.day: (day, day.report) for day in run.days if day.report is not None}
+        yield from events_of_days(
+            context.instance,
+            performance_snapshots.KEY,
+            {day: {**_numbers(*retried), **shown.get(day, {})} for day, retried in whole.items()},
+            {day: [check_success_rate(report, settings.min_success_rate)] for day, (_, report) in whole.items()},
+        )
         # Only now: a summary that cannot be made must not hide what became of the students.
-        yield from summarized_again(context, settings, [day.day for day in run.days if day.report is not None])
+        yield from summarized_again(context, settings, list(whole))
         yield dg.Output(None)
 
     @dg.job(

@@ -6,7 +6,6 @@ Do not put here: what the figures mean (`metrics.cohorts`), or who belongs to wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as adbc
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import BigInteger, Date, Double, Select, Table, Text, column, delete, select, table, text
+from sqlalchemy import BigInteger, Date, Double, Select, Table, Text, select
 
 from snapshot_pipeline import bulk
 from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline.store.writing import remove, stamped
 
 _ARROW: dict[type, pa.DataType] = {
     Date: pa.date32(),
@@ -26,7 +26,6 @@ _ARROW: dict[type, pa.DataType] = {
     Double: pa.float64(),
 }
 _NOT_COMPARED = {"computed_at", "run_id"}
-_REMOVED = "removed_summaries"
 
 Row = tuple[Any, ...]
 
@@ -103,8 +102,10 @@ def _replace(connection: adbc.Connection, target: Table, summarized: SummarizedD
     after = _by_key(new, key)
     gone = [one for one, row in before.items() if after.get(one) != row]
     written = [number for number, (one, row) in enumerate(after.items()) if before.get(one) != row]
-    _remove(connection, target, key, types, gone)
-    bulk.append(connection, target, _stamped(new.take(pa.array(written, pa.int64())), summarized))
+    keys = pa.Table.from_pylist([dict(zip(key, one, strict=True)) for one in gone], pa.schema(map(types.field, key)))
+    remove(connection, target, keys)
+    changed = new.take(pa.array(written, pa.int64()))
+    bulk.append(connection, target, stamped(changed, computed_at=summarized.computed_at, run_id=summarized.run_id))
     return len(after.keys() - before.keys()) + len(gone)
 
 
@@ -112,23 +113,6 @@ def _by_key(rows: pa.Table, key: list[str]) -> dict[Row, Row]:
     keys = zip(*(rows[name].to_pylist() for name in key), strict=True)
     values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
     return dict(zip(keys, values, strict=True))
-
-
-def _remove(connection: adbc.Connection, target: Table, key: list[str], types: pa.Schema, gone: Iterable[Row]) -> None:
-    if not gone:
-        return
-    removed = table(_REMOVED, *(column(name) for name in key))
-    values = zip(*gone, strict=True)
-    arrays = {name: pa.array(one, types.field(name).type) for name, one in zip(key, values, strict=True)}
-    bulk.create_temporary(connection, _REMOVED, pa.table(arrays))
-    bulk.execute(connection, delete(target).where(*(target.c[name] == removed.c[name] for name in key)))
-    bulk.execute(connection, text(f"DROP TABLE {_REMOVED}"))
-
-
-def _stamped(rows: pa.Table, summarized: SummarizedDays) -> pa.Table:
-    computed_at = pa.scalar(summarized.computed_at, pa.timestamp("us", "UTC"))
-    rows = rows.append_column("computed_at", pa.repeat(computed_at, rows.num_rows))
-    return rows.append_column("run_id", pa.repeat(pa.scalar(summarized.run_id, pa.string()), rows.num_rows))
 
 
 def _frame(connection: adbc.Connection, query: Select[Any]) -> pd.DataFrame:

@@ -27,13 +27,9 @@ from sqlalchemy import (
     Table,
     Text,
     any_,
-    column,
-    delete,
     func,
     or_,
     select,
-    table,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -41,12 +37,7 @@ from sqlalchemy.dialects.postgresql import insert
 from snapshot_pipeline import bulk
 from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
 from snapshot_pipeline.store.tables import StoreTables
-
-_REMOVED = table("removed_rows", column("user_id", BigInteger), column("snapshot_date", Date))
-
-# For the transaction alone. A day that the server does not know yet counts as empty: it would go through all that is to
-# be removed for each row that it takes for the only one.
-_NO_LOOPS = select(func.set_config("enable_nestloop", "off", True))
+from snapshot_pipeline.store.writing import remove, stamped
 
 _ARROW_TYPES = {
     BigInteger: pa.int64(),
@@ -154,10 +145,8 @@ def _publish_snapshots(
     restatements = restated(old, new, changes)
     _remove(connection, target, old.take(changes.removed), computed)
     written = new if len(changes.new) == new.num_rows else new.take(changes.written)
-    bulk.append(connection, target, _stamped(written, "computed_at", computed.computed_at))
-    noted = _stamped(restatements, "restated_at", computed.computed_at)
-    for name, value in (("run_id", computed.run_id), ("reason", computed.reason)):
-        noted = noted.append_column(name, pa.repeat(pa.scalar(value, pa.string()), noted.num_rows))
+    bulk.append(connection, target, stamped(written, computed_at=computed.computed_at))
+    noted = stamped(restatements, restated_at=computed.computed_at, run_id=computed.run_id, reason=computed.reason)
     bulk.append(connection, tables.snapshot_restatements, noted)
     return restatements
 
@@ -176,7 +165,7 @@ def _publish_failures(
     positions = places[cells.of(failed)]
     known = earlier.take(pa.array(positions, mask=positions < 0))
     now = pa.scalar(computed.computed_at, pa.timestamp("us", "UTC"))
-    seen = _stamped(_stamped(failed, "computed_at", computed.computed_at), "last_seen_at", computed.computed_at)
+    seen = stamped(failed, computed_at=computed.computed_at, last_seen_at=computed.computed_at)
     seen = seen.append_column("first_seen_at", pc.coalesce(known["first_seen_at"], now))
     attempts = pc.add(pc.fill_null(known["attempts"], pa.scalar(0, pa.int32())), pa.scalar(1, pa.int32()))
     bulk.append(connection, target, seen.append_column("attempts", attempts))
@@ -223,20 +212,10 @@ def as_failures(failures: pd.DataFrame) -> pa.Table:
 
 
 def _remove(connection: adbc.Connection, target: Table, rows: pa.Table, computed: ComputedDays) -> None:
-    if not rows.num_rows:
-        return
-    bulk.create_temporary(connection, _REMOVED.name, rows.select(KEY))
-    bulk.execute(connection, _NO_LOOPS)
-    bulk.execute(
-        connection,
-        delete(target).where(
-            target.c.user_id == _REMOVED.c.user_id,
-            target.c.snapshot_date == _REMOVED.c.snapshot_date,
-            target.c.user_id.between(int(computed.user_ids[0]), int(computed.user_ids[-1])),
-            target.c.snapshot_date.between(computed.first, computed.last),
-        ),
-    )
-    bulk.execute(connection, text(f"DROP TABLE {_REMOVED.name}"))
+    users, days = target.c.user_id, target.c.snapshot_date
+    first_user, last_user = int(computed.user_ids[0]), int(computed.user_ids[-1])
+    within = users.between(first_user, last_user), days.between(computed.first, computed.last)
+    remove(connection, target, rows.select(KEY), *within)
 
 
 def _by_day(cells: NDArray[np.int64], of: Cells) -> NDArray[np.int64]:
@@ -393,8 +372,3 @@ def _arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
     return pa.table(
         {name: pa.array(frame[name], from_pandas=True).cast(kind) for name, kind in types.items()},
     )
-
-
-def _stamped(rows: pa.Table, column: str, moment: datetime) -> pa.Table:
-    stamp = pa.scalar(moment, pa.timestamp("us", "UTC"))
-    return rows.append_column(column, pa.repeat(stamp, rows.num_rows))

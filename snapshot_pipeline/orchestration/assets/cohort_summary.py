@@ -15,7 +15,7 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asset_keys import SNAPSHOTS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.checks import check_summary, summary_check_specs
-from snapshot_pipeline.orchestration.checks_by_day import evaluation_of_day, file_by_day, last_materializations
+from snapshot_pipeline.orchestration.checks_by_day import events_of_days, file_by_day
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.freshness import daily_freshness
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
@@ -81,10 +81,12 @@ def summarized_again(context: dg.OpExecutionContext, settings: Settings, days: S
     for first, last in ranges(days, settings):
         with opened_step(context, settings) as installation:
             run = summarize_days(installation, first, last, context.run_id)
-        for day in run.days:
-            yield dg.AssetMaterialization(KEY, partition=day.day.isoformat(), metadata=day_metadata(day, run))
-            materialized = last_materializations(context.instance, KEY, [day.day])
-            yield evaluation_of_day(KEY, day.day, check_summary(day), materialized.get(day.day))
+        yield from events_of_days(
+            context.instance,
+            KEY,
+            {day.day: day_metadata(day, run) for day in run.days},
+            {day.day: [check_summary(day)] for day in run.days},
+        )
 
 
 def _description(settings: Settings) -> str:

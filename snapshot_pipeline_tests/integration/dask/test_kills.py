@@ -15,8 +15,8 @@ from sqlalchemy import URL
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.passing_errors import is_passing
-from snapshot_pipeline.pipeline import executors
-from snapshot_pipeline.pipeline.executors import ClusterError, ClusterLostError
+from snapshot_pipeline.pipeline import dask_cluster
+from snapshot_pipeline.pipeline.dask_cluster import ClusterError, ClusterLostError
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.settings import load_settings
@@ -156,7 +156,7 @@ def test_a_task_of_a_killed_run_is_not_published_after_the_next_run_has_begun(
 def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
     url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(executors, "WORKERS_SECONDS", 1.0)
+    monkeypatch.setattr(dask_cluster, "WORKERS_SECONDS", 1.0)
     dask.have_workers("one")
     with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
         arrived()
@@ -170,9 +170,9 @@ def test_without_a_scheduler_or_a_worker_one_line_says_what_to_start(
     url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
     dask.have_workers()
-    monkeypatch.setattr(executors, "WORKERS_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "WORKERS_SECONDS", 0.5)
     with pytest.raises(ClusterLostError, match=r"no worker for 0.5 s; .*`dask worker tcp:"):
         run(url, dask.address)
-    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 0.5)
     with pytest.raises(ClusterLostError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 .*`dask scheduler`"):
         run(url, "tcp://127.0.0.1:1")

@@ -1,0 +1,38 @@
+"""What is said of a Dask cluster that cannot be used; `integration/dask` has a real one."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from snapshot_pipeline.pipeline.dask_cluster import ClusterError, Sealed, require_same_versions
+from snapshot_pipeline.pipeline.executors import open_workplace
+from snapshot_pipeline.pipeline.versions import versions_here
+from snapshot_pipeline.settings import load_settings
+
+
+def test_what_travels_shows_nothing_of_what_it_holds():
+    assert "hunter2" not in repr(Sealed(b"hunter2"))
+
+
+def test_a_difference_is_named_with_the_place_the_package_and_both_versions():
+    there = {**versions_here(), "pandas": "1.0", "python": "2.7"}
+    with pytest.raises(ClusterError) as caught:
+        require_same_versions("worker tcp://10.0.0.2:1", there, versions_here())
+    message = str(caught.value)
+    assert "the Dask worker tcp://10.0.0.2:1 has python 2.7 instead of 3." in message
+    assert f", pandas 1.0 instead of {versions_here()['pandas']}; " in message
+    assert "numpy" not in message
+    require_same_versions("worker", versions_here(), versions_here())
+
+
+def test_dask_that_is_not_installed_is_one_line_that_says_how_to(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    settings = load_settings(dask_scheduler="tcp://127.0.0.1:8786")
+    with (
+        pytest.raises(ClusterError, match=r"pip install 'snapshot_pipeline\[dask\]'") as caught,
+        open_workplace(settings),
+    ):
+        pytest.fail("there is no Dask")
+    assert "\n" not in str(caught.value)
