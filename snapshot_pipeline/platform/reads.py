@@ -213,7 +213,7 @@ class PlatformReader:
     def attempts(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """`user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of the attempts completed in time."""
         attempts = self._tables.quiz_attempts
-        query = select(*self._attempt_columns(attempts)).where(
+        query = select(*self._attempt_columns(attempts), _is_scored(attempts)).where(
             batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end)
         )
         return self._fetch(query, "completed_at")
@@ -235,7 +235,7 @@ class PlatformReader:
             .render_derived()
         )
         last = (
-            select(*self._attempt_columns(attempts))
+            select(*self._attempt_columns(attempts), _is_scored(attempts))
             .where(
                 attempts.c.user_id == asked.c.user_id,
                 attempts.c.score.is_not(None),
@@ -284,13 +284,7 @@ class PlatformReader:
         """`user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts whose quiz has a lesson."""
         attempts, quizzes = self._tables.quiz_attempts, self._tables.quizzes
         query = (
-            select(
-                _id(attempts.c.user_id, "user_id"),
-                _id(attempts.c.id, "attempt_id"),
-                _id(quizzes.c.lesson_id, "lesson_id"),
-                cast(attempts.c.score, Double).label("score"),
-                attempts.c.completed_at,
-            )
+            select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
             .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
             .where(
                 batch.hold(attempts.c.user_id),
@@ -334,7 +328,6 @@ class PlatformReader:
             _id(attempts.c.id, "attempt_id"),
             attempts.c.completed_at,
             cast(attempts.c.score, Double).label("score"),
-            attempts.c.score.is_not(None).label("is_scored"),
         ]
 
     def _within(self, column: Column[Any], start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -395,6 +388,10 @@ def _deadline(connection: adbc.Connection) -> float | None:
 
 def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:
     return cast(column, BigInteger).label(name)
+
+
+def _is_scored(attempts: Table) -> ColumnElement[bool]:
+    return attempts.c.score.is_not(None).label("is_scored")
 
 
 def _has_zone(column: Column[Any]) -> bool:

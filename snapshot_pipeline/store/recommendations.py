@@ -225,5 +225,6 @@ def _arrow(rows: pd.DataFrame) -> pa.Table:
 
 def _json(metadata: Sequence[Mapping[str, Any]]) -> pa.Array:
     """Each as JSON; rows that share one object are encoded once, which most do."""
-    written = {id(facts): _JSON.encode(facts) for facts in {id(facts): facts for facts in metadata}.values()}
+    distinct = {id(facts): facts for facts in metadata}
+    written = {number: _JSON.encode(facts) for number, facts in distinct.items()}
     return pa.array([written[id(facts)] for facts in metadata], pa.string())
