@@ -58,9 +58,9 @@ def write_report(results: Path, readme: Path) -> list[Path]:
         raise NoMarkersError(f"{readme} has no lines {BEGIN!r} and {END!r}, once each; put them where tables belong")
     found = load(results)
     plots = draw_all(found, results)
-    pictures = [f"![{plot.stem.replace('_', ' ')}]({_relative(plot, readme)})" for plot in plots]
+    images = [f"![{plot.stem.replace('_', ' ')}]({_relative(plot, readme)})" for plot in plots]
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    sections = [BEGIN, *_machines(found), _targets(found), *pictures, *map(_section, found), END]
+    sections = [BEGIN, *_machines(found), _targets(found), *images, *map(_section, found), END]
     readme.write_text(before + "\n\n".join(sections) + after, encoding="utf-8")
     return [readme, *plots]
 

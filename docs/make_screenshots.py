@@ -85,10 +85,8 @@ def main(url: str, report: Path | None) -> None:
 
 
 def _save(screenshot: bytes, path: Path) -> None:
-    with Image.open(io.BytesIO(screenshot)) as picture:
-        small = picture.convert("RGB").resize(
-            (WIDTH, picture.height * WIDTH // picture.width), Image.Resampling.LANCZOS
-        )
+    with Image.open(io.BytesIO(screenshot)) as plot:
+        small = plot.convert("RGB").resize((WIDTH, plot.height * WIDTH // plot.width), Image.Resampling.LANCZOS)
         small.save(path, quality=80, method=6)
     click.echo(f"{path.relative_to(Path.cwd())}: {path.stat().st_size / 1000:.0f} kB")
 

@@ -2,7 +2,7 @@
 
 Put here: how the page looks. Do not put here: what a table or a column is, which stands at its definition
 (`snapshot_pipeline.store.tables`, `snapshot_pipeline.platform.tables`), or what it is made from
-(`snapshot_pipeline.pipeline.origins`); a test holds the page against them.
+(`snapshot_pipeline.pipeline.column_lineage`); a test holds the page against them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from snapshot_pipeline.pipeline.origins import ORIGINS
+from snapshot_pipeline.pipeline.column_lineage import COLUMN_LINEAGE
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, OPTIONAL_TABLES, platform_metadata
 from snapshot_pipeline.store.tables import SENTENCE, VALUES, StoreTables
 
@@ -73,7 +73,7 @@ def _columns(table: Table) -> Iterator[str]:
 
 
 def _made_from(column: Column[object]) -> str:
-    origins = ORIGINS.get(column.table.name, {}).get(column.name, ())
+    origins = COLUMN_LINEAGE.get(column.table.name, {}).get(column.name, ())
     return f" Made from {', '.join(f'`{origin}`' for origin in sorted(set(origins)))}." if origins else ""
 
 

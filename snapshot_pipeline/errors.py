@@ -15,7 +15,7 @@ class SnapshotPipelineError(Exception):
 
     Attributes:
         quotes_rows: Whether the message may quote students' rows; such a message is shown, and never sent.
-        passes: Whether the same thing, done again in a while, may well succeed; see `passing_errors`.
+        passes: Whether the same thing, done again in a while, may well succeed; see `postgres.errors`.
     """
 
     quotes_rows: ClassVar[bool] = False

@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     max_student_drop: float = Field(
         default=0.20, ge=0, le=1, description="The share by which the number of students may fall from day to day."
     )
-    batch_cells: int = Field(
+    batch_rows: int = Field(
         default=750_000,
         ge=100,
         description="Rows made, and a quarter of the rows read, of one batch; bounds the memory.",

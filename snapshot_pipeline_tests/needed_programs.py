@@ -11,16 +11,16 @@ import shutil
 import pytest
 
 
-def needed_program(name: str, remedy: str) -> str:
+def needed_program(name: str, remediation: str) -> str:
     """The path of a program; where it is missing the test is skipped, and fails in CI, which must not miss any.
 
     Args:
         name: As it is found on PATH.
-        remedy: How to get it, such as `apt-get install redis-server`.
+        remediation: How to get it, such as `apt-get install redis-server`.
     """
     found = shutil.which(name)
     if found is None:
-        message = f"the program {name} is not on PATH; get it by `{remedy}`"
+        message = f"the program {name} is not on PATH; get it by `{remediation}`"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -28,7 +28,7 @@ def imports_of(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # `from . import x` and `from snapshot_pipeline import bulk` name modules by what they import.
+            # `from . import x` and `from snapshot_pipeline.postgres import bulk` name modules by what they import.
             above = package.rsplit(".", node.level - 1)[0] if node.level else ""
             module = ".".join(part for part in (above, node.module) if part)
             yield from (f"{module}.{name.name}" for name in node.names)
@@ -58,7 +58,7 @@ def test_the_rules_look_at_every_room():
         "pipeline",
         "alerts",
         "telemetry",
-        "pictures",
+        "plots",
         "report",
         "orchestration",
         "cli",
@@ -88,7 +88,7 @@ def test_the_platform_and_the_store_do_not_know_each_other():
 
 
 def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed():
-    assert known_of_ours("alerts") <= {"errors", "settings", "database", "store"}
+    assert known_of_ours("alerts") <= {"errors", "settings", "postgres", "store"}
     assert "alerts" not in known_of_ours("store")
     assert known_of_ours("telemetry") == {"errors"}
     for library, room in (("apprise", "alerts"), ("sentry_sdk", "telemetry"), ("opentelemetry", "telemetry")):
@@ -96,16 +96,16 @@ def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed
 
 
 def test_the_pictures_know_nothing_of_ours_and_nobody_else_draws():
-    assert known_of_ours("pictures") == set()
-    assert users_of("matplotlib") == {"pictures"}
+    assert known_of_ours("plots") == set()
+    assert users_of("matplotlib") == {"plots"}
     for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pyarrow", "pydantic"):
-        assert "pictures" not in users_of(library)
+        assert "plots" not in users_of(library)
     # Its state is one for the whole process, and it would look for a screen.
     assert users_of("matplotlib.pyplot") == set()
 
 
 def test_the_report_is_made_of_figures_and_pictures_and_knows_no_database():
-    assert known_of_ours("report") == {"pictures"}
+    assert known_of_ours("report") == {"plots"}
     for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pyarrow", "pydantic"):
         assert "report" not in users_of(library)
     assert users_of("jinja2") == {"report"}
@@ -115,7 +115,7 @@ def test_the_report_is_made_of_figures_and_pictures_and_knows_no_database():
 
 def test_one_module_knows_dask_and_only_where_a_scheduler_is_named():
     users = [path for path in MODULES if any(is_inside(name, "distributed") for name in imports_of(path))]
-    assert users == [PACKAGE / "pipeline" / "dask_cluster.py"]
+    assert users == [PACKAGE / "pipeline" / "dask_cluster" / "cluster.py"]
     imported = modules_after(f"import {OURS}.pipeline.snapshots, {OURS}.pipeline.recommendations")
     assert imported.isdisjoint({"dask", "distributed", f"{OURS}.pipeline.dask_cluster"})
 
@@ -162,7 +162,7 @@ def test_what_every_process_of_dagster_imports_cannot_compute():
     imported = modules_after(f"import {OURS}.orchestration.instance, {OURS}.orchestration.launcher")
     assert heads(imported).isdisjoint(ARITHMETIC | TELLING | DRAWING)
     rooms = {name.split(".")[1] for name in imported if is_inside(name, OURS) and name != OURS}
-    assert rooms <= {"orchestration", "database", "embedded", "errors", "garbage", "settings"}
+    assert rooms <= {"orchestration", "postgres", "embedded", "errors", "garbage", "settings"}
 
 
 def test_a_run_imports_nothing_that_only_other_processes_need():

@@ -43,6 +43,6 @@ def test_what_refers_to_itself_is_still_freed():
 
 
 def test_a_process_of_dagster_collects_rarely_from_its_first_look_at_our_storage_on():
-    asked = f"import dagster, snapshot_pipeline.orchestration.instance; {ASKED}"
+    asked = f"import dagster, snapshot_pipeline.orchestration.instance.storage; {ASKED}"
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, text=True)
     assert answer.stdout.split() == [str(OBJECTS), "True"]

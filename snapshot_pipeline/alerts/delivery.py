@@ -76,10 +76,10 @@ def deliver(
     apart = create_engine(engine.url, poolclass=NullPool)
     reports = [ChannelReport(channel.name) for channel in channels]
 
-    def work_through(channel: Channel, report: ChannelReport) -> None:
+    def send_queue(channel: Channel, report: ChannelReport) -> None:
         _work_through(apart, tables, channel, report, now, until)
 
-    _side_by_side(work_through, list(zip(channels, reports, strict=True)), until)
+    _side_by_side(send_queue, list(zip(channels, reports, strict=True)), until)
     return reports
 
 

@@ -119,7 +119,7 @@ def all_clear(closed: Sequence[tuple[Incident, Observation]], now: datetime, wor
     ]
 
 
-def blind(reason: str, since: datetime, wording: Wording) -> Message:
+def monitoring_down(reason: str, since: datetime, wording: Wording) -> Message:
     """Incidents can neither be found nor recorded, and so nobody would be told of any."""
     return Message(
         "snapshot_pipeline cannot look for incidents",
@@ -129,7 +129,7 @@ def blind(reason: str, since: datetime, wording: Wording) -> Message:
     )
 
 
-def seeing_again(since: datetime, now: datetime) -> Message:
+def monitoring_restored(since: datetime, now: datetime) -> Message:
     """Incidents are looked for again."""
     text = f"After {_length(now - since)} incidents are looked for again; what happened meanwhile is told now."
     return Message("Over: snapshot_pipeline looks for incidents again", text, SUCCESS)

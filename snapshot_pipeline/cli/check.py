@@ -8,8 +8,8 @@ from __future__ import annotations
 import click
 
 from snapshot_pipeline.cli.documents import json_option, print_document
-from snapshot_pipeline.database import create_platform_engine, create_source_engine
 from snapshot_pipeline.platform.contract import Finding, check_platform
+from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.migrate import VERSION_TABLE
 from snapshot_pipeline.store.tables import StoreTables

@@ -13,7 +13,7 @@ from typing import Any
 
 from snapshot_pipeline.cli.progress import At, Show
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.pipeline.batches import Progress, Progressed
+from snapshot_pipeline.pipeline.batches import Progress, ProgressListener
 from snapshot_pipeline.settings import Settings
 
 _FILES = ("dagster.yaml", "workspace.yaml")
@@ -50,7 +50,7 @@ def execute(
     settings: Settings,
     job_name: str,
     tags: Mapping[str, str],
-    progress: Progress,
+    progress: ProgressListener,
     partition_key: str | None = None,
     run_config: Mapping[str, Any] | None = None,
 ) -> str:
@@ -75,11 +75,11 @@ def execute(
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
-    from snapshot_pipeline.orchestration.launcher import this_process
-    from snapshot_pipeline.orchestration.steps import watched_by
+    from snapshot_pipeline.orchestration.instance.launcher import this_process
+    from snapshot_pipeline.orchestration.steps import progress_listener
 
     job = build_defs(settings).resolve_job_def(job_name)
-    with dg.DagsterInstance.get() as instance, watched_by(progress):
+    with dg.DagsterInstance.get() as instance, progress_listener(progress):
         result = job.execute_in_process(
             instance=instance,
             tags={**tags, **this_process()},
@@ -102,7 +102,7 @@ class ShownRuns:
         self._show = show
         self._rows = 0
 
-    def begin(self, what: str, others_to_come: float = 0) -> Progress:
+    def begin(self, what: str, others_to_come: float = 0) -> ProgressListener:
         """Begin with a run.
 
         Args:
@@ -114,7 +114,7 @@ class ShownRuns:
         """
         before = self._rows
 
-        def tell(run: Progressed) -> None:
+        def tell(run: Progress) -> None:
             self._rows = before + run.rows
             total = before + round(run.of_rows * (1 + others_to_come))
             self._show(At(what, self._rows, total, "rows", f"{run.done:,}/{run.total:,} {run.parts}"))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import click
 
-from snapshot_pipeline.database import (
+from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError
+from snapshot_pipeline.postgres.engines import (
     adbc_uri,
     create_platform_engine,
     dagster_url,
@@ -16,7 +17,6 @@ from snapshot_pipeline.database import (
     platform_url,
     readable_database_errors,
 )
-from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError
 from snapshot_pipeline.settings import Settings, load_settings
 
 

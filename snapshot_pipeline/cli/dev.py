@@ -19,7 +19,7 @@ def command(port: int, host: str) -> None:
     The UI has no password: leave it on the loopback address, or put a proxy that has one before it.
     """
     from snapshot_pipeline.cli.dagster_runs import dagster_home, prepare_environment
-    from snapshot_pipeline.database import check_connection, dagster_url
+    from snapshot_pipeline.postgres.engines import check_connection, dagster_url
 
     settings = load_settings()
     check_connection(dagster_url(settings))

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from snapshot_pipeline.cli.progress import At, Show, shown_progress
-from snapshot_pipeline.database import platform_url
-from snapshot_pipeline.platform.csv_files import CsvFile, Progress, find_csv_files, load_csv_files
+from snapshot_pipeline.platform.csv_files import CsvFile, ProgressListener, find_csv_files, load_csv_files
+from snapshot_pipeline.postgres.engines import platform_url
 from snapshot_pipeline.settings import load_settings
 
 
@@ -43,7 +43,7 @@ def command(directory: Path) -> None:
     click.echo(f"loaded into schema {settings.platform_schema} of database {url.database} in {seconds:.1f} s")
 
 
-def _reading(files: list[CsvFile], show: Show) -> Progress:
+def _reading(files: list[CsvFile], show: Show) -> ProgressListener:
     """Show how many bytes of all files are read, whichever file it is."""
     number = {file.table_name: place for place, file in enumerate(files)}
     before = {file.table_name: sum(earlier.size for earlier in files[:place]) for place, file in enumerate(files)}

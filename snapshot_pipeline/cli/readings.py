@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Literal
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.standing import newest_due_day
+from snapshot_pipeline.pipeline.open_problems import newest_due_day
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
 from snapshot_pipeline.store.incidents import Incident, open_incidents

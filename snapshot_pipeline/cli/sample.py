@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 import click
 
 from snapshot_pipeline.cli.progress import At, Show, shown_progress
-from snapshot_pipeline.database import platform_url
 from snapshot_pipeline.platform.sample import SampleError, SampleOptions, load_sample
+from snapshot_pipeline.postgres.engines import platform_url
 from snapshot_pipeline.settings import Settings, load_settings
 
 

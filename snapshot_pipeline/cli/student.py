@@ -51,7 +51,7 @@ def command(user_id: int, day: datetime | None, as_json: bool) -> None:
         click.echo(json.dumps(as_document(report, settings), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print(report, settings)
-    sys.exit(SOMETHING_TO_DO if report.remedy else 0)
+    sys.exit(SOMETHING_TO_DO if report.remediation else 0)
 
 
 def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
@@ -68,7 +68,9 @@ def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
             {"column": one.column, "published": _json_value(one.published), "now": _json_value(one.now)}
             for one in report.differences
         ],
-        "remedy": {"why": report.remedy.why, "command": report.remedy.command} if report.remedy else None,
+        "remedy": {"why": report.remediation.why, "command": report.remediation.command}
+        if report.remediation
+        else None,
     }
 
 
@@ -136,13 +138,13 @@ def _print(report: StudentReport, settings: Settings) -> None:
 
 def _failures(report: StudentReport) -> list[str]:
     """The open failures of all days shown, with the row that is to blame; a row may fail many days."""
-    from snapshot_pipeline.metrics.days import neighbours
+    from snapshot_pipeline.metrics.days import contiguous_ranges
 
     days: dict[tuple[str, str], list[date]] = {}
     for day in report.days:
         if day.failure:
             days.setdefault((day.failure.reason, day.failure.detail), []).append(day.day)
-    named = {key: ", ".join(_range(*one) for one in neighbours(failed)) for key, failed in days.items()}
+    named = {key: ", ".join(_range(*one) for one in contiguous_ranges(failed)) for key, failed in days.items()}
     return [line for (reason, detail), when in named.items() for line in _wrapped(f"{reason} on {when}: {detail}")]
 
 
@@ -214,9 +216,9 @@ def _against_published(report: StudentReport, settings: Settings) -> list[str]:
 
 
 def _remedy(report: StudentReport) -> list[str]:
-    if report.remedy is None:
+    if report.remediation is None:
         return []
-    return [*_wrapped(f"{report.last.day}: {report.remedy.why}:"), f"  {report.remedy.command}"]
+    return [*_wrapped(f"{report.last.day}: {report.remediation.why}:"), f"  {report.remediation.command}"]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -32,7 +32,7 @@ def end_of_day(day: date, zone: ZoneInfo) -> datetime:
     return start_of_day(day + timedelta(days=1), zone)
 
 
-def neighbours(days: Sequence[date], at_most: int | None = None) -> list[tuple[date, date]]:
+def contiguous_ranges(days: Sequence[date], at_most: int | None = None) -> list[tuple[date, date]]:
     """Join ascending days into ranges without a gap; both ends included.
 
     Args:

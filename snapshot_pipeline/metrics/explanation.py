@@ -16,7 +16,7 @@ from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.pace import CONSISTENCY_WEIGHT, QUIZ_WEIGHT, VELOCITY_WEIGHT, learning_paces
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS, WEIGHTS
 from snapshot_pipeline.metrics.rounding import round_half_away
-from snapshot_pipeline.metrics.snapshot import find_faults, lessons_by_day, pace_terms, quiz_averages
+from snapshot_pipeline.metrics.snapshot import find_issues, lessons_by_day, pace_terms, quiz_averages
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CountedAttempt:
 
 
 @dataclass(frozen=True)
-class Faulty:
+class StudentIssue:
     """A row that cannot be right: why, and which."""
 
     reason: str
@@ -90,7 +90,7 @@ class PaceExplanation:
     unrounded: float
     pace_score: float
     learning_pace: str
-    faults: list[Faulty]
+    faults: list[StudentIssue]
 
     @property
     def days(self) -> int:
@@ -126,8 +126,8 @@ def explain_pace(history: StudentHistory, days: LocalDays) -> PaceExplanation | 
         pace_score=float(scores[0, 0]),
         learning_pace=str(learning_paces(scores)[0, 0]),
         faults=[
-            Faulty(fault.reason, fault.describe(int(fault.rows[0, 0])))
-            for fault in find_faults(events)
+            StudentIssue(fault.reason, fault.describe(int(fault.rows[0, 0])))
+            for fault in find_issues(events)
             if fault.rows[0, 0] >= 0
         ],
     )

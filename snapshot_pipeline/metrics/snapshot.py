@@ -15,13 +15,6 @@ from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
 from snapshot_pipeline.metrics.events import Events
-from snapshot_pipeline.metrics.faults import (
-    COMPLETED_BEFORE_STARTED,
-    NEGATIVE_TIME_SPENT,
-    Fault,
-    wrong_progress,
-    wrong_scores,
-)
 from snapshot_pipeline.metrics.grid import (
     Counts,
     Flags,
@@ -32,6 +25,13 @@ from snapshot_pipeline.metrics.grid import (
     window_sums,
 )
 from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.issues import (
+    COMPLETED_BEFORE_STARTED,
+    NEGATIVE_TIME_SPENT,
+    Issue,
+    wrong_progress,
+    wrong_scores,
+)
 from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces
 from snapshot_pipeline.metrics.quiz_average import running_averages
 from snapshot_pipeline.metrics.rounding import round_half_away
@@ -64,7 +64,7 @@ def compute_snapshots(history: StudentHistory, days: LocalDays) -> SnapshotBatch
         One published row or one failure for each student and day on which the student has begun.
     """
     events = Events.of(history, days)
-    faults = find_faults(events)
+    faults = find_issues(events)
     failed = np.any([fault.rows >= 0 for fault in faults], axis=0)
     return SnapshotBatch(
         published=_published(events, days, events.due & ~failed),
@@ -72,7 +72,7 @@ def compute_snapshots(history: StudentHistory, days: LocalDays) -> SnapshotBatch
     )
 
 
-def find_faults(events: Events) -> tuple[Fault, ...]:
+def find_issues(events: Events) -> tuple[Issue, ...]:
     """The rows that cannot be right, by reason, in the order in which the reasons are reported."""
     return (
         wrong_scores(events.scored, events.places, events.newest_score),
@@ -106,7 +106,7 @@ def quiz_averages(events: Events) -> Floats:
     return np.append(after_each, np.nan)[events.newest_score]
 
 
-def _wrong_progress(reason: str, wrong: Flags, events: Events) -> Fault:
+def _wrong_progress(reason: str, wrong: Flags, events: Events) -> Issue:
     days = (events.start_days, events.completion_days)
     return wrong_progress(reason, wrong, events.progress, events.progress_students, days, events.lengths, events.shape)
 
@@ -154,7 +154,7 @@ def _last_active_dates(active: Flags, activity_before: Ints, days: LocalDays) ->
     return np.where(latest >= 0, dates, older_dates[:, None])
 
 
-def _failures(events: Events, days: LocalDays, faults: tuple[Fault, ...], wanted: Flags) -> pd.DataFrame:
+def _failures(events: Events, days: LocalDays, faults: tuple[Issue, ...], wanted: Flags) -> pd.DataFrame:
     rows, columns = np.nonzero(wanted)
     reasons = np.empty(len(rows), dtype=object)
     details = np.empty(len(rows), dtype=object)

@@ -15,20 +15,20 @@ from snapshot_pipeline.orchestration.assets.cohort_summary import build_cohort_s
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
 from snapshot_pipeline.orchestration.assets.weekly_report import build_weekly_report
-from snapshot_pipeline.orchestration.daily_checks import build_rebuild, build_standing
+from snapshot_pipeline.orchestration.daily_checks import build_no_open_incidents, build_recompute_matches
 from snapshot_pipeline.orchestration.housekeeping import build_housekeeping
 from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
 from snapshot_pipeline.orchestration.recompute_days import build_recompute_days
 from snapshot_pipeline.orchestration.retry_failed import build_retry_failed
 from snapshot_pipeline.orchestration.schedules import (
-    build_daily_housekeeping,
-    build_every_morning,
-    build_nightly,
-    build_weekly,
-    build_weekly_page,
+    build_daily_checks_schedule,
+    build_daily_housekeeping_schedule,
+    build_daily_snapshots_schedule,
+    build_weekly_recommendations_schedule,
+    build_weekly_report_schedule,
 )
-from snapshot_pipeline.orchestration.sensors.incidents import build_send_alerts, build_watch_incidents
-from snapshot_pipeline.orchestration.sensors.late_data import build_late_data
+from snapshot_pipeline.orchestration.sensors.incidents import build_alert_delivery_sensor, build_incident_scan_sensor
+from snapshot_pipeline.orchestration.sensors.late_data import build_late_data_sensor
 from snapshot_pipeline.orchestration.source_links import linked_to_source
 from snapshot_pipeline.settings import Settings
 
@@ -62,7 +62,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
                 build_weekly_report(settings),
             ]
         ),
-        asset_checks=[build_standing(settings), build_rebuild(settings)],
+        asset_checks=[build_no_open_incidents(settings), build_recompute_matches(settings)],
         jobs=[
             daily_snapshots,
             weekly_recommendations,
@@ -73,13 +73,17 @@ def _definitions(settings: Settings) -> dg.Definitions:
             housekeeping,
         ],
         schedules=[
-            build_nightly(settings),
-            build_weekly(settings),
-            build_weekly_page(settings),
-            build_every_morning(settings),
-            build_daily_housekeeping(settings, housekeeping),
+            build_daily_snapshots_schedule(settings),
+            build_weekly_recommendations_schedule(settings),
+            build_weekly_report_schedule(settings),
+            build_daily_checks_schedule(settings),
+            build_daily_housekeeping_schedule(settings, housekeeping),
         ],
-        sensors=[build_watch_incidents(settings), build_send_alerts(settings), build_late_data(settings)],
+        sensors=[
+            build_incident_scan_sensor(settings),
+            build_alert_delivery_sensor(settings),
+            build_late_data_sensor(settings),
+        ],
         # One process a run: a child that outlives its killed parent could go on writing, and costs two seconds.
         executor=dg.in_process_executor,
     )

@@ -14,11 +14,11 @@ from typing import Any
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.checks_by_day import WHAT_TO_DO
 from snapshot_pipeline.orchestration.day_metadata import failures_by_reason_table, failures_table
 from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
-from snapshot_pipeline.orchestration.pictured import Metadata
+from snapshot_pipeline.orchestration.plots import Metadata
 from snapshot_pipeline.pipeline.cohorts import SummarizedDay
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
@@ -27,36 +27,38 @@ from snapshot_pipeline.store.snapshots import DayCount
 
 SUCCESS_RATE = "success_rate"
 RUN_TIME = "run_time"
-COVERAGE = "coverage"
-REACH = "reach"
+STUDENT_COUNT_STABLE = "coverage"
+RECOMMENDATION_COVERAGE = "reach"
 WEEK_COMPLETE = "week_complete"
 ALL_STUDENTS = "all_students"
 
 OBSERVED, THRESHOLD = "observed", "threshold"
 """In the metadata of every result: what was found and what was wanted, which Dagster plots over the days."""
 
-MIN_REACH = 0.5
+MIN_COVERAGE = 0.5
 """The share of receivers below which a week looks as if something were missing, such as the lessons."""
 
 
-MEND_FAILED = (
+REMEDIATION_FAILED = (
     "`failures_by_reason` and `first_failures` say why and who, `snapshot_failures` has all, with the row to blame. "
     "Mend the rows in the platform, then launch the job `retry_failed`, or materialize the day again"
 )
-MEND_SLOW = "`snapshot-pipeline check` names missing indexes; docs/scaling.md says what else a platform of a size costs"
-MEND_COVERAGE = (
+REMEDIATION_SLOW = (
+    "`snapshot-pipeline check` names missing indexes; docs/scaling.md says what else a platform of a size costs"
+)
+REMEDIATION_STUDENT_COUNT = (
     "ask whether students were deactivated, or rows deleted, in the platform; if so on purpose, the next day is green "
     "again"
 )
-MEND_SUMMARY = (
+REMEDIATION_SUMMARY = (
     "something else than a run has removed rows of `performance_snapshots` or `snapshot_failures`; find out what, then "
     "materialize the day's snapshots and summary again"
 )
-MEND_REACH = (
+REMEDIATION_COVERAGE = (
     "look whether the platform's lessons are published and its students have a specialization and a level; the run's "
     "log names the students that failed"
 )
-MEND_WEEK = "materialize `performance_snapshots` for the missing days, then this week again"
+REMEDIATION_WEEK = "materialize `performance_snapshots` for the missing days, then this week again"
 
 
 def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
@@ -70,7 +72,7 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
             what=f"At least {percent(settings.min_success_rate)} of the day's students were published.",
             reads="how many students the run published, and how many failed.",
             runs=after,
-            mend=MEND_FAILED,
+            remediation=REMEDIATION_FAILED,
         ),
         _spec(
             RUN_TIME,
@@ -79,10 +81,10 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
             what=f"The run that computed the day took at most {settings.max_run_seconds:g} seconds.",
             reads="the clock.",
             runs="with every run of the day.",
-            mend=MEND_SLOW,
+            remediation=REMEDIATION_SLOW,
         ),
         _spec(
-            COVERAGE,
+            STUDENT_COUNT_STABLE,
             asset,
             daily_partitions(settings),
             what=(
@@ -91,7 +93,7 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
             ),
             reads="`snapshot_days`.",
             runs="with every run of the day.",
-            mend=MEND_COVERAGE,
+            remediation=REMEDIATION_STUDENT_COUNT,
         ),
     ]
 
@@ -106,7 +108,7 @@ def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpe
             what="Every student that the day's computation published, and every one that failed, is in the summary.",
             reads="`snapshot_days`, and how many students the run summarized.",
             runs="with every run of the day.",
-            mend=MEND_SUMMARY,
+            remediation=REMEDIATION_SUMMARY,
         )
     ]
 
@@ -116,13 +118,13 @@ def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetC
     after = "with every run of the week."
     return [
         _spec(
-            REACH,
+            RECOMMENDATION_COVERAGE,
             asset,
             weekly_partitions(settings),
-            what=f"At least {percent(MIN_REACH)} of the active students have a recommendation.",
+            what=f"At least {percent(MIN_COVERAGE)} of the active students have a recommendation.",
             reads="how many students the run reached.",
             runs=after,
-            mend=MEND_REACH,
+            remediation=REMEDIATION_COVERAGE,
         ),
         _spec(
             WEEK_COMPLETE,
@@ -131,7 +133,7 @@ def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetC
             what="Every day of the week has snapshots.",
             reads="`snapshot_days`.",
             runs=after,
-            mend=MEND_WEEK,
+            remediation=REMEDIATION_WEEK,
         ),
     ]
 
@@ -144,9 +146,9 @@ def _spec(
     what: str,
     reads: str,
     runs: str,
-    mend: str,
+    remediation: str,
 ) -> dg.AssetCheckSpec:
-    description = described(what, reads=reads, runs=runs, when_red=f"{mend}.")
+    description = described(what, reads=reads, runs=runs, remediation=f"{remediation}.")
     return dg.AssetCheckSpec(name, asset=asset, partitions_def=partitions, description=description)
 
 
@@ -175,7 +177,7 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             found=f"{report.day}: there was nobody, no active student has started a lesson by then",
-            mend="see whether this is the platform that you meant, and the day one on which it had students",
+            remediation="see whether this is the platform that you meant, and the day one on which it had students",
             metadata={THRESHOLD: minimum, **metadata},
         )
     if report.failures:
@@ -186,7 +188,7 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
         passed=count.success_rate >= minimum,
         severity=dg.AssetCheckSeverity.ERROR,
         found=rate_sentence(count, minimum),
-        mend=MEND_FAILED,
+        remediation=REMEDIATION_FAILED,
         metadata={OBSERVED: count.success_rate, THRESHOLD: minimum, **metadata},
     )
 
@@ -198,12 +200,12 @@ def check_run_time(day: date, seconds: float, maximum: float) -> dg.AssetCheckRe
         passed=seconds <= maximum,
         severity=dg.AssetCheckSeverity.WARN,
         found=f"{day}: the run took {seconds:.1f} s, at most {maximum:g} s wanted",
-        mend=MEND_SLOW,
+        remediation=REMEDIATION_SLOW,
         metadata={OBSERVED: round(seconds, 3), THRESHOLD: maximum},
     )
 
 
-def check_coverage(count: DayCount, earlier: DayCount | None, max_drop: float) -> dg.AssetCheckResult:
+def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_drop: float) -> dg.AssetCheckResult:
     """The number of students did not fall by more than `max_drop` against the last earlier day; nobody is amber."""
     metadata: dict[str, Any] = {OBSERVED: count.students}
     if earlier is None:
@@ -214,11 +216,11 @@ def check_coverage(count: DayCount, earlier: DayCount | None, max_drop: float) -
         metadata |= {THRESHOLD: least, "earlier_students": earlier.students}
     fell = earlier is not None and count.students < earlier.students * (1 - max_drop)
     return _result(
-        COVERAGE,
+        STUDENT_COUNT_STABLE,
         passed=count.students > 0 and not fell,
         severity=dg.AssetCheckSeverity.ERROR if fell else dg.AssetCheckSeverity.WARN,
         found=f"{found}; a fall by {percent(max_drop)} at most and somebody at all wanted",
-        mend=MEND_COVERAGE,
+        remediation=REMEDIATION_STUDENT_COUNT,
         metadata=metadata,
     )
 
@@ -230,7 +232,7 @@ def check_day(
     return [
         check_success_rate(report, settings.min_success_rate),
         check_run_time(report.day, seconds, settings.max_run_seconds),
-        check_coverage(report.count, earlier, settings.max_student_drop),
+        check_student_count_stable(report.count, earlier, settings.max_student_drop),
     ]
 
 
@@ -245,7 +247,7 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
             f"{day.day}: {day.students:,} students in {day.cohorts:,} cohorts and {day.failed:,} failed, at least the "
             f"{published:,} published and {failed:,} failed of the day's computation wanted"
         ),
-        mend=MEND_SUMMARY,
+        remediation=REMEDIATION_SUMMARY,
         metadata={
             OBSERVED: day.students + day.failed,
             THRESHOLD: published + failed,
@@ -257,24 +259,24 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
     )
 
 
-def check_reach(report: WeekReport) -> dg.AssetCheckResult:
+def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
     """At least half of the receivers have a recommendation."""
-    share = report.share_reached
+    share = report.coverage
     failed = f"; {len(report.failed):,} students failed" if report.failed else ""
     return _result(
-        REACH,
-        passed=share is not None and share >= MIN_REACH and not report.failed,
+        RECOMMENDATION_COVERAGE,
+        passed=share is not None and share >= MIN_COVERAGE and not report.failed,
         severity=dg.AssetCheckSeverity.WARN,
         found=(
             f"the week of {report.week_start}: there was nobody, no active student"
             if share is None
             else f"the week of {report.week_start}: {percent(share)} of {report.receivers:,} students have a "
-            f"recommendation, at least {percent(MIN_REACH)} wanted{failed}"
+            f"recommendation, at least {percent(MIN_COVERAGE)} wanted{failed}"
         ),
-        mend=MEND_REACH,
+        remediation=REMEDIATION_COVERAGE,
         metadata={
             **({} if share is None else {OBSERVED: share}),
-            THRESHOLD: MIN_REACH,
+            THRESHOLD: MIN_COVERAGE,
             "receivers": report.receivers,
             "reached": report.reached,
             "failed": len(report.failed),
@@ -295,7 +297,7 @@ def check_week_complete(report: WeekReport) -> dg.AssetCheckResult:
             if missing
             else f"the week of {report.week_start}: all days are there"
         ),
-        mend=MEND_WEEK,
+        remediation=REMEDIATION_WEEK,
         metadata={
             OBSERVED: len(report.missing_days),
             THRESHOLD: 0,
@@ -310,7 +312,7 @@ def _result(
     passed: bool,
     severity: dg.AssetCheckSeverity,
     found: str,
-    mend: str,
+    remediation: str,
     metadata: Mapping[str, Any],
 ) -> dg.AssetCheckResult:
     """A result that says what was found, and where it is not what was wanted, what to do about it."""
@@ -319,5 +321,5 @@ def _result(
         passed=passed,
         severity=severity,
         description=found,
-        metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: dg.MetadataValue.md(f"{mend}.")},
+        metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: dg.MetadataValue.md(f"{remediation}.")},
     )

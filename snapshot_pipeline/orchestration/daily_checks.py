@@ -12,35 +12,35 @@ from datetime import date, datetime, timezone
 
 import dagster as dg
 
-from snapshot_pipeline.metrics.days import neighbours
+from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
 from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD, rate_sentence
 from snapshot_pipeline.orchestration.descriptions import described
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.tags import SEED
-from snapshot_pipeline.pipeline.rebuild import Rebuild, random_computed_day, rebuild_day
-from snapshot_pipeline.pipeline.standing import Standing, due_days, due_weeks, look_at
+from snapshot_pipeline.pipeline.open_problems import OpenProblems, due_days, due_weeks, look_at
+from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_day, recompute_day
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures
 
-STANDING = dg.AssetCheckKey(performance_snapshots.KEY, "standing")
-REBUILD = dg.AssetCheckKey(performance_snapshots.KEY, "rebuild")
+NO_OPEN_INCIDENTS = dg.AssetCheckKey(performance_snapshots.KEY, "standing")
+RECOMPUTE_MATCHES = dg.AssetCheckKey(performance_snapshots.KEY, "rebuild")
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-def build_standing(settings: Settings) -> dg.AssetChecksDefinition:
+def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
     """The check of what is broken now."""
 
     @dg.asset_check(
-        asset=STANDING.asset_key,
-        name=STANDING.name,
+        asset=NO_OPEN_INCIDENTS.asset_key,
+        name=NO_OPEN_INCIDENTS.name,
         description=described(
             f"What is broken over the last {settings.catch_up_days} days: days that are missing, days on which too "
             "many students failed, failures that are open, weeks without recommendations.",
             reads="`snapshot_days`, `snapshot_failures`, and which weeks Dagster knows as materialized.",
             runs="every morning at 03:00, and at any time by the job `daily_checks` or *Execute*.",
-            when_red="the result says by which command each thing is mended; amber: only failures are open.",
+            remediation="the result says by which command each thing is mended; amber: only failures are open.",
         ),
     )
     def standing(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -50,13 +50,13 @@ def build_standing(settings: Settings) -> dg.AssetChecksDefinition:
             return dg.AssetCheckResult(passed=True, description="no day is due yet")
         recommended = context.instance.get_materialized_partitions(adaptive_recommendations.KEY)
         missing_weeks = [week for week in due_weeks(settings, now) if week.isoformat() not in recommended]
-        with opened_step(context, settings) as installation:
-            return check_standing(look_at(installation, days, missing_weeks), settings.min_success_rate, now)
+        with step_installation(context, settings) as installation:
+            return check_no_open_incidents(look_at(installation, days, missing_weeks), settings.min_success_rate, now)
 
     return standing
 
 
-def check_standing(standing: Standing, minimum: float, now: datetime) -> dg.AssetCheckResult:
+def check_no_open_incidents(standing: OpenProblems, minimum: float, now: datetime) -> dg.AssetCheckResult:
     """Nothing is broken; with a day or a week missing, or a day below `minimum`, an error, else a warning."""
     sentences = [
         *_missing_sentences(standing.missing),
@@ -70,7 +70,7 @@ def check_standing(standing: Standing, minimum: float, now: datetime) -> dg.Asse
     over = f"over the days {standing.first} to {standing.last}"
     is_severe = bool(standing.missing or standing.below or standing.missing_weeks)
     return dg.AssetCheckResult(
-        check_name=STANDING.name,
+        check_name=NO_OPEN_INCIDENTS.name,
         passed=not sentences,
         severity=_ERROR if is_severe else _WARN,
         description=f"broken {over}: {'; '.join(sentences)}" if sentences else f"nothing is broken {over}",
@@ -90,11 +90,11 @@ def _missing_sentences(missing: Sequence[date]) -> list[str]:
     return [
         f"{'1 day is' if first == last else f'{(last - first).days + 1} days are'} missing: "
         f"`snapshot-pipeline materialize --from {first} --to {last}`"
-        for first, last in neighbours(missing)
+        for first, last in contiguous_ranges(missing)
     ]
 
 
-def _failure_sentences(standing: Standing) -> list[str]:
+def _failure_sentences(standing: OpenProblems) -> list[str]:
     if not standing.failures:
         return []
     reasons = ", ".join(f"{one.student_days:,} {one.reason}" for one in standing.failures)
@@ -131,18 +131,18 @@ def _failures_table(failures: Sequence[OpenFailures], now: datetime) -> dg.Table
     )
 
 
-def build_rebuild(settings: Settings) -> dg.AssetChecksDefinition:
+def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
     """The check of a day drawn by lot."""
 
     @dg.asset_check(
-        asset=REBUILD.asset_key,
-        name=REBUILD.name,
+        asset=RECOMPUTE_MATCHES.asset_key,
+        name=RECOMPUTE_MATCHES.name,
         description=described(
             "A day drawn by lot among all that were computed, computed again from the platform's rows without being "
             "published, is what is stored.",
             reads="the platform, as a run does, and the day's `performance_snapshots`.",
             runs="every morning at 03:00, and at any time by the job `daily_checks` or *Execute*.",
-            when_red=(
+            remediation=(
                 "somebody or something else than a run has written to our tables, or the formula has changed; the "
                 "result names the figures and the command that computes the day again. Amber: rows came late, and the "
                 "day waits for its next computation."
@@ -151,24 +151,24 @@ def build_rebuild(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def rebuild(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         seed = context.run.tags.get(SEED, context.run.run_id)
-        with opened_step(context, settings) as installation:
+        with step_installation(context, settings) as installation:
             day = random_computed_day(installation, seed)
             if day is None:
                 return dg.AssetCheckResult(passed=True, description="no day has been computed yet")
-            return check_rebuild(rebuild_day(installation, day, context.run.run_id), seed)
+            return check_recompute_matches(recompute_day(installation, day, context.run.run_id), seed)
 
     return rebuild
 
 
-def check_rebuild(found: Rebuild, seed: str) -> dg.AssetCheckResult:
+def check_recompute_matches(found: Recomputation, seed: str) -> dg.AssetCheckResult:
     """What is stored of a day is what comes out now; a difference that late rows explain is a warning."""
     late = bool(found.changed_days)
     is_severe = not late and bool(found.columns.total() or found.rows_missing)
     return dg.AssetCheckResult(
-        check_name=REBUILD.name,
+        check_name=RECOMPUTE_MATCHES.name,
         passed=not found.differs,
         severity=_ERROR if is_severe else _WARN,
-        description=_rebuild_sentence(found),
+        description=_recompute_sentence(found),
         metadata={
             OBSERVED: dg.MetadataValue.int(found.columns.total() + found.rows_missing + found.unpublished),
             THRESHOLD: dg.MetadataValue.int(0),
@@ -185,7 +185,7 @@ def check_rebuild(found: Rebuild, seed: str) -> dg.AssetCheckResult:
     )
 
 
-def _rebuild_sentence(found: Rebuild) -> str:
+def _recompute_sentence(found: Recomputation) -> str:
     if not found.differs:
         return f"{found.day}: what is stored of {found.students:,} students is what comes out now"
     again = f"`snapshot-pipeline materialize --from {found.day} --to {found.day}`"
@@ -209,7 +209,7 @@ def _rebuild_sentence(found: Rebuild) -> str:
     )
 
 
-def _differences_table(found: Rebuild) -> dg.TableMetadataValue:
+def _differences_table(found: Recomputation) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
         [
             dg.TableRecord(

@@ -14,13 +14,13 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.asset_keys import table_key
 from snapshot_pipeline.orchestration.failures import StepContext
-from snapshot_pipeline.orchestration.pictured import (
+from snapshot_pipeline.orchestration.plots import (
     FAILURES,
     PACE,
     Metadata,
-    calendar_picture,
-    day_pictures,
-    never_failing,
+    best_effort,
+    calendar_plot,
+    day_plots,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.day_review import DayReview, review_day, success_rates
@@ -46,10 +46,10 @@ def days_metadata(context: StepContext, installation: Installation, run: Snapsho
         shown[report.day] = kept or reviewed_metadata(context, installation, report)
         restated_before = report.restated
     last, settings = run.reports[-1].day, installation.settings
-    with never_failing(context, "the calendar of success rates"):
+    with best_effort(context, "the calendar of success rates"):
         rates = success_rates(installation, last)
         shown[last] = {
-            **calendar_picture(context, last, rates, settings.min_success_rate, settings.start_date),
+            **calendar_plot(context, last, rates, settings.min_success_rate, settings.start_date),
             **shown[last],
         }
     # What is looked at first stands first: the UI keeps the order.
@@ -88,9 +88,9 @@ def day_numbers(report: DayReport) -> Metadata:
 def reviewed_metadata(context: StepContext, installation: Installation, report: DayReport) -> Metadata:
     """The tables and pictures of a day; what cannot be made is left out, with a warning."""
     shown: Metadata = {}
-    with never_failing(context, f"the review of {report.day}"):
+    with best_effort(context, f"the review of {report.day}"):
         review = review_day(installation, report.day)
-        shown |= day_pictures(context, report, review)
+        shown |= day_plots(context, report, review)
         shown |= {MOVERS: _movers_table(review), WITHOUT_DATA: _without_data_table(review)}
     return shown
 

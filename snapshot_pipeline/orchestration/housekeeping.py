@@ -11,11 +11,11 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from snapshot_pipeline.orchestration.descriptions import described
-from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
-from snapshot_pipeline.orchestration.steps import opened_step
-from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.orchestration.instance.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.orchestration.steps import step_installation
+from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.retention import Keep, remove_old_rows
 
 NAME = "housekeeping"
@@ -40,12 +40,12 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
             "dagster_log_rows": remove_old_log_rows(context.instance, log_from),
             "output_directories": remove_old_output(settings.home / "logs", log_from),
         }
-        with opened_step(context, settings) as installation:
+        with step_installation(context, settings) as installation:
             keep = _keep(settings, now)
-            removed |= patiently(lambda: remove_old_rows(installation.engine, installation.store, keep))
+            removed |= retry_transient(lambda: remove_old_rows(installation.engine, installation.store, keep))
             today = now.astimezone(settings.zone).date()
             ahead = today + timedelta(days=DAYS_AHEAD)
-            made = patiently(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
+            made = retry_transient(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
         context.log.info(f"partitions made: {', '.join(made) or 'none, all are there'}")
         context.log.info("; ".join(f"{name}: {count:,} removed" for name, count in removed.items()))
         counts = {f"{name}_removed": dg.MetadataValue.int(n) for name, n in removed.items()}
@@ -58,7 +58,7 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
             "materializations, check results and the states of runs stay. Makes the partitions of the months to come.",
             reads="the age of rows; what it keeps for how long is set by the SNAPSHOT_…_RETENTION_DAYS.",
             runs="every day at 04:00 by the schedule `daily_housekeeping`; safe at any time by hand.",
-            when_red="its one line says what to do; nothing is lost, the next run goes on.",
+            remediation="its one line says what to do; nothing is lost, the next run goes on.",
         ),
     )
     def housekeeping() -> None:

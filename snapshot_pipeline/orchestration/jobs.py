@@ -23,7 +23,7 @@ daily_snapshots = dg.define_asset_job(
     "daily_snapshots",
     # Without the checks of the morning, which belong to no day.
     selection=dg.AssetSelection.assets(performance_snapshots.KEY, cohort_summary.KEY)
-    - dg.AssetSelection.checks(daily_checks.STANDING, daily_checks.REBUILD),
+    - dg.AssetSelection.checks(daily_checks.NO_OPEN_INCIDENTS, daily_checks.RECOMPUTE_MATCHES),
     description=described(
         "Computes the snapshots of a day or a range of days, and summarizes them. Safe to run again: only what differs "
         "is written.",
@@ -32,18 +32,18 @@ daily_snapshots = dg.define_asset_job(
             "every night at 00:00 by the schedule `nightly`, whenever rows came late by the sensor `late_data`, and by "
             "*Launch backfill* for the days chosen there."
         ),
-        when_red="the failed step has one line that says what to do; then launch it again for the same days.",
+        remediation="the failed step has one line that says what to do; then launch it again for the same days.",
     ),
 )
 
 daily_checks_job = dg.define_asset_job(
     "daily_checks",
-    selection=dg.AssetSelection.checks(daily_checks.STANDING, daily_checks.REBUILD),
+    selection=dg.AssetSelection.checks(daily_checks.NO_OPEN_INCIDENTS, daily_checks.RECOMPUTE_MATCHES),
     description=described(
         "Looks for what is broken now, and computes a day drawn by lot again to compare. Writes no snapshot.",
         reads="our tables, and the platform's rows of the day drawn.",
-        runs="every morning at 03:00 by the schedule `every_morning`, and at any time by hand.",
-        when_red="a check that is red says what to do. A run that is red could not look: its one line says why.",
+        runs="every morning at 03:00 by the schedule `daily_checks_schedule`, and at any time by hand.",
+        remediation="a check that is red says what to do. A run that is red could not look: its one line says why.",
     ),
 )
 
@@ -54,7 +54,7 @@ weekly_recommendations = dg.define_asset_job(
         "Computes the recommendations of a week. Safe to run again: what still holds is kept.",
         reads="the week's snapshots, and the platform's users, lessons, progress, quizzes and attempts.",
         runs="every Monday at 06:00 by the schedule `weekly`, and for any week by hand.",
-        when_red="its one line names the days that are missing; materialize them, then launch it again for the week.",
+        remediation="its one line names the days that are missing; materialize them, then launch it again for the week.",
     ),
 )
 
@@ -66,6 +66,6 @@ weekly_page = dg.define_asset_job(
         "Writes the page of a week. Safe to run again: it takes the place of the page of before.",
         reads="the summaries of the week's days and of the week before, the week's recommendations and failures.",
         runs="every Monday at 06:30 by the schedule `weekly_page`, and for any week by hand.",
-        when_red="its one line says what to do: materialize the days that it names, then launch it again.",
+        remediation="its one line says what to do: materialize the days that it names, then launch it again.",
     ),
 )

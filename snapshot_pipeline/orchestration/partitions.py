@@ -12,7 +12,7 @@ from datetime import date
 
 import dagster as dg
 
-from snapshot_pipeline.metrics.days import neighbours
+from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.settings import Settings
 
 
@@ -30,7 +30,7 @@ def weekly_partitions(settings: Settings) -> dg.WeeklyPartitionsDefinition:
 
 def ranges(days: Sequence[date], settings: Settings) -> list[tuple[date, date]]:
     """Join ascending days into ranges of neighbours, of `SNAPSHOT_DAYS_PER_RUN` at the most; both ends included."""
-    return neighbours(days, settings.days_per_run)
+    return contiguous_ranges(days, settings.days_per_run)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

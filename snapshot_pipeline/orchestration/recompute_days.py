@@ -15,20 +15,20 @@ import dagster as dg
 from pydantic import Field
 
 from snapshot_pipeline.orchestration import pools
-from snapshot_pipeline.orchestration.asked_days import (
-    AskedDaysError,
-    day_or_none,
-    days_to_compute,
-    require_in_order,
-)
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
-from snapshot_pipeline.orchestration.checks_by_day import events_of_days
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import readable_failures
+from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.run_config_days import (
+    RunConfigDaysError,
+    days_to_compute,
+    parse_day,
+    require_in_order,
+)
+from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.tags import reason_of
 from snapshot_pipeline.settings import Settings
 
@@ -59,9 +59,9 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
             days = _days(config, settings)
         for first, last in ranges(days, settings):
             context.log.info(f"computing {first} to {last}; in all {days[0]} to {days[-1]}")
-            with opened_step(context, settings) as installation:
+            with step_installation(context, settings) as installation:
                 computed = compute_days(context, installation, first, last, reason_of(context.run.tags))
-            yield from events_of_days(context.instance, performance_snapshots.KEY, computed.metadata, computed.checks)
+            yield from partition_events(context.instance, performance_snapshots.KEY, computed.metadata, computed.checks)
             yield from summarized_again(context, settings, list(computed.metadata))
         yield dg.Output(None)
 
@@ -72,7 +72,7 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
             "same is not written; each figure that changes is noted in `snapshot_restatements`.",
             reads="the platform's users, progress, quiz attempts and exercises.",
             runs="when you launch it: *Launchpad*, fill in the two days, *Launch run*. Never by itself.",
-            when_red="its one line says what is wrong with the days, or what to do; then launch it again.",
+            remediation="its one line says what is wrong with the days, or what to do; then launch it again.",
         ),
         config=run_config(),
     )
@@ -83,9 +83,11 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
 
 
 def _days(config: RecomputeConfig, settings: Settings) -> list[date]:
-    first, last = day_or_none("first_day", config.first_day), day_or_none("last_day", config.last_day)
+    first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
     if first is None:
-        raise AskedDaysError("first_day: nothing is given; expected the first day to compute again, such as 2026-11-22")
+        raise RunConfigDaysError(
+            "first_day: nothing is given; expected the first day to compute again, such as 2026-11-22"
+        )
     require_in_order(("first_day", "last_day"), first, last)
     ended = daily_partitions(settings).get_last_partition_key()
     newest = date.fromisoformat(ended) if ended else None

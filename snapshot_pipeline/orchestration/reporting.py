@@ -33,7 +33,7 @@ def reported_errors(context: StepContext) -> Iterator[None]:
     except Exception as error:
         original = error.__context__ if isinstance(error, dg.Failure) and error.__context__ else error
         tags = {"run_id": context.run.run_id, "job": context.run.job_name, "partitions": _partitions(context)}
-        with _never_failing(context):
+        with _best_effort(context):
             send_error(original, tags)
         raise
 
@@ -54,7 +54,7 @@ def report_days(context: StepContext, asset: str, run: SnapshotRun) -> None:
         for report in run.reports
     ]
     speed = {"run.duration": (run.seconds, "s"), "run.rows_per_second": (rows / seconds, "{row}/s")}
-    with _never_failing(context):
+    with _best_effort(context):
         send_numbers([*numbers, Numbers({"asset": asset}, speed)])
 
 
@@ -70,7 +70,7 @@ def report_week(context: dg.AssetExecutionContext, report: WeekReport) -> None:
         values["success_rate"] = (1 - failed / report.receivers, "1")
     rate = report.types.total() / max(report.seconds, 1e-9)
     speed = {"run.duration": (report.seconds, "s"), "run.rows_per_second": (rate, "{row}/s")}
-    with _never_failing(context):
+    with _best_effort(context):
         send_numbers(
             [Numbers({"asset": asset, "week": report.week_start.isoformat()}, values), Numbers({"asset": asset}, speed)]
         )
@@ -84,7 +84,7 @@ def _partitions(context: StepContext) -> str:
 
 
 @contextmanager
-def _never_failing(context: StepContext) -> Iterator[None]:
+def _best_effort(context: StepContext) -> Iterator[None]:
     try:
         yield
     except SnapshotPipelineError as error:

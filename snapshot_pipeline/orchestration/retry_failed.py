@@ -15,16 +15,16 @@ import dagster as dg
 from pydantic import Field
 
 from snapshot_pipeline.orchestration import pools
-from snapshot_pipeline.orchestration.asked_days import day_or_none, require_in_order
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarized_again
 from snapshot_pipeline.orchestration.checks import check_success_rate
-from snapshot_pipeline.orchestration.checks_by_day import events_of_days
 from snapshot_pipeline.orchestration.day_metadata import REVIEWED_DAYS, day_numbers, reviewed_metadata
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext
-from snapshot_pipeline.orchestration.pictured import Metadata
-from snapshot_pipeline.orchestration.steps import opened_step, told_progress
+from snapshot_pipeline.orchestration.partitioned_checks import partition_events
+from snapshot_pipeline.orchestration.plots import Metadata
+from snapshot_pipeline.orchestration.run_config_days import parse_day, require_in_order
+from snapshot_pipeline.orchestration.steps import log_progress, step_installation
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
@@ -56,16 +56,16 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(name=STEP, pool=pools.SNAPSHOTS, description=__doc__)
     def retry_failed_students(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
-        with opened_step(context, settings) as installation:
-            first, last = day_or_none("from", config.first), day_or_none("to", config.last)
+        with step_installation(context, settings) as installation:
+            first, last = parse_day("from", config.first), parse_day("to", config.last)
             require_in_order(("from", "to"), first, last)
-            run = retry_failed(installation, first, last, context.run_id, told_progress(context))
+            run = retry_failed(installation, first, last, context.run_id, log_progress(context))
             shown = _shown(context, installation, run)
         for day in run.days:
             context.log.info(_sentence(day))
         # A day that was never computed as a whole must not look as if it were there.
         whole = {day.day: (day, day.report) for day in run.days if day.report is not None}
-        yield from events_of_days(
+        yield from partition_events(
             context.instance,
             performance_snapshots.KEY,
             {day: {**_numbers(*retried), **shown.get(day, {})} for day, retried in whole.items()},
@@ -85,7 +85,7 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
                 "when you launch it: *Launchpad*, *Launch run*; with nothing filled in, all open failures. Never by "
                 "itself."
             ),
-            when_red="its one line says what to do. Students that fail again stay in `snapshot_failures`.",
+            remediation="its one line says what to do. Students that fail again stay in `snapshot_failures`.",
         ),
         config=run_config(None, None),
     )

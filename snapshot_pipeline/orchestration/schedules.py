@@ -25,7 +25,7 @@ _MISSED = "the tick's error says why; what one tick missed, the next one asks fo
 _LEFT_ALONE = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
 
 
-def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
+def build_daily_snapshots_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the snapshots.
 
     After a downtime Dagster launches the last missed tick only, so each tick looks back: it asks for every day of the
@@ -50,7 +50,7 @@ def build_nightly(settings: Settings) -> dg.ScheduleDefinition:
             f"last {settings.late_window_days} days also the summaries that are older than their snapshots.",
             reads="which of these days Dagster knows as materialized or in progress.",
             runs=f"every night at 00:00 ({settings.timezone}), while it is switched on.",
-            when_red=_MISSED,
+            remediation=_MISSED,
         ),
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -98,7 +98,7 @@ def _unsummarized(instance: dg.DagsterInstance, settings: Settings, window: Sequ
     return [date.fromisoformat(day) for day in behind if status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS]
 
 
-def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
+def build_weekly_recommendations_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the recommendations: the newest week only, since an older one is never shown."""
 
     @dg.schedule(
@@ -111,7 +111,7 @@ def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
             "The recommendations of the week that has just ended; an older week is never shown, and not asked for.",
             reads="nothing but the time of its tick.",
             runs=f"every Monday at 06:00 ({settings.timezone}), while it is switched on.",
-            when_red="launch the job `weekly_recommendations` for the week; the next tick is for the next one.",
+            remediation="launch the job `weekly_recommendations` for the week; the next tick is for the next one.",
         ),
     )
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -120,7 +120,7 @@ def build_weekly(settings: Settings) -> dg.ScheduleDefinition:
     return weekly
 
 
-def build_weekly_page(settings: Settings) -> dg.ScheduleDefinition:
+def build_weekly_report_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the weekly page: half an hour after the recommendations, which it counts."""
 
     @dg.schedule(
@@ -133,7 +133,7 @@ def build_weekly_page(settings: Settings) -> dg.ScheduleDefinition:
             "The page of the week that has just ended, after its recommendations, which it counts.",
             reads="nothing but the time of its tick.",
             runs=f"every Monday at 06:30 ({settings.timezone}), while it is switched on.",
-            when_red="launch the job `weekly_page` for the week; the next tick is for the next one.",
+            remediation="launch the job `weekly_page` for the week; the next tick is for the next one.",
         ),
     )
     def page(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -142,11 +142,11 @@ def build_weekly_page(settings: Settings) -> dg.ScheduleDefinition:
     return page
 
 
-def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
+def build_daily_checks_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the checks that look at many days."""
 
     @dg.schedule(
-        name="every_morning",
+        name="daily_checks_schedule",
         job=daily_checks_job,
         cron_schedule="0 3 * * *",
         execution_timezone=settings.timezone,
@@ -155,17 +155,17 @@ def build_every_morning(settings: Settings) -> dg.ScheduleDefinition:
             "What is broken now, and a day drawn by lot, computed again to compare.",
             reads="nothing but the time of its tick, which the day is drawn by.",
             runs=f"every day at 03:00 ({settings.timezone}), while it is switched on.",
-            when_red=_MISSED,
+            remediation=_MISSED,
         ),
     )
-    def every_morning(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def daily_checks_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         tick = context.scheduled_execution_time.isoformat()
         return dg.RunRequest(run_key=tick, tags={SEED: tick})
 
-    return every_morning
+    return daily_checks_schedule
 
 
-def build_daily_housekeeping(settings: Settings, housekeeping: dg.JobDefinition) -> dg.ScheduleDefinition:
+def build_daily_housekeeping_schedule(settings: Settings, housekeeping: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The schedule of what removes old rows: when the night's runs are long over."""
     return dg.ScheduleDefinition(
         name="daily_housekeeping",
@@ -177,7 +177,7 @@ def build_daily_housekeeping(settings: Settings, housekeeping: dg.JobDefinition)
             "Removes what has had its time, and makes the partitions of the months to come.",
             reads="nothing but the time of its tick.",
             runs=f"every day at 04:00 ({settings.timezone}), while it is switched on.",
-            when_red=_MISSED,
+            remediation=_MISSED,
         ),
     )
 

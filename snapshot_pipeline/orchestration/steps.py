@@ -16,15 +16,15 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.failures import StepContext, pause_before_retry, readable_failures
 from snapshot_pipeline.orchestration.reporting import reported_errors
-from snapshot_pipeline.pipeline.batches import Progress, Progressed
+from snapshot_pipeline.pipeline.batches import Progress, ProgressListener
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
 
-_WATCHER: ContextVar[Progress | None] = ContextVar("watcher", default=None)
+_WATCHER: ContextVar[ProgressListener | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
-def opened_step(context: StepContext, settings: Settings) -> Iterator[Installation]:
+def step_installation(context: StepContext, settings: Settings) -> Iterator[Installation]:
     """Open the installation for the body of one step.
 
     Raises:
@@ -43,7 +43,7 @@ def opened_step(context: StepContext, settings: Settings) -> Iterator[Installati
 
 
 @contextmanager
-def watched_by(progress: Progress) -> Iterator[None]:
+def progress_listener(progress: ProgressListener) -> Iterator[None]:
     """Tell the caller, too, how far the runs are that this thread executes meanwhile."""
     token = _WATCHER.set(progress)
     try:
@@ -52,12 +52,12 @@ def watched_by(progress: Progress) -> Iterator[None]:
         _WATCHER.reset(token)
 
 
-def told_progress(context: StepContext) -> Progress:
+def log_progress(context: StepContext) -> ProgressListener:
     """Tell the run's log after each batch how many are done, how fast, and how long the others will take."""
     watcher = _WATCHER.get()
     began = time.monotonic()
 
-    def tell(progressed: Progressed) -> None:
+    def tell(progressed: Progress) -> None:
         seconds = max(time.monotonic() - began, 0.001)
         context.log.info(_sentence(progressed, seconds))
         if watcher is not None:
@@ -66,7 +66,7 @@ def told_progress(context: StepContext) -> Progress:
     return tell
 
 
-def _sentence(progressed: Progressed, seconds: float) -> str:
+def _sentence(progressed: Progress, seconds: float) -> str:
     sentence = f"{progressed.done:,} of {progressed.total:,} {progressed.parts} are done"
     if not progressed.rows:
         return sentence

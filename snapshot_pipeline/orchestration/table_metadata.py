@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from snapshot_pipeline.database import DatabaseUrlError, parse_url
 from snapshot_pipeline.orchestration.asset_keys import table_key
-from snapshot_pipeline.pipeline.origins import ORIGINS
+from snapshot_pipeline.pipeline.column_lineage import COLUMN_LINEAGE
 from snapshot_pipeline.platform.tables import platform_metadata
+from snapshot_pipeline.postgres.engines import DatabaseUrlError, parse_url
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import SENTENCE, VALUES, StoreTables
 
@@ -48,7 +48,7 @@ def column_lineage(table: str) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(table_key(origin.table), origin.column) for origin in sorted(set(origins))]
-            for column, origins in ORIGINS.get(table, {}).items()
+            for column, origins in COLUMN_LINEAGE.get(table, {}).items()
         }
     )
 
@@ -98,7 +98,7 @@ def _table_metadata(table: Table, url: SecretStr | None) -> dict[str, Any]:
 
 
 def _sentence(table: str, column: Column[Any]) -> str:
-    origins = ORIGINS.get(table, {}).get(column.name, ())
+    origins = COLUMN_LINEAGE.get(table, {}).get(column.name, ())
     made_from = f" Made from {', '.join(f'`{origin}`' for origin in sorted(set(origins)))}." if origins else ""
     return f"{column.doc}{made_from}"
 

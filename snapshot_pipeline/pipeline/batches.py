@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapshot_pipeline.errors import SnapshotPipelineError, cut_in_the_middle
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.platform.reads import UserRange
+from snapshot_pipeline.postgres.errors import retry_transient
 
 MOST_ISOLATED = 1_000
 """How many students of one batch may raise before it is taken for a fault of the code and not of their data."""
@@ -111,7 +111,7 @@ def cells_per_student(rows: int, events: float) -> int:
     return rows + math.ceil(events / EVENTS_PER_CELL)
 
 
-def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: int) -> list[Batch]:
+def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, min_batches: int) -> list[Batch]:
     """Cut students into batches of one size, so that memory stays within a budget.
 
     As few as possible, since each batch looks through the same days of the platform; but one for each lane, so that all
@@ -121,18 +121,18 @@ def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, lanes: 
         user_ids: int64, ascending, shape (students,).
         cells_per_student: What one student weighs; see the function of this name.
         cells: The budget of one batch.
-        lanes: How many batches are worked on at a time.
+        min_batches: How many batches are worked on at a time.
     """
-    students, lanes = len(user_ids), max(lanes, 1)
+    students, min_batches = len(user_ids), max(min_batches, 1)
     most = max(1, cells // cells_per_student)
-    wanted = max(-(-students // most), min(lanes, students // FEWEST_STUDENTS), 1 if students else 0)
+    wanted = max(-(-students // most), min(min_batches, students // FEWEST_STUDENTS), 1 if students else 0)
     # In rounds of one batch a lane: the last round is as long as the others.
-    full = -(-wanted // lanes) * lanes if wanted > lanes else wanted
+    full = -(-wanted // min_batches) * min_batches if wanted > min_batches else wanted
     return [Batch(part) for part in np.array_split(user_ids, full)] if full else []
 
 
 @dataclass(frozen=True)
-class Progressed:
+class Progress:
     """How far a run is.
 
     Attributes:
@@ -150,11 +150,11 @@ class Progressed:
     of_rows: int
 
 
-Progress = Callable[[Progressed], None]
+ProgressListener = Callable[[Progress], None]
 """Called before the first part and after each."""
 
 
-def ignore_progress(progressed: Progressed) -> None:
+def ignore_progress(progressed: Progress) -> None:
     """For a run that nobody watches."""
 
 
@@ -162,7 +162,9 @@ def ignore_batch(batch: Batch) -> None:
     """For batches that nobody counts."""
 
 
-def told_by_batch(progress: Progress, batches: Sequence[Batch], rows_per_student: int) -> Callable[[Batch], None]:
+def progress_per_batch(
+    progress: ProgressListener, batches: Sequence[Batch], rows_per_student: int
+) -> Callable[[Batch], None]:
     """Tell how far a run is: now, that nothing is done yet, and by what is returned, which each batch done is given.
 
     Args:
@@ -171,7 +173,7 @@ def told_by_batch(progress: Progress, batches: Sequence[Batch], rows_per_student
         rows_per_student: How many rows are made of each student: the days.
     """
     of_rows = sum(len(batch.user_ids) for batch in batches) * rows_per_student
-    told = Progressed(0, len(batches), "batches", 0, of_rows)
+    told = Progress(0, len(batches), "batches", 0, of_rows)
     progress(told)
 
     def tell(batch: Batch) -> None:
@@ -182,15 +184,15 @@ def told_by_batch(progress: Progress, batches: Sequence[Batch], rows_per_student
     return tell
 
 
-def keep_nothing() -> None:
+def no_check() -> None:
     """What is done between batches where nothing has to be kept."""
 
 
-def work_through(
+def map_batches(
     batches: Sequence[Batch],
     work: BatchWork[Kind],
     executor: Executor,
-    keep_held: Callable[[], None] = keep_nothing,
+    check_lock: Callable[[], None] = no_check,
     most_at_once: Callable[[], int] = lambda: sys.maxsize,
     batch_done: Callable[[Batch], None] = ignore_batch,
 ) -> Iterator[Kind]:
@@ -204,7 +206,7 @@ def work_through(
         batches: The batches.
         work: What is done with each.
         executor: Where.
-        keep_held: Called every few seconds, and before anything is handed out, e.g. to see that the run still holds
+        check_lock: Called every few seconds, and before anything is handed out, e.g. to see that the run still holds
             its lock; raises if not, which gives up the batches that have not begun.
         most_at_once: How many batches the executor is given before the first of them is done.
         batch_done: Told each batch after all that came of it was handed out; of one that was taken apart several do.
@@ -219,11 +221,11 @@ def work_through(
             done, _ = wait(running, timeout=KEEP_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 results = future.result()
-                patiently(keep_held)
+                retry_transient(check_lock)
                 yield from results
                 batch_done(running.pop(future))
             if not done:
-                patiently(keep_held)
+                retry_transient(check_lock)
     finally:
         for future in running:
             future.cancel()
@@ -255,7 +257,7 @@ class BatchTask(Generic[Kind]):
         while waiting:
             part = waiting.pop()
             try:
-                results.append(patiently(partial(self.work, part)))
+                results.append(retry_transient(partial(self.work, part)))
             except Exception as error:  # whatever one student's data raises must not stop the others
                 if not is_about_a_student(error):
                     raise
@@ -269,7 +271,7 @@ class BatchTask(Generic[Kind]):
                         f"{type(error).__name__}: {error}; that is a fault of the code or of the database rather than "
                         "of their data, so nothing more of this batch is published; please report it"
                     ) from error
-                results.append(patiently(partial(self.work.fail, part, error)))
+                results.append(retry_transient(partial(self.work.fail, part, error)))
         return results
 
 

@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
 
-from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.cohorts import NONE, Cohorts, Summaries, summarize
-from snapshot_pipeline.metrics.days import end_of_day, neighbours
-from snapshot_pipeline.passing_errors import patiently
-from snapshot_pipeline.pipeline.batches import Progress, Progressed, ignore_progress
+from snapshot_pipeline.metrics.days import contiguous_ranges, end_of_day
+from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.users import read_cohorts
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.store.cohorts import SummarizedDays, read_summarized, replace_summaries
-from snapshot_pipeline.store.locks import FencedLock, exclusive_days
+from snapshot_pipeline.store.locks import LeasedLock, exclusive_days
 from snapshot_pipeline.store.snapshots import DayCount, day_counts
 
 
@@ -75,7 +75,7 @@ class SummaryRun:
 
 
 def summarize_days(
-    installation: Installation, first: date, last: date, run_id: str, progress: Progress = ignore_progress
+    installation: Installation, first: date, last: date, run_id: str, progress: ProgressListener = ignore_progress
 ) -> SummaryRun:
     """Summarize the snapshots of the days `first … last`, both included, over all students and by cohort.
 
@@ -101,13 +101,13 @@ def summarize_days(
     with exclusive_days(
         installation.engine, settings.store_schema, first, last, f"run {run_id}", settings.run_lock_seconds
     ) as lock:
-        counts = patiently(lambda: _counts(installation, first, last))
-        cohorts = patiently(lambda: _cohorts(source))
-        stretches = cut_days(counts, settings.batch_cells)
-        told = Progressed(0, len(stretches), "stretches", 0, sum(count.students for count in counts))
+        counts = retry_transient(lambda: _counts(installation, first, last))
+        cohorts = retry_transient(lambda: _cohorts(source))
+        stretches = cut_days(counts, settings.batch_rows)
+        told = Progress(0, len(stretches), "stretches", 0, sum(count.students for count in counts))
         progress(told)
         for stretch in stretches:
-            part = patiently(partial(_summarize_stretch, installation, lock, cohorts, stretch, run_id))
+            part = retry_transient(partial(_summarize_stretch, installation, lock, cohorts, stretch, run_id))
             days += part.days
             changed += part.changed
             rows = told.rows + sum(count.students for count in stretch)
@@ -140,7 +140,7 @@ def _counts(installation: Installation, first: date, last: date) -> list[DayCoun
         counts = day_counts(connection, installation.store, first, last)
     computed = {count.day for count in counts}
     days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-    missing = neighbours([day for day in days if day not in computed])
+    missing = contiguous_ranges([day for day in days if day not in computed])
     if missing:
         commands = "; ".join(f"`snapshot-pipeline materialize --from {start} --to {end}`" for start, end in missing)
         raise MissingSnapshotsError(
@@ -155,13 +155,13 @@ def _named(ranges: Sequence[tuple[date, date]]) -> str:
 
 
 def _summarize_stretch(
-    installation: Installation, lock: FencedLock, cohorts: Cohorts, counts: Sequence[DayCount], run_id: str
+    installation: Installation, lock: LeasedLock, cohorts: Cohorts, counts: Sequence[DayCount], run_id: str
 ) -> SummaryRun:
     began = time.monotonic()
     first, last = counts[0].day, counts[-1].day
-    lock.ensure_held()
+    lock.check_lock()
     with bulk.transaction(installation.uri) as connection:
-        lock.fence.let_through(connection)
+        lock.lease.check(connection)
         snapshots, failures = read_summarized(connection, installation.store, first, last)
         summaries = summarize(snapshots, failures, cohorts, first, last)
         stamp = SummarizedDays(first, last, datetime.now(timezone.utc), run_id)

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snapshot_pipeline.pipeline.batches import Batch, BatchWork, cut, ignore_batch, keep_nothing, work_through
+from snapshot_pipeline.pipeline.batches import Batch, BatchWork, cut, ignore_batch, map_batches, no_check
 from snapshot_pipeline.settings import Settings
 
 BATCHES_PER_THREAD = 4
@@ -26,40 +26,40 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
-class Workplace:
+class BatchExecutor:
     """Where the batches of one run are worked on.
 
     Attributes:
         executor: Works on batches.
-        aside: Threads of this process, for what must not travel.
+        local_executor: Threads of this process, for what must not travel.
         most_at_once: How many batches the executor is given before the first of them is done.
-        lanes: How many batches there should be at least, so that nobody stands idle.
+        min_batches: How many batches there should be at least, so that nobody stands idle.
         cells: The budget of one batch.
     """
 
     executor: Executor
-    aside: Executor
+    local_executor: Executor
     most_at_once: Callable[[], int]
-    lanes: int
+    min_batches: int
     cells: int
 
     def cut(self, user_ids: NDArray[np.int64], cells_per_student: int) -> list[Batch]:
         """Cut students into batches within the budget, and small enough that everybody has some."""
-        return cut(user_ids, cells_per_student, self.cells, self.lanes)
+        return cut(user_ids, cells_per_student, self.cells, self.min_batches)
 
-    def work_through(
+    def map_batches(
         self,
         batches: Sequence[Batch],
         work: BatchWork[Kind],
-        keep_held: Callable[[], None] = keep_nothing,
+        check_lock: Callable[[], None] = no_check,
         batch_done: Callable[[Batch], None] = ignore_batch,
     ) -> Iterator[Kind]:
-        """Work on all batches here, see `batches.work_through`."""
-        return work_through(batches, work, self.executor, keep_held, self.most_at_once, batch_done)
+        """Work on all batches here, see `batches.map_batches`."""
+        return map_batches(batches, work, self.executor, check_lock, self.most_at_once, batch_done)
 
 
 @contextmanager
-def open_workplace(settings: Settings) -> Iterator[Workplace]:
+def open_executor(settings: Settings) -> Iterator[BatchExecutor]:
     """The place that the settings ask for; what has not begun is given up at the end.
 
     Raises:
@@ -67,18 +67,20 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
         dask_cluster.ClusterLostError: No scheduler answers, or no worker is there.
     """
     if settings.dask_scheduler is None:
-        with open_local_workplace(settings) as place:
+        with open_local_executor(settings) as place:
             yield place
         return
-    from snapshot_pipeline.pipeline.dask_cluster import open_cluster
+    from snapshot_pipeline.pipeline.dask_cluster.cluster import open_cluster
 
-    with open_cluster(settings.dask_scheduler) as cluster, ThreadPoolExecutor(1) as aside:
-        lanes = cluster.threads * BATCHES_PER_THREAD
-        yield Workplace(cluster, aside, lambda: max(cluster.threads, 1) * 2, lanes, settings.batch_cells)
+    with open_cluster(settings.dask_scheduler) as cluster, ThreadPoolExecutor(1) as local_executor:
+        min_batches = cluster.threads * BATCHES_PER_THREAD
+        yield BatchExecutor(
+            cluster, local_executor, lambda: max(cluster.threads, 1) * 2, min_batches, settings.batch_rows
+        )
 
 
 @contextmanager
-def open_local_workplace(settings: Settings) -> Iterator[Workplace]:
+def open_local_executor(settings: Settings) -> Iterator[BatchExecutor]:
     """Threads of this process, whatever the settings ask for: for what is too small to travel."""
     with ThreadPoolExecutor(settings.workers) as pool:
-        yield Workplace(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_cells)
+        yield BatchExecutor(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_rows)

@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
-from snapshot_pipeline import bulk
-from snapshot_pipeline.database import adbc_uri, create_platform_engine, create_source_engine, readable_database_errors
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.engines import (
+    adbc_uri,
+    create_platform_engine,
+    create_source_engine,
+    readable_database_errors,
+)
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.tables import StoreTables
@@ -51,7 +56,7 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
     source_engine = create_source_engine(settings) or engine
     try:
         uri = adbc_uri(engine.url)
-        with readable_database_errors(engine.url), bulk.types_remembered(uri, adbc_uri(source_engine.url)):
+        with readable_database_errors(engine.url), bulk.shared_type_cache(uri, adbc_uri(source_engine.url)):
             migrate(engine, settings.store_schema)
             yield Installation(settings, engine, uri, source_engine)
     finally:

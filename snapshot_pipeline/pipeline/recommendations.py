@@ -19,26 +19,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.batches import (
     Batch,
-    Progress,
+    ProgressListener,
     cells_per_student,
     ignore_progress,
     one_line,
+    progress_per_batch,
     sample_of,
-    told_by_batch,
 )
-from snapshot_pipeline.pipeline.executors import open_workplace
+from snapshot_pipeline.pipeline.executors import open_executor
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.recommendations.ranking import RECOMMENDATIONS_PER_STUDENT
-from snapshot_pipeline.store.fences import Fence
-from snapshot_pipeline.store.locks import FencedLock, exclusive_recommendations
+from snapshot_pipeline.store.leases import RunLease
+from snapshot_pipeline.store.locks import LeasedLock, exclusive_recommendations
 from snapshot_pipeline.store.recommendations import (
     Week,
     deactivate_older_weeks,
@@ -85,7 +85,7 @@ class WeekReport:
     seconds: float = 0.0
 
     @property
-    def share_reached(self) -> float | None:
+    def coverage(self) -> float | None:
         """The share of receivers with a recommendation; None when there are no receivers."""
         return self.reached / self.receivers if self.receivers else None
 
@@ -103,7 +103,7 @@ def run_week(
     installation: Installation,
     week_start: date,
     run_id: str,
-    progress: Progress = ignore_progress,
+    progress: ProgressListener = ignore_progress,
 ) -> WeekReport:
     """Compute and publish the recommendations of all active students for a week.
 
@@ -119,7 +119,7 @@ def run_week(
     """
     began = time.monotonic()
     settings = installation.settings
-    report = WeekReport(week_start, missing_days=patiently(lambda: missing_days(installation, week_start)))
+    report = WeekReport(week_start, missing_days=retry_transient(lambda: missing_days(installation, week_start)))
     sunday = week_start + timedelta(days=6)
     if sunday in report.missing_days:
         raise MissingSundayError(
@@ -133,22 +133,22 @@ def run_week(
         exclusive_recommendations(
             installation.engine, settings.store_schema, f"run {run_id}", settings.run_lock_seconds
         ) as lock,
-        open_workplace(settings) as place,
+        open_executor(settings) as place,
     ):
-        newest = patiently(lambda: _newest_week(installation))
+        newest = retry_transient(lambda: _newest_week(installation))
         report.is_newest = newest is None or newest <= week_start
         week = Week(week_start, end, report.is_newest, datetime.now(timezone.utc))
-        user_ids, events, lessons = patiently(lambda: _look_around(source, end))
+        user_ids, events, lessons = retry_transient(lambda: _look_around(source, end))
         batches = place.cut(user_ids, cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
-        work = RecommendationWork(installation.uri, source, lock.fence, settings.zone, week, lessons)
-        told = told_by_batch(progress, batches, 1)
-        for part in place.work_through(batches, work, lock.ensure_held, told):
+        work = RecommendationWork(installation.uri, source, lock.lease, settings.zone, week, lessons)
+        told = progress_per_batch(progress, batches, 1)
+        for part in place.map_batches(batches, work, lock.check_lock, told):
             report.receivers += part.receivers
             report.reached += part.reached
             report.types += part.types
             report.failed.update(part.failed)
         if report.is_newest:
-            patiently(lambda: _deactivate_older_weeks(installation, lock, week_start))
+            retry_transient(lambda: _deactivate_older_weeks(installation, lock, week_start))
     report.seconds = time.monotonic() - began
     return report
 
@@ -165,10 +165,10 @@ def _look_around(source: Source, end: datetime) -> tuple[NDArray[np.int64], floa
         return user_ids, reader.events_per_student(sample_of(user_ids), None, end), reader.published_lessons()
 
 
-def _deactivate_older_weeks(installation: Installation, lock: FencedLock, week_start: date) -> None:
-    lock.ensure_held()
+def _deactivate_older_weeks(installation: Installation, lock: LeasedLock, week_start: date) -> None:
+    lock.check_lock()
     with installation.engine.begin() as connection:
-        lock.fence.let_through(connection)
+        lock.lease.check(connection)
         deactivate_older_weeks(connection, installation.store, week_start)
 
 
@@ -179,7 +179,7 @@ class RecommendationWork:
     Attributes:
         uri: The database of our tables, as libpq wants it; never shown.
         source: Where the platform is read.
-        fence: What each publication has to pass.
+        lease: What each publication has to pass.
         zone: The platform's time zone.
         week: The week.
         lessons: The published lessons, the same for every batch.
@@ -187,7 +187,7 @@ class RecommendationWork:
 
     uri: str = field(repr=False)
     source: Source
-    fence: Fence
+    lease: RunLease
     zone: ZoneInfo
     week: Week
     lessons: pd.DataFrame = field(repr=False)
@@ -203,8 +203,8 @@ class RecommendationWork:
         rows = recommend(facts)
         users = batch.range
         with bulk.transaction(self.uri) as connection:
-            self.fence.let_through(connection)
-            tables = StoreTables.of(self.fence.schema)
+            self.lease.check(connection)
+            tables = StoreTables.of(self.lease.schema)
             replace_recommendations(connection, tables, users.first, users.last, self.week, rows)
         return WeekReport(
             self.week.start,
@@ -227,7 +227,7 @@ class RecommendationWork:
             attempts = reader.lesson_scores(users, review_start, end)
             completions = reader.completions(users, end)
         with bulk.transaction(self.uri) as connection:
-            tables = StoreTables.of(self.fence.schema)
+            tables = StoreTables.of(self.lease.schema)
             first_day = sunday - timedelta(days=SNAPSHOT_DAYS - 1)
             snapshots = read_snapshots(connection, tables, users.first, users.last, first_day, sunday)
             dismissals = read_dismissals(connection, tables, users.first, users.last, self.week)

@@ -17,34 +17,34 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LocalDays, neighbours
-from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
 from snapshot_pipeline.pipeline.batches import (
     Batch,
     Progress,
-    Progressed,
+    ProgressListener,
     cells_per_student,
     ignore_progress,
     sample_of,
 )
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport, FailedStudent
-from snapshot_pipeline.pipeline.executors import open_local_workplace
+from snapshot_pipeline.pipeline.executors import open_local_executor
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
 from snapshot_pipeline.pipeline.snapshots import SnapshotWork
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.reads import Users, UserSet
+from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.store.day_figures import day_totals, pace_counts
 from snapshot_pipeline.store.failures import (
     count_retried,
+    delete_failures_of_inactive_students,
     failing_students,
     failures_by_reason,
     failures_of,
-    forget_failures_of_others,
     recount_failures,
 )
 from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.snapshots import Publication, day_counts
 from snapshot_pipeline.store.tables import StoreTables
 
@@ -102,7 +102,7 @@ def retry_failed(
     first: date | None,
     last: date | None,
     run_id: str,
-    progress: Progress = ignore_progress,
+    progress: ProgressListener = ignore_progress,
 ) -> RetryRun:
     """Compute the students with an open failure again, for the days on which they failed and no others.
 
@@ -120,11 +120,11 @@ def retry_failed(
         SnapshotPipelineError: Something the operator can mend: a table is missing, another run holds the days.
     """
     began = time.monotonic()
-    failing = patiently(lambda: _failing(installation, first, last))
+    failing = retry_transient(lambda: _failing(installation, first, last))
     days = {day: RetriedDay(day) for day in failing}
     computed = _Computed(progress, sum(map(len, failing.values())))
     computed.tell(0)
-    for start, end in neighbours(list(failing)):
+    for start, end in contiguous_ranges(list(failing)):
         before = computed.count
         _retry_stretch(installation, start, end, days, run_id, computed)
         # Some may have been healed meanwhile: nothing is left of them to compute.
@@ -139,13 +139,13 @@ def retry_failed(
 class _Computed:
     """How many of the students' failed days are computed; whoever watches is told."""
 
-    progress: Progress
+    progress: ProgressListener
     total: int
     count: int = 0
 
     def tell(self, count: int) -> None:
         self.count = min(count, self.total)
-        self.progress(Progressed(self.count, self.total, "failures", self.count, self.total))
+        self.progress(Progress(self.count, self.total, "failures", self.count, self.total))
 
 
 def _failing(installation: Installation, first: date | None, last: date | None) -> dict[date, tuple[int, ...]]:
@@ -180,15 +180,15 @@ def _retry_stretch(
     owner, patience = f"run {run_id}", settings.run_lock_seconds
     with (
         exclusive_days(installation.engine, settings.store_schema, first, last, owner, patience) as lock,
-        open_local_workplace(settings) as place,
+        open_local_executor(settings) as place,
     ):
-        patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
+        retry_transient(lambda: ensure_partitions(installation.engine, installation.store, first, last))
         with source.session() as reader:
             active = reader.active_student_ids()
             events = reader.events_per_student(sample_of(active), stretch.window_start, stretch.end)
         with installation.engine.begin() as connection:
-            lock.fence.let_through(connection)
-            forgotten = forget_failures_of_others(connection, installation.store, active, first, last)
+            lock.lease.check(connection)
+            forgotten = delete_failures_of_inactive_students(connection, installation.store, active, first, last)
             if forgotten:
                 recount_failures(connection, installation.store, list(forgotten))
             # Asked again: until the days were held, another run may have healed some.
@@ -198,9 +198,9 @@ def _retry_stretch(
         for one in failed_ranges(failing):
             local_days = LocalDays(one.first, one.last, settings.zone)
             now = datetime.now(timezone.utc)
-            work = RetryWork(installation.uri, source, lock.fence, local_days, now, run_id, RETRY)
+            work = RetryWork(installation.uri, source, lock.lease, local_days, now, run_id, RETRY)
             batches = place.cut(_ids(one.user_ids), cells_per_student(local_days.count, events))
-            for reports in place.work_through(batches, work, lock.ensure_held):
+            for reports in place.map_batches(batches, work, lock.check_lock):
                 _add(reports, days)
             computed.tell(computed.count + len(one.user_ids) * local_days.count)
 

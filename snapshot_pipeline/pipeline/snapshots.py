@@ -21,33 +21,33 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snapshot_pipeline import bulk
 from snapshot_pipeline.metrics.days import LocalDays, end_of_day
-from snapshot_pipeline.metrics.faults import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.issues import UNEXPECTED_ERROR
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
-from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
 from snapshot_pipeline.pipeline.batches import (
     Batch,
-    Progress,
+    ProgressListener,
     cells_per_student,
     ignore_progress,
     one_line,
+    progress_per_batch,
     sample_of,
-    told_by_batch,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport, reports_of
-from snapshot_pipeline.pipeline.executors import open_workplace
+from snapshot_pipeline.pipeline.executors import open_executor
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.reads import PlatformReader, Users
-from snapshot_pipeline.store.failures import forget_failures_of_others
-from snapshot_pipeline.store.fences import Fence
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
+from snapshot_pipeline.store.failures import delete_failures_of_inactive_students
+from snapshot_pipeline.store.leases import RunLease
 from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,
     Publication,
@@ -82,7 +82,7 @@ def run_days(
     first: date,
     last: date,
     run_id: str,
-    progress: Progress = ignore_progress,
+    progress: ProgressListener = ignore_progress,
     reason: str = BY_HAND,
 ) -> SnapshotRun:
     """Compute and publish the snapshots of all active students for the days `first … last`, both included.
@@ -107,28 +107,28 @@ def run_days(
     holder, patience = f"run {run_id}", settings.run_lock_seconds
     with (
         exclusive_days(installation.engine, settings.store_schema, first, last, holder, patience) as lock,
-        open_workplace(settings) as place,
+        open_executor(settings) as place,
     ):
-        patiently(lambda: ensure_partitions(installation.engine, installation.store, first, last))
-        is_first = patiently(lambda: _has_none(installation, first, last))
-        seen = patiently(lambda: _look_around(source, days, place.aside))
-        work = SnapshotWork(installation.uri, seen.source, lock.fence, days, computed_at, run_id, reason, is_first)
+        retry_transient(lambda: ensure_partitions(installation.engine, installation.store, first, last))
+        is_first = retry_transient(lambda: _has_none(installation, first, last))
+        seen = retry_transient(lambda: _look_around(source, days, place.local_executor))
+        work = SnapshotWork(installation.uri, seen.source, lock.lease, days, computed_at, run_id, reason, is_first)
         batches = place.cut(seen.user_ids, seen.weight)
-        told = told_by_batch(progress, batches, days.count)
-        for batch_reports in place.work_through(batches, work, lock.ensure_held, told):
+        told = progress_per_batch(progress, batches, days.count)
+        for batch_reports in place.map_batches(batches, work, lock.check_lock, told):
             for report in batch_reports:
                 reports[report.day].add(report)
         fingerprints = seen.fingerprints.result()
 
         def record() -> None:
-            lock.ensure_held()
+            lock.check_lock()
             with installation.engine.begin() as connection:
-                lock.fence.let_through(connection)
+                lock.lease.check(connection)
                 counts = [report.count for report in reports.values()]
-                forget_failures_of_others(connection, installation.store, seen.user_ids, first, last)
+                delete_failures_of_inactive_students(connection, installation.store, seen.user_ids, first, last)
                 record_days(connection, installation.store, counts, computed_at, run_id, fingerprints)
 
-        patiently(record)
+        retry_transient(record)
     return SnapshotRun(list(reports.values()), time.monotonic() - began, len(seen.user_ids))
 
 
@@ -176,7 +176,7 @@ def _look_around(source: Source, days: LocalDays, pool: Executor) -> _Seen:
             with session:
                 return day_fingerprints(reader, days.first, days.last, days.zone)
         except Exception as error:
-            if not is_passing(error):
+            if not is_transient(error):
                 raise
             _LOG.warning(
                 "the session that takes the fingerprints was lost (SQLSTATE %s); the next look for late data asks for "
@@ -213,7 +213,7 @@ class SnapshotWork:
     Attributes:
         uri: The database of our tables, as libpq wants it; never shown.
         source: Where the platform is read.
-        fence: What each publication has to pass.
+        lease: What each publication has to pass.
         days: The days to compute.
         computed_at: What the rows are stamped with.
         run_id: The run that computes.
@@ -223,7 +223,7 @@ class SnapshotWork:
 
     uri: str = field(repr=False)
     source: Source
-    fence: Fence
+    lease: RunLease
     days: LocalDays
     computed_at: datetime
     run_id: str
@@ -286,8 +286,8 @@ class SnapshotWork:
         )
         snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:
-            self.fence.let_through(connection)
-            tables = StoreTables.of(self.fence.schema)
+            self.lease.check(connection)
+            tables = StoreTables.of(self.lease.schema)
             publication = replace_snapshots(connection, tables, computed, snapshots.published, snapshots.failures)
             self._published(connection, tables, publication)
         return list(reports_of(snapshots, publication, self.days))

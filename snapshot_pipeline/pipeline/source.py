@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import URL
 
-from snapshot_pipeline.database import adbc_uri, readable_database_errors
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, read_session
 from snapshot_pipeline.platform.replication import Replica
+from snapshot_pipeline.postgres.engines import adbc_uri, readable_database_errors
+from snapshot_pipeline.postgres.errors import retry_transient
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def open_source(installation: Installation, until: datetime | None) -> Source:
     engine, settings = installation.source_engine, installation.settings
     is_replica = engine is not installation.engine
     with readable_database_errors(engine.url) if is_replica else nullcontext():
-        tables = patiently(lambda: PlatformTables.of(engine, settings.platform_schema))
+        tables = retry_transient(lambda: PlatformTables.of(engine, settings.platform_schema))
         source = Source(engine.url, is_replica, tables, settings.naive_zone)
         if until is None or not is_replica:
             return source

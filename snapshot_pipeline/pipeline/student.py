@@ -78,7 +78,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Remediation:
     """Why a day does not stand as it should, and the command that mends it."""
 
     why: str
@@ -95,7 +95,7 @@ class StudentReport:
         days: The last days, ascending; the last of them is the one that is explained.
         pace: How the day's pace score comes about by the platform's rows of now; None where no snapshot is due.
         differences: Published figures that are others now; [] where nothing is published.
-        remedy: What to do; None when the day stands as it should.
+        remediation: What to do; None when the day stands as it should.
     """
 
     user_id: int
@@ -103,7 +103,7 @@ class StudentReport:
     days: list[StudentDay]
     pace: PaceExplanation | None
     differences: list[Difference]
-    remedy: Remedy | None
+    remediation: Remediation | None
 
     @property
     def last(self) -> StudentDay:
@@ -184,20 +184,20 @@ def _plain(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
-def _remedy(day: StudentDay, pace: PaceExplanation | None, differences: list[Difference]) -> Remedy | None:
+def _remedy(day: StudentDay, pace: PaceExplanation | None, differences: list[Difference]) -> Remediation | None:
     days = f"--from {day.day} --to {day.day}"
     retry, again = f"snapshot-pipeline retry-failed {days}", f"snapshot-pipeline materialize {days}"
     if pace is not None and pace.faults:
         command = retry if day.state == "failed" else again
-        return Remedy(
+        return Remediation(
             "rows that cannot be right keep the day from being published; mend them in the platform, then", command
         )
     if day.state == "failed":
-        return Remedy("the day has failed, and its rows have been mended since", retry)
+        return Remediation("the day has failed, and its rows have been mended since", retry)
     if day.state == "missing":
-        return Remedy("the day was never computed, for nobody", again)
+        return Remediation("the day was never computed, for nobody", again)
     if day.state == "not due" and pace is not None:
-        return Remedy("the platform's rows have changed since the day was computed: a snapshot is due now", again)
+        return Remediation("the platform's rows have changed since the day was computed: a snapshot is due now", again)
     if differences:
-        return Remedy("the platform's rows have changed since the day was computed", again)
+        return Remediation("the platform's rows have changed since the day was computed", again)
     return None

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, Figures, Group
 from snapshot_pipeline.report.words import notices, sentences
 from snapshot_pipeline.settings import Settings
@@ -29,7 +29,7 @@ from snapshot_pipeline.store.failures import failures_by_reason
 from snapshot_pipeline.store.summaries import active_students, cohort_summaries, day_summaries, recommendations_by_week
 
 if TYPE_CHECKING:
-    from snapshot_pipeline.pictures.picture import Picture
+    from snapshot_pipeline.plots.plot import Plot
 
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.html")
 
@@ -49,7 +49,7 @@ class WrittenReport:
         missing_days: Days of the week that were not summarized; the page names them.
         notices: What a reader must know before the figures, in sentences.
         sentences: The week in words.
-        pictures: The pictures of the page.
+        plots: The pictures of the page.
         removed: Pages that had had their time.
     """
 
@@ -59,7 +59,7 @@ class WrittenReport:
     missing_days: list[date]
     notices: list[str]
     sentences: list[str]
-    pictures: list[Picture]
+    plots: list[Plot]
     removed: list[Path]
 
 
@@ -84,7 +84,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
     from snapshot_pipeline.report.page import render
     from snapshot_pipeline.report.plots import plots_of
 
-    figures = patiently(lambda: read_figures(installation, week_start))
+    figures = retry_transient(lambda: read_figures(installation, week_start))
     if not figures.week.known_days:
         sunday = figures.week.sunday
         raise ReportError(
@@ -92,8 +92,8 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
             f"performance_snapshots and cohort_summary for them (`snapshot-pipeline materialize --from {week_start} "
             f"--to {sunday}`), then this week again (`snapshot-pipeline report --week {week_start}`)"
         )
-    pictures = plots_of(figures)
-    page = render(figures, pictures).encode()
+    plots = plots_of(figures)
+    page = render(figures, plots).encode()
     path = report_path(installation.settings, week_start)
     _write(path, page)
     return WrittenReport(
@@ -103,7 +103,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
         missing_days=figures.week.missing_days,
         notices=notices(figures),
         sentences=sentences(figures),
-        pictures=pictures,
+        plots=plots,
         removed=_remove_old(path, installation.settings.report_weeks),
     )
 

@@ -40,10 +40,10 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTable, DropTable, SetTableComment
 
-from snapshot_pipeline import bulk
-from snapshot_pipeline.database import adbc_uri, masked, readable_database_errors
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.engines import adbc_uri, masked, readable_database_errors
 
 MARKER = "made by snapshot_pipeline"
 """How the comment of a table that we made begins."""

@@ -43,11 +43,11 @@ from sqlalchemy import (
     true,
 )
 
-from snapshot_pipeline import bulk
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform import replication
 from snapshot_pipeline.platform.contract.structure import require_structure
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
+from snapshot_pipeline.postgres import bulk
 
 _WALL_CLOCK_MARGIN = timedelta(days=1)
 # PostgreSQL counts from 2000 and Arrow from 1970: `infinity` and the last years of PostgreSQL's calendar wrap around to

@@ -19,10 +19,10 @@ from functools import partial
 import adbc_driver_postgresql.dbapi as adbc
 from sqlalchemy import URL, Engine, bindparam, text
 
-from snapshot_pipeline import bulk
-from snapshot_pipeline.database import masked
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.passing_errors import patiently
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.engines import masked
+from snapshot_pipeline.postgres.errors import retry_transient
 
 PAUSE_SECONDS = 1.0
 """Between two looks at a replica that is behind."""
@@ -96,13 +96,13 @@ class Replica:
         deadline = time.monotonic() + seconds
         target: str | None = None
         while True:
-            primary = patiently(partial(self._primary, until))
-            found = patiently(partial(self._source, until, target))
+            primary = retry_transient(partial(self._primary, until))
+            found = retry_transient(partial(self._source, until, target))
             if not found["is_standby"]:
                 self._look_closer(found, primary)
                 return None
             if found["is_past"] or found["has_target"]:
-                return patiently(self._position)
+                return retry_transient(self._position)
             if target is None and found["system_identifier"] == primary["system_identifier"]:
                 target = primary["written"]
                 if target is not None:
@@ -169,13 +169,13 @@ def _sentence(found: dict[str, object], url: URL, until: datetime, seconds: floa
     if found["missing_bytes"] is not None:
         behind += f", and lacks {found['missing_bytes']} bytes of what its primary had written"
     if found["is_paused"]:
-        remedy = "its replay is paused: SELECT pg_wal_replay_resume()"
+        remediation = "its replay is paused: SELECT pg_wal_replay_resume()"
     elif found["delay"] not in ("0", None):
-        remedy = f"it is kept behind on purpose by recovery_min_apply_delay = {found['delay']}"
+        remediation = f"it is kept behind on purpose by recovery_min_apply_delay = {found['delay']}"
     else:
-        remedy = "see whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
+        remediation = "see whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
     return (
         f"the replica {masked(url)} is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S %Z}: it "
-        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remedy}; then start again, or read from "
+        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then start again, or read from "
         "the primary by leaving SNAPSHOT_SOURCE_DATABASE_URL unset"
     )

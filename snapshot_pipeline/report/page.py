@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from snapshot_pipeline.pictures.picture import Picture
+from snapshot_pipeline.plots.plot import Plot
 from snapshot_pipeline.report.figures import Figures
 from snapshot_pipeline.report.numbers import MINUS, NOT_KNOWN, day_of_year, hours, points, signed, whole
 from snapshot_pipeline.report.tables import tables_of
@@ -34,7 +34,7 @@ class Tile:
     change: str | None
 
 
-def render(figures: Figures, pictures: Sequence[Picture]) -> str:
+def render(figures: Figures, plots: Sequence[Plot]) -> str:
     """The page of a week; the same figures and pictures give the same bytes."""
     environment = Environment(
         loader=PackageLoader("snapshot_pipeline.report"),
@@ -50,7 +50,7 @@ def render(figures: Figures, pictures: Sequence[Picture]) -> str:
         tiles=_tiles(figures),
         notices=notices(figures),
         sentences=sentences(figures),
-        pictures=[Markup(picture.svg) for picture in pictures],  # noqa: S704  # our own, and escaped where it is made
+        plots=[Markup(plot.svg) for plot in plots],  # noqa: S704  # our own, and escaped where it is made
         tables=tables,
     )
 

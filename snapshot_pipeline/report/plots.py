@@ -1,6 +1,6 @@
 """The six pictures of the page, from its figures.
 
-Put here: which figures go into which picture. Do not put here: how a picture is drawn (`pictures`).
+Put here: which figures go into which picture. Do not put here: how a picture is drawn (`plots`).
 Importing this module imports Matplotlib.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from snapshot_pipeline.pictures import activity, cohorts, inactivity, pace_shares, pace_trend, recommendations_by_week
-from snapshot_pipeline.pictures.picture import Picture
+from snapshot_pipeline.plots import activity, cohorts, inactivity, pace_shares, pace_trend, recommendations_by_week
+from snapshot_pipeline.plots.plot import Plot
 from snapshot_pipeline.report.figures import Figures, cohort_name
 
 
-def plots_of(figures: Figures) -> list[Picture]:
+def plots_of(figures: Figures) -> list[Plot]:
     """Activity, pace, the students by pace, inactivity, the cohorts, the recommendations."""
     return [
         _activity(figures),
@@ -41,7 +41,7 @@ def recommendations_of(figures: Figures) -> recommendations_by_week.Recommendati
     )
 
 
-def _activity(figures: Figures) -> Picture:
+def _activity(figures: Figures) -> Plot:
     names = ("active_students", "lessons_completed", "minutes_spent")
     students, lessons, minutes = (_column(figures, figures.week.days, name) for name in names)
     before = tuple(_column(figures, figures.before.days, name) for name in names)
@@ -50,13 +50,13 @@ def _activity(figures: Figures) -> Picture:
     )
 
 
-def _pace(figures: Figures) -> Picture:
+def _pace(figures: Figures) -> Plot:
     days = _days_shown(figures)
     names = ("pace_mean", "pace_p25", "pace_median", "pace_p75")
     return pace_trend.draw(pace_trend.PaceTrend(days, *(_column(figures, days, name) for name in names)))
 
 
-def _inactivity(figures: Figures) -> Picture:
+def _inactivity(figures: Figures) -> Plot:
     days = _days_shown(figures)
     groups = [figures.days.get(day) for day in days]
     return inactivity.draw(
@@ -68,7 +68,7 @@ def _inactivity(figures: Figures) -> Picture:
     )
 
 
-def _cohorts(figures: Figures) -> Picture:
+def _cohorts(figures: Figures) -> Plot:
     before = figures.before.cohorts
     shown = [
         cohorts.CohortPace(

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import BigInteger, Date, Double, Select, Table, Text, select
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline.store.writing import remove, stamped
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import BigInteger, ColumnElement, Connection, any_, cast, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
@@ -99,7 +99,7 @@ def failing_students(
     return {day: tuple(sorted(user_ids)) for day, user_ids in connection.execute(query)}
 
 
-def forget_failures_of_others(
+def delete_failures_of_inactive_students(
     connection: Connection, tables: StoreTables, user_ids: NDArray[np.int64], first: date, last: date
 ) -> dict[date, int]:
     """Remove the failures, on the days `first … last`, of students who are not among `user_ids`.

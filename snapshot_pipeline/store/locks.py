@@ -1,6 +1,6 @@
 """Keeps two runs that write the same days, or recommendations, from writing at the same time.
 
-Put here: advisory locks and who holds them. What a run that has lost its lock may still do: `fences`.
+Put here: advisory locks and who holds them. What a run that has lost its lock may still do: `leases`.
 Do not put here: the limits of Dagster (`dagster.yaml`), which keep most runs apart; these locks hold where Dagster
 cannot see: the command line, a worker that was given up for dead, a second installation.
 """
@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Engine, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.passing_errors import is_passing, patiently, sqlstate
-from snapshot_pipeline.store.fences import Fence
+from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
+from snapshot_pipeline.store.leases import RunLease
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -68,7 +68,7 @@ class RunLock:
     _connection: Connection | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def ensure_held(self) -> None:
+    def check_lock(self) -> None:
         """Take the lock, or take it again when its session was lost, with the server or alone; from any thread.
 
         Raises:
@@ -124,16 +124,16 @@ class RunLock:
 
 
 @dataclass
-class FencedLock(RunLock):
+class LeasedLock(RunLock):
     """A lock that also keeps what was begun under it elsewhere from being published when it is over.
 
-    `ensure_held` also raises `FencedOffError`: another run has had the lock since.
+    `check_lock` also raises `LeaseLostError`: another run has had the lock since.
 
     Attributes:
-        fence: What each publication of the run has to pass.
+        lease: What each publication of the run has to pass.
     """
 
-    fence: Fence = field(kw_only=True)
+    lease: RunLease = field(kw_only=True)
     _is_fenced: bool = False
 
     def release(self) -> None:
@@ -142,16 +142,16 @@ class FencedLock(RunLock):
             if self._connection is not None and self._is_fenced:
                 # Where the session is lost the row stays, until the next run removes it.
                 with suppress(DBAPIError):
-                    self.fence.take_down(self._connection)
+                    self.lease.release(self._connection)
             self._drop()
 
     def _acquire(self, connection: Connection) -> None:
         super()._acquire(connection)
         if self._is_fenced:
-            self.fence.require_unbroken(connection)
+            self.lease.require_unbroken(connection)
             return
         try:
-            self.fence.raise_over(connection)
+            self.lease.acquire(connection)
         except OperationalError as error:
             if not waited_in_vain(error):
                 raise
@@ -166,11 +166,11 @@ class FencedLock(RunLock):
 @contextmanager
 def exclusive_days(
     engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float
-) -> Iterator[FencedLock]:
+) -> Iterator[LeasedLock]:
     """Hold the days `first … last` of the snapshots against every other run.
 
     The locks belong to a connection of their own: they end with the process, however it dies. Where only the
-    connection is lost, `RunLock.ensure_held` takes them again.
+    connection is lost, `RunLock.check_lock` takes them again.
 
     Args:
         engine: The store's database.
@@ -185,21 +185,21 @@ def exclusive_days(
     """
     months, parts, days = _months_and_days(first, last)
     space, what = "performance_snapshots", f"the days {first} to {last}"
-    fence = Fence(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, what)
+    lease = RunLease(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, what)
     numbers = [*months, *days]
-    with _held(FencedLock(engine, f"{schema}.{space}", numbers, what, owner, seconds, parts, fence=fence)) as lock:
+    with _held(LeasedLock(engine, f"{schema}.{space}", numbers, what, owner, seconds, parts, lease=lease)) as lock:
         yield lock
 
 
 @contextmanager
-def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[FencedLock]:
+def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[LeasedLock]:
     """Hold the recommendations: which week is the newest is one question for all weeks.
 
     Args and Raises: as `exclusive_days`.
     """
     space, what = "adaptive_recommendations", "the recommendations"
-    fence = Fence(schema, space, 0, 0, uuid.uuid4().hex, owner, what)
-    with _held(FencedLock(engine, f"{schema}.{space}", [0], what, owner, seconds, fence=fence)) as lock:
+    lease = RunLease(schema, space, 0, 0, uuid.uuid4().hex, owner, what)
+    with _held(LeasedLock(engine, f"{schema}.{space}", [0], what, owner, seconds, lease=lease)) as lock:
         yield lock
 
 
@@ -236,9 +236,9 @@ def _months_and_days(first: date, last: date) -> tuple[list[int], frozenset[int]
 
 
 @contextmanager
-def _held(lock: FencedLock) -> Iterator[FencedLock]:
+def _held(lock: LeasedLock) -> Iterator[LeasedLock]:
     try:
-        patiently(lock.ensure_held)
+        retry_transient(lock.check_lock)
         yield lock
     finally:
         lock.release()
@@ -248,7 +248,7 @@ def _lives(connection: Connection) -> bool:
     try:
         connection.execute(select(1))
     except DBAPIError as error:
-        if not is_passing(error):
+        if not is_transient(error):
             raise
         return False
     return True

@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, Engine, Table, delete, select, tuple_
 
-from snapshot_pipeline.store.partitions import drop_partitions_before
+from snapshot_pipeline.store.months import drop_partitions_before
 from snapshot_pipeline.store.tables import StoreTables
 
 ROWS_AT_A_TIME = 10_000

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import KEY, Cells, compare, restated
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline.store.writing import remove, stamped

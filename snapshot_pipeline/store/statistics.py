@@ -13,7 +13,7 @@ from datetime import date
 
 from sqlalchemy import Engine, select, text
 
-from snapshot_pipeline.store.partitions import read_partitions
+from snapshot_pipeline.store.months import read_partitions
 from snapshot_pipeline.store.tables import StoreTables
 
 STALE_SHARE = 0.02

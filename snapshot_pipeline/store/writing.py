@@ -12,7 +12,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from sqlalchemy import ColumnElement, Table, column, delete, func, select, table, text
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 
 _REMOVED = "removed_rows"
 

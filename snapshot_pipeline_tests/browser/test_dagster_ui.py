@@ -108,9 +108,9 @@ def test_a_day_shows_its_tables_and_a_picture(page: Page, screenshot: Path) -> N
     for table in ("largest_movers", "failures_by_reason", "students_without_data"):
         expect(page.get_by_role("row").filter(has_text=table).first).to_be_visible()
     page.get_by_role("row").filter(has_text="pace_by_label").get_by_text("Show Markdown").click()
-    picture = page.get_by_role("dialog").get_by_role("img", name=re.compile("24 Feb 2026"))
-    expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.complete && image.naturalWidth") >= 300
+    plot = page.get_by_role("dialog").get_by_role("img", name=re.compile("24 Feb 2026"))
+    expect(plot).to_be_visible()
+    assert plot.evaluate("image => image.complete && image.naturalWidth") >= 300
     page.screenshot(path=screenshot)
 
 

@@ -18,7 +18,7 @@ from snapshot_pipeline_tests.installation import TestInstallation
 
 CLI = [sys.executable, "-m", "snapshot_pipeline.cli"]
 DAYS = ["materialize", "--from", "2026-02-01", "--to", "2026-02-10"]
-SMALL = {"SNAPSHOT_BATCH_CELLS": "400", "SNAPSHOT_DAYS_PER_RUN": "5"}
+SMALL = {"SNAPSHOT_BATCH_ROWS": "400", "SNAPSHOT_DAYS_PER_RUN": "5"}
 ESCAPE, HIDDEN_CURSOR = "\x1b", "\x1b[?25l"
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-9]|9[0-7])(?:;\d+)*m")
 
@@ -93,7 +93,7 @@ def test_a_teletype_is_given_lines(installation: TestInstallation):
 
 
 def test_ctrl_c_leaves_the_terminal_as_it_was_and_the_run_canceled(installation: TestInstallation):
-    slow = {"SNAPSHOT_BATCH_CELLS": "100", "SNAPSHOT_WORKERS": "1"}
+    slow = {"SNAPSHOT_BATCH_ROWS": "100", "SNAPSHOT_WORKERS": "1"}
     days = ["materialize", "--from", "2026-01-05", "--to", "2026-02-20"]
     with Terminal([*CLI, *days], {**installation.environment, **slow}) as terminal:
         terminal.wait_for(r" [1-9]\d*/\d+ batches", 60)

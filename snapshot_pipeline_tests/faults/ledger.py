@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 @dataclass
-class Fault:
+class Issue:
     """One kind of fault, over all of its injections.
 
     Attributes:
@@ -44,14 +44,14 @@ class Ledger:
     """The faults of one session, in the order in which they were first injected."""
 
     def __init__(self) -> None:
-        self._faults: dict[str, Fault] = {}
+        self._faults: dict[str, Issue] = {}
 
-    def of(self, name: str) -> Fault:
+    def of(self, name: str) -> Issue:
         """The line of a fault."""
-        return self._faults.setdefault(name, Fault(name))
+        return self._faults.setdefault(name, Issue(name))
 
     @property
-    def faults(self) -> Iterable[Fault]:
+    def faults(self) -> Iterable[Issue]:
         """All lines."""
         return self._faults.values()
 

@@ -244,7 +244,7 @@ def new_world(home: Path) -> Iterator[World]:
             "SNAPSHOT_DAGSTER_DATABASE_URL": server.url("dagster").render_as_string(hide_password=False),
             "SNAPSHOT_START_DATE": str(today - timedelta(days=SAMPLE_DAYS)),
             # Many small batches, one after the other: a run can be struck at many places.
-            "SNAPSHOT_BATCH_CELLS": "700",
+            "SNAPSHOT_BATCH_ROWS": "700",
             "SNAPSHOT_WORKERS": "1",
             "SNAPSHOT_ALERT_URLS": f"json://{receiver.address}/",
             # What takes minutes in a night takes seconds here.

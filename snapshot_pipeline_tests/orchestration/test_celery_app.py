@@ -15,10 +15,10 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
 
-from snapshot_pipeline.orchestration import celery_launcher
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.celery_app import broker_url, worker_app
-from snapshot_pipeline.orchestration.run_holding import held_run
+from snapshot_pipeline.orchestration.instance import celery_launcher
+from snapshot_pipeline.orchestration.instance.celery_app import broker_url, worker_app
+from snapshot_pipeline.orchestration.instance.run_lock import run_lock
 from snapshot_pipeline.settings import SettingsError, load_settings
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 
@@ -62,7 +62,7 @@ def test_a_run_that_has_begun_already_is_left_to_the_daemon(
 
 def test_a_run_that_another_worker_is_at_is_left_to_it(installation: TestInstallation) -> None:
     run = run_in(installation, dg.DagsterRunStatus.STARTING)
-    with held_run(installation.settings, run.run_id, lambda: True):
+    with run_lock(installation.settings, run.run_id, lambda: True):
         assert handed_over(installation, run) is None
     assert was_not_executed(installation, run)
 
@@ -81,7 +81,7 @@ def test_a_run_that_nobody_holds_counts_as_dead_after_a_while_and_not_before(
     run = run_in(installation, dg.DagsterRunStatus.STARTED).with_tags({"dagster-celery/task_id": "one"})
     assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
     monkeypatch.setattr(celery_launcher, "GRACE_SECONDS", 0.0)
-    with held_run(installation.settings, run.run_id, lambda: True):
+    with run_lock(installation.settings, run.run_id, lambda: True):
         assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
     assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
     assert launcher.check_run_worker_health(run.with_tags({})).status is WorkerStatus.RUNNING  # of the command line

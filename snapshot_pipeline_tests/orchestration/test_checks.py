@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.checks import (
-    check_coverage,
-    check_reach,
+    check_recommendation_coverage,
     check_run_time,
+    check_student_count_stable,
     check_success_rate,
     check_week_complete,
     percent,
@@ -79,15 +79,15 @@ def test_a_result_that_is_not_green_says_what_to_do_and_a_green_one_does_not() -
     good = [
         check_success_rate(report(1_000, 0), 0.9),
         check_run_time(DAY, 1, 300),
-        check_coverage(DayCount(DAY, 1_000, 0), earlier, 0.2),
-        check_reach(WeekReport(monday, receivers=10, reached=10)),
+        check_student_count_stable(DayCount(DAY, 1_000, 0), earlier, 0.2),
+        check_recommendation_coverage(WeekReport(monday, receivers=10, reached=10)),
         check_week_complete(WeekReport(monday)),
     ]
     bad = [
         check_success_rate(report(1, 999), 0.9),
         check_run_time(DAY, 301, 300),
-        check_coverage(DayCount(DAY, 1, 0), earlier, 0.2),
-        check_reach(WeekReport(monday, receivers=10, reached=1)),
+        check_student_count_stable(DayCount(DAY, 1, 0), earlier, 0.2),
+        check_recommendation_coverage(WeekReport(monday, receivers=10, reached=1)),
         check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)])),
     ]
     for result in [*good, *bad]:
@@ -114,7 +114,7 @@ def test_a_run_of_more_than_five_minutes_is_a_warning(seconds: float, passed: bo
 def test_a_fall_in_students_is_an_error_and_nobody_at_all_a_warning(
     students: int, earlier: DayCount | None, passed: bool, severity: dg.AssetCheckSeverity
 ) -> None:
-    result = check_coverage(DayCount(DAY, students, 0), earlier, 0.20)
+    result = check_student_count_stable(DayCount(DAY, students, 0), earlier, 0.20)
     assert result.passed is passed
     if not passed:
         assert result.severity is severity
@@ -131,17 +131,19 @@ def test_a_week_with_a_missing_day_names_the_day_and_the_recovery() -> None:
 
 @pytest.mark.parametrize(("reached", "passed"), [(50, True), (49, False)])
 def test_a_week_that_reaches_few_students_is_a_warning(reached: int, passed: bool) -> None:
-    result = check_reach(WeekReport(date(2026, 2, 16), receivers=100, reached=reached))
+    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16), receivers=100, reached=reached))
     assert (result.passed, result.severity) == (passed, WARN)
 
 
 def test_a_week_without_students_says_that_there_was_nobody() -> None:
-    result = check_reach(WeekReport(date(2026, 2, 16)))
+    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16)))
     assert not result.passed
     assert "nobody" in str(result.description)
 
 
 def test_a_student_whose_recommendations_failed_turns_the_week_amber() -> None:
-    result = check_reach(WeekReport(date(2026, 2, 16), receivers=100, reached=99, failed={7: "ValueError: x"}))
+    result = check_recommendation_coverage(
+        WeekReport(date(2026, 2, 16), receivers=100, reached=99, failed={7: "ValueError: x"})
+    )
     assert not result.passed
     assert "1 students failed" in str(result.description)

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.daily_checks import check_rebuild, check_standing
+from snapshot_pipeline.orchestration.daily_checks import check_no_open_incidents, check_recompute_matches
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.pipeline.rebuild import Difference, Rebuild
-from snapshot_pipeline.pipeline.standing import Standing
+from snapshot_pipeline.pipeline.open_problems import OpenProblems
+from snapshot_pipeline.pipeline.recompute import Difference, Recomputation
 from snapshot_pipeline.store.failures import OpenFailures
 from snapshot_pipeline.store.snapshots import DayCount
 from snapshot_pipeline_tests.installation import TestInstallation
@@ -24,20 +24,20 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def standing(**broken: object) -> Standing:
+def standing(**broken: object) -> OpenProblems:
     nothing = {"missing": [], "below": [], "failures": [], "failed_days": [], "missing_weeks": []}
-    return Standing(FIRST, LAST, **{**nothing, **broken})  # type: ignore[arg-type]
+    return OpenProblems(FIRST, LAST, **{**nothing, **broken})  # type: ignore[arg-type]
 
 
 def test_nothing_broken_passes_and_says_over_which_days() -> None:
-    result = check_standing(standing(), 0.9, NOW)
+    result = check_no_open_incidents(standing(), 0.9, NOW)
     assert result.passed
     assert result.description == "nothing is broken over the days 2026-02-12 to 2026-02-25"
 
 
 def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
     missing = [date(2026, 2, 14), date(2026, 2, 20), date(2026, 2, 21)]
-    result = check_standing(standing(missing=missing), 0.9, NOW)
+    result = check_no_open_incidents(standing(missing=missing), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "1 day is missing: `snapshot-pipeline materialize --from 2026-02-14 --to 2026-02-14`" in result.description
     assert "2 days are missing: `snapshot-pipeline materialize --from 2026-02-20 --to 2026-02-21`" in result.description
@@ -45,7 +45,7 @@ def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
 
 
 def test_a_day_below_the_rate_is_an_error() -> None:
-    result = check_standing(standing(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
+    result = check_no_open_incidents(standing(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "2026-02-25: 85 % of 1,000 students, at least 90 % wanted" in result.description
 
@@ -55,7 +55,7 @@ def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() 
         OpenFailures("negative_time_spent", 1_200, NOW - timedelta(days=9, hours=2), 7),
         OpenFailures("unexpected_error", 1, NOW, 1),
     ]
-    result = check_standing(standing(failures=failures, failed_days=[date(2026, 2, 20), LAST]), 0.9, NOW)
+    result = check_no_open_incidents(standing(failures=failures, failed_days=[date(2026, 2, 20), LAST]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, WARN)
     assert "1,200 negative_time_spent, 1 unexpected_error" in result.description
     assert "`snapshot-pipeline retry-failed --from 2026-02-20 --to 2026-02-25`" in result.description
@@ -67,35 +67,35 @@ def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() 
 
 
 def test_a_week_without_recommendations_is_an_error_with_the_command() -> None:
-    result = check_standing(standing(missing_weeks=[date(2026, 2, 16)]), 0.9, NOW)
+    result = check_no_open_incidents(standing(missing_weeks=[date(2026, 2, 16)]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "`snapshot-pipeline recommend --week 2026-02-16`" in result.description
 
 
 def test_a_rebuilt_day_that_is_the_same_passes() -> None:
-    result = check_rebuild(Rebuild(LAST, students=1_000), "a seed")
+    result = check_recompute_matches(Recomputation(LAST, students=1_000), "a seed")
     assert result.passed
     assert result.metadata["day"].value == "2026-02-25"
     assert result.metadata["seed"].value == "a seed"
 
 
 def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
-    different = Rebuild(
+    different = Recomputation(
         LAST, 1_000, Counter(pace_score=2, quiz_average=1), [Difference(7, "pace_score", "50", None)], rows_missing=3
     )
-    result = check_rebuild(different, "a seed")
+    result = check_recompute_matches(different, "a seed")
     assert (result.passed, result.severity) == (False, ERROR)
     assert "3 figures differ (2 of pace_score, 1 of quiz_average), 3 rows are missing" in result.description
     assert "`snapshot-pipeline materialize --from 2026-02-25 --to 2026-02-25`" in result.description
     assert len(result.metadata["first_differences"].records) == 1
     different.changed_days = [date(2026, 2, 20)]
-    late = check_rebuild(different, "a seed")
+    late = check_recompute_matches(different, "a seed")
     assert (late.passed, late.severity) == (False, WARN)
     assert "rows of 2026-02-20 have changed" in late.description
 
 
 def test_students_who_only_became_active_are_a_warning() -> None:
-    result = check_rebuild(Rebuild(LAST, 1_000, unpublished=4), "a seed")
+    result = check_recompute_matches(Recomputation(LAST, 1_000, unpublished=4), "a seed")
     assert (result.passed, result.severity) == (False, WARN)
     assert "4 students would have a row" in result.description
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.orchestration.retry_failed import run_config
-from snapshot_pipeline.pictures import pace_distribution, success_calendar
+from snapshot_pipeline.plots import pace_distribution, success_calendar
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
 from snapshot_pipeline_tests.orchestration.test_retry_failed import run
@@ -211,7 +211,7 @@ def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstal
     assert run_days(installation, date(2026, 2, 15), date(2026, 2, 21)).success
     assert shown(run_week(installation, "2026-02-09"), "adaptive_recommendations")
     metadata = shown(run_week(installation, "2026-02-16"), "adaptive_recommendations")["2026-02-16"]
-    assert set(metadata) >= TYPES | {"students_reached", "share_reached", "receivers", "run_seconds", "rows_per_second"}
+    assert set(metadata) >= TYPES | {"students_reached", "coverage", "receivers", "run_seconds", "rows_per_second"}
     assert is_picture(metadata["recommendations_by_week"])
     found = row(
         installation,

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline import passing_errors
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.failures import MOST_RETRIES, readable_failures
+from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline_tests.installation import TestInstallation
 
@@ -25,7 +25,7 @@ DAY = "2026-02-10"
 @pytest.fixture
 def impatient(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Pauses of a fraction of a second, and no tries within the step."""
-    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
     return installation.settings.model_copy(update={"retry_seconds": 0.05, "lock_timeout_seconds": 0.2})
 
 

@@ -13,12 +13,12 @@ import pytest
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Log
 from sqlalchemy import Connection, func, select, text
 
-from snapshot_pipeline.database import create_platform_engine
-from snapshot_pipeline.orchestration import log_retention
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.orchestration.instance import log_retention
+from snapshot_pipeline.orchestration.instance.log_retention import remove_old_log_rows, remove_old_output
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags
-from snapshot_pipeline.store.partitions import read_partitions
+from snapshot_pipeline.postgres.engines import create_platform_engine
+from snapshot_pipeline.store.months import read_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import TestInstallation
 

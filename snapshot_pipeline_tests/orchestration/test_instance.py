@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
-from snapshot_pipeline.orchestration.checks_by_day import last_materializations
+from snapshot_pipeline.orchestration.partitioned_checks import last_materializations
 from snapshot_pipeline_tests.installation import PROJECT, UNTIL, TestInstallation
 from snapshot_pipeline_tests.running_dagster import waited_for
 

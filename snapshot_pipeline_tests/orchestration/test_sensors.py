@@ -12,7 +12,11 @@ from pydantic import SecretStr
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.orchestration.sensors.incidents import Watch, build_send_alerts, build_watch_incidents
+from snapshot_pipeline.orchestration.sensors.incidents import (
+    Watch,
+    build_alert_delivery_sensor,
+    build_incident_scan_sensor,
+)
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.incidents import Incident, open_incidents
@@ -52,7 +56,7 @@ def kinds_of_open(watcher: Watcher) -> list[str]:
 def test_from_a_failed_night_to_the_message_and_the_all_clear(watcher: Watcher, receiver: WebReceiver) -> None:
     urls = SecretStr(f"json://{receiver.address}/")
     watcher.settings = watcher.settings.model_copy(update={"alert_urls": urls})
-    watch, send = build_watch_incidents(watcher.settings), build_send_alerts(watcher.settings)
+    watch, send = build_incident_scan_sensor(watcher.settings), build_alert_delivery_sensor(watcher.settings)
     said, cursor = tick(watcher, watch)
     assert said == "nothing has changed"
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
@@ -70,7 +74,7 @@ def test_from_a_failed_night_to_the_message_and_the_all_clear(watcher: Watcher, 
 
 
 def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(watcher: Watcher) -> None:
-    watch = build_watch_incidents(watcher.settings)
+    watch = build_incident_scan_sensor(watcher.settings)
     _, cursor = tick(watcher, watch)
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
     tick(watcher, watch, cursor)
@@ -84,20 +88,20 @@ def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(watcher: Wa
 def test_without_anybody_to_tell_the_incident_is_in_the_log_of_the_tick(
     watcher: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    watch = build_watch_incidents(watcher.settings)
+    watch = build_incident_scan_sensor(watcher.settings)
     _, cursor = tick(watcher, watch)
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
     capfd.readouterr()
     tick(watcher, watch, cursor)
     logged = capfd.readouterr()
     assert "nobody is told, since SNAPSHOT_ALERT_URLS is not set" in logged.out + logged.err
-    assert "names nobody" in tick(watcher, build_send_alerts(watcher.settings))[0]
+    assert "names nobody" in tick(watcher, build_alert_delivery_sensor(watcher.settings))[0]
 
 
 def test_an_url_that_cannot_be_read_keeps_nobody_else_from_being_told(watcher: Watcher, receiver: WebReceiver) -> None:
     urls = SecretStr(f"nosuch://hunter2 json://{receiver.address}/")
     watcher.settings = watcher.settings.model_copy(update={"alert_urls": urls})
-    watch, send = build_watch_incidents(watcher.settings), build_send_alerts(watcher.settings)
+    watch, send = build_incident_scan_sensor(watcher.settings), build_alert_delivery_sensor(watcher.settings)
     _, cursor = tick(watcher, watch)
     watcher.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
     tick(watcher, watch, cursor)
@@ -110,8 +114,8 @@ def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_t
             sensor.name: sensor
             for sensor in build_defs(load_settings(schedules=schedules)).get_repository_def().sensor_defs
         }
-        assert {"watch_incidents", "send_alerts"} <= sensors.keys()
-        for name in ("watch_incidents", "send_alerts"):
+        assert {"incident_scan_sensor", "alert_delivery_sensor"} <= sensors.keys()
+        for name in ("incident_scan_sensor", "alert_delivery_sensor"):
             assert sensors[name].default_status is status
             assert len(sensors[name].description or "") > 50
             assert sensors[name].minimum_interval_seconds == 30
@@ -119,12 +123,12 @@ def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_t
 
 def test_watching_begins_now_in_a_new_installation_and_reaches_back_when_a_cursor_was_lost() -> None:
     new = Watch.begun(NOW, [], None)
-    assert (new.since, new.last_look) == (NOW, NOW)
+    assert (new.since, new.last_scan) == (NOW, NOW)
     assert Watch.from_cursor(new.as_cursor()) == new
     long_ago = NOW - timedelta(days=30)
     incident = Incident(1, "failed_check", "s", "t", "d", None, long_ago, long_ago, None, long_ago)
-    assert Watch.begun(NOW, [incident], long_ago).last_look == long_ago
-    assert Watch.begun(NOW, [], long_ago).last_look == NOW - timedelta(days=7)
+    assert Watch.begun(NOW, [incident], long_ago).last_scan == long_ago
+    assert Watch.begun(NOW, [], long_ago).last_scan == NOW - timedelta(days=7)
     yesterday = NOW - timedelta(days=1)  # an installation of yesterday does not complain of last week
     assert Watch.begun(NOW, [], yesterday).since == yesterday
 
@@ -136,17 +140,17 @@ def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_clear
     urls = SecretStr(f"json://{receiver.address}/")
     there = watcher.settings.model_copy(update={"alert_urls": urls})
     away = there.model_copy(update={"database_url": SecretStr(f"postgresql://me:secret@{closed_address()}/platform")})
-    seeing, blind = build_watch_incidents(there), build_watch_incidents(away)
+    seeing, monitoring_down = build_incident_scan_sensor(there), build_incident_scan_sensor(away)
     _, cursor = tick(watcher, seeing)
-    said, cursor = tick(watcher, blind, cursor)
+    said, cursor = tick(watcher, monitoring_down, cursor)
     assert "cannot be connected to" in said
     assert receiver.titles == []  # it may be a restart
-    _, cursor = tick(watcher, blind, earlier(cursor, "blind_since", timedelta(minutes=3)))
-    _, cursor = tick(watcher, blind, cursor)
+    _, cursor = tick(watcher, monitoring_down, earlier(cursor, "down_since", timedelta(minutes=3)))
+    _, cursor = tick(watcher, monitoring_down, cursor)
     assert receiver.titles == ["snapshot_pipeline cannot look for incidents"]
     assert "cannot be connected to" in receiver.messages[0]["message"]
     assert "secret" not in receiver.messages[0]["message"]
-    _, cursor = tick(watcher, blind, earlier(cursor, "told_blind_at", timedelta(days=1)))
+    _, cursor = tick(watcher, monitoring_down, earlier(cursor, "notified_at", timedelta(days=1)))
     assert len(receiver.titles) == 2
     said, cursor = tick(watcher, seeing, cursor)
     assert said == "nothing has changed"

@@ -51,7 +51,7 @@ def test_every_way_to_start_it_serves_the_same_code_location_with_nothing_set(
         assert (entry["name"], entry["loadStatus"]) == ("snapshot_pipeline", "LOADED")
         (repository,) = entry["locationOrLoadError"]["repositories"]
         schedules = {schedule["name"] for schedule in repository["schedules"]}
-        assert schedules == {"nightly", "weekly", "every_morning", "daily_housekeeping", "weekly_page"}
+        assert schedules == {"nightly", "weekly", "daily_checks_schedule", "daily_housekeeping", "weekly_page"}
         assert EmbeddedServer(tmp_path).is_running()
     finally:
         process.send_signal(signal.SIGINT)

@@ -52,9 +52,9 @@ def test_the_ui_shows_where_the_page_is_what_it_says_and_a_picture(computed: Tes
     assert "students of" in words
     assert "were active" in words
     assert "recommendations were made" in words
-    picture = str(metadata["activity"].value)
-    assert picture.startswith("![Active students by day")
-    assert "data:image/svg+xml;base64," in picture
+    plot = str(metadata["activity"].value)
+    assert plot.startswith("![Active students by day")
+    assert "data:image/svg+xml;base64," in plot
     assert sum(len(str(value.value)) for value in metadata.values()) < 24_000
     assert metadata["missing_days"].value == 0
 

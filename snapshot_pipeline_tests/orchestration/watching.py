@@ -42,11 +42,11 @@ class Watcher:
     settings: Settings
     since: datetime
 
-    def look(self, now: datetime | None = None, last_look: datetime | None = None) -> Changes:
-        """Look once, with a channel that nobody reads."""
+    def look(self, now: datetime | None = None, last_scan: datetime | None = None) -> Changes:
+        """Scan once, with a channel that nobody reads."""
         repository = build_defs(self.settings).get_repository_def()
         now = now or datetime.now(timezone.utc)
-        watch = Watch(self.since, last_look or self.since)
+        watch = Watch(self.since, last_scan or self.since)
         with open_installation(self.settings) as opened:
             return look(opened, self.installation.instance, repository, watch, ["nobody"], now)
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 from sqlalchemy import URL, Select, Table, Text, cast, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline import bulk
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.platform.sample import SampleOptions
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.settings import load_settings
 
 ZONE = ZoneInfo("Europe/Budapest")

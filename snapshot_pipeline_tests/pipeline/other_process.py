@@ -16,7 +16,7 @@ from sqlalchemy import URL, create_engine, make_url
 
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.migrate import migrate
-from snapshot_pipeline.store.partitions import drop_partitions_before, ensure_partitions
+from snapshot_pipeline.store.months import drop_partitions_before, ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -64,7 +64,7 @@ def main(task: str, url: URL, *arguments: str) -> None:
     if task == "days":
         first, last = map(date.fromisoformat, arguments[:2])
         scheduler = next(iter(arguments[2:]), None)
-        with installation_on(url, batch_cells=500, dask_scheduler=scheduler) as installation:
+        with installation_on(url, batch_rows=500, dask_scheduler=scheduler) as installation:
             run_days(installation, first, last, "other")
     elif task == "migrate":
         migrate(create_engine(url), arguments[0])

@@ -14,20 +14,18 @@ import psycopg2
 import pytest
 from sqlalchemy import select, text
 
-from snapshot_pipeline import passing_errors
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.pipeline import batches as batches_module
 from snapshot_pipeline.pipeline.batches import (
     Batch,
-    Progressed,
+    Progress,
     SystematicError,
     cells_per_student,
     cut,
+    map_batches,
+    progress_per_batch,
     sample_of,
-    told_by_batch,
-    work_through,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
@@ -35,8 +33,10 @@ from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import SnapshotWork, run_days
 from snapshot_pipeline.pipeline.source import open_source
+from snapshot_pipeline.postgres import errors as postgres_errors
+from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, published
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
@@ -52,13 +52,13 @@ def ids(*numbers: int) -> np.ndarray:
 )
 def test_a_batch_holds_as_many_students_as_the_budget_allows_and_at_least_one(cells_per_student, cells, sizes):
     students = ids(2, 3, 5, 7, 11, 13, 17)
-    batches = cut(students, cells_per_student, cells, lanes=1)
+    batches = cut(students, cells_per_student, cells, min_batches=1)
     assert [len(batch.user_ids) for batch in batches] == sizes
     assert np.concatenate([batch.user_ids for batch in batches]).tolist() == students.tolist()
 
 
 def test_nobody_makes_no_batch():
-    assert cut(ids(), 30, 100, lanes=2) == []
+    assert cut(ids(), 30, 100, min_batches=2) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_nobody_makes_no_batch():
     [(1_999, 10**9, 1), (2_000, 10**9, 2), (30_000, 10**9, 3), (30_000, 30 * 8_000, 6), (30_000, 30 * 5_000, 6)],
 )
 def test_every_lane_has_a_batch_and_the_last_round_is_as_long_as_the_others(students, cells, batches):
-    cut_up = cut(np.arange(students), 30, cells, lanes=3)
+    cut_up = cut(np.arange(students), 30, cells, min_batches=3)
     sizes = [len(batch.user_ids) for batch in cut_up]
     assert len(sizes) == batches
     assert max(sizes) - min(sizes) <= 1
@@ -87,7 +87,7 @@ def test_the_sample_has_students_from_all_over():
 
 
 def test_the_ranges_of_two_batches_do_not_overlap_and_halves_lose_nobody():
-    one, two = cut(ids(2, 3, 90, 91, 200), 1, 3, lanes=1)
+    one, two = cut(ids(2, 3, 90, 91, 200), 1, 3, min_batches=1)
     assert (one.range.first, one.range.last, two.range.first, two.range.last) == (2, 90, 91, 200)
     assert [half.user_ids.tolist() for half in one.halves()] == [[2], [3, 90]]
 
@@ -115,7 +115,7 @@ class WorkThatRaises:
 
 def worked_through(work: WorkThatRaises, students: int = 100, size: int = 40) -> list[int]:
     with ThreadPoolExecutor(2) as pool:
-        return list(work_through(cut(np.arange(students, dtype=np.int64), 1, size, lanes=1), work, pool))
+        return list(map_batches(cut(np.arange(students, dtype=np.int64), 1, size, min_batches=1), work, pool))
 
 
 def test_only_the_students_that_raise_fail_each_with_the_own_message():
@@ -126,12 +126,12 @@ def test_only_the_students_that_raise_fail_each_with_the_own_message():
 
 
 def test_a_batch_that_is_taken_apart_counts_once_and_what_is_done_never_passes_the_total():
-    told: list[Progressed] = []
-    batches = cut(np.arange(100, dtype=np.int64), 1, 40, lanes=1)
+    told: list[Progress] = []
+    batches = cut(np.arange(100, dtype=np.int64), 1, 40, min_batches=1)
     work = WorkThatRaises({3: ValueError("three"), 77: ValueError("77")})
     with ThreadPoolExecutor(1) as pool:
-        done = told_by_batch(told.append, batches, rows_per_student=30)
-        results = list(work_through(batches, work, pool, batch_done=done))
+        done = progress_per_batch(told.append, batches, rows_per_student=30)
+        results = list(map_batches(batches, work, pool, batch_done=done))
     assert len(results) > len(batches)
     assert [(one.done, one.total, one.of_rows) for one in told] == [(number, 3, 3_000) for number in range(4)]
     assert [one.rows for one in told] == [0, *np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist()]
@@ -151,7 +151,7 @@ def test_a_batch_that_is_taken_apart_counts_once_and_what_is_done_never_passes_t
     ],
 )
 def test_what_is_nobodys_data_stops_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
     work = WorkThatRaises({7: error})
     with pytest.raises(type(error)):
         worked_through(work)
@@ -203,14 +203,14 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
         work = SnapshotWorkThatRaises(
             installation.uri,
             open_source(installation, None),
-            lock.fence,
+            lock.lease,
             days,
             datetime.now(timezone.utc),
             "a run",
             BY_HAND,
             raises_for=frozenset({one, two}),
         )
-        reports = [day for part in work_through(cut(ids(*active), 30, 1_000, lanes=1), work, pool) for day in part]
+        reports = [day for part in map_batches(cut(ids(*active), 30, 1_000, min_batches=1), work, pool) for day in part]
     tables = published(installation)
     others = [row.user_id for row in due.published if row.user_id not in {one, two}]
     assert tables["performance_snapshots"]["user_id"].to_pylist() == others
@@ -304,7 +304,7 @@ def stalled(installation: Installation) -> Iterator[Installation]:
 def test_a_connection_that_the_database_ends_is_put_on_no_student(
     stalled: Installation, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
     errors: list[Exception] = []
 
     def run() -> None:
@@ -320,7 +320,7 @@ def test_a_connection_that_the_database_ends_is_put_on_no_student(
     thread.join(30)
     (error,) = errors
     assert isinstance(error, SnapshotPipelineError)
-    assert is_passing(error)
+    assert is_transient(error)
     assert "connection" in str(error)
     with stalled.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM performance_snapshots")).scalar_one() == 0
@@ -345,7 +345,7 @@ def test_a_batch_whose_commit_was_answered_by_nobody_is_published_once(small: In
     with exclusive_days(small.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock:
         ensure_partitions(small.engine, small.store, SUNDAY, SUNDAY)
         source, now = open_source(small, None), datetime.now(timezone.utc)
-        work = SnapshotWork(small.uri, source, lock.fence, days, now, "a run", BY_HAND, is_first=True)
+        work = SnapshotWork(small.uri, source, lock.lease, days, now, "a run", BY_HAND, is_first=True)
         with source.session() as reader:
             batch = Batch(reader.active_student_ids())
         (once,), (again,) = work(batch), work(batch)

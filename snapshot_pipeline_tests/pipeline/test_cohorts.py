@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import URL, Table, select, text
 
 from snapshot_pipeline.pipeline import cohorts as pipeline_cohorts
-from snapshot_pipeline.pipeline.batches import Progressed
+from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.cohorts import MissingSnapshotsError, cut_days, summarize_days
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
-from snapshot_pipeline.store.fences import FencedOffError
+from snapshot_pipeline.store.leases import LeaseLostError
 from snapshot_pipeline.store.locks import LockedError, exclusive_days
 from snapshot_pipeline.store.snapshots import DayCount
 from snapshot_pipeline_tests.pipeline.installations import (
@@ -138,7 +138,7 @@ def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_th
     for day in reversed(COMPUTED):
         summarize_days(summarized, day, day, "alone")
     assert [without_stamps(rows(summarized, table)) for table in tables] == expected
-    told: list[Progressed] = []
+    told: list[Progress] = []
     monkeypatch.setattr(pipeline_cohorts, "cut_days", lambda counts, _: cut_days(counts, 500))
     run = summarize_days(summarized, FIRST, LAST, "in stretches", told.append)
     assert len(told) > 2
@@ -210,10 +210,10 @@ def test_a_run_that_writes_the_days_is_waited_for_and_one_that_was_taken_over_pu
         summarize_days(waiting, FIRST, LAST, "summary")
 
     def taken_over(*arguments: Any) -> Any:
-        execute(computed.engine.url, "DELETE FROM run_holds")  # as the next run does
+        execute(computed.engine.url, "DELETE FROM run_leases")  # as the next run does
         return cut_days(*arguments)
 
     monkeypatch.setattr(pipeline_cohorts, "cut_days", taken_over)
-    with pytest.raises(FencedOffError):
+    with pytest.raises(LeaseLostError):
         summarize_days(computed, FIRST, LAST, "summary")
     assert rows(computed, computed.store.day_summary) == []

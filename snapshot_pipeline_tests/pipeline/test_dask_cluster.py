@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from snapshot_pipeline.pipeline.dask_cluster import ClusterError, Sealed, require_same_versions
-from snapshot_pipeline.pipeline.executors import open_workplace
-from snapshot_pipeline.pipeline.versions import versions_here
+from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError, Sealed, require_same_versions
+from snapshot_pipeline.pipeline.dask_cluster.versions import versions_here
+from snapshot_pipeline.pipeline.executors import open_executor
 from snapshot_pipeline.settings import load_settings
 
 
@@ -32,7 +32,7 @@ def test_dask_that_is_not_installed_is_one_line_that_says_how_to(monkeypatch: py
     settings = load_settings(dask_scheduler="tcp://127.0.0.1:8786")
     with (
         pytest.raises(ClusterError, match=r"pip install 'snapshot_pipeline\[dask\]'") as caught,
-        open_workplace(settings),
+        open_executor(settings),
     ):
         pytest.fail("there is no Dask")
     assert "\n" not in str(caught.value)

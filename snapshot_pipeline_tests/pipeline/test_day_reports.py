@@ -23,7 +23,7 @@ QUARTILES = text(
 @pytest.fixture(scope="module")
 def ran(server_url: URL, sample_template: URL) -> Iterator[tuple[Installation, list[DayReport]]]:
     """The last days of the sample, computed in many small batches."""
-    with new_database(server_url, sample_template) as url, installation_on(url, batch_cells=3_000) as opened:
+    with new_database(server_url, sample_template) as url, installation_on(url, batch_rows=3_000) as opened:
         yield opened, run_days(opened, COMPUTED[0], COMPUTED[-1], "batches").reports
 
 

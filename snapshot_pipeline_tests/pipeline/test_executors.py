@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snapshot_pipeline.pipeline.batches import FEWEST_STUDENTS
-from snapshot_pipeline.pipeline.executors import Workplace
+from snapshot_pipeline.pipeline.executors import BatchExecutor
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,6 @@ from snapshot_pipeline.pipeline.executors import Workplace
     ],
 )
 def test_a_cluster_gets_some_batches_for_each_of_its_threads(students: int, threads: int, sizes: set[int]):
-    place = Workplace(None, None, lambda: 2, threads * 4, 50_000 * 30)  # type: ignore[arg-type]
+    place = BatchExecutor(None, None, lambda: 2, threads * 4, 50_000 * 30)  # type: ignore[arg-type]
     batches = place.cut(np.arange(students, dtype=np.int64), 30)
     assert {len(batch.user_ids) for batch in batches} == sizes

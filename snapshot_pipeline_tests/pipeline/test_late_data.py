@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import select, update
 
-from snapshot_pipeline.pipeline.batches import Progressed
+from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import SLICE_DAYS, changed_days, look_back
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
@@ -64,7 +64,7 @@ def test_the_changed_day_computed_alone_does_not_make_the_days_after_it_be_forgo
 def test_rows_that_change_while_a_run_reads_are_seen_by_the_next_look(computed: Installation):
     """The fingerprint belongs to the state before the batches read: here they have read the change already."""
 
-    def strike(progressed: Progressed) -> None:
+    def strike(progressed: Progress) -> None:
         if progressed.done == 1:
             change_a_past_day(computed)
 

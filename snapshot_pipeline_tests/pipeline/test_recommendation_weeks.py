@@ -74,7 +74,7 @@ def test_the_newest_week_is_shown_to_every_student_and_no_other(installation: In
     assert {week for kinds in found.values() for week in kinds.values()} == {MONDAY}
     assert len(found) == report.reached
     assert report.is_newest
-    assert report.share_reached == report.reached / report.receivers
+    assert report.coverage == report.reached / report.receivers
 
 
 def test_an_older_week_that_is_made_up_for_is_kept_and_not_shown(installation: Installation):

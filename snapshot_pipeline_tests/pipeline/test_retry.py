@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, insert, literal_column, select
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.retry import FailedRange, failed_ranges, neighbours, retry_failed
+from snapshot_pipeline.pipeline.retry import FailedRange, contiguous_ranges, failed_ranges, retry_failed
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.failures import failing_students
 from snapshot_pipeline.store.snapshots import DayCount, day_counts
@@ -29,8 +29,8 @@ def test_consecutive_days_with_the_same_students_are_one_range():
         FailedRange(FIRST + 2 * DAY, FIRST + 2 * DAY, b),
         FailedRange(FIRST + 4 * DAY, FIRST + 5 * DAY, b),
     ]
-    assert neighbours(list(failing)) == [(FIRST, FIRST + 2 * DAY), (FIRST + 4 * DAY, FIRST + 5 * DAY)]
-    assert failed_ranges({}) == neighbours([]) == []
+    assert contiguous_ranges(list(failing)) == [(FIRST, FIRST + 2 * DAY), (FIRST + 4 * DAY, FIRST + 5 * DAY)]
+    assert failed_ranges({}) == contiguous_ranges([]) == []
 
 
 def counts(installation: Installation) -> dict[date, DayCount]:
@@ -152,10 +152,10 @@ def test_a_failure_of_a_day_that_was_never_recorded_does_not_make_it_look_comput
         assert day_counts(connection, computed.store, day, day) == []
 
 
-@pytest.mark.parametrize("batch_cells", [50, 1_500_000])
-def test_side_by_side_or_in_one_batch_the_counts_are_the_same(computed: Installation, batch_cells: int):
+@pytest.mark.parametrize("batch_rows", [50, 1_500_000])
+def test_side_by_side_or_in_one_batch_the_counts_are_the_same(computed: Installation, batch_rows: int):
     execute(computed.engine.url, MEND)
-    small = replace(computed, settings=computed.settings.model_copy(update={"batch_cells": batch_cells, "workers": 4}))
+    small = replace(computed, settings=computed.settings.model_copy(update={"batch_rows": batch_rows, "workers": 4}))
     retry_failed(small, None, None, "retry")
     open_now = failing(computed)
     assert all(one.failed == len(open_now.get(day, ())) for day, one in counts(computed).items())

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from sqlalchemy import URL
 
-from snapshot_pipeline.pipeline.batches import Progressed
+from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
@@ -96,12 +96,12 @@ def test_days_one_by_one_backwards_give_the_rows_of_the_range(computed: Computed
     assert differences(alone, of_these_days) == []
 
 
-@pytest.mark.parametrize(("batch_cells", "workers"), [(1_500, 4), (4_000, 1)])
+@pytest.mark.parametrize(("batch_rows", "workers"), [(1_500, 4), (4_000, 1)])
 def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
-    computed: Computed, sample_url: URL, batch_cells: int, workers: int
+    computed: Computed, sample_url: URL, batch_rows: int, workers: int
 ):
-    steps: list[Progressed] = []
-    with installation_on(sample_url, batch_cells=batch_cells, workers=workers) as installation:
+    steps: list[Progress] = []
+    with installation_on(sample_url, batch_rows=batch_rows, workers=workers) as installation:
         run_days(installation, FIRST, SUNDAY, "batches", steps.append)
         run_week(installation, MONDAY, "batches")
         assert differences(published(installation), computed.days) == []

@@ -38,7 +38,7 @@ def test_the_terms_are_those_of_the_reference_and_add_up_to_what_is_published(co
         )
         assert pace.unrounded == pytest.approx(pace.pace_score, abs=0.005 + 1e-9)
         assert (pace.pace_score, pace.learning_pace) == (pace_score, label)
-        assert (report.last.state, report.differences, report.remedy) == ("published", [], None)
+        assert (report.last.state, report.differences, report.remediation) == ("published", [], None)
 
 
 def test_rows_that_have_changed_since_are_told_with_both_figures_and_the_command(computed: Installation):
@@ -57,8 +57,8 @@ def test_rows_that_have_changed_since_are_told_with_both_figures_and_the_command
     assert report.pace is not None
     assert changed["pace_score"].now == report.pace.pace_score < changed["pace_score"].published
     assert changed["quiz_average"].now is None
-    assert report.remedy is not None
-    assert report.remedy.command == f"snapshot-pipeline materialize --from {SUNDAY} --to {SUNDAY}"
+    assert report.remediation is not None
+    assert report.remediation.command == f"snapshot-pipeline materialize --from {SUNDAY} --to {SUNDAY}"
 
 
 def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended(computed: Installation):
@@ -74,16 +74,16 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     assert report.last.failure is not None
     assert report.pace is not None
     assert ("negative_time_spent", detail) in [(one.reason, one.detail) for one in report.pace.faults]
-    assert report.remedy is not None
-    assert "mend them in the platform" in report.remedy.why
-    assert report.remedy.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
+    assert report.remediation is not None
+    assert "mend them in the platform" in report.remediation.why
+    assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
     mended = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
     execute(computed.engine.url, f"{mended} AND time_spent_minutes < 0")
     after = look_at_student(computed, user_id, SUNDAY)
     assert after.pace is not None
     assert after.pace.faults == []
-    assert after.remedy is not None
-    assert "mended since" in after.remedy.why
+    assert after.remediation is not None
+    assert "mended since" in after.remediation.why
 
 
 def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told_apart(computed: Installation):
@@ -94,15 +94,15 @@ def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told
     )
     report = look_at_student(computed, student.user.id, SUNDAY - timedelta(days=8))
     assert {day.state for day in report.days} == {"missing"}
-    assert report.remedy is not None
-    assert "never computed" in report.remedy.why
+    assert report.remediation is not None
+    assert "never computed" in report.remediation.why
     execute(
         computed.engine.url,
         "INSERT INTO users (id, role, is_active) VALUES (900001, 'student', true), (900002, 'student', false), "
         "(900003, 'teacher', true)",
     )
     nobody_yet = look_at_student(computed, 900_001, SUNDAY)
-    assert (nobody_yet.last.state, nobody_yet.pace, nobody_yet.remedy) == ("not due", None, None)
+    assert (nobody_yet.last.state, nobody_yet.pace, nobody_yet.remediation) == ("not due", None, None)
     for user_id, said in (
         (900_002, "student 900002 is not active"),
         (900_003, "user 900003 of public.users is no student"),

@@ -86,7 +86,7 @@ def test_the_page_is_written_and_writing_it_again_gives_the_same_bytes(summarize
     assert len(page) == report.size
     assert "Week of 27 Oct 2025 to 2 Nov 2025" in page.decode()
     assert report.missing_days == []
-    assert len(report.pictures) == 6
+    assert len(report.plots) == 6
     assert report.sentences[0].split()[0] in page.decode()
     assert write_report(installation, MONDAY).path.read_bytes() == page
     assert [path.name for path in report.path.parent.iterdir()] == ["2025-10-27.html"]

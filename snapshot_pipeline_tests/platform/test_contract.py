@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import URL, Engine, Index, create_engine, func, select, text
 
-from snapshot_pipeline.database import DatabaseError
 from snapshot_pipeline.platform.contract import Finding, check_platform
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, AdvisedIndex, platform_metadata
+from snapshot_pipeline.postgres.engines import DatabaseError
 
 STORE_RIGHTS = {"our_days": ("SELECT", "INSERT", "UPDATE", "DELETE"), "our_version": ("SELECT",)}
 
@@ -45,7 +45,7 @@ class Platform:
         assert "\n" not in finding.message
         return finding
 
-    def mend(self, finding: Finding) -> None:
+    def remediation(self, finding: Finding) -> None:
         """Paste the statement; afterwards nothing is found any more."""
         assert finding.statement is not None
         assert finding.statement.endswith(";")
@@ -173,7 +173,7 @@ def test_that_nothing_prevents_duplicates_is_advice_with_the_index_that_would(pl
     platform.run(f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}")
     finding = platform.only("advice", "user_lesson_progress")
     assert str(finding.statement).startswith("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ")
-    platform.mend(finding)
+    platform.remediation(finding)
 
 
 def test_a_unique_index_in_another_order_guarantees_as_much(platform: Platform) -> None:
@@ -241,7 +241,7 @@ def test_a_missing_index_is_advice_with_the_statement_to_paste(platform: Platfor
     platform.run(f"DROP INDEX {advised.name}")
     finding = platform.only("advice", advised.table)
     assert str(finding.statement).startswith(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {advised.name} ON ")
-    platform.mend(finding)
+    platform.remediation(finding)
 
 
 BY_START = "user_lesson_progress_started_at_idx"
@@ -267,7 +267,7 @@ def test_another_index_serves_when_it_begins_with_the_columns(
         assert platform.check() == []
     else:
         # The name is taken by the index that does not serve, and the statement must create one all the same.
-        platform.mend(platform.only("advice", "user_lesson_progress"))
+        platform.remediation(platform.only("advice", "user_lesson_progress"))
 
 
 def test_an_index_that_was_interrupted_is_to_be_built_again(platform: Platform) -> None:
@@ -277,7 +277,7 @@ def test_an_index_that_was_interrupted_is_to_be_built_again(platform: Platform) 
     )
     finding = platform.only("advice", "user_lesson_progress")
     assert f"the index {BY_START} is not valid" in finding.message
-    platform.mend(finding)
+    platform.remediation(finding)
 
 
 def test_views_count_as_tables_and_need_no_index(platform: Platform) -> None:
@@ -298,7 +298,7 @@ def test_a_partitioned_table_is_given_a_statement_that_it_can_take(platform: Pla
     )
     finding = platform.only("advice", "exercise_submissions")
     assert "CONCURRENTLY" not in str(finding.statement)
-    platform.mend(finding)
+    platform.remediation(finding)
 
 
 # ---- Rights ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import URL, Engine, create_engine, inspect, text
 
-from snapshot_pipeline.database import DatabaseError
 from snapshot_pipeline.platform.ownership import (
     MARKER,
     DuplicateKeyError,
@@ -17,6 +16,7 @@ from snapshot_pipeline.platform.ownership import (
     replace_platform,
 )
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES
+from snapshot_pipeline.postgres.engines import DatabaseError
 
 SCHEMA = 'the "school" %s'
 """A schema name that breaks whatever is not quoted."""

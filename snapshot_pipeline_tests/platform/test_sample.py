@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from snapshot_pipeline.metrics.days import LocalDays, start_of_day
-from snapshot_pipeline.metrics.faults import SCORE_OUT_OF_RANGE
 from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.issues import SCORE_OUT_OF_RANGE
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.platform.ownership import PlatformNotOursError, arrow_schema
 from snapshot_pipeline.platform.sample import (

@@ -136,9 +136,9 @@ def test_the_page_can_be_listened_to(week: str):
     assert len(page.all("caption")) == 3
     assert {attributes.get("scope") for attributes in page.all("th")} <= {"col", "row"}
     named = {attributes.get("id") for _, attributes in page.tags}
-    for picture in page.all("svg"):
-        assert picture["role"] == "img"
-        assert set((picture["aria-labelledby"] or "").split()) <= named
+    for plot in page.all("svg"):
+        assert plot["role"] == "img"
+        assert set((plot["aria-labelledby"] or "").split()) <= named
     assert len(page.text_of("desc")) == 6
     assert all(len(text) > 15 for text in page.text_of("desc"))
 

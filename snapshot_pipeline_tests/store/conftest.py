@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.postgres.engines import adbc_uri
 from snapshot_pipeline.store.migrate import migrate
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import new_database
 

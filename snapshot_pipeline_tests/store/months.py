@@ -9,7 +9,7 @@ from datetime import date
 
 from sqlalchemy import Engine, insert, text
 
-from snapshot_pipeline.store.partitions import read_partitions
+from snapshot_pipeline.store.months import read_partitions
 from snapshot_pipeline.store.tables import StoreTables
 
 _FILL = text(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import literal_column, select
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.cohorts import SummarizedDays, replace_summaries
 from snapshot_pipeline_tests.store.conftest import Store
 

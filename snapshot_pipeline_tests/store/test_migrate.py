@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.database import DatabaseError, readable_database_errors
+from snapshot_pipeline.postgres.engines import DatabaseError, readable_database_errors
 from snapshot_pipeline.store.migrate import HEAD, VERSION_TABLE, NewerSchemaError, _revision, migrate
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
@@ -96,13 +96,13 @@ def limited_url(database_url: URL, engine: Engine) -> Iterator[URL]:
         connection.execute(text(f"DROP ROLE {role}"))
 
 
-@pytest.mark.parametrize(("schema", "remedy"), [("public", "CREATE ON SCHEMA"), ("new", "GRANT CREATE ON")])
-def test_a_role_that_may_not_create_is_told_which_right_it_lacks(limited_url: URL, schema: str, remedy: str):
+@pytest.mark.parametrize(("schema", "remediation"), [("public", "CREATE ON SCHEMA"), ("new", "GRANT CREATE ON")])
+def test_a_role_that_may_not_create_is_told_which_right_it_lacks(limited_url: URL, schema: str, remediation: str):
     limited = create_engine(limited_url, poolclass=NullPool)
     with pytest.raises(DatabaseError) as caught, readable_database_errors(limited_url):
         migrate(limited, schema)
     assert "permission denied for" in str(caught.value)
-    assert remedy in str(caught.value)
+    assert remediation in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

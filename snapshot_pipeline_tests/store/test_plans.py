@@ -16,11 +16,11 @@ from sqlalchemy import URL, Engine, Executable, ExecutionContext, create_engine,
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline import bulk
-from snapshot_pipeline.database import adbc_uri
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.engines import adbc_uri
 from snapshot_pipeline.store.changes import Cells
 from snapshot_pipeline.store.migrate import migrate
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.retention import Keep, remove_old_rows
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, select, update
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.recommendations import (
     Week,
     active_counts,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import literal_column, select
 
-from snapshot_pipeline import bulk
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
 from snapshot_pipeline.store.snapshots import (
     ComputedDays,

@@ -17,7 +17,7 @@ from sqlalchemy.sql import quoted_name
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.store.migrate import migrate
-from snapshot_pipeline.store.partitions import ensure_partitions, read_partitions
+from snapshot_pipeline.store.months import ensure_partitions, read_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import execute
 from snapshot_pipeline_tests.store.months import fill, put_snapshots

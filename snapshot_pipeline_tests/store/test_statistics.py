@@ -6,7 +6,7 @@ from datetime import date
 
 from sqlalchemy import text
 
-from snapshot_pipeline.store.partitions import ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.statistics import has_snapshots, refresh_statistics
 from snapshot_pipeline_tests.store.conftest import Store
 from snapshot_pipeline_tests.store.months import put_snapshots

@@ -14,13 +14,17 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asset_keys import RECOMMENDATIONS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES
-from snapshot_pipeline.orchestration.checks import check_reach, check_week_complete, recommendation_check_specs
+from snapshot_pipeline.orchestration.checks import (
+    check_recommendation_coverage,
+    check_week_complete,
+    recommendation_check_specs,
+)
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.freshness import weekly_freshness
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
-from snapshot_pipeline.orchestration.pictured import Metadata, never_failing, week_picture
+from snapshot_pipeline.orchestration.plots import Metadata, best_effort, week_plot
 from snapshot_pipeline.orchestration.reporting import report_week
-from snapshot_pipeline.orchestration.steps import opened_step, told_progress
+from snapshot_pipeline.orchestration.steps import log_progress, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_WEEK, GRAIN
 from snapshot_pipeline.pipeline.installation import Installation
@@ -57,16 +61,18 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     )
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
-        with opened_step(context, settings) as installation:
-            report = run_week(installation, week_start, context.run.run_id, told_progress(context))
+        with step_installation(context, settings) as installation:
+            report = run_week(installation, week_start, context.run.run_id, log_progress(context))
             metadata = _numbers(report)
-            with never_failing(context, f"the review of the week of {week_start}"):
+            with best_effort(context, f"the review of the week of {week_start}"):
                 weeks = _counts_by_week(installation, week_start)
                 metadata = {**_reviewed(context, report, weeks), **metadata}
         report_week(context, report)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} keeps the recommendations of before: {error}")
-        return dg.MaterializeResult(metadata=metadata, check_results=[check_reach(report), check_week_complete(report)])
+        return dg.MaterializeResult(
+            metadata=metadata, check_results=[check_recommendation_coverage(report), check_week_complete(report)]
+        )
 
     return adaptive_recommendations
 
@@ -77,7 +83,7 @@ def _counts_by_week(installation: Installation, week_start: date) -> dict[date, 
 
 
 def _numbers(report: WeekReport) -> Metadata:
-    share = {} if report.share_reached is None else {"share_reached": dg.MetadataValue.float(report.share_reached)}
+    share = {} if report.coverage is None else {"coverage": dg.MetadataValue.float(report.coverage)}
     return {
         "receivers": dg.MetadataValue.int(report.receivers),
         "students_reached": dg.MetadataValue.int(report.reached),
@@ -106,7 +112,7 @@ def _reviewed(
             [dg.TableColumn("type"), dg.TableColumn("students", "int"), dg.TableColumn("week_before", "int")]
         ),
     )
-    return {**week_picture(context, report, weeks), "by_type": table}
+    return {**week_plot(context, report, weeks), "by_type": table}
 
 
 def _description(settings: Settings) -> str:
@@ -116,7 +122,7 @@ def _description(settings: Settings) -> str:
         "dismissed stays dismissed.",
         reads="the week's `performance_snapshots`; the platform's users, lessons, progress, quizzes and attempts.",
         runs=f"every Monday at 06:00 ({settings.timezone}), and for any week by *Materialize*.",
-        when_red=(
+        remediation=(
             "most often the Sunday has no snapshots: the run's one line names the days to materialize; do that, then "
             "materialize the week again."
         ),

@@ -15,11 +15,11 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asset_keys import SNAPSHOTS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.checks import check_summary, summary_check_specs
-from snapshot_pipeline.orchestration.checks_by_day import events_of_days, file_by_day
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.freshness import daily_freshness
+from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition, partition_events
 from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
-from snapshot_pipeline.orchestration.steps import opened_step, told_progress
+from snapshot_pipeline.orchestration.steps import log_progress, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN
 from snapshot_pipeline.pipeline.cohorts import SummarizedDay, SummaryRun, summarize_days
@@ -51,12 +51,12 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
-        with opened_step(context, settings) as installation:
-            run = summarize_days(installation, days[0], days[-1], context.run.run_id, told_progress(context))
+        with step_installation(context, settings) as installation:
+            run = summarize_days(installation, days[0], days[-1], context.run.run_id, log_progress(context))
         for day in run.days:
             context.add_asset_metadata(day_metadata(day, run), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()
-        yield from file_by_day(context, {day.day: [check_summary(day)] for day in run.days})
+        yield from log_by_partition(context, {day.day: [check_summary(day)] for day in run.days})
 
     return cohort_summary
 
@@ -79,9 +79,9 @@ def day_metadata(day: SummarizedDay, run: SummaryRun) -> dict[str, dg.MetadataVa
 def summarized_again(context: dg.OpExecutionContext, settings: Settings, days: Sequence[date]) -> Iterator[Any]:
     """Summarize days again whose snapshots a job of its own has changed, and file the events of each."""
     for first, last in ranges(days, settings):
-        with opened_step(context, settings) as installation:
+        with step_installation(context, settings) as installation:
             run = summarize_days(installation, first, last, context.run_id)
-        yield from events_of_days(
+        yield from partition_events(
             context.instance,
             KEY,
             {day.day: day_metadata(day, run) for day in run.days},
@@ -102,7 +102,7 @@ def _description(settings: Settings) -> str:
             f"after the snapshots in the same run, every night at 00:00 ({settings.timezone}) and for any days by "
             "*Materialize*; summarizing a day again writes what differs."
         ),
-        when_red=(
+        remediation=(
             "the snapshots are there and stay; the run's one line says what to do, and the next night asks for the "
             "summary again. By hand: materialize this asset alone, for the same days."
         ),

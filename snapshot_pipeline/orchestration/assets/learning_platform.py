@@ -46,7 +46,7 @@ def _description(sentence: str) -> str:
         f"{sentence} Owned by the learning platform; the columns below are those that are read, and none is written.",
         reads="nothing: the application fills it, as students learn.",
         runs="never: it is what it is when a night's run reads it, and cannot be materialized here.",
-        when_red=(
+        remediation=(
             "it cannot be. Whether it has the columns, types, rights and indexes that the pipeline needs is said by "
             "`snapshot-pipeline check`."
         ),

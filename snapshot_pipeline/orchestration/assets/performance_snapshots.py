@@ -16,20 +16,20 @@ from snapshot_pipeline.orchestration import pools
 from snapshot_pipeline.orchestration.asset_keys import SNAPSHOTS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES
 from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_specs
-from snapshot_pipeline.orchestration.checks_by_day import file_by_day
 from snapshot_pipeline.orchestration.day_metadata import days_metadata
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.failures import StepContext
 from snapshot_pipeline.orchestration.freshness import daily_freshness
+from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition
 from snapshot_pipeline.orchestration.partitions import daily_partitions
-from snapshot_pipeline.orchestration.pictured import Metadata
+from snapshot_pipeline.orchestration.plots import Metadata
 from snapshot_pipeline.orchestration.reporting import report_days
-from snapshot_pipeline.orchestration.steps import opened_step, told_progress
+from snapshot_pipeline.orchestration.steps import log_progress, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN, reason_of
-from snapshot_pipeline.passing_errors import patiently
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
+from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.snapshots import DayCount, last_day_count_before
 
@@ -59,12 +59,12 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
-        with opened_step(context, settings) as installation:
+        with step_installation(context, settings) as installation:
             computed = compute_days(context, installation, days[0], days[-1], reason_of(context.run.tags))
         for day, metadata in computed.metadata.items():
             context.add_asset_metadata(metadata, partition_key=day.isoformat())
         yield dg.MaterializeResult()
-        yield from file_by_day(context, computed.checks)
+        yield from log_by_partition(context, computed.checks)
 
     return performance_snapshots
 
@@ -94,8 +94,8 @@ def compute_days(
         last: The last day, included.
         reason: Why, noted with each figure that is restated; one of `pipeline.reasons`.
     """
-    earlier = patiently(partial(_earlier_count, installation, first))
-    run = run_days(installation, first, last, context.run.run_id, told_progress(context), reason)
+    earlier = retry_transient(partial(_earlier_count, installation, first))
+    run = run_days(installation, first, last, context.run.run_id, log_progress(context), reason)
     report_days(context, NAME, run)
     metadata = days_metadata(context, installation, run)
     return ComputedDays(metadata, _checks(run, earlier, installation.settings))
@@ -125,7 +125,7 @@ def _description(settings: Settings) -> str:
             "late, and for any days by *Materialize*, a backfill or the job `recompute_days`. 50,000 students take "
             "seconds."
         ),
-        when_red=(
+        remediation=(
             "a failed run has one line that says what to do. A missing day: materialize it; days can be computed in "
             "any order. A red check: open it, it says what was found and what to do."
         ),

@@ -14,7 +14,7 @@ from snapshot_pipeline.orchestration.assets import adaptive_recommendations, coh
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.freshness import weekly_page_freshness
 from snapshot_pipeline.orchestration.partitions import weekly_partitions
-from snapshot_pipeline.orchestration.steps import opened_step
+from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.tags import EACH_WEEK, GRAIN
 from snapshot_pipeline.pipeline.weekly_report import WrittenReport, write_report
 from snapshot_pipeline.settings import Settings
@@ -39,7 +39,7 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         deps=[cohort_summary.KEY, adaptive_recommendations.KEY],
     )
     def weekly_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with opened_step(context, settings) as installation:
+        with step_installation(context, settings) as installation:
             report = write_report(installation, date.fromisoformat(context.partition_key))
         for notice in report.notices:
             context.log.warning(notice)
@@ -54,7 +54,7 @@ def _metadata(report: WrittenReport, settings: Settings) -> dict[str, dg.Metadat
     return {
         "page": dg.MetadataValue.url(address) if address else dg.MetadataValue.path(str(report.path)),
         "in_words": dg.MetadataValue.md(words),
-        "activity": dg.MetadataValue.md(report.pictures[0].markdown()),
+        "activity": dg.MetadataValue.md(report.plots[0].markdown()),
         "missing_days": dg.MetadataValue.int(len(report.missing_days)),
         "bytes": dg.MetadataValue.int(report.size),
         "pages_removed": dg.MetadataValue.int(len(report.removed)),
@@ -74,7 +74,7 @@ def _description(settings: Settings) -> str:
         "leads to SNAPSHOT_REPORT_URL, where that is set.",
         reads="`day_summary`, `cohort_summary`, `adaptive_recommendations` and `snapshot_failures`.",
         runs=f"every Monday at 06:30 ({settings.timezone}), in a job of its own, and for any week by *Materialize*.",
-        when_red=(
+        remediation=(
             "none of the week's days was summarized, or the file cannot be written: the run's one line says which. "
             "Materialize the days, then the week again."
         ),

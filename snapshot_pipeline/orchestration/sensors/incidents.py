@@ -18,11 +18,11 @@ import dagster as dg
 from snapshot_pipeline.alerts.channels import Channel, read_channels
 from snapshot_pipeline.alerts.delivery import deliver, tell_at_once
 from snapshot_pipeline.alerts.incidents import Observation
-from snapshot_pipeline.alerts.messages import Message, Wording, blind, seeing_again
+from snapshot_pipeline.alerts.messages import Message, Wording, monitoring_down, monitoring_restored
 from snapshot_pipeline.alerts.recording import Changes, record
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.descriptions import described_plainly
-from snapshot_pipeline.orchestration.observations import Look, observe
+from snapshot_pipeline.orchestration.incident_scan import Scan, observe
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.incidents import Incident, first_opened_at, open_incidents
@@ -38,19 +38,19 @@ _REMINDER = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Watch:
-    """What is kept from look to look.
+    """What is kept from look to scan.
 
     Attributes:
         since: When watching began.
-        last_look: When the last look was made that was recorded.
-        blind_since: When the first of the looks failed that have failed in a row since; None while they succeed.
-        told_blind_at: When somebody was last told of that.
+        last_scan: When the last look was made that was recorded.
+        down_since: When the first of the looks failed that have failed in a row since; None while they succeed.
+        notified_at: When somebody was last told of that.
     """
 
     since: datetime
-    last_look: datetime
-    blind_since: datetime | None = None
-    told_blind_at: datetime | None = None
+    last_scan: datetime
+    down_since: datetime | None = None
+    notified_at: datetime | None = None
 
     def as_cursor(self) -> str:
         """As Dagster keeps it."""
@@ -71,11 +71,11 @@ class Watch:
         return cls(since, since)
 
 
-def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
+def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor that looks."""
 
     @dg.sensor(
-        name="watch_incidents",
+        name="incident_scan_sensor",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
         description=described_plainly(
@@ -84,12 +84,14 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
             "lasts, and when it is over.",
             reads="Dagster's records of runs, checks and partitions, and the table `incidents`.",
             runs=f"every {settings.watch_seconds} seconds while it is switched on; else nobody is told.",
-            when_red="its database is away or cannot be written: the tick's error says which, and what to do.",
+            remediation="its database is away or cannot be written: the tick's error says which, and what to do.",
         ),
     )
-    def watch_incidents(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def incident_scan_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if context.repository_def is None:
-            raise dg.DagsterInvariantViolationError("watch_incidents needs its repository, to know what is defined")
+            raise dg.DagsterInvariantViolationError(
+                "incident_scan_sensor needs its repository, to know what is defined"
+            )
         now = datetime.now(timezone.utc)
         channels = read_channels(settings)
         for problem in channels.problems:
@@ -104,8 +106,8 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
             context.update_cursor(_told_of_blindness(settings, channels.channels, watch, error, now).as_cursor())
             context.log.error(str(error))
             return dg.SkipReason(f"incidents can neither be found nor recorded: {error}")
-        if watch.told_blind_at and watch.blind_since:
-            _tell(channels.channels, seeing_again(watch.blind_since, now))
+        if watch.notified_at and watch.down_since:
+            _tell(channels.channels, monitoring_restored(watch.down_since, now))
         for line in _lines(changes, bool(ids)):
             context.log.warning(line)
         context.update_cursor(Watch(watch.since, now).as_cursor())
@@ -115,25 +117,25 @@ def build_watch_incidents(settings: Settings) -> dg.SensorDefinition:
             else "nothing has changed"
         )
 
-    return watch_incidents
+    return incident_scan_sensor
 
 
-def build_send_alerts(settings: Settings) -> dg.SensorDefinition:
+def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor that sends."""
 
     @dg.sensor(
-        name="send_alerts",
+        name="alert_delivery_sensor",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
         description=described_plainly(
-            "Sends what `watch_incidents` has written down, each message once to each channel. A channel that is down "
+            "Sends what `incident_scan_sensor` has written down, each message once to each channel. A channel that is down "
             "is tried again after growing pauses, an hour at the most.",
             reads="the table `alert_messages`.",
             runs=f"every {settings.watch_seconds} seconds, while it is switched on.",
-            when_red="see the tick's error, then try the channels: `snapshot-pipeline alerts test`.",
+            remediation="see the tick's error, then try the channels: `snapshot-pipeline alerts test`.",
         ),
     )
-    def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def alert_delivery_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         channels = read_channels(settings).channels
         if not channels:
             return dg.SkipReason(
@@ -149,7 +151,7 @@ def build_send_alerts(settings: Settings) -> dg.SensorDefinition:
         sent = sum(report.sent for report in reports)
         return dg.SkipReason(f"{sent} messages were sent" if sent else "nothing was to be sent")
 
-    return send_alerts
+    return alert_delivery_sensor
 
 
 def look(
@@ -160,7 +162,7 @@ def look(
     channels: list[str],
     now: datetime,
 ) -> Changes:
-    """Look once, and record what was found.
+    """Scan once, and record what was found.
 
     Args:
         installation: Where incidents are kept.
@@ -168,12 +170,12 @@ def look(
         repository: What is looked at.
         watch: Since when.
         channels: The ids of the channels that are told.
-        now: The time of the look.
+        now: The time of the scan.
     """
     settings = installation.settings
 
     def found(still_open: Sequence[Incident]) -> list[Observation]:
-        return observe(Look(instance, repository, settings, now, watch.since, watch.last_look, still_open))
+        return observe(Scan(instance, repository, settings, now, watch.since, watch.last_scan, still_open))
 
     return record(installation.engine, installation.store, found, channels, _wording(settings), now)
 
@@ -190,14 +192,14 @@ def _told_of_blindness(
     settings: Settings, channels: Sequence[Channel], watch: Watch, error: SnapshotPipelineError, now: datetime
 ) -> Watch:
     """Tell somebody when looking has failed for long enough, and once a day from then on; past the outbox."""
-    watch = replace(watch, blind_since=watch.blind_since or now)
+    watch = replace(watch, down_since=watch.down_since or now)
     patience = timedelta(seconds=_BLIND_LOOKS * settings.watch_seconds)
-    if watch.blind_since is None or now - watch.blind_since < patience:
+    if watch.down_since is None or now - watch.down_since < patience:
         return watch
-    if watch.told_blind_at and now - watch.told_blind_at < _REMINDER:
+    if watch.notified_at and now - watch.notified_at < _REMINDER:
         return watch
-    _tell(channels, blind(text_to_send(error), watch.blind_since, _wording(settings)))
-    return replace(watch, told_blind_at=now)
+    _tell(channels, monitoring_down(text_to_send(error), watch.down_since, _wording(settings)))
+    return replace(watch, notified_at=now)
 
 
 def _tell(channels: Sequence[Channel], message: Message) -> None:

@@ -27,7 +27,7 @@ LOOK_SECONDS = 20.0
 longer is looked at over several ticks, the newest days first."""
 
 
-def build_late_data(settings: Settings) -> dg.SensorDefinition:
+def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor of one installation."""
     days = daily_partitions(settings)
     running = dg.DefaultSensorStatus.RUNNING if settings.schedules else dg.DefaultSensorStatus.STOPPED
@@ -43,7 +43,7 @@ def build_late_data(settings: Settings) -> dg.SensorDefinition:
             "out the same is not written.",
             reads="a fingerprint of the platform's rows of each day, and the one that its run has noted.",
             runs=f"every {settings.late_check_minutes} minutes, while it is switched on.",
-            when_red="the tick's error is one line that says what to do; the next tick looks at all of it again.",
+            remediation="the tick's error is one line that says what to do; the next tick looks at all of it again.",
         ),
     )
     def late_data(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:

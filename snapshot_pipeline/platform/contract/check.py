@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 
 from sqlalchemy import Engine
 
-from snapshot_pipeline.database import readable_database_errors
 from snapshot_pipeline.platform.contract.catalogs import FoundTable, Place, read_missing_rights, read_place, read_tables
 from snapshot_pipeline.platform.contract.findings import Finding
 from snapshot_pipeline.platform.contract.indexes import index_findings
@@ -17,6 +16,7 @@ from snapshot_pipeline.platform.contract.rights import reading_findings, schema_
 from snapshot_pipeline.platform.contract.rows import Rows, row_findings
 from snapshot_pipeline.platform.contract.structure import table_findings
 from snapshot_pipeline.platform.tables import TABLE_NAMES
+from snapshot_pipeline.postgres.engines import readable_database_errors
 
 DATA_CHECK_SECONDS = 60.0
 """How long one look at the rows may take before it is given up: the platform comes first."""

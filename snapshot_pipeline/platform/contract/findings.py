@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from snapshot_pipeline.database import quoted
+from snapshot_pipeline.postgres.engines import quoted
 
 Severity = Literal["error", "advice"]
 

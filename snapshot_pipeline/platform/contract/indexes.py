@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from sqlalchemy import Column, Index, MetaData, Table
 from sqlalchemy.schema import CreateIndex
 
-from snapshot_pipeline.database import SHOWN_SQL
 from snapshot_pipeline.platform.contract.catalogs import PARTITIONED, TAKES_INDEXES, FoundTable
 from snapshot_pipeline.platform.contract.findings import Finding, full_name
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES
+from snapshot_pipeline.postgres.engines import SHOWN_SQL
 
 
 def index_findings(tables: dict[str, FoundTable], schema: str) -> Iterator[Finding]:

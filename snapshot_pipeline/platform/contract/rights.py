@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from snapshot_pipeline.database import quoted
 from snapshot_pipeline.platform.contract.catalogs import FoundTable, MissingRight, Place
 from snapshot_pipeline.platform.contract.findings import Finding, full_name
 from snapshot_pipeline.platform.contract.requirements import COLUMNS, NOT_READ
+from snapshot_pipeline.postgres.engines import quoted
 
 
 def schema_findings(place: Place) -> Iterator[Finding]:

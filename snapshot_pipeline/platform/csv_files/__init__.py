@@ -25,7 +25,7 @@ elsewhere a quote is a character like any other (`5" disk`).
 """
 
 from snapshot_pipeline.platform.csv_files.files import OPTIONAL_COLUMNS, CsvFile, find_csv_files
-from snapshot_pipeline.platform.csv_files.loading import Progress, load_csv_files
+from snapshot_pipeline.platform.csv_files.loading import ProgressListener, load_csv_files
 from snapshot_pipeline.platform.csv_files.records import CsvFileError
 
-__all__ = ["OPTIONAL_COLUMNS", "CsvFile", "CsvFileError", "Progress", "find_csv_files", "load_csv_files"]
+__all__ = ["OPTIONAL_COLUMNS", "CsvFile", "CsvFileError", "ProgressListener", "find_csv_files", "load_csv_files"]

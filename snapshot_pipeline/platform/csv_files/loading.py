@@ -17,12 +17,12 @@ from snapshot_pipeline.platform.csv_files.values import BadValueError, converted
 from snapshot_pipeline.platform.ownership import DuplicateKeyError, PlatformWriter, replace_platform
 from snapshot_pipeline.platform.tables import platform_metadata
 
-Progress = Callable[[str, int, int], None]
+ProgressListener = Callable[[str, int, int], None]
 """Told the table, the bytes of its file that have been read, and how many it has; often, and with all of them once."""
 
 
 def load_csv_files(
-    files: list[CsvFile], url: URL, schema: str, naive_zone: ZoneInfo, progress: Progress | None = None
+    files: list[CsvFile], url: URL, schema: str, naive_zone: ZoneInfo, progress: ProgressListener | None = None
 ) -> dict[str, int]:
     """Replace the platform's tables by the files' rows, in one transaction.
 
@@ -54,7 +54,7 @@ def load_csv_files(
 
 
 def _load_file(
-    file: CsvFile, table: Table, writer: PlatformWriter, naive_zone: ZoneInfo, progress: Progress | None
+    file: CsvFile, table: Table, writer: PlatformWriter, naive_zone: ZoneInfo, progress: ProgressListener | None
 ) -> None:
     kinds = {name: kind_of(table.columns[name], naive_zone) for name in file.columns}
     row_count = 0

@@ -10,7 +10,7 @@ from that.
 """
 
 from snapshot_pipeline.platform.sample.chunks import SamplePlatform, generate, generate_chunks
-from snapshot_pipeline.platform.sample.faults import CLOSED_DAYS_SPOILED, PLANTED_REASONS
+from snapshot_pipeline.platform.sample.invalid_rows import CLOSED_DAYS_SPOILED, PLANTED_REASONS
 from snapshot_pipeline.platform.sample.loading import load_sample
 from snapshot_pipeline.platform.sample.options import CHUNK_CELLS, SampleError, SampleOptions
 

@@ -26,7 +26,7 @@ from snapshot_pipeline.platform.sample.arrow_tables import (
 from snapshot_pipeline.platform.sample.attempts import make_attempts, make_submissions
 from snapshot_pipeline.platform.sample.calendar import Calendar
 from snapshot_pipeline.platform.sample.catalogue import make_catalogue
-from snapshot_pipeline.platform.sample.faults import choose_wrong, plant, planted_frame
+from snapshot_pipeline.platform.sample.invalid_rows import choose_wrong, plant, planted_frame
 from snapshot_pipeline.platform.sample.options import SampleOptions, random_stream
 from snapshot_pipeline.platform.sample.people import make_people
 from snapshot_pipeline.platform.sample.studies import make_study

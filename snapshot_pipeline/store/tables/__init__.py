@@ -33,7 +33,7 @@ class StoreTables:
     adaptive_recommendations: Table
     incidents: Table
     alert_messages: Table
-    run_holds: Table
+    run_leases: Table
 
     @property
     def metadata(self) -> MetaData:
@@ -55,5 +55,5 @@ class StoreTables:
             adaptive_recommendations=published.adaptive_recommendations(metadata),
             incidents=operations.incidents(metadata),
             alert_messages=operations.alert_messages(metadata),
-            run_holds=operations.run_holds(metadata),
+            run_leases=operations.run_leases(metadata),
         )

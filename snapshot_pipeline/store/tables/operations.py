@@ -92,10 +92,10 @@ def alert_messages(metadata: MetaData) -> Table:
     )
 
 
-def run_holds(metadata: MetaData) -> Table:
+def run_leases(metadata: MetaData) -> Table:
     """The table of this name."""
     return Table(
-        "run_holds",
+        "run_leases",
         metadata,
         Column("token", Text, primary_key=True, doc="What the run shows to be let through when it publishes."),
         Column("space", Text, nullable=False, doc="What it writes: days of snapshots, or recommendations."),

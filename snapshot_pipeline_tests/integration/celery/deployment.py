@@ -25,7 +25,7 @@ import pytest
 import redis
 from sqlalchemy import URL
 
-from snapshot_pipeline.orchestration.run_holding import run_holders
+from snapshot_pipeline.orchestration.instance.run_lock import run_lock_holders
 from snapshot_pipeline.platform.sample import SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import PROJECT
@@ -34,7 +34,7 @@ from snapshot_pipeline_tests.pipeline.installations import new_database
 from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
 
 HOME = PROJECT / "deploy" / "celery"
-CELERY = "celery --app snapshot_pipeline.orchestration.celery_app"
+CELERY = "celery --app snapshot_pipeline.orchestration.instance.celery_app"
 PASSWORD = "celery-secret-7f3a"  # noqa: S105  # of a server that lives for minutes
 FIRST, LAST = date(2025, 10, 1), date(2026, 2, 28)
 """Five months, which are five runs."""
@@ -76,7 +76,7 @@ class Deployment:
         with contextlib.suppress(psutil.NoSuchProcess):
             children = {child.pid: child for child in worker.process.children()}
             for run in self.runs(dg.DagsterRunStatus.STARTED):
-                for holder in run_holders(self.settings, run.run_id):
+                for holder in run_lock_holders(self.settings, run.run_id):
                     found = re.search(r", (\d+), process", holder)
                     assert found, holder
                     if child := children.get(int(found[1])):

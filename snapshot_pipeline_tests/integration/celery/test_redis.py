@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redis
 
-from snapshot_pipeline.orchestration.celery_app import QUEUE, worker_app
+from snapshot_pipeline.orchestration.instance.celery_app import QUEUE, worker_app
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.integration.celery.deployment import PASSWORD, free_port, start_redis
 

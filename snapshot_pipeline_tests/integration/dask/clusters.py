@@ -18,7 +18,7 @@ from pathlib import Path
 from distributed import Client
 
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.integration.faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
 
 PATIENCE = 120
 """Seconds: a process of Dask starts in two, and in a minute on a machine that has much else to do."""

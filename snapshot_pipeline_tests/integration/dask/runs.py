@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import URL, Connection, text
 
 from snapshot_pipeline.pipeline import batches
-from snapshot_pipeline.pipeline.batches import Progress, ignore_progress
+from snapshot_pipeline.pipeline.batches import ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster
-from snapshot_pipeline_tests.integration.faults.faults import session, waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import session, waited_for
 from snapshot_pipeline_tests.pipeline.installations import (
     SUNDAY,
     Tables,
@@ -55,7 +55,7 @@ def left_by(installation: Installation) -> Tables:
     return {**published(installation), **recommended(installation), store.snapshot_restatements.name: noted}
 
 
-def run(url: URL, address: str | None, progress: Progress = ignore_progress, **settings: object) -> SnapshotRun:
+def run(url: URL, address: str | None, progress: ProgressListener = ignore_progress, **settings: object) -> SnapshotRun:
     """A run over the two days on a cluster."""
     with on_cluster(url, address, **settings) as installation:
         return run_days(installation, FIRST, SUNDAY, "on dask", progress)

@@ -14,11 +14,11 @@ from sqlalchemy import URL
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.passing_errors import is_passing
-from snapshot_pipeline.pipeline import dask_cluster
-from snapshot_pipeline.pipeline.dask_cluster import ClusterError, ClusterLostError
+from snapshot_pipeline.pipeline.dask_cluster import cluster as dask_cluster
+from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError, ClusterLostError
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster, cluster
 from snapshot_pipeline_tests.integration.dask.runs import (
@@ -30,7 +30,7 @@ from snapshot_pipeline_tests.integration.dask.runs import (
     running,
     small_batches,
 )
-from snapshot_pipeline_tests.integration.faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, ZONE, Tables, differences, installation_on
 from snapshot_pipeline_tests.pipeline.other_process import begin, other_process
 
@@ -85,7 +85,7 @@ def test_a_batch_that_kills_one_worker_after_the_other_is_named(url: URL, direct
         with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
             ours.result(PATIENCE)
     assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
-    assert not is_passing(caught.value)
+    assert not is_transient(caught.value)
     run(url, None)
     assert_as_expected(url, expected)
 
@@ -163,7 +163,7 @@ def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
         dask.kill("one")
         with pytest.raises(ClusterLostError, match="has lost its last worker, and none has come back") as caught:
             ours.result(PATIENCE)
-    assert is_passing(caught.value)
+    assert is_transient(caught.value)
 
 
 def test_without_a_scheduler_or_a_worker_one_line_says_what_to_start(

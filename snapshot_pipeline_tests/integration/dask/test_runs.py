@@ -9,7 +9,7 @@ import pytest
 import requests
 from sqlalchemy import URL
 
-from snapshot_pipeline.pipeline.batches import Progressed
+from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline_tests.integration.dask.clusters import Cluster
@@ -34,7 +34,7 @@ def test_days_and_a_week_come_out_as_in_one_process_to_the_bit(
     url: URL, shared_cluster: Cluster, expected: Tables, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "snapshot_pipeline")
-    seen: list[Progressed] = []
+    seen: list[Progress] = []
     with on_cluster(url, shared_cluster.address) as installation:
         run = run_days(installation, FIRST, SUNDAY, "on dask", seen.append)
         week = run_week(installation, MONDAY, "on dask", seen.append)

@@ -74,18 +74,18 @@ def test_root_under_a_closed_directory_keeps_the_cluster_where_its_account_can_r
 def test_root_whose_home_is_deleted_and_remade_meets_no_old_cluster(closed: Closed) -> None:
     """The old cluster has another password; a name derived from the home's path would bring them together."""
     home = closed.server.home
-    aside = EmbeddedServer(home.rename(home.with_name("aside")))
+    local_executor = EmbeddedServer(home.rename(home.with_name("aside")))
     try:
         closed.server.start()
         place = data_of(closed.server).parent
-        assert place != data_of(aside).parent
-        assert aside.is_running()
+        assert place != data_of(local_executor).parent
+        assert local_executor.is_running()
         closed.server.delete()
         assert not place.exists()
-        assert aside.is_running()
+        assert local_executor.is_running()
     finally:
         shutil.rmtree(home)
-        aside.home.rename(home)
+        local_executor.home.rename(home)
 
 
 @AS_ROOT

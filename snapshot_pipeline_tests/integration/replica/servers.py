@@ -21,7 +21,7 @@ from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.embedded.account import running_as, server_account
 from snapshot_pipeline.embedded.binaries import program
 from snapshot_pipeline.embedded.directory import ServerDirectory
-from snapshot_pipeline_tests.integration.faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
 
 _REPLICATING = {"wal_level": "replica", "max_wal_senders": "4", "fsync": "off", "autovacuum": "off"}
 

@@ -10,20 +10,20 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from sqlalchemy import URL
 
-from snapshot_pipeline import passing_errors
-from snapshot_pipeline.database import DatabaseError
-from snapshot_pipeline.passing_errors import is_passing
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
-from snapshot_pipeline.pipeline.rebuild import rebuild_day
 from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.recompute import recompute_day
 from snapshot_pipeline.pipeline.retry import retry_failed
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.contract import check_platform
 from snapshot_pipeline.platform.replication import Replica, ReplicaBehindError
+from snapshot_pipeline.postgres import errors as postgres_errors
+from snapshot_pipeline.postgres.engines import DatabaseError
+from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.store.snapshots import DayCount, record_days
-from snapshot_pipeline_tests.integration.faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
 from snapshot_pipeline_tests.integration.replica.servers import ask, await_replay
 from snapshot_pipeline_tests.pipeline.installations import (
@@ -52,7 +52,7 @@ def test_a_day_and_a_week_come_out_as_from_the_primary_and_every_look_goes_to_th
             run_days(installation, SUNDAY, SUNDAY, "from the replica")
             run_week(installation, MONDAY, "from the replica")
             assert differences({**published(installation), **recommended(installation)}, pair.expected) == []
-            assert not rebuild_day(installation, SUNDAY, "rebuild").differs
+            assert not recompute_day(installation, SUNDAY, "rebuild").differs
             assert changed_days(installation, SUNDAY, SUNDAY) == []
             assert retry_failed(installation, None, None, "retry").days
             assert differences(published(installation), {n: pair.expected[n] for n in published(installation)}) == []
@@ -94,7 +94,7 @@ def test_a_replica_that_stays_behind_is_one_line_that_says_how_far_and_why(pair:
         assert "its replay is paused: SELECT pg_wal_replay_resume()" in message
         assert "\n" not in message
         assert pair.standby.password not in message
-        assert is_passing(caught.value)  # so that Dagster asks again later
+        assert is_transient(caught.value)  # so that Dagster asks again later
 
 
 def test_a_day_or_a_week_that_the_replica_does_not_have_to_its_end_is_an_error_and_no_wrong_day(pair: Pair):
@@ -159,7 +159,7 @@ def test_a_read_that_the_replica_ends_for_its_own_good_is_tried_again(pair: Pair
 
         with pytest.raises(DatabaseError) as caught:
             read()
-        assert is_passing(caught.value)
+        assert is_transient(caught.value)
         assert "hot_standby_feedback" in str(caught.value)
         assert f":{pair.standby.port}/" in str(caught.value)
 
@@ -175,7 +175,7 @@ def impatient(standby: URL) -> Iterator[None]:
 
 
 def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(passing_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
     gone = pair.standby.set(port=1).render_as_string(hide_password=False)
     with (
         installation_on(pair.primary, source_database_url=gone) as installation,

@@ -13,7 +13,7 @@ from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.orchestration.sensors.late_data import (
     ask_for_late_data,
-    build_late_data,
+    build_late_data_sensor,
     still_to_be_looked_at,
 )
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
@@ -77,7 +77,7 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     assert request.tags == {**range_tags(CHANGED, LAST), "snapshot_pipeline/reason": "late data"}
 
     # A run that fails leaves the change to be asked for again.
-    nowhere = computed.settings.model_copy(update={"batch_cells": 1_000, "platform_schema": "nowhere"})
+    nowhere = computed.settings.model_copy(update={"batch_rows": 1_000, "platform_schema": "nowhere"})
     assert not compute(computed, request.tags, nowhere)
     assert [again.tags for again in requests(computed)] == [request.tags]
 
@@ -123,8 +123,8 @@ def test_what_takes_several_runs_is_not_forgotten_between_them(computed: TestIns
 
 
 def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: TestInstallation) -> None:
-    assert build_late_data(load_settings(schedules=True)).default_status is dg.DefaultSensorStatus.RUNNING
-    sensor = build_late_data(computed.settings)
+    assert build_late_data_sensor(load_settings(schedules=True)).default_status is dg.DefaultSensorStatus.RUNNING
+    sensor = build_late_data_sensor(computed.settings)
     assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
     assert sensor.minimum_interval_seconds == 3600
     repository = build_defs(computed.settings).get_repository_def()

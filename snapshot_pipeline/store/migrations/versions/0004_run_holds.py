@@ -13,7 +13,7 @@ down_revision = "0003"
 def upgrade() -> None:
     """Add the table; it is empty while nothing runs."""
     op.create_table(
-        "run_holds",
+        "run_leases",
         sa.Column("token", sa.Text, primary_key=True),
         sa.Column("space", sa.Text, nullable=False),
         sa.Column("first", sa.BigInteger, nullable=False),

@@ -1,0 +1,78 @@
+"""Checks of severity ERROR that do not pass.
+
+Put here: from check evaluations to observations. Do not put here: the checks (`orchestration.checks`).
+
+A check's description is sent to others, its metadata are not, but for counts: a check names students in its metadata
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from snapshot_pipeline.alerts.incidents import FAILED_CHECK, Observation
+from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
+
+_COUNTS = ("published", "failed")
+
+
+def failing_checks(scan: Scan) -> Iterator[Observation]:
+    """The last evaluation of each check and partition that was evaluated of late: it fails, or no longer does.
+
+    A check with partitions has one incident per partition. The evaluation without a partition that a run over a range
+    must yield as well (`checks.log_by_partition`) is about none of them, and skipped.
+    """
+    defined = {key: scan.repository.asset_graph.get(key) for key in scan.repository.asset_graph.asset_check_keys}
+    latest: dict[str, Observation] = {}
+    for record in _evaluations(scan):
+        evaluation = record.event_log_entry.asset_check_evaluation
+        if evaluation is None or evaluation.asset_check_key not in defined:
+            continue
+        if evaluation.partition is None and defined[evaluation.asset_check_key].partitions_def is not None:
+            continue
+        observation = _observation(evaluation, record.event_log_entry)
+        known = latest.get(observation.subject)
+        if known is None or known.event_at is None or record.timestamp >= known.event_at.timestamp():
+            latest[observation.subject] = observation
+    yield from latest.values()
+    names = {_name(key) for key in defined}
+    for subject, incident in scan.open_incidents(FAILED_CHECK).items():
+        if subject.split(" ")[0] not in names:
+            yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is not defined any more")
+
+
+def _evaluations(scan: Scan) -> Iterator[dg.EventLogRecord]:
+    # Through the storage: the instance's own method is deprecated, and the other ones ask for one check at a time.
+    filter_ = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_timestamp=scan.since.timestamp())
+    yield from scan.instance.event_log_storage.get_event_records(filter_, ascending=True)
+
+
+def _observation(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> Observation:
+    is_trouble = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+    asset, partition = evaluation.asset_key.to_user_string(), evaluation.partition
+    subject = _name(evaluation.asset_check_key) + (f" {partition}" if partition else "")
+    return Observation(
+        kind=FAILED_CHECK,
+        subject=subject,
+        is_trouble=is_trouble,
+        title=f"{asset}{f' {partition}' if partition else ''}: the check {evaluation.check_name} has failed",
+        detail=_detail(evaluation),
+        run_id=entry.run_id or None,
+        event_at=from_timestamp(entry.timestamp),
+    )
+
+
+def _name(key: dg.AssetCheckKey) -> str:
+    return f"{key.asset_key.to_user_string()}/{key.name}"
+
+
+def _detail(evaluation: dg.AssetCheckEvaluation) -> str:
+    counts = [
+        f"{value.value:,} {name}"
+        for name in _COUNTS
+        if isinstance(value := evaluation.metadata.get(name), dg.IntMetadataValue) and value.value is not None
+    ]
+    said = " ".join((evaluation.description or ("passed" if evaluation.passed else "did not pass")).split())
+    return f"{said} ({', '.join(counts)})" if counts else said

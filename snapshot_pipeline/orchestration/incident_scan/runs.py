@@ -1,0 +1,246 @@
+"""Runs that failed, and runs that take longer than they may.
+
+Put here: from run records to observations. Do not put here: retries (`dagster.yaml`, `failures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+
+from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
+from snapshot_pipeline.orchestration.failures import TEXT_TO_SEND
+from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
+from snapshot_pipeline.store.incidents import Incident
+
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+_RETRY_PATIENCE = timedelta(minutes=5)
+"""How long a failed run that Dagster has promised to retry may stay without its retry."""
+
+_LONGEST_TEXT = 500
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a run was to compute; runs of the same target stand for each other, whoever launched them.
+
+    Attributes:
+        name: The assets, or for a run of no assets its job.
+        assets: The assets, upstream first.
+        first: The first partition, if there are any.
+        last: The last one.
+    """
+
+    name: str
+    assets: Sequence[dg.AssetKey]
+    first: str | None
+    last: str | None
+
+    @property
+    def subject(self) -> str:
+        """As an incident's subject, e.g. `performance_snapshots 2026-02-10..2026-02-12`."""
+        if self.first is None:
+            return self.name
+        return f"{self.name} {self.first}" + (f"..{self.last}" if self.last != self.first else "")
+
+
+def failed_runs(scan: Scan) -> Iterator[Observation]:
+    """Failed runs that are not retried, and those whose target has been computed since.
+
+    A run that was canceled was stopped by somebody, and is no failure.
+    """
+    newest: dict[str, tuple[Target, dg.RunRecord]] = {}
+    for record in _failed_of_late(scan):
+        target = _unfinished(scan, record.dagster_run)
+        if target and (target.subject not in newest or _ended(record) > _ended(newest[target.subject][1])):
+            newest[target.subject] = target, record
+    still_open = scan.open_incidents(FAILED_RUN)
+    records = _records(scan, [incident.run_id for incident in still_open.values() if incident.run_id])
+    for subject, incident in still_open.items():
+        if subject in newest:
+            continue
+        known = records.get(incident.run_id or "")
+        target = _unfinished(scan, known.dagster_run) if known else None
+        if known and target and target.subject == subject:
+            newest[subject] = target, known
+        else:
+            said = "its run, or what it was to compute, is not known to Dagster any more"
+            yield Observation(FAILED_RUN, subject, False, incident.title, said)
+    for target, record in newest.values():
+        yield _failed(scan, target, record, still_open.get(target.subject))
+
+
+def _records(scan: Scan, run_ids: Sequence[str]) -> dict[str, dg.RunRecord]:
+    records = scan.instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
+    return {record.dagster_run.run_id: record for record in records}
+
+
+def _failed_of_late(scan: Scan) -> Iterator[dg.RunRecord]:
+    filter_ = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=scan.since)
+    for record in scan.instance.get_run_records(filter_, ascending=True):
+        if _ended(record) >= scan.since and not _may_be_retried(scan, record):
+            yield record
+
+
+def _may_be_retried(scan: Scan, record: dg.RunRecord) -> bool:
+    tags = record.dagster_run.tags
+    if AUTO_RETRY_RUN_ID_TAG in tags:
+        return True
+    if not scan.instance.run_retries_enabled or scan.now - _ended(record) > _RETRY_PATIENCE:
+        return False
+    # Dagster says whether it retries a moment after it says that the run has failed.
+    return tags.get(WILL_RETRY_TAG) in (None, "true")
+
+
+def _failed(scan: Scan, target: Target, record: dg.RunRecord, incident: Incident | None) -> Observation:
+    run_id = record.dagster_run.run_id
+    healing = _healing(scan, target, record)
+    known = incident.detail if incident and incident.run_id == run_id else None
+    return Observation(
+        kind=FAILED_RUN,
+        subject=target.subject,
+        is_trouble=healing is None,
+        title=f"{target.subject}: the run has failed",
+        detail=healing or known or _reason(scan.instance, run_id),
+        run_id=run_id,
+        event_at=None if healing else _ended(record),
+    )
+
+
+def _healing(scan: Scan, target: Target, record: dg.RunRecord) -> str | None:
+    """Why a failed run is no trouble any more; None while it is."""
+    if target.assets and target.first:
+        missing = {asset: _not_computed_since(scan, target, asset, record) for asset in target.assets}
+        return None if any(missing.values()) else f"{target.subject} has been computed since"
+    tags = {PARTITION_NAME_TAG: target.first} if target.first else {}
+    succeeded = dg.RunsFilter(
+        job_name=record.dagster_run.job_name,
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+        tags=tags,
+        created_after=record.create_timestamp,
+    )
+    later = scan.instance.get_run_records(succeeded, limit=1)
+    return "a later run has succeeded" if later else None
+
+
+def _not_computed_since(scan: Scan, target: Target, asset: dg.AssetKey, record: dg.RunRecord) -> set[str]:
+    """The partitions that have not been materialized after the run had failed; those that are gone do not count."""
+    partitions = scan.repository.asset_graph.get(asset).partitions_def
+    ends = (str(target.first), str(target.last))
+    if partitions is None or not all(partitions.has_partition_key(key) for key in ends):
+        return set()
+    wanted = set(partitions.get_partition_keys_in_range(dg.PartitionKeyRange(*ends)))
+    # By the number of its last event: what the run itself had materialized before it failed does not count.
+    failure = scan.instance.get_records_for_run(
+        record.dagster_run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE, ascending=False, limit=1
+    ).records
+    numbers = scan.instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted)
+    since = failure[0].storage_id if failure else 0
+    return {partition for partition in wanted if numbers.get(partition, -1) <= since}
+
+
+def slow_runs(scan: Scan) -> Iterator[Observation]:
+    """For each target's name the longest run in progress that is over its time, else how the last one to end did."""
+    maximum = scan.settings.max_run_seconds
+    found: dict[str, Observation] = {}
+    ended = dg.RunsFilter(statuses=_ENDED, updated_after=scan.since)
+    for record in sorted(scan.instance.get_run_records(ended), key=_ended):
+        target = _target(scan, record.dagster_run)
+        if target is None or record.start_time is None or record.end_time is None:
+            continue
+        seconds = record.end_time - record.start_time
+        if seconds > maximum or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
+            found[target.name] = _timed(target, record, f"took {seconds:,.0f} s", seconds > maximum, maximum)
+    running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+    in_progress = scan.instance.get_run_records(running)
+    for record in sorted(in_progress, key=lambda record: record.start_time or 0, reverse=True):
+        target = _target(scan, record.dagster_run)
+        if target is None or record.start_time is None:
+            continue
+        seconds = scan.now.timestamp() - record.start_time
+        if seconds > maximum:
+            # The text must not change from look to scan, so it does not say how long it has been by now.
+            found[target.name] = _timed(target, record, "is not over yet", True, maximum)
+    yield from found.values()
+
+
+def _timed(target: Target, record: dg.RunRecord, took: str, is_trouble: bool, maximum: float) -> Observation:
+    started = record.start_time or 0
+    return Observation(
+        kind=SLOW_RUN,
+        subject=target.name,
+        is_trouble=is_trouble,
+        title=f"{target.subject}: the run takes longer than it may",
+        detail=f"the run of {target.subject} {took}, at most {maximum:g} s wanted",
+        run_id=record.dagster_run.run_id,
+        event_at=from_timestamp(record.end_time if record.end_time else started + maximum),
+    )
+
+
+def _target(scan: Scan, run: dg.DagsterRun) -> Target | None:
+    """What a run was to compute; None for a run of another code location."""
+    if not scan.repository.has_job(run.job_name):
+        return None
+    job = scan.repository.get_job(run.job_name)
+    ours = job.asset_layer.executable_asset_keys
+    if run.asset_selection and not set(run.asset_selection) <= set(ours):
+        return None
+    wanted = run.asset_selection or ours
+    assets = [asset for asset in scan.repository.asset_graph.toposorted_asset_keys if asset in wanted]
+    partition = run.tags.get(PARTITION_NAME_TAG)
+    first = partition or run.tags.get(ASSET_PARTITION_RANGE_START_TAG)
+    return Target(
+        _name(assets) or run.job_name, assets, first, partition or run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    )
+
+
+def _unfinished(scan: Scan, run: dg.DagsterRun) -> Target | None:
+    """What a failed run was to compute and has not: what a step of it has materialized to the end is there."""
+    target = _target(scan, run)
+    if target is None or len(target.assets) < 2:
+        return target
+    steps = {entry.step_key for entry in scan.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)}
+    left = [asset for asset in target.assets if asset.to_python_identifier() not in steps]
+    return replace(target, name=_name(left), assets=left) if left else target
+
+
+def _name(assets: Sequence[dg.AssetKey]) -> str:
+    return ", ".join(asset.to_user_string() for asset in assets)
+
+
+def _ended(record: dg.RunRecord) -> datetime:
+    return from_timestamp(record.end_time) if record.end_time else record.update_timestamp
+
+
+def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """One line that may be sent: our own text about the step, else the name of what it raised, else Dagster's words."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        failure = entry.get_dagster_event().step_failure_data
+        if failure.user_failure_data:
+            text = failure.user_failure_data.metadata.get(TEXT_TO_SEND)
+            return _one_line(str(text.value) if text else f"the step {entry.step_key} has failed; its log says why")
+        error = failure.error.cause or failure.error if failure.error else None
+        return f"the step {entry.step_key} raised {error.cls_name if error else 'an error'}; its log says more"
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
+        event = entry.get_dagster_event()
+        data = event.event_specific_data
+        if event.message and not (isinstance(data, JobFailureData) and data.error):
+            return _one_line(event.message)
+    return "no step has failed; the run's log says more"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"

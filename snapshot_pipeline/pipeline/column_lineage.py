@@ -1,0 +1,94 @@
+"""Which columns each of our published columns is made from, as `metrics.md` has it.
+
+Put here: one entry per column that follows from other columns. Do not put here: what a column means (`store.tables`,
+`platform.tables`), or how the way is shown (`orchestration.table_metadata`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class ColumnRef:
+    """A column that another one is made from.
+
+    Attributes:
+        table: A table of the platform, or one of ours.
+        column: Its column.
+    """
+
+    table: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column}"
+
+
+def _columns(table: str, *columns: str) -> tuple[ColumnRef, ...]:
+    return tuple(ColumnRef(table, column) for column in columns)
+
+
+_STUDENTS = _columns("users", "id", "role", "is_active")
+_COMPLETED = _columns("user_lesson_progress", "completed_at")
+_ATTEMPTED = _columns("quiz_attempts", "completed_at")
+_SUBMITTED = _columns("exercise_submissions", "created_at")
+_SCORED = _columns("quiz_attempts", "score", "completed_at")
+_STARTED = _columns("user_lesson_progress", "started_at")
+_PACE = (*_STARTED, *_COMPLETED, *_SCORED)
+
+_DAILY_FIGURES = _columns(
+    "performance_snapshots",
+    "time_spent_minutes_today",
+    "last_activity_date",
+    "lessons_completed_count",
+    "exercises_submitted_count",
+)
+_ORDER_OF_STUDY = (
+    *_columns("lessons", "id", "specialization_id", "level_id", "display_order", "is_published"),
+    *_columns("users", "current_specialization", "current_level"),
+    *_columns("user_lesson_progress", "lesson_id", "started_at", "completed_at"),
+)
+_RULES = (*_DAILY_FIGURES, *_SCORED, *_columns("quizzes", "lesson_id"), *_ORDER_OF_STUDY)
+
+COLUMN_LINEAGE: Mapping[str, Mapping[str, tuple[ColumnRef, ...]]] = {
+    "performance_snapshots": {
+        "user_id": (*_STUDENTS, *_columns("user_lesson_progress", "user_id", "started_at")),
+        "pace_score": _PACE,
+        "learning_pace": _PACE,
+        "quiz_average": _SCORED,
+        "lessons_completed_count": _COMPLETED,
+        "time_spent_minutes_today": _columns("user_lesson_progress", "time_spent_minutes", "started_at"),
+        "quizzes_completed_count": _ATTEMPTED,
+        "exercises_submitted_count": _SUBMITTED,
+        "last_activity_date": (*_STARTED, *_COMPLETED, *_ATTEMPTED, *_SUBMITTED),
+    },
+    "cohort_summary": {
+        "specialization": _columns("users", "current_specialization"),
+        "level": _columns("users", "current_level"),
+        "students": _columns("performance_snapshots", "user_id"),
+        "active_students": _columns("performance_snapshots", "last_activity_date"),
+        **dict.fromkeys(
+            ("pace_mean", "pace_p25", "pace_median", "pace_p75"), _columns("performance_snapshots", "pace_score")
+        ),
+        **dict.fromkeys(
+            ("slow_students", "medium_students", "fast_students", "accelerated_students"),
+            _columns("performance_snapshots", "learning_pace"),
+        ),
+        "quiz_average_mean": _columns("performance_snapshots", "quiz_average"),
+        "minutes_spent": _columns("performance_snapshots", "time_spent_minutes_today"),
+        "lessons_completed": _columns("performance_snapshots", "lessons_completed_count"),
+        "inactive_7_days": _columns("performance_snapshots", "last_activity_date"),
+        "inactive_14_days": _columns("performance_snapshots", "last_activity_date"),
+    },
+    "adaptive_recommendations": {
+        "user_id": _STUDENTS,
+        "recommendation_type": _RULES,
+        "priority": _RULES,
+        "title": (*_RULES, *_columns("lessons", "title")),
+        "message": (*_RULES, *_columns("lessons", "title")),
+        "metadata": (*_RULES, *_columns("lessons", "title")),
+    },
+}
+"""By table and column. A column that is left out comes from no other one: it names the day or the moment."""

@@ -1,0 +1,106 @@
+"""What the students did on each day of a week, against the same days of the week before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from matplotlib.axes import Axes
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.series import Figures, as_array, last_known
+from snapshot_pipeline.plots.style import (
+    BLUE,
+    GREEN,
+    HEIGHT,
+    INK,
+    MUTED,
+    ORANGE,
+    empty_message,
+    framed,
+    gridded,
+    long,
+    period,
+    styled,
+)
+
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """The figures: seven of each, from Monday on; None where the day is missing.
+
+    Attributes:
+        days: The days of the week.
+        active_students: Students who did something on the day.
+        lessons: Lessons completed.
+        minutes: Minutes spent.
+        before: The same three for the week before, in this order.
+    """
+
+    days: Sequence[date]
+    active_students: Figures
+    lessons: Figures
+    minutes: Figures
+    before: tuple[Figures, Figures, Figures]
+
+
+def draw(figures: Activity) -> Plot:
+    """Three rows of columns, a column a day; a mark says where the same weekday was in the week before."""
+    title = "Activity by day"
+    rows: list[tuple[str, Figures, str]] = [
+        ("active students", figures.active_students, BLUE),
+        ("lessons completed", figures.lessons, GREEN),
+        ("hours spent", _hours(figures.minutes), ORANGE),
+    ]
+    before = (figures.before[0], figures.before[1], _hours(figures.before[2]))
+    against = "; the mark is the week before" if any(last_known(one) for one in before) else ""
+    with styled():
+        figure = framed(HEIGHT, title, f"{period(figures.days[0], figures.days[-1])}{against}", "day_summary")
+        if last_known(figures.active_students) is None:
+            empty_message(figure, "No day of the week is there.")
+            return finished(figure, title, "No day of the week is there.")
+        panels = figure.subplots(3, 1, sharex=True)
+        for axes, (name, values, color), earlier in zip(panels, rows, before, strict=True):
+            _draw_row(axes, name, values, color, earlier)
+        names = [f"{weekday}\n{day.day}" for weekday, day in zip(_WEEKDAYS, figures.days, strict=True)]
+        panels[-1].set_xticks(range(7), names)
+        return finished(figure, title, "; ".join(_in_words(figures, name, values) for name, values, _ in rows) + ".")
+
+
+def _draw_row(axes: Axes, name: str, values: Figures, color: str, before: Figures) -> None:
+    axes.bar(range(7), as_array(values), 0.66, color=color)
+    for place, earlier in enumerate(before):
+        if earlier is not None:
+            axes.plot([place - 0.43, place + 0.43], [earlier] * 2, color=INK, linewidth=1.5, solid_capstyle="butt")
+    highest = max([value for value in (*values, *before) if value is not None] + [1])
+    for place, value in enumerate(values):
+        if value is None:
+            axes.text(place, 0, "missing", ha="center", va="bottom", fontsize=7, color=MUTED)
+            continue
+        above = max(value, before[place] or 0)
+        axes.annotate(
+            f"{value:,.0f}",
+            (place, above),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+        )
+    axes.set(ylim=(0, highest * 1.5), xlim=(-0.5, 6.5), yticks=[])
+    axes.set_title(name, loc="left", fontsize=8.25, color=MUTED, pad=2)
+    gridded(axes, "y")
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
+
+
+def _hours(minutes: Figures) -> list[float | None]:
+    return [None if value is None else value / 60 for value in minutes]
+
+
+def _in_words(figures: Activity, name: str, values: Figures) -> str:
+    known = [(value, day) for value, day in zip(values, figures.days, strict=True) if value is not None]
+    (least, quietest), (most, busiest) = min(known), max(known)
+    return f"{name.capitalize()} by day: most {most:,.0f} on {long(busiest)}, fewest {least:,.0f} on {long(quietest)}"

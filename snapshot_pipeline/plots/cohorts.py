@@ -1,0 +1,94 @@
+"""The cohorts of a day beside each other: the pace of each, and where it was a week before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.style import (
+    HEIGHT,
+    INK,
+    SKY,
+    VERMILION,
+    counted,
+    empty_message,
+    framed,
+    gridded,
+    legend,
+    long,
+    plain,
+    styled,
+)
+
+MOST_COHORTS = 8
+
+
+@dataclass(frozen=True)
+class CohortPace:
+    """One cohort.
+
+    Attributes:
+        name: Its specialization and level.
+        students: How many.
+        lower: The first quartile of their pace score.
+        median: The second.
+        upper: The third.
+        median_before: The median a week before; None where there is none.
+    """
+
+    name: str
+    students: int
+    lower: float
+    median: float
+    upper: float
+    median_before: float | None = None
+
+
+@dataclass(frozen=True)
+class CohortPaces:
+    """The figures.
+
+    Attributes:
+        day: The day.
+        cohorts: The cohorts; the `MOST_COHORTS` with the most students are drawn.
+    """
+
+    day: date
+    cohorts: Sequence[CohortPace]
+
+
+def draw(figures: CohortPaces) -> Plot:
+    """A row per cohort, the fastest on top: the middle half of its students, their median, and the median before."""
+    title = "Pace by cohort"
+    largest = sorted(figures.cohorts, key=lambda cohort: (-cohort.students, cohort.name))[:MOST_COHORTS]
+    rows = sorted(largest, key=lambda cohort: (-cohort.median, cohort.name))
+    left_out = len(figures.cohorts) - len(rows)
+    others = f"; {counted(left_out, 'smaller cohort')} not shown" if left_out else ""
+    with styled():
+        subtitle = f"{long(figures.day)}, students in brackets{others}"
+        figure = framed(HEIGHT, title, subtitle, "cohort_summary")
+        if not rows:
+            empty_message(figure, "No cohort has a student.")
+            return finished(figure, title, "No cohort has a student.")
+        axes = figure.add_subplot()
+        for row, cohort in enumerate(rows):
+            axes.plot([cohort.lower, cohort.upper], [row, row], color=SKY, linewidth=5, solid_capstyle="butt")
+            if cohort.median_before is not None:
+                axes.plot(cohort.median_before, row, "D", color=VERMILION, markersize=3.8, zorder=2.1)
+            axes.plot(cohort.median, row, "o", color=INK, markersize=5)
+        names = [f"{plain(cohort.name, 24)} ({cohort.students:,})" for cohort in rows]
+        axes.set_yticks(range(len(rows)), names)
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=8.25)
+        axes.set(
+            xlim=(0, 100), ylim=(max(len(rows), 3) - 0.4, -0.6), xticks=range(0, 101, 20), xlabel="pace score, points"
+        )
+        gridded(axes, "x")
+        legend(figure, {"median": INK, "a week before": VERMILION, "middle half": SKY})
+        return finished(figure, title, _in_words(figures.day, rows))
+
+
+def _in_words(day: date, rows: Sequence[CohortPace]) -> str:
+    said = [f"{plain(cohort.name)} {cohort.median:.1f} ({counted(cohort.students, 'student')})" for cohort in rows]
+    return f"Median pace score by cohort on {long(day)}: {'; '.join(said)}."

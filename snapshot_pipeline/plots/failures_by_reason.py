@@ -1,0 +1,54 @@
+"""Why students failed: how many failures are open, by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from matplotlib.ticker import MaxNLocator
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.style import BAD, INK, empty_message, framed, gridded, period, styled, words
+
+
+@dataclass(frozen=True)
+class FailuresByReason:
+    """The figures.
+
+    Attributes:
+        first: The first day whose failures are counted.
+        last: The last day, included.
+        counts: Student days that failed, by reason (`score_out_of_range`, …).
+    """
+
+    first: date
+    last: date
+    counts: Mapping[str, int]
+
+
+def draw(figures: FailuresByReason) -> Plot:
+    """A bar per reason, the most frequent on top."""
+    days = period(figures.first, figures.last)
+    title = f"Failures by reason, {days}"
+    ranked = sorted(figures.counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    with styled():
+        height = 132 + 28 * max(len(ranked), 2)
+        figure = framed(height, title, "Students and days that could not be computed", "snapshot_failures")
+        if not ranked:
+            empty_message(figure, "No student failed.")
+            return finished(figure, title, "No student failed.")
+        axes = figure.add_subplot()
+        axes.barh(range(len(ranked)), [count for _, count in ranked], 0.62, color=BAD)
+        for row, (_, count) in enumerate(ranked):
+            axes.annotate(
+                f"{count:,}", (count, row), (6, 0), textcoords="offset points", va="center", fontweight="bold"
+            )
+        axes.set_yticks(range(len(ranked)), [words(reason) for reason, _ in ranked])
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
+        axes.set(ylim=(len(ranked) - 0.5, -0.5), xlim=(0, ranked[0][1] * 1.15), xlabel="student days")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+        gridded(axes, "x")
+        said = "; ".join(f"{words(reason)} {count:,}" for reason, count in ranked)
+        return finished(figure, title, f"Failures of {days}: {said}.")

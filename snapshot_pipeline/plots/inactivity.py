@@ -1,0 +1,73 @@
+"""The share of students who have been away for a week, and for two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.series import Figures, as_array, last_known, line
+from snapshot_pipeline.plots.style import (
+    BLUE,
+    HEIGHT,
+    ORANGE,
+    dated,
+    empty_message,
+    framed,
+    gridded,
+    legend,
+    long,
+    period,
+    styled,
+)
+
+
+@dataclass(frozen=True)
+class Inactivity:
+    """The figures; one of each per day, None where the day is missing or has no student.
+
+    Attributes:
+        days: Consecutive days, ascending.
+        share_7: The share of students without activity for 7 days or more, 0 to 1.
+        share_14: The same for 14 days or more.
+    """
+
+    days: Sequence[date]
+    share_7: Figures
+    share_14: Figures
+
+
+def draw(figures: Inactivity) -> Plot:
+    """Two lines over the days, each with its last value at its end."""
+    title = "Inactive students"
+    with styled():
+        days = period(figures.days[0], figures.days[-1])
+        figure = framed(HEIGHT, title, f"Percent of the students, by day, {days}", "day_summary")
+        if last_known(figures.share_7) is None:
+            empty_message(figure, "No day has a student.")
+            return finished(figure, title, "No day has a student.")
+        axes = figure.add_subplot()
+        highest = max(share for share in figures.share_7 if share is not None) * 100
+        for shares, color in ((figures.share_7, ORANGE), (figures.share_14, BLUE)):
+            line(axes, as_array(shares) * 100, color)
+            if ending := last_known(shares):
+                axes.plot(ending[0], ending[1] * 100, "o", color=color, markersize=4)
+                beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                axes.annotate(f"{ending[1] * 100:.0f} %", (ending[0], ending[1] * 100), fontweight="bold", **beside)
+        axes.set(ylim=(0, min(100, max(highest * 1.15, 5))), ylabel="% of students")
+        axes.set_xlim(-0.5, len(figures.days) * 1.09)
+        dated(axes, figures.days)
+        gridded(axes, "y")
+        legend(figure, {"7 days or more": ORANGE, "14 days or more": BLUE})
+        return finished(figure, title, _in_words(figures))
+
+
+def _in_words(figures: Inactivity) -> str:
+    place, share = last_known(figures.share_7) or (0, 0.0)
+    longer = (figures.share_14[place] or 0) * 100
+    return (
+        f"On {long(figures.days[place])}, {share * 100:.0f} % of the students had been inactive for 7 days or more, "
+        f"{longer:.0f} % for 14 days or more."
+    )

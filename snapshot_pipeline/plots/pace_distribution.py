@@ -1,0 +1,82 @@
+"""How many students learn at which pace on a day, against an earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.style import (
+    INK,
+    MUTED,
+    PACE_COLORS,
+    counted,
+    empty_message,
+    framed,
+    gridded,
+    long,
+    styled,
+    words,
+)
+
+
+@dataclass(frozen=True)
+class PaceDistribution:
+    """The figures.
+
+    Attributes:
+        day: The day.
+        counts: Students by pace label (`SLOW`, `MEDIUM`, `FAST`, `ACCELERATED`); one that is missing counts as 0.
+        earlier_day: The day that it is compared with; None where there is none.
+        earlier_counts: The same for that day.
+    """
+
+    day: date
+    counts: Mapping[str, int]
+    earlier_day: date | None = None
+    earlier_counts: Mapping[str, int] | None = None
+
+
+def draw(figures: PaceDistribution) -> Plot:
+    """A bar per label, its length the share of students, and a mark where it was on the earlier day."""
+    title = f"Students by pace, {long(figures.day)}"
+    now, before = _shares(figures.counts), _shares(figures.earlier_counts or {})
+    against = f"; the mark is {long(figures.earlier_day)}" if before and figures.earlier_day else ""
+    with styled():
+        figure = framed(236, title, f"Share of students in percent{against}", "performance_snapshots")
+        if not now:
+            empty_message(figure, "No student has a snapshot of this day.")
+            return finished(figure, title, "No student has a snapshot of this day.")
+        axes = figure.add_subplot()
+        for row, (label, color) in enumerate(PACE_COLORS.items()):
+            axes.barh(row, now[label], 0.62, color=color)
+            if before:
+                axes.plot([before[label]] * 2, [row - 0.42, row + 0.42], color=INK, solid_capstyle="butt")
+            end = max(now[label], before.get(label, 0))
+            beside: dict[str, Any] = {"xy": (end, row), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{now[label]:.1f} %", xytext=(6, 0), fontweight="bold", **beside)
+            axes.annotate(f"{figures.counts.get(label, 0):,}", xytext=(54, 0), color=MUTED, fontsize=8.25, **beside)
+        axes.set_yticks(range(len(PACE_COLORS)), [words(label) for label in PACE_COLORS])
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
+        longest = max(*now.values(), *before.values())
+        axes.set(xlim=(0, longest * 1.36), xticks=range(0, int(longest) + 1, 10 if longest > 20 else 5))
+        axes.set_xlabel("% of students")
+        gridded(axes, "x")
+        return finished(figure, title, _in_words(figures, now, before))
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """Percent by label; empty without any student."""
+    total = sum(counts.get(label, 0) for label in PACE_COLORS)
+    return {label: 100 * counts.get(label, 0) / total for label in PACE_COLORS} if total else {}
+
+
+def _in_words(figures: PaceDistribution, now: Mapping[str, float], before: Mapping[str, float]) -> str:
+    parts = [
+        f"{words(label)} {now[label]:.1f} % ({counted(figures.counts.get(label, 0), 'student')})"
+        + (f", earlier {before[label]:.1f} %" if before else "")
+        for label in PACE_COLORS
+    ]
+    return f"Students by pace on {long(figures.day)}: {'; '.join(parts)}."

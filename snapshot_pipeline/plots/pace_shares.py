@@ -1,0 +1,82 @@
+"""How the students are spread over the paces at the end of each week."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.style import (
+    CARD,
+    HEIGHT,
+    MUTED,
+    ON_COLOR,
+    PACE_COLORS,
+    dated,
+    empty_message,
+    framed,
+    legend,
+    long,
+    styled,
+    words,
+)
+
+_SMALLEST_NUMBERED = 7.0
+"""Percent; a lower part has no room for its number."""
+
+_LEAST_WIDTH = 4
+"""Columns for which there is room at the least; one alone would be a wall."""
+
+
+@dataclass(frozen=True)
+class PaceShares:
+    """The figures.
+
+    Attributes:
+        sundays: The last days of the weeks, ascending.
+        counts: Students by pace label on each of them; None where the day is missing.
+    """
+
+    sundays: Sequence[date]
+    counts: Sequence[Mapping[str, int] | None]
+
+
+def draw(figures: PaceShares) -> Plot:
+    """A column a week that is cut into the four paces, the slowest at the bottom, with their percentages."""
+    title = "Students by pace"
+    with styled():
+        figure = framed(HEIGHT, title, "Percent of the students, on the Sunday of each week", "day_summary")
+        shares = [_shares(counts or {}) for counts in figures.counts]
+        if not any(shares):
+            empty_message(figure, "No week has a student.")
+            return finished(figure, title, "No week has a student.")
+        axes = figure.add_subplot()
+        for place, week in enumerate(shares):
+            bottom = 0.0
+            if not week:
+                axes.text(place, 50, "missing", ha="center", va="center", rotation=90, fontsize=7.5, color=MUTED)
+            for label, share in week.items():
+                color = PACE_COLORS[label]
+                axes.bar(place, share, 0.8, bottom, color=color, edgecolor=CARD, linewidth=0.75)
+                if share >= _SMALLEST_NUMBERED:
+                    middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "color": ON_COLOR[color]}
+                    axes.text(place, bottom + share / 2, f"{share:.0f}", **middle)
+                bottom += share
+        axes.set(ylim=(0, 100), xlim=(-0.55, max(len(shares), _LEAST_WIDTH) - 0.45), ylabel="% of students")
+        axes.tick_params(length=0)
+        dated(axes, figures.sundays, most=8)
+        legend(figure, {words(label): color for label, color in PACE_COLORS.items()})
+        return finished(figure, title, _in_words(figures, shares))
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    total = sum(counts.values())
+    return {label: 100 * counts.get(label, 0) / total for label in PACE_COLORS} if total else {}
+
+
+def _in_words(figures: PaceShares, shares: Sequence[Mapping[str, float]]) -> str:
+    place = max(number for number, week in enumerate(shares) if week)
+    parts = ", ".join(f"{words(label)} {share:.0f} %" for label, share in shares[place].items())
+    return f"Students by pace on {long(figures.sundays[place])}: {parts}."

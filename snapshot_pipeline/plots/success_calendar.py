@@ -1,0 +1,123 @@
+"""The success rate of each day, as a calendar: a column a week, a row a weekday."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.style import (
+    BAD,
+    BLUE,
+    GRID,
+    INK,
+    ON_COLOR,
+    SKY,
+    framed,
+    legend,
+    long,
+    period,
+    short,
+    styled,
+)
+
+MOST_WEEKS = 13
+"""More columns would leave no room for the figures in the cells."""
+
+_CELL = np.array([(0.05, 0.07), (0.95, 0.07), (0.95, 0.93), (0.05, 0.93), (0.05, 0.07)])
+
+_MISSING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class SuccessCalendar:
+    """The figures.
+
+    Attributes:
+        first: The first day of the calendar.
+        last: The last day; columns before the last `MOST_WEEKS` are left out.
+        rates: The success rate, 0 to 1, of each day that was computed; None on a day without any student.
+        wanted: The least rate that counts as a success, 0 to 1.
+    """
+
+    first: date
+    last: date
+    rates: Mapping[date, float | None]
+    wanted: float
+
+
+def draw(figures: SuccessCalendar) -> Plot:
+    """A cell per day: its colour says how good the rate is, the number in it is the rate in percent."""
+    first = max(_monday(figures.first), _monday(figures.last) - timedelta(weeks=MOST_WEEKS - 1))
+    days = [first + timedelta(days=n) for n in range((figures.last - first).days + 1)]
+    days = [day for day in days if day >= figures.first]
+    title = f"Success rate by day, {period(days[0], days[-1])}"
+    with styled():
+        figure = framed(288, title, "Share of students that were published, in percent", "snapshot_days")
+        axes = figure.add_subplot()
+        weeks = (_monday(figures.last) - first).days // 7 + 1
+        _draw_cells(axes, {day: ((day - first).days // 7, day.weekday()) for day in days}, figures)
+        axes.set(xlim=(-0.06, max(weeks, 8) + 0.02), ylim=(7, -0.02))
+        mondays = [first + timedelta(weeks=n) for n in range(weeks)]
+        step = 1 if weeks <= 8 else 2
+        named = range((weeks - 1) % step, weeks, step)
+        axes.set_xticks([n + 0.5 for n in named], [short(mondays[n]) for n in named], fontsize=7.5)
+        axes.set_yticks([n + 0.5 for n in range(7)], ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
+        axes.tick_params(length=0)
+        axes.spines["bottom"].set_visible(False)
+        axes.set_xlabel("week that begins on", loc="left")
+        legend(figure, {"all": BLUE, f"at least {_percent(figures.wanted)}": SKY, "less": BAD, "not computed": GRID})
+        return finished(figure, title, _in_words(figures, days))
+
+
+def _draw_cells(axes: Axes, places: Mapping[date, tuple[int, int]], figures: SuccessCalendar) -> None:
+    """All cells of a colour are one path, which keeps the picture small."""
+    cells: dict[str, list[Path]] = {}
+    for day, (column, row) in places.items():
+        color = _color(day, figures)
+        cells.setdefault(color, []).append(Path(_CELL + np.array([column, row]), closed=True))
+        text = _figure(figures.rates[day]) if day in figures.rates else _MISSING
+        ink = ON_COLOR.get(color, INK)
+        cell = axes.text(column + 0.5, row + 0.52, text, ha="center", va="center", fontsize=7, color=ink)
+        cell.set_in_layout(False)
+    for color, paths in cells.items():
+        axes.add_patch(PathPatch(Path.make_compound_path(*paths), facecolor=color, linewidth=0))
+
+
+def _color(day: date, figures: SuccessCalendar) -> str:
+    rate = figures.rates.get(day)
+    if rate is None:
+        return GRID
+    return BLUE if rate == 1 else SKY if rate >= figures.wanted else BAD
+
+
+def _figure(rate: float | None) -> str:
+    """A rate in at most four characters, never rounded up to a success."""
+    if rate is None:
+        return "0"
+    return "100" if rate == 1 else f"{int(rate * 1000) / 10:.1f}"
+
+
+def _in_words(figures: SuccessCalendar, days: list[date]) -> str:
+    below = [day for day in days if (rate := figures.rates.get(day)) is not None and rate < figures.wanted]
+    missing = [day for day in days if day not in figures.rates]
+    rates = [(rate, day) for day in days if (rate := figures.rates.get(day)) is not None]
+    lowest = f" The lowest was {_figure(min(rates)[0])} % on {long(min(rates)[1])}." if rates else ""
+    return (
+        f"Success rate of the {len(days)} days {period(days[0], days[-1])}: days below {_percent(figures.wanted)}: "
+        f"{len(below)}; days that were not computed: {len(missing)}.{lowest}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:g} %"
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())

@@ -1,0 +1,197 @@
+"""Faults that do not pass: one line that says what is wrong, every student's day either old or new, and nothing lost.
+
+Each strikes after the first of three batches, and is mended afterwards: then the same run does its work.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
+
+from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.postgres.errors import is_transient
+from snapshot_pipeline_tests.integration.database_faults.faults import after_first_batch, run, slowed
+from snapshot_pipeline_tests.integration.embedded.servers import data_of
+from snapshot_pipeline_tests.integration.embedded.servers import execute as execute_on
+from snapshot_pipeline_tests.pipeline.installations import (
+    Tables,
+    differences,
+    execute,
+    installation_on,
+    published,
+)
+
+
+def failure(url: URL, fault: list[str], **settings: object) -> str:
+    """What the operator reads of a run that a fault strikes after its first batch."""
+    struck: list[bool] = []
+
+    def strike() -> None:
+        execute(url, *fault)
+        struck.append(True)
+
+    with pytest.raises(SnapshotPipelineError) as caught:
+        run(url, after_first_batch(strike), **settings)
+    assert struck == [True]
+    assert not is_transient(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def assert_first_batch_only(url: URL, faultless: Tables) -> None:
+    """What is there is right and whole students, and no day counts as computed."""
+    with installation_on(url) as installation:
+        tables = published(installation)
+    assert tables["snapshot_days"].num_rows == 0
+    for name in ("performance_snapshots", "snapshot_failures"):
+        rows, wanted = tables[name].to_pylist(), faultless[name].to_pylist()
+        done = {row["user_id"] for row in tables["performance_snapshots"].to_pylist()}
+        assert all(row in wanted for row in rows)
+        if name == "performance_snapshots":
+            assert 0 < len(rows) < len(wanted)
+            assert rows == [row for row in wanted if row["user_id"] in done]
+
+
+def assert_mended(url: URL, faultless: Tables) -> None:
+    run(url)
+    with installation_on(url) as installation:
+        assert differences(published(installation), faultless) == []
+
+
+DATABASE_FAULTS = {
+    "a table is renamed": (
+        ["ALTER TABLE quiz_attempts RENAME TO attempts"],
+        ["ALTER TABLE attempts RENAME TO quiz_attempts"],
+        r'a table or a column is not what .*quiz_attempts" does not exist.*snapshot-pipeline check',
+    ),
+    "a column is renamed": (
+        ["ALTER TABLE quiz_attempts RENAME score TO points"],
+        ["ALTER TABLE quiz_attempts RENAME points TO score"],
+        r"a table or a column is not what .*score does not exist.*snapshot-pipeline check",
+    ),
+    "a column changes its type": (
+        ["ALTER TABLE quiz_attempts ALTER completed_at TYPE text"],
+        ["ALTER TABLE quiz_attempts ALTER completed_at TYPE timestamptz USING completed_at::timestamptz"],
+        r"a table or a column is not what .*operator does not exist: text.*snapshot-pipeline check",
+    ),
+    "one of our own tables is dropped": (
+        ["ALTER TABLE performance_snapshots RENAME TO gone"],
+        ["ALTER TABLE gone RENAME TO performance_snapshots"],
+        r'"public.performance_snapshots" does not exist',
+    ),
+    "the disk is full": (
+        [
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+            "'could not extend file \"base/1/2\": No space left on device' USING ERRCODE = '53100'; END $$",
+            "CREATE TRIGGER full_disk AFTER INSERT ON performance_snapshots FOR EACH STATEMENT "
+            "EXECUTE FUNCTION full_disk()",
+        ],
+        ["DROP FUNCTION full_disk CASCADE"],
+        "the server's disk is full .*make room there",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DATABASE_FAULTS)
+def test_the_run_says_in_one_line_that(name: str, sample_url: URL, faultless: Tables):
+    fault, remediation, said = DATABASE_FAULTS[name]
+    message = failure(sample_url, fault)
+    assert re.search(said, message), message
+    execute(sample_url, *remediation)
+    assert_first_batch_only(sample_url, faultless)
+    assert_mended(sample_url, faultless)
+
+
+def test_a_read_only_database_is_told(sample_url: URL, faultless: Tables):
+    name = sample_url.database
+    message = failure(sample_url, [f"ALTER DATABASE {name} SET default_transaction_read_only = on"])
+    assert "nothing can be written in" in message
+    assert "default_transaction_read_only" in message
+    execute(sample_url, "SET TRANSACTION READ WRITE", f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert_first_batch_only(sample_url, faultless)
+    assert_mended(sample_url, faultless)
+
+
+def test_a_right_that_is_revoked_is_told_with_its_grant(sample_url: URL, faultless: Tables):
+    role = f"reader_{sample_url.database}"
+    execute(
+        sample_url,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'reader'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+    )
+    try:
+        reader = sample_url.set(username=role, password="reader")  # noqa: S106
+        revoke = f"REVOKE SELECT ON quiz_attempts FROM {role}"  # noqa: S608
+        with pytest.raises(SnapshotPipelineError, match=rf"GRANT SELECT ON .*quiz_attempts TO {role}"):
+            run(reader, after_first_batch(lambda: execute(sample_url, revoke)))
+        assert_first_batch_only(sample_url, faultless)
+        assert_mended(sample_url, faultless)
+    finally:
+        execute(sample_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_a_statement_that_takes_too_long_is_not_tried_again(sample_url: URL, caplog: pytest.LogCaptureFixture):
+    message = failure(sample_url, slowed("exercise_submissions", 30), statement_timeout_seconds=4)
+    assert "SNAPSHOT_STATEMENT_TIMEOUT_SECONDS" in message
+    assert "may pass" not in caplog.text
+
+
+@pytest.fixture
+def small_disk(own_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tablespace on a file system of eight megabytes; only root can mount one."""
+    place = Path(data_of(own_server)).parent / "small_disk"
+    place.mkdir(exist_ok=True)
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=False, capture_output=True
+        ).returncode
+    )
+    if not mounted:
+        place.rmdir()
+        pytest.skip("a file system can be mounted by root only, and not in every container")
+    owner = data_of(own_server).stat()
+    os.chown(place, owner.st_uid, owner.st_gid)
+    execute_on(own_server, f"CREATE TABLESPACE small LOCATION '{place}'")
+    try:
+        yield "small"
+    finally:
+        execute_on(own_server, "ALTER TABLE performance_snapshots SET TABLESPACE pg_default")  # of the months to come
+        execute_on(own_server, "ALTER TABLE ALL IN TABLESPACE small SET TABLESPACE pg_default")
+        execute_on(own_server, "DROP TABLE IF EXISTS ballast")
+        execute_on(own_server, "DROP TABLESPACE small")
+        subprocess.run(["umount", place], check=True)
+        place.rmdir()
+
+
+def test_a_disk_that_is_really_full_is_told(own_server: EmbeddedServer, small_disk: str, faultless: Tables):
+    url = own_server.url("platform")
+    with installation_on(url):
+        pass  # makes our tables
+    execute(url, f"ALTER TABLE performance_snapshots SET TABLESPACE {small_disk}")
+
+    def fill() -> None:
+        execute(url, f"CREATE TABLE ballast (filling text STORAGE PLAIN) TABLESPACE {small_disk}")
+        filled = 0
+        while filled < 2:  # in large pieces, then in small ones
+            rows = 1 if filled else 140
+            try:
+                execute(url, f"INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, {rows})")  # noqa: S608
+            except OperationalError as error:
+                if "No space left on device" not in str(error):
+                    raise
+                filled += 1
+
+    with pytest.raises(SnapshotPipelineError, match=r"the server's disk is full .*No space left on device"):
+        run(url, after_first_batch(fill), batch_rows=750)
+    execute(url, "DROP TABLE ballast")
+    assert_first_batch_only(url, faultless)
+    assert_mended(url, faultless)

@@ -1,0 +1,221 @@
+"""Faults that pass: the run outlasts them, and what it leaves is what a run leaves that nothing happens to."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import URL, text
+
+from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.pipeline.batches import Progress
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.store.leases import LeaseLostError
+from snapshot_pipeline.store.locks import LockedError, exclusive_days
+from snapshot_pipeline_tests.integration.database_faults.faults import (
+    after_first_batch,
+    end_session,
+    lock_holder,
+    run,
+    running,
+    session,
+    slowed,
+    waited_for,
+    waits_for_table,
+)
+from snapshot_pipeline_tests.integration.embedded.servers import postmaster
+from snapshot_pipeline_tests.pipeline.installations import (
+    MONDAY,
+    SUNDAY,
+    Tables,
+    differences,
+    execute,
+    installation_on,
+    published,
+    recommended,
+)
+
+
+def assert_faultless(url: URL, faultless: Tables) -> None:
+    with installation_on(url) as installation:
+        assert differences(published(installation), faultless) == []
+
+
+@pytest.mark.parametrize(
+    "table", ["users", "quiz_attempts", "performance_snapshots", "snapshot_failures", "snapshot_days"]
+)
+def test_a_session_that_is_ended_at_any_step_costs_nothing(
+    table: str, sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture
+):
+    with session(sample_url) as other:
+        other.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        with running(sample_url) as ours:
+            assert end_session(sample_url, waits_for_table(sample_url, table))
+            other.rollback()
+        assert ours.result().reports
+    assert "57P01" in caplog.text or "SQLSTATE unknown" in caplog.text
+    assert_faultless(sample_url, faultless)
+
+
+def test_a_week_outlasts_it_as_well(sample_url: URL, caplog: pytest.LogCaptureFixture):
+    table = "adaptive_recommendations"
+    with installation_on(sample_url) as installation:
+        run_days(installation, SUNDAY, SUNDAY, "days")
+        run_week(installation, MONDAY, "faultless")
+        before = recommended(installation)
+        caplog.clear()
+        with session(sample_url) as other:
+            other.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            with ThreadPoolExecutor(1) as pool:
+                ours = pool.submit(run_week, installation, MONDAY, "under fault")
+                assert end_session(sample_url, waits_for_table(sample_url, table))
+                other.rollback()
+            assert ours.result().receivers
+        assert "may pass; try 2" in caplog.text
+        assert differences(recommended(installation), before) == []
+
+
+def test_a_server_that_crashes_in_the_middle_and_comes_back_costs_nothing(
+    own_server: EmbeddedServer, faultless: Tables, caplog: pytest.LogCaptureFixture
+):
+    url = own_server.url("platform")
+
+    def crash() -> None:
+        process = postmaster(own_server)
+        process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown: no check point, no goodbye
+        process.wait(10)
+        time.sleep(0.7)  # so that a connection is refused at least once
+        own_server.start()
+
+    run(url, after_first_batch(crash))
+    assert "may pass; try 2" in caplog.text
+    assert_faultless(url, faultless)
+
+
+def test_a_lock_that_is_lost_is_taken_again(sample_url: URL, faultless: Tables):
+    held: list[int] = []
+
+    def lose() -> None:
+        held.append(lock_holder(sample_url))
+        assert end_session(sample_url, held[0])
+
+    def progress(progressed: Progress) -> None:
+        after_first_batch(lose)(progressed)
+        if progressed.done == progressed.total:
+            held.append(lock_holder(sample_url))
+
+    run(sample_url, progress)
+    assert held[0] != held[1]
+    assert_faultless(sample_url, faultless)
+
+
+def test_a_lock_that_another_run_took_meanwhile_ends_the_run_with_the_name_of_the_other(
+    sample_url: URL, faultless: Tables
+):
+    with installation_on(sample_url) as other:
+        taken = exclusive_days(other.engine, "public", SUNDAY, SUNDAY, "run of another", 5)
+
+        def lose() -> None:
+            with session(sample_url) as busy:
+                # Ours cannot take it again before the other has it.
+                busy.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+                assert end_session(sample_url, lock_holder(sample_url))
+                taken.__enter__()
+
+        with pytest.raises((LockedError, LeaseLostError), match="run of another"):
+            run(sample_url, after_first_batch(lose), run_lock_seconds=0.5)
+        taken.__exit__(None, None, None)
+    run(sample_url)
+    assert_faultless(sample_url, faultless)
+
+
+def test_a_deadlock_costs_nothing(sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture):
+    with session(sample_url) as other:
+        other.execute(text("SET deadlock_timeout = '60s'"))  # so that ours is the one that is ended
+        other.execute(text("LOCK TABLE snapshot_failures IN ACCESS EXCLUSIVE MODE"))
+        with running(sample_url) as ours:
+            waits_for_table(sample_url, "snapshot_failures")
+            other.execute(text("LOCK TABLE performance_snapshots IN ACCESS EXCLUSIVE MODE"))
+            other.rollback()
+        assert ours.result().reports
+    assert "40P01" in caplog.text
+    assert_faultless(sample_url, faultless)
+
+
+def test_a_serialization_failure_costs_nothing(sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture):
+    run(sample_url)
+    execute(
+        sample_url,
+        f"ALTER DATABASE {sample_url.database} SET default_transaction_isolation = 'repeatable read'",
+        # So that the rows must be replaced, and not only looked at.
+        "UPDATE performance_snapshots SET pace_score = 0",
+    )
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
+    )
+    with session(sample_url) as other, session(sample_url) as watching:
+        other.execute(text("UPDATE performance_snapshots SET pace_score = pace_score"))
+        with running(sample_url) as ours:
+            waited_for(lambda: watching.execute(waits).scalar() or watching.rollback(), "ours waits for the row")
+            other.commit()
+        assert ours.result().reports
+    assert "40001" in caplog.text
+    assert_faultless(sample_url, faultless)
+
+
+def test_an_alter_table_of_the_application_is_given_way_to_and_the_run_goes_on_when_it_is_over(
+    sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture
+):
+    with session(sample_url) as application:
+        application.execute(text("ALTER TABLE quiz_attempts ADD COLUMN duration int"))
+        with running(sample_url, lock_timeout_seconds=0.3) as ours:
+            waits_for_table(sample_url, "quiz_attempts")
+            waited_for(lambda: "55P03" in caplog.text, "we have given way")
+            application.commit()
+        assert ours.result().reports
+    assert_faultless(sample_url, faultless)
+
+
+def test_an_alter_table_that_comes_while_we_read_waits_for_the_time_of_one_statement_at_most(sample_url: URL):
+    """Each of our reads is within the limit; together they are not."""
+    execute(sample_url, *slowed("quiz_attempts", 0.9), *slowed("exercise_submissions", 0.9))
+    sleeping = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    )
+    with (
+        session(sample_url) as application,
+        session(sample_url) as watching,
+        running(sample_url, statement_timeout_seconds=1.5) as ours,
+    ):
+        waited_for(lambda: watching.execute(sleeping).scalar() or watching.rollback(), "a read is at work")
+        began = time.monotonic()
+        application.execute(text("ALTER TABLE users ADD COLUMN nickname text"))
+        waited = time.monotonic() - began
+        application.commit()
+        with pytest.raises(SnapshotPipelineError, match="SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"):
+            ours.result(30)
+    assert 0.2 < waited < 3.5
+    with session(sample_url) as connection:
+        assert connection.execute(text("SELECT count(*) FROM snapshot_days")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_run_has_as_many_connections_as_workers_and_three_more_at_most(workers: int, sample_url: URL):
+    ours_only = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'snapshot_pipeline%'"
+    )
+    counts: list[int] = []
+    with session(sample_url) as watching, running(sample_url, workers=workers, batch_rows=250) as ours:
+        watching.execute(text("SET application_name = 'watching'"))
+        watching.commit()
+        while not ours.done():
+            counts.append(watching.execute(ours_only).scalar_one())
+            watching.rollback()
+            time.sleep(0.002)
+    assert ours.result().reports
+    assert 2 <= max(counts) <= workers + 3

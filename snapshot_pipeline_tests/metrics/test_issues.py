@@ -1,0 +1,106 @@
+"""Rows that cannot be right spoil exactly the days that need them, and are named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snapshot_pipeline.metrics.issues import (
+    COMPLETED_BEFORE_STARTED,
+    NEGATIVE_TIME_SPENT,
+    score_is_wrong,
+    wrong_progress,
+    wrong_scores,
+)
+
+SHAPE = (1, 40)
+COMPUTED = np.arange(29, 40)
+
+
+def progress(*lesson_ids: int) -> pd.DataFrame:
+    return pd.DataFrame({"lesson_id": lesson_ids, "time_spent_minutes": [-5] * len(lesson_ids)})
+
+
+def blamed(lesson_ids, wrong, started, completed, length=7) -> list[int]:
+    """The row to blame on each computed day, of one student's progress rows."""
+    count = len(lesson_ids)
+    fault = wrong_progress(
+        NEGATIVE_TIME_SPENT,
+        np.array(wrong),
+        progress(*lesson_ids),
+        np.zeros(count, dtype=np.int64),
+        (np.array(started), np.array(completed)),
+        np.full((1, len(COMPUTED)), length),
+        SHAPE,
+    )
+    return fault.rows[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "is_wrong"),
+    [(0.0, False), (100.0, False), (-0.01, True), (100.01, True), (np.nan, True), (np.inf, True), (-np.inf, True)],
+)
+def test_a_score_is_a_number_from_0_to_100(value: float, is_wrong: bool):
+    assert score_is_wrong(np.array([value])).tolist() == [is_wrong]
+
+
+def test_a_wrong_row_spoils_the_days_whose_window_it_was_touched_in():
+    assert blamed([7], [True], [30], [-1]) == [-1] + [0] * 7 + [-1] * 3
+    assert blamed([7], [True], [-1], [30]) == [-1] + [0] * 7 + [-1] * 3
+    assert blamed([7], [True], [28], [-1], length=7) == [0] * 6 + [-1] * 5
+    assert blamed([7], [True], [10], [-1], length=30) == [0] * 11
+
+
+def test_a_good_row_spoils_nothing():
+    assert blamed([7], [False], [30], [30]) == [-1] * 11
+
+
+def test_of_several_wrong_rows_the_one_touched_last_is_named_and_of_equals_the_higher_lesson():
+    assert blamed([7, 8], [True, True], [30, 32], [-1, -1])[1:5] == [0, 0, 1, 1]
+    assert blamed([8, 7], [True, True], [30, 30], [-1, -1])[1] == 0
+
+
+def test_a_wrong_score_spoils_the_days_until_ten_newer_attempts_have_pushed_it_out():
+    scores = [130.0, *[50.0] * 10]
+    scored = pd.DataFrame({"attempt_id": np.arange(11) + 100, "score": scores})
+    newest = np.array([[-1, 0, 1, 9, 10]])
+    fault = wrong_scores(scored, np.arange(11), newest)
+    assert fault.rows.tolist() == [[-1, 0, 0, 0, -1]]
+    assert fault.describe(0) == "quiz_attempts id 100: score 130.0"
+
+
+def test_a_wrong_score_of_one_student_does_not_spoil_the_next():
+    scored = pd.DataFrame({"attempt_id": [1, 2], "score": [np.nan, 50.0]})
+    assert wrong_scores(scored, np.array([0, 0]), np.array([[0], [1]])).rows.tolist() == [[0], [-1]]
+
+
+def test_without_any_attempt_nothing_is_wrong():
+    nobody = pd.DataFrame({"attempt_id": np.zeros(0, dtype=np.int64), "score": np.zeros(0)})
+    assert wrong_scores(nobody, np.zeros(0, dtype=np.int64), np.array([[-1]])).rows.tolist() == [[-1]]
+
+
+def test_the_detail_names_table_lesson_and_value():
+    frame = pd.DataFrame(
+        {
+            "lesson_id": [55],
+            "time_spent_minutes": [-3],
+            "started_at": [pd.Timestamp("2026-03-10 12:00", tz="UTC")],
+            "completed_at": [pd.Timestamp("2026-03-06 12:00", tz="UTC")],
+        }
+    )
+    arguments = (
+        np.array([True]),
+        frame,
+        np.array([0]),
+        (np.array([30]), np.array([-1])),
+        np.full((1, 11), 7),
+        SHAPE,
+    )
+    assert wrong_progress(NEGATIVE_TIME_SPENT, *arguments).describe(0) == (
+        "user_lesson_progress lesson 55: time_spent_minutes -3"
+    )
+    assert wrong_progress(COMPLETED_BEFORE_STARTED, *arguments).describe(0) == (
+        "user_lesson_progress lesson 55: completed_at 2026-03-06T12:00:00+00:00 "
+        "is earlier than started_at 2026-03-10T12:00:00+00:00"
+    )

@@ -1,0 +1,281 @@
+"""What a look finds in a real instance with real runs: bad days, failed runs, slow runs, missing days and weeks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.storage.tags import WILL_RETRY_TAG
+from sqlalchemy import create_engine, text
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.incident_scan.periods import day_due_at, week_due_at
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.watching import MARK, QUIET, Watcher, spoil, watching
+
+DAY = date(2026, 2, 10)
+SECOND = timedelta(seconds=1)
+BOTH = "performance_snapshots, cohort_summary"
+"""What a run of the night computes, as it is told."""
+
+
+@pytest.fixture(scope="module")
+def marked(installation: TestInstallation) -> TestInstallation:
+    """The installation, with ids of students that cannot be mistaken for another number."""
+    engine = create_engine(installation.url)
+    with engine.begin() as connection:
+        connection.execute(text("SET session_replication_role = replica"))  # no foreign key is looked at
+        connection.execute(text(f"UPDATE users SET id = id + {MARK}"))  # noqa: S608
+        for table in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
+            connection.execute(text(f"UPDATE {table} SET user_id = user_id + {MARK}"))  # noqa: S608
+    engine.dispose()
+    return installation
+
+
+@pytest.fixture
+def watcher(marked: TestInstallation) -> Iterator[Watcher]:
+    with watching(marked) as watcher:
+        yield watcher
+
+
+def days(first: date, last: date | None = None) -> dict[str, str]:
+    return range_tags(first, last or first)
+
+
+def reported(watcher: Watcher, *events: DagsterEventType, last: date = DAY) -> str:
+    """A run of the days from `DAY` on with nothing but these events."""
+    instance = watcher.installation.instance
+    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
+    run = instance.create_run_for_job(job, tags=days(DAY, last), status=dg.DagsterRunStatus.NOT_STARTED)
+    for event in events:
+        instance.report_dagster_event(DagsterEvent(event.value, job_name=job.name), run.run_id)
+    return run.run_id
+
+
+def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_student(watcher: Watcher) -> None:
+    watcher.execute(spoil("2026-02-01", "2026-02-10"))
+    bad = watcher.run(days(DAY))
+    assert bad.success  # a failed check fails no run
+    changes = watcher.look()
+    (incident,) = changes.opened
+    assert (incident.kind, incident.subject) == ("failed_check", "performance_snapshots/success_rate 2026-02-10")
+    assert incident.run_id == bad.run_id
+    (message,) = changes.messages
+    assert "of 1" in message.body
+    assert "at least 90 % wanted" in message.body
+    assert "published" in message.body
+    assert f"http://127.0.0.1:3000/runs/{bad.run_id}" in message.body
+    assert str(MARK)[:4] not in message.body
+    assert not watcher.look().messages
+
+    watcher.execute(spoil("2026-02-01", "2026-02-10"))  # mends it
+    watcher.run(days(DAY))
+    healed = watcher.look()
+    assert [one.id for one in healed.closed] == [incident.id]
+    assert "100 % of" in healed.messages[0].body
+    assert not watcher.look().messages
+
+
+def test_the_bad_days_of_one_run_are_one_message_and_the_run_itself_is_no_incident(watcher: Watcher) -> None:
+    watcher.execute(spoil("2026-02-01", "2026-02-10"))
+    watcher.run(days(date(2026, 2, 5), DAY))
+    watcher.execute(spoil("2026-02-01", "2026-02-10"))
+    changes = watcher.look()
+    assert len(changes.opened) == 6
+    assert [message.title.split(" (")[0] for message in changes.messages] == ["6 failed checks"]
+
+
+def test_a_day_that_failed_and_was_mended_before_anybody_looked_is_no_incident(watcher: Watcher) -> None:
+    watcher.execute(spoil("2026-02-01", "2026-02-10"))
+    watcher.run(days(DAY))
+    watcher.execute(spoil("2026-02-01", "2026-02-10"))
+    watcher.run(days(DAY))
+    assert not watcher.look().messages
+
+
+def test_a_check_of_another_code_location_and_one_that_only_warns_are_nobodys_incident(watcher: Watcher) -> None:
+    instance = watcher.installation.instance
+    for asset, severity in (
+        ("other", dg.AssetCheckSeverity.ERROR),
+        ("performance_snapshots", dg.AssetCheckSeverity.WARN),
+    ):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(asset),
+                check_name="success_rate",
+                passed=False,
+                metadata={},
+                severity=severity,
+                partition="2026-02-10",
+            )
+        )
+    assert not watcher.look().opened
+
+
+def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_has_its_day(watcher: Watcher) -> None:
+    failed = watcher.run(days(DAY), platform_schema="nowhere")
+    assert not failed.success
+    changes = watcher.look()
+    (incident,) = changes.opened
+    assert (incident.kind, incident.subject) == ("failed_run", f"{BOTH} 2026-02-10")
+    assert "schema 'nowhere'" in changes.messages[0].body
+    assert failed.run_id in changes.messages[0].body
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)  # it fails again: the same incident
+    assert not watcher.look().messages
+    watcher.materialize(date(2026, 2, 5), date(2026, 2, 9))  # not its day
+    assert not watcher.look().closed
+    watcher.run(days(date(2026, 2, 8), date(2026, 2, 12)))
+    (over,) = watcher.look().closed
+    assert over.id == incident.id
+    assert not watcher.look().messages
+
+
+def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(watcher: Watcher) -> None:
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
+    (incident,) = watcher.look(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    assert incident.subject == f"{BOTH} 2026-02-10..2026-02-12"
+    watcher.materialize(DAY, date(2026, 2, 11))
+    assert not watcher.look().closed
+    watcher.materialize(date(2026, 2, 12), date(2026, 2, 12))
+    assert watcher.look().closed
+
+
+def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_summary_alone(watcher: Watcher) -> None:
+    """The snapshots of that run are there: nobody is to be sent to compute them again."""
+    watcher.run(days(date(2026, 2, 5)))  # makes the tables, on the first run of all
+    refuses = "ALTER TABLE day_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID"
+    watcher.execute("DELETE FROM day_summary", refuses)  # a row that is there would not be written again
+    try:
+        assert not watcher.run(days(DAY)).success
+    finally:
+        watcher.execute("ALTER TABLE day_summary DROP CONSTRAINT refuses")
+    (incident,) = watcher.look().opened
+    assert (incident.kind, incident.subject) == ("failed_run", "cohort_summary 2026-02-10")
+    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
+    alone = job.execute_in_process(
+        instance=watcher.installation.instance,
+        tags=days(DAY),
+        asset_selection=[dg.AssetKey("cohort_summary")],
+        run_config=QUIET,
+    )
+    assert alone.success
+    assert [one.id for one in watcher.look().closed] == [incident.id]
+
+
+def test_what_an_unknown_error_says_is_not_told_since_it_may_quote_a_student(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object) -> None:
+        raise ValueError(f"student {MARK + 17} cannot be")
+
+    monkeypatch.setattr("snapshot_pipeline.orchestration.assets.performance_snapshots.run_days", raises)
+    assert not watcher.run(days(DAY)).success
+    (message,) = watcher.look().messages
+    assert "raised ValueError" in message.body
+    assert str(MARK)[:4] not in message.body
+
+
+def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures(watcher: Watcher) -> None:
+    failed = reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
+    watcher.installation.instance.add_run_tags(failed, {WILL_RETRY_TAG: "true"})
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_CANCELED)
+    assert not watcher.look().opened
+    # A retry that was promised and never came is a failure after all.
+    (incident,) = watcher.look(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    assert incident.run_id == failed
+
+
+def test_a_failed_run_that_was_deleted_from_dagster_is_over(watcher: Watcher) -> None:
+    failed = reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
+    later = datetime.now(timezone.utc) + timedelta(minutes=6)
+    assert watcher.look(later).opened
+    watcher.installation.instance.delete_run(failed)
+    assert watcher.look(later).closed
+
+
+def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_ends_in_time(watcher: Watcher) -> None:
+    slow = reported(watcher, DagsterEventType.RUN_START)
+    assert not watcher.look().opened
+    later = datetime.now(timezone.utc) + timedelta(seconds=watcher.settings.max_run_seconds)
+    (incident,) = watcher.look(later).opened
+    assert (incident.kind, incident.subject, incident.run_id) == ("slow_run", BOTH, slow)
+    assert "is not over yet, at most 300 s wanted" in incident.detail
+    assert not watcher.look(later + SECOND).messages
+    watcher.installation.instance.delete_run(slow)
+
+
+def test_a_run_that_took_too_long_is_told_once_and_is_over_with_the_next_one_in_time(watcher: Watcher) -> None:
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
+    watcher.settings = watcher.settings.model_copy(update={"max_run_seconds": 1e-9})
+    (incident,) = watcher.look().opened
+    assert incident.kind == "slow_run"
+    assert "took" in incident.detail
+    assert not watcher.look().messages
+    watcher.settings = watcher.installation.settings
+    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
+    assert [one.id for one in watcher.look().closed] == [incident.id]
+
+
+def test_a_missing_day_is_told_an_hour_after_it_should_be_there_and_is_over_when_it_is(watcher: Watcher) -> None:
+    watcher.since = datetime(2026, 2, 11, 0, 30, tzinfo=timezone.utc)
+    due_at = day_due_at(DAY, watcher.settings)
+    assert due_at == datetime(2026, 2, 11, 1, tzinfo=timezone.utc)
+    assert not watcher.look(due_at - SECOND).opened
+    changes = watcher.look(due_at)
+    (incident,) = changes.opened
+    assert (incident.kind, incident.subject) == ("missing_day", "2026-02-10")
+    assert "should have been there by 2026-02-11 01:00 UTC" in changes.messages[0].body
+    assert "snapshot-pipeline materialize" in changes.messages[0].body
+    assert not watcher.look(due_at + timedelta(hours=20)).messages
+    watcher.run(days(DAY))
+    (over,) = watcher.look(due_at + timedelta(hours=21)).closed
+    assert over.id == incident.id
+
+
+def test_a_fresh_installation_does_not_complain_of_its_past_and_a_long_pause_hides_no_day(watcher: Watcher) -> None:
+    watcher.since = datetime(2026, 2, 9, 12, tzinfo=timezone.utc)
+    changes = watcher.look(datetime(2026, 2, 13, 12, tzinfo=timezone.utc), last_scan=watcher.since)
+    missing = [one.subject for one in changes.opened if one.kind == "missing_day"]
+    assert missing == ["2026-02-09", "2026-02-10", "2026-02-11", "2026-02-12"]
+
+
+def test_a_week_that_did_not_happen_is_told_and_is_over_when_it_has(watcher: Watcher) -> None:
+    watcher.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
+    week, due_at = date(2026, 2, 9), week_due_at(date(2026, 2, 9), watcher.settings)
+    assert due_at == datetime(2026, 2, 16, 7, tzinfo=timezone.utc)
+    assert not [one for one in watcher.look(due_at - SECOND).opened if one.kind == "missed_week"]
+    (incident,) = [one for one in watcher.look(due_at).opened if one.kind == "missed_week"]
+    assert incident.subject == week.isoformat()
+    watcher.run(days(date(2026, 2, 9), date(2026, 2, 15)))
+    assert watcher.run({"dagster/partition": week.isoformat()}, "weekly_recommendations").success
+    assert incident.id in [one.id for one in watcher.look(due_at + SECOND).closed]
+
+
+def test_a_week_is_not_needed_any_more_when_a_newer_one_is_there(watcher: Watcher) -> None:
+    watcher.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
+    watcher.look(datetime(2026, 2, 16, 8, tzinfo=timezone.utc))
+    instance = watcher.installation.instance
+    instance.report_runless_asset_event(dg.AssetMaterialization("adaptive_recommendations", partition="2026-02-16"))
+    closed = watcher.look(datetime(2026, 2, 23, 8, tzinfo=timezone.utc)).closed
+    assert "missed_week" in [one.kind for one in closed]
+
+
+def test_days_and_weeks_are_due_in_the_platforms_time_through_the_changes_of_the_clocks() -> None:
+    settings = load_settings(timezone="Europe/Budapest", start_date=date(2026, 1, 1), overdue_minutes=90)
+    assert day_due_at(date(2026, 3, 29), settings) == datetime(2026, 3, 29, 23, 30, tzinfo=timezone.utc)  # 23 hours
+    assert day_due_at(date(2026, 3, 28), settings) == datetime(2026, 3, 29, 0, 30, tzinfo=timezone.utc)
+    assert week_due_at(date(2026, 3, 23), settings) == datetime(2026, 3, 30, 5, 30, tzinfo=timezone.utc)
+    assert week_due_at(date(2026, 3, 16), settings) == datetime(2026, 3, 23, 6, 30, tzinfo=timezone.utc)
+
+
+def test_a_week_that_began_before_the_start_date_is_never_missed(watcher: Watcher) -> None:
+    """SNAPSHOT_START_DATE is Thursday, 2026-01-01: the week of 2025-12-29 has no partition."""
+    watcher.since = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    changes = watcher.look(datetime(2026, 1, 5, 12, tzinfo=timezone.utc))
+    assert [one.subject for one in changes.opened if one.kind == "missed_week"] == []
+    assert next(one.subject for one in changes.opened if one.kind == "missing_day") == "2026-01-01"

@@ -1,0 +1,43 @@
+"""What somebody fills into the launchpad: a day that is none is one line, before anything is computed."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from snapshot_pipeline.orchestration.run_config_days import (
+    RunConfigDaysError,
+    days_to_compute,
+    parse_day,
+    require_in_order,
+)
+
+START, NEWEST = date(2026, 1, 1), date(2026, 2, 28)
+
+
+def test_a_day_is_read_and_nothing_is_none() -> None:
+    assert parse_day("first_day", " 2026-02-01 ") == date(2026, 2, 1)
+    assert parse_day("first_day", "  ") is None
+
+
+def test_what_is_no_day_is_one_line_that_names_the_field_and_an_example() -> None:
+    with pytest.raises(RunConfigDaysError) as error:
+        parse_day("first_day", "1st of May")
+    assert str(error.value) == "first_day: '1st of May' is no day; expected one such as 2026-11-22, or nothing"
+
+
+def test_days_in_the_wrong_order_are_refused() -> None:
+    require_in_order(("from", "to"), START, None)
+    with pytest.raises(RunConfigDaysError, match="from: 2026-02-28 is after to: 2026-01-01"):
+        require_in_order(("from", "to"), NEWEST, START)
+
+
+def test_days_that_are_not_there_are_refused_with_the_first_or_last_one_that_is() -> None:
+    assert days_to_compute(START, START, START, NEWEST) == [START]
+    with pytest.raises(RunConfigDaysError, match="2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"):
+        days_to_compute(date(2025, 12, 31), START, START, NEWEST)
+    with pytest.raises(RunConfigDaysError, match="2026-03-01 has not ended; the last day that has ended is 2026-02-28"):
+        days_to_compute(START, date(2026, 3, 1), START, NEWEST)
+    with pytest.raises(RunConfigDaysError, match="no day has ended yet"):
+        days_to_compute(START, START, START, None)

@@ -1,0 +1,68 @@
+"""Which days and weeks should be there by now, and what is found to be broken."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import delete, update
+
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.open_problems import due_days, due_weeks, look_at
+from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY
+
+ZONE = ZoneInfo("Europe/Budapest")
+SETTINGS = load_settings(timezone=ZONE.key, start_date=date(2025, 10, 1), catch_up_days=14, overdue_minutes=60)
+
+
+@pytest.mark.parametrize(
+    ("now", "last"),
+    [
+        (datetime(2025, 11, 3, 0, 59, tzinfo=ZONE), date(2025, 11, 1)),  # the day may still be in the works
+        (datetime(2025, 11, 3, 1, 0, tzinfo=ZONE), date(2025, 11, 2)),
+        (datetime(2025, 10, 27, 3, 0, tzinfo=ZONE), date(2025, 10, 26)),  # after the day of 25 hours
+    ],
+)
+def test_a_day_is_due_an_hour_after_it_has_ended(now: datetime, last: date):
+    days = due_days(SETTINGS, now)
+    assert days == [last - timedelta(days=13 - n) for n in range(14)]
+
+
+def test_no_day_before_the_start_date_is_due():
+    assert due_days(SETTINGS, datetime(2025, 10, 3, 3, tzinfo=ZONE)) == [date(2025, 10, 1), date(2025, 10, 2)]
+    assert due_days(SETTINGS, datetime(2025, 10, 1, 3, tzinfo=ZONE)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "weeks"),
+    [
+        (datetime(2025, 11, 3, 3, 0, tzinfo=ZONE), [date(2025, 10, 20)]),
+        (datetime(2025, 11, 3, 7, 0, tzinfo=ZONE), [date(2025, 10, 20), date(2025, 10, 27)]),
+        (datetime(2025, 10, 8, 3, 0, tzinfo=ZONE), []),  # the week of the 6th is the first after the start date
+    ],
+)
+def test_a_week_is_due_an_hour_after_its_monday_morning(now: datetime, weeks: list[date]):
+    assert due_weeks(SETTINGS, now) == weeks
+
+
+def test_nothing_broken_is_nothing_but_the_open_failures(computed: Installation):
+    standing = look_at(computed, COMPUTED, [])
+    assert (standing.missing, standing.below, standing.missing_weeks) == ([], [], [])
+    assert {one.reason for one in standing.failures} == {
+        "score_out_of_range",
+        "negative_time_spent",
+        "completed_before_started",
+    }
+    assert set(standing.failed_days) <= set(COMPUTED)
+
+
+def test_a_missing_day_and_a_day_below_the_rate_are_found(computed: Installation):
+    days = computed.store.snapshot_days
+    with computed.engine.begin() as connection:
+        connection.execute(delete(days).where(days.c.snapshot_date == COMPUTED[2]))
+        connection.execute(update(days).where(days.c.snapshot_date == SUNDAY).values(published=80, failed=20))
+    standing = look_at(computed, COMPUTED, [])
+    assert standing.missing == [COMPUTED[2]]
+    assert [(one.day, one.success_rate) for one in standing.below] == [(SUNDAY, 0.8)]

@@ -1,0 +1,110 @@
+"""Every error we know of comes back from another machine as what it was there."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import adbc_driver_manager
+import psycopg2
+import pytest
+from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+import snapshot_pipeline
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.pipeline.batches import is_about_a_student
+from snapshot_pipeline.pipeline.dask_cluster.remote_errors import RemoteError, WorkerError
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.engines import DatabaseError, adbc_uri, readable_database_errors
+from snapshot_pipeline.postgres.errors import is_transient, sqlstate
+
+
+def our_errors() -> list[type[SnapshotPipelineError]]:
+    for module in pkgutil.walk_packages(snapshot_pipeline.__path__, "snapshot_pipeline."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, waiting = [], [SnapshotPipelineError]
+    while waiting:
+        kind = waiting.pop()
+        found.append(kind)
+        waiting += kind.__subclasses__()
+    return [kind for kind in found if kind.__module__.startswith("snapshot_pipeline.")]
+
+
+def travelled(error: Exception) -> Exception:
+    return RemoteError.of(error).error()
+
+
+def test_every_error_of_ours_comes_back_as_what_it_is():
+    kinds = our_errors()
+    assert len(kinds) > 10
+    for kind in kinds:
+        error = kind.__new__(kind, "one line")  # some make their line themselves, of other things
+        back = travelled(error)
+        assert (type(back), str(back), is_transient(back)) == (kind, "one line", is_transient(error))
+
+
+def raised(statement: str, url: URL, by_adbc: bool) -> Exception:
+    """What the server really says to a statement."""
+    try:
+        if by_adbc:
+            with bulk.transaction(adbc_uri(url)) as connection:
+                bulk.execute(connection, text(statement))
+        else:
+            with create_engine(url, poolclass=NullPool).begin() as connection:
+                connection.execute(text(statement))
+    except (adbc_driver_manager.Error, DBAPIError) as error:
+        return error
+    raise AssertionError(f"{statement} did not fail")
+
+
+@pytest.mark.parametrize("by_adbc", [True, False], ids=["adbc", "psycopg2"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 / 0",
+        "SELECT 1e30::numeric::bigint",
+        "SELECT * FROM missing",
+        "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$",
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+    ],
+)
+def test_an_error_of_the_database_is_judged_as_where_it_was_raised(
+    statement: str, by_adbc: bool, module_database_url: URL
+):
+    error = raised(statement, module_database_url, by_adbc)
+    back = travelled(error)
+    judged = [
+        (sqlstate(getattr(one, "orig", one)), is_transient(one), is_about_a_student(one)) for one in (error, back)
+    ]
+    assert judged[0] == judged[1]
+    assert type(back) is type(error)
+
+
+def test_an_error_that_was_made_readable_still_passes_by_its_cause_and_shows_the_workers_traceback():
+    url = URL.create("postgresql+psycopg2", "someone", "hunter2", "127.0.0.1", 1, "nowhere")
+    with pytest.raises(DatabaseError) as caught, readable_database_errors(url):
+        psycopg2.connect(host="127.0.0.1", port=1, connect_timeout=2)
+    back = travelled(caught.value)
+    assert is_transient(back)
+    assert isinstance(back.__cause__, psycopg2.OperationalError)
+    assert "in readable_database_errors" in str(back.__cause__.__cause__)
+
+
+class CannotBeUnpacked(Exception):
+    """As some libraries have them."""
+
+    def __init__(self, *, needed: str) -> None:
+        super().__init__(f"needs {needed}")
+
+
+def test_an_error_that_cannot_travel_is_told_by_one_that_can():
+    back = travelled(CannotBeUnpacked(needed="a keyword"))
+    assert isinstance(back, WorkerError)
+    assert str(back) == "CannotBeUnpacked: needs a keyword"
+
+
+def test_what_travels_shows_nothing_of_what_it_holds():
+    assert "hunter2" not in f"{RemoteError.of(ValueError('hunter2'))!r}"

@@ -1,0 +1,220 @@
+"""The pictures: small, the same each time, readable in both themes, and whole whatever a name looks like."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import cache
+from xml.etree import ElementTree
+
+import pytest
+
+from snapshot_pipeline.plots import (
+    activity,
+    cohorts,
+    failures_by_reason,
+    inactivity,
+    pace_distribution,
+    pace_shares,
+    pace_trend,
+    recommendations_by_week,
+    success_calendar,
+)
+from snapshot_pipeline.plots.activity import Activity
+from snapshot_pipeline.plots.cohorts import CohortPace, CohortPaces
+from snapshot_pipeline.plots.failures_by_reason import FailuresByReason
+from snapshot_pipeline.plots.inactivity import Inactivity
+from snapshot_pipeline.plots.pace_distribution import PaceDistribution
+from snapshot_pipeline.plots.pace_shares import PaceShares
+from snapshot_pipeline.plots.pace_trend import PaceTrend
+from snapshot_pipeline.plots.plot import Plot
+from snapshot_pipeline.plots.recommendations_by_week import RecommendationsByWeek
+from snapshot_pipeline.plots.style import CARD, DARK, INK, MUTED, ON_COLOR, RECOMMENDATION_COLORS
+from snapshot_pipeline.plots.success_calendar import SuccessCalendar
+from snapshot_pipeline_tests.contrast import contrast
+
+SUNDAY = date(2026, 3, 1)
+WEEK = [SUNDAY - timedelta(days=6 - n) for n in range(7)]
+TWO_MONTHS = [SUNDAY - timedelta(days=55 - n) for n in range(56)]
+QUARTER = [SUNDAY - timedelta(days=n) for n in range(91)]
+
+PICTURES: dict[str, Callable[[], Plot]] = {
+    "pace": lambda: pace_distribution.draw(
+        PaceDistribution(
+            SUNDAY,
+            {"SLOW": 2310, "MEDIUM": 1404, "FAST": 812, "ACCELERATED": 214},
+            date(2026, 2, 1),
+            {"SLOW": 1910, "MEDIUM": 1604, "FAST": 712, "ACCELERATED": 114},
+        )
+    ),
+    "calendar": lambda: success_calendar.draw(
+        SuccessCalendar(QUARTER[-1], SUNDAY, {day: 0.999 - n / 1000 for n, day in enumerate(QUARTER)}, 0.9)
+    ),
+    "recommendations": lambda: recommendations_by_week.draw(
+        RecommendationsByWeek(
+            [date(2026, 1, 5) + timedelta(weeks=n) for n in range(8)],
+            {kind: [100 * n + 7 for n in range(8)] for kind in RECOMMENDATION_COLORS},
+        )
+    ),
+    "failures": lambda: failures_by_reason.draw(
+        FailuresByReason(SUNDAY, SUNDAY, {"score_out_of_range": 12, "negative_time_spent": 31})
+    ),
+    "trend": lambda: pace_trend.draw(
+        PaceTrend(
+            TWO_MONTHS, *([None if n in (3, 4, 6) else base + n / 9 for n in range(56)] for base in (45, 30, 44, 60))
+        )
+    ),
+    "activity": lambda: activity.draw(
+        Activity(WEEK, [5, 4, None, 2, 1, 0, 3], [9] * 7, [600] * 7, before=([4] * 7, [None] * 7, [660] * 7))
+    ),
+    "shares": lambda: pace_shares.draw(
+        PaceShares([SUNDAY - timedelta(weeks=1), SUNDAY], [None, {"SLOW": 4, "MEDIUM": 3, "FAST": 2, "ACCELERATED": 1}])
+    ),
+    "inactivity": lambda: inactivity.draw(Inactivity(TWO_MONTHS, [0.3] * 56, [0.1] * 55 + [None])),
+    "cohorts": lambda: cohorts.draw(
+        CohortPaces(SUNDAY, [CohortPace(f"Topic {n}", 10 + n, 20, 40 + n, 60, 39) for n in range(12)])
+    ),
+    "a trend of nobody": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 7] * 4))),
+    "a trend of one day": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 6 + [4.0]] * 4))),
+    "a week that is missing": lambda: activity.draw(Activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3)),
+    "a week of nothing": lambda: activity.draw(Activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3)),
+    "shares of nobody": lambda: pace_shares.draw(PaceShares([SUNDAY], [{"SLOW": 0}])),
+    "nobody inactive": lambda: inactivity.draw(Inactivity(WEEK, [None] * 7, [None] * 7)),
+    "no cohort": lambda: cohorts.draw(CohortPaces(SUNDAY, [])),
+    "nobody's pace": lambda: pace_distribution.draw(PaceDistribution(SUNDAY, {})),
+    "no recommendation": lambda: recommendations_by_week.draw(RecommendationsByWeek([date(2026, 2, 23)], {})),
+    "no failure": lambda: failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {})),
+    "no day computed": lambda: success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {}, 0.9)),
+}
+
+every_picture = pytest.mark.parametrize("name", PICTURES)
+
+
+@cache
+def drawn(name: str) -> Plot:
+    """One of `PICTURES`, drawn once for all tests."""
+    return PICTURES[name]()
+
+
+def texts_of(plot: Plot) -> list[str]:
+    """What is written in a picture, as a person reads it."""
+    root = ElementTree.fromstring(plot.svg)  # noqa: S314
+    return [element.text or "" for element in root.iter() if element.tag.endswith("}text")]
+
+
+@every_picture
+def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_words(name: str):
+    plot = drawn(name)
+    root = ElementTree.fromstring(plot.svg)  # noqa: S314
+    assert root.get("role") == "img"
+    named = {element.get("id"): element.text for element in root.iter() if element.get("id")}
+    assert [named[name] for name in root.get("aria-labelledby", "").split()] == [plot.title, plot.alt]
+    texts = texts_of(plot)
+    assert plot.title in texts
+    assert any(text.startswith("Source: ") for text in texts)
+    assert len(plot.alt) > 15
+    assert len(plot.markdown()) < 24_000
+
+
+@every_picture
+def test_the_same_figures_give_the_same_bytes(name: str):
+    assert PICTURES[name]() == drawn(name)
+
+
+def test_the_same_figures_give_the_same_bytes_in_another_process():
+    code = (
+        "from datetime import date\n"
+        "from snapshot_pipeline.plots.failures_by_reason import FailuresByReason, draw\n"
+        "print(draw(FailuresByReason(date(2026, 3, 1), date(2026, 3, 1), {'a': 2, 'b': 2})).svg)"
+    )
+    printed = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(printed) == 1
+
+
+@every_picture
+def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(name: str):
+    svg = drawn(name).svg
+    assert "<style" not in svg
+    assert "<script" not in svg
+    assert svg.count("http") == 1  # the name of the format
+    used = {part.split(")")[0].split('"')[0] for part in svg.split("#p")[1:]}
+    defined = {part.split('"')[0] for part in svg.split('id="p')[1:]}
+    assert used <= defined
+
+
+def test_names_in_two_pictures_of_a_page_do_not_meet():
+    names = [identity for name in PICTURES for identity in ids_of(drawn(name))]
+    assert len(names) == len(set(names))
+
+
+def ids_of(plot: Plot) -> list[str]:
+    return [found for element in ElementTree.fromstring(plot.svg).iter() if (found := element.get("id"))]  # noqa: S314
+
+
+@every_picture
+def test_markdown_is_one_line_with_the_picture_for_both_themes(name: str):
+    plot = drawn(name)
+    markdown = plot.markdown()
+    assert "\n" not in markdown
+    begin, data = markdown.split("](data:image/svg+xml;base64,")
+    assert begin.startswith("![")
+    assert "]" not in begin
+    svg = base64.b64decode(data.removesuffix(")")).decode()
+    ElementTree.fromstring(svg)  # noqa: S314
+    assert "prefers-color-scheme:dark" in svg
+    assert all(color in svg for color in (CARD, DARK[CARD], DARK[INK], DARK[MUTED]))
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "$x^2$ & \\frac", "a\x01b\nc\u202ed", "量子 🎓 ‏עברית", "]({"]
+)
+def test_a_name_from_outside_is_text_and_nothing_else(name: str):
+    plot = failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {name: 3}))
+    root = ElementTree.fromstring(plot.svg)  # noqa: S314
+    assert not [element for element in root.iter() if "script" in str(element.tag)]
+    shown = " ".join(name.replace("\x01", " ").replace("\u202e", " ").split()).replace("_", " ").capitalize()
+    assert shown in texts_of(plot)
+    assert plot.markdown().count("](") == 1
+
+
+def test_text_can_be_read_on_both_backgrounds_and_on_the_colours():
+    for color in (INK, MUTED):
+        assert contrast(color, CARD) >= 4.5
+        assert contrast(DARK[color], DARK[CARD]) >= 4.5
+    for ground, ink in ON_COLOR.items():
+        assert contrast(ground, ink) >= 4.5
+
+
+def test_a_calendar_never_rounds_up_to_a_success():
+    plot = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.99999}, 0.9))
+    assert "99.9" in texts_of(plot)
+    plot = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.89999}, 0.9))
+    assert "89.9" in texts_of(plot)
+    assert "days below 90 %: 1;" in plot.alt
+
+
+def test_a_day_that_is_missing_is_no_day_of_nothing():
+    plot = drawn("activity")
+    assert texts_of(plot).count("missing") == 1
+    assert "0" in texts_of(plot)  # of the Saturday, on which nobody did anything
+    assert "fewest 0 on 28 Feb 2026" in plot.alt
+    assert texts_of(drawn("shares")).count("missing") == 1
+
+
+def test_a_line_has_a_gap_where_days_are_missing_and_a_dot_where_a_day_stands_alone():
+    """Days 3, 4 and 6 of 56 are missing: two lines of three parts, and a dot on the fifth for each."""
+    root = ElementTree.fromstring(drawn("trend").svg)  # noqa: S314
+    lines = [element.get("d", "") for element in root.iter() if "stroke-width:1.75" in element.get("style", "")]
+    assert [line.count("M") for line in lines] == [3, 3]  # the one in the middle goes nowhere
+    assert len([element for element in root.iter() if element.tag.endswith("}use") and "x" in element.attrib]) >= 2
+
+
+def test_the_largest_cohorts_are_drawn_and_the_others_counted():
+    plot = drawn("cohorts")
+    names = [text for text in texts_of(plot) if text.startswith("Topic")]
+    assert len(names) == cohorts.MOST_COHORTS
+    assert "Topic 11 (21)" in names
+    assert any("4 smaller cohorts not shown" in text for text in texts_of(plot))

@@ -1,0 +1,105 @@
+"""Values that are written into a statement mean there what they mean as parameters, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import adbc_driver_postgresql.dbapi as adbc
+import pytest
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    Date,
+    DateTime,
+    String,
+    column,
+    create_engine,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.sql.elements import ColumnElement
+
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline_tests.running_dagster import waited_for
+
+EAST = timezone(timedelta(hours=5, minutes=30))
+
+
+def answer(url: URL, value: ColumnElement[Any]) -> Any:
+    with bulk.transaction(adbc_uri(url)) as connection:
+        return bulk.fetch(connection, select(value.label("value")))["value"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (datetime(2026, 3, 29, 2, 30, 0, 5, EAST), DateTime(timezone=True)),
+        (datetime(1, 1, 1), DateTime()),  # noqa: DTZ001  # a wall clock
+        (datetime(9999, 12, 31, 23, 59, 59, 999_999), DateTime()),  # noqa: DTZ001  # a wall clock
+        (date(2028, 2, 29), Date()),
+        (-(2**63), BigInteger()),
+        (r"it's \n %s :x $1 " "\\", String()),
+    ],
+)
+def test_a_value_arrives_as_it_is(server_url: URL, value: Any, kind: Any):
+    found = answer(server_url, literal(value, kind))
+    assert found == value.astimezone(timezone.utc) if getattr(value, "tzinfo", None) else found == value
+
+
+def test_a_list_of_integers_arrives_as_it_is_also_when_it_is_empty(server_url: URL):
+    assert answer(server_url, func.cardinality(bulk.integers([]))) == 0
+    assert answer(server_url, func.array_to_string(bulk.integers([2**63 - 1, -1]), ",")) == f"{2**63 - 1},-1"
+
+
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=timezone.utc), date(2026, 1, 1)])
+def test_an_instant_is_never_compared_as_a_text(server_url: URL, value: Any):
+    """A column that has become a text would be read without an error, and wrongly."""
+    rows = text("SELECT '2026'::text AS moment").columns(column("moment", DateTime(timezone=True))).subquery()
+    query = select(rows).where(rows.c.moment < literal(value))
+    with (
+        pytest.raises(adbc.ProgrammingError, match="operator does not exist: text"),
+        bulk.transaction(adbc_uri(server_url)) as connection,
+    ):
+        bulk.fetch(connection, query)
+
+
+def test_an_error_does_not_repeat_a_long_statement(server_url: URL):
+    query = select(func.no_such_function(bulk.integers(range(100_000))))
+    with (
+        pytest.raises(adbc.ProgrammingError, match="no_such_function") as caught,
+        bulk.transaction(adbc_uri(server_url)) as connection,
+    ):
+        bulk.fetch(connection, query)
+    assert len(str(caught.value)) < 5_000
+    assert caught.value.sqlstate == "42883"
+
+
+def has_sessions(connection: Connection, number: int) -> bool | None:
+    """Whether so many others are connected to the database; one that has said goodbye is there for a moment longer."""
+    others = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend'"
+    )
+    return connection.execute(text(others)).scalar_one() == number or None
+
+
+def test_the_types_of_a_database_are_learned_once_and_one_session_is_kept_for_it(database_url: URL):
+    """Each connection learned them for itself, 60 ms: more than all that a small batch asks."""
+    uri, engine = adbc_uri(database_url), create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        with bulk.shared_type_cache(uri), bulk.shared_type_cache(uri, uri):
+            assert has_sessions(connection, 0)
+            for _ in range(3):
+                assert answer(database_url, literal(1, BigInteger())) == 1
+                waited_for(lambda: has_sessions(connection, 1), "one session is left", 10)
+            kept = "datname = current_database() AND pid <> pg_backend_pid()"
+            ended = text(f"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE {kept}")  # noqa: S608
+            assert connection.execute(ended).scalar_one() == 1
+            assert answer(database_url, literal(1, BigInteger())) == 1  # whatever has become of the one that was kept
+        waited_for(lambda: has_sessions(connection, 0), "no session is left", 10)
+    engine.dispose()
