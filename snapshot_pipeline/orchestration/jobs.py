@@ -54,7 +54,7 @@ weekly_recommendations = dg.define_asset_job(
         "Computes the recommendations of a week. Safe to run again: what still holds is kept.",
         reads="the week's snapshots, and the platform's users, lessons, progress, quizzes and attempts.",
         runs="every Monday at 06:00 by the schedule `weekly`, and for any week by hand.",
-        remediation="its one line names the days that are missing; materialize them, then launch it again for the week.",
+        remediation="its one line names the missing days; materialize them, then launch it again for the week.",
     ),
 )
 

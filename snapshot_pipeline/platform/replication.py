@@ -176,6 +176,6 @@ def _sentence(found: dict[str, object], url: URL, until: datetime, seconds: floa
         remediation = "see whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
     return (
         f"the replica {masked(url)} is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S %Z}: it "
-        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then start again, or read from "
-        "the primary by leaving SNAPSHOT_SOURCE_DATABASE_URL unset"
+        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then start again, or read "
+        "from the primary by leaving SNAPSHOT_SOURCE_DATABASE_URL unset"
     )

@@ -29,7 +29,7 @@ _SVG: Final = "http://www.w3.org/2000/svg"
 _XLINK_HREF: Final = "{http://www.w3.org/1999/xlink}href"
 _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
 
-_VARIABLES: Final = {INK: "--picture-ink", MUTED: "--picture-muted", GRID: "--picture-grid", CARD: "--picture-card"}
+_VARIABLES: Final = {INK: "--plot-ink", MUTED: "--plot-muted", GRID: "--plot-grid", CARD: "--plot-card"}
 """The custom properties by which a page sets the colours of the pictures in it; without a page, the light ones hold."""
 
 _DARK_STYLE: Final = (
@@ -46,8 +46,8 @@ class Plot:
     Attributes:
         title: What it shows, in a few words; it stands in the picture as well.
         svg: One `<svg>` element with title and description, to be put into a page as it is. It is `WIDTH` pixels wide
-            and has no reference to anything outside. A page may set `--picture-ink`, `--picture-muted`,
-            `--picture-grid` and `--picture-card`.
+            and has no reference to anything outside. A page may set `--plot-ink`, `--plot-muted`,
+            `--plot-grid` and `--plot-card`.
         alt: What a person who does not see it should know: the figures that matter.
     """
 

@@ -185,7 +185,7 @@ def test_patience_ends_after_a_minute_with_the_last_error(pauses: list[float]):
     assert caught.value is tries[-1]
     assert len(tries) == MOST_TRIES
     assert 45 <= sum(pauses) <= 60
-    assert max(pauses) <= postgres_errors.LONGEST_PAUSE + passing_errors.JITTER
+    assert max(pauses) <= postgres_errors.LONGEST_PAUSE + postgres_errors.JITTER
 
 
 def test_what_does_not_pass_is_raised_at_once(pauses: list[float]):

@@ -159,8 +159,8 @@ def test_text_can_be_read_in_both_themes(theme: str):
     for ground in ("page", "card"):
         assert contrast(colors["muted"], colors[ground]) >= 4.5
         assert contrast(colors["accent"], colors[ground]) >= 4.5
-    for text in ("picture-ink", "picture-muted"):
-        assert contrast(colors[text], colors["picture-card"]) >= 4.5
+    for text in ("plot-ink", "plot-muted"):
+        assert contrast(colors[text], colors["plot-card"]) >= 4.5
     assert themes()["light"] != themes()["dark"]
 
 

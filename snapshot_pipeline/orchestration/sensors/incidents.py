@@ -128,7 +128,7 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_default_status(settings),
         description=described_plainly(
-            "Sends what `incident_scan_sensor` has written down, each message once to each channel. A channel that is down "
+            "Sends the messages of `incident_scan_sensor`, each once to each channel. A channel that is down "
             "is tried again after growing pauses, an hour at the most.",
             reads="the table `alert_messages`.",
             runs=f"every {settings.watch_seconds} seconds, while it is switched on.",
