@@ -1,55 +1,66 @@
-# What one does daily. `make setup` is part of every target: a fresh clone needs nothing beforehand but Python and make.
+# The daily commands. Every target runs `make setup` first: a fresh clone needs only Python and make.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest --dist loadfile
 
-# The tests start hundreds of processes; without bytecode each of them compiles the package, for a second.
+# The tests start hundreds of processes; without bytecode each of them would compile the package, which takes a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo dev test faults bench bench-large lint docs format clean
+.PHONY: setup demo dev test test-system faults bench bench-large lint docs format clean
 
 setup: $(VENV)/.installed
 
+# uv installs in seconds what takes pip a minute; pip remains for machines on which uv cannot reach the package index.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.10 to 3.13 is needed: make PYTHON=python3.12 setup"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@command -v uv >/dev/null || $(PIP_INSTALL) uv || true
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]' || \
+	  { echo "uv could not install the dependencies; trying pip"; $(PIP_INSTALL) --editable '.[dev]'; } || \
+	  { echo "error: the dependencies could not be installed; check the connection to the package index (pypi.org, or the one in pip's configuration), then call make setup again"; exit 1; }
 	@touch $@
 
-demo: setup  ## the whole way on sample students, in the embedded database
+demo: setup  ## computes sample students in the embedded database and prints the result
 	$(BIN)/snapshot-pipeline demo
 
-dev: setup  ## the Dagster UI on http://127.0.0.1:3000
+dev: setup  ## opens the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/snapshot-pipeline dev
 
-test: setup  ## all tests but those that break things, a file at a time on each processor
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --ignore snapshot_pipeline_tests/faults
+# Tests wait for databases and processes part of their time, hence more workers than cores.
+test: setup  ## all tests that need nothing but PostgreSQL and Dagster
+	$(PYTEST) -m 'not system' --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
-faults: setup  ## breaks a whole installation in every way that is known, and prints what came of it
+test-system: setup  ## the rest: browser, Celery, Dask clusters, a replica, running instances, faults, faked clocks
+	$(PYTEST) -m system --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2))
+
+faults: setup  ## only the tests that break a whole installation; prints a table of the injected faults
 	$(BIN)/python -m pytest snapshot_pipeline_tests/faults
 
-bench: setup  ## what it costs, beside other ways of computing the same; ten minutes, and as long for the data at first
+bench: setup  ## times the pipeline against other ways of computing the same; 10 minutes, 20 the first time
 	$(BIN)/python -m benchmarks all
 
 bench-large: setup  ## the same with a million students as well
 	$(BIN)/python -m benchmarks all --large
 
-lint: setup  ## style, types, and that Dagster can load the definitions
+lint: setup  ## checks style, types, and that Dagster can load the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	DAGSTER_HOME=$(CURDIR)/$(VENV) $(BIN)/dagster definitions validate  # no dagster.yaml there: no database is started
 
-docs: setup  ## docs/tables.md, from the table definitions
+docs: setup  ## regenerates docs/tables.md from the table definitions
 	$(BIN)/python docs/make_tables.py
 
-format: setup
+format: setup  ## applies ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## stops and deletes the embedded server, and removes all that was made here
+clean:  ## stops the embedded server and deletes everything that the targets created
 	-test ! -x $(BIN)/snapshot-pipeline || env -u SNAPSHOT_DATABASE_URL $(BIN)/snapshot-pipeline db delete --yes
 	-test ! -d .snapshot_pipeline/benchmarks || $(BIN)/python -m benchmarks delete
 	rm -rf $(VENV) .snapshot_pipeline .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info logs .logs_queue .tmp_dagster_home_*

@@ -1,8 +1,9 @@
-"""What every test may ask for: a real PostgreSQL server, and a fresh database on it."""
+"""Fixtures of all tests (a PostgreSQL server, new databases on it), the marker `system`, and the order of the files."""
 
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,17 @@ import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 
 from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline_tests import order
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs so; the processes that tests start would inherit it, and not end on Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the system tests and sort the files."""
+    order.prepare(items)
 
 
 @pytest.fixture(scope="session")

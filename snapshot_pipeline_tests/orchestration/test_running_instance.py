@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, text
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 SNAPSHOTS, SUMMARY = dg.AssetKey("performance_snapshots"), dg.AssetKey("cohort_summary")
 

@@ -16,6 +16,8 @@ import requests
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline_tests.installation import PROJECT
 
+pytestmark = pytest.mark.system
+
 BIN = Path(sys.executable).parent
 LOCATIONS = """
 { workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {

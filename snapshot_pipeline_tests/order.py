@@ -1,0 +1,58 @@
+"""Which tests are system tests, and the order in which the test files start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+SYSTEM_DIRECTORIES = (
+    "browser",
+    "faults",
+    "integration/celery",
+    "integration/dask",
+    "integration/embedded",
+    "integration/replica",
+)
+"""Every test below these has the marker `system`; single files elsewhere set `pytestmark`."""
+
+SLOWEST_FILES = (
+    "faults/test_kills.py",
+    "faults/test_database.py",
+    "browser/test_dagster_ui.py",
+    "orchestration/test_running_instance.py",
+    "integration/celery/test_workers.py",
+    "faults/test_incidents.py",
+    "integration/dask/test_kills.py",
+    "orchestration/test_ways_to_start.py",
+    "cli/test_progress.py",
+    "benchmarks/test_measurements.py",
+    "integration/database_faults/test_transient_faults.py",
+    "store/test_months.py",
+    "integration/test_hostile_content.py",
+    "docs/test_extending.py",
+    "orchestration/sensors/test_late_data.py",
+    "orchestration/test_run_lock.py",
+    "orchestration/test_incident_scan.py",
+    "pipeline/test_two_runs.py",
+    "orchestration/test_instance.py",
+    "integration/database_faults/test_lasting_faults.py",
+    "test_architecture.py",
+    "integration/test_secrets.py",
+    "integration/replica/test_replica.py",
+    "platform/test_fingerprints.py",
+    "cli/test_runs.py",
+)
+"""The files that take longest, in this order. They start first: a slow file that starts last runs alone at the end."""
+
+
+def prepare(items: list[pytest.Item]) -> None:
+    """Mark the system tests, and sort the files: the slowest first, the others as collected."""
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        if path.startswith(tuple(f"{directory}/" for directory in SYSTEM_DIRECTORIES)):
+            item.add_marker("system")
+    rank = {TESTS / name: number for number, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
