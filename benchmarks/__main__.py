@@ -1,7 +1,4 @@
-"""`python -m benchmarks`: what the pipeline costs, beside other ways of computing the same.
-
-Put here: the commands and their options. Do not put here: how anything is measured (`measurements`).
-"""
+"""`python -m benchmarks`: time and memory of the pipeline, compared with other ways of computing the same rows."""
 
 from __future__ import annotations
 
@@ -14,25 +11,25 @@ import click
 
 from benchmarks.agreement import DisagreementError
 from benchmarks.contenders.ours import RunFailedError
+from benchmarks.datasets import DEFAULT_HOME, Datasets
 from benchmarks.measurements import AGAINST, measure_days, measure_history, measure_unchanged, measure_week
 from benchmarks.report import README, NoMarkersError, print_result, write_report
 from benchmarks.results import RESULTS, Result, save
-from benchmarks.worlds import DEFAULT_HOME, Worlds
 from snapshot_pipeline.errors import SnapshotPipelineError
 
-_DAYS_OF_WORLD = 390
+_DATASET_DAYS = 390
 _PATH = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where worlds and results are kept."""
+    """The directories of data sets and results."""
 
-    worlds: Worlds
+    datasets: Datasets
     results: Path
 
     def keep(self, result: Result) -> None:
-        """Print a result, and save it."""
+        """Print and save a result."""
         print_result(result)
         click.echo(f"saved in {save(result, self.results)}\n")
 
@@ -44,27 +41,30 @@ class Bench:
     default=DEFAULT_HOME,
     envvar="BENCHMARKS_HOME",
     show_default=True,
-    help="Where the data sets and their server are kept.",
+    help="Directory of the data sets and their server.",
 )
-@click.option("--results", type=_PATH, default=RESULTS, show_default=True, help="Where the results are kept.")
+@click.option("--results", type=_PATH, default=RESULTS, show_default=True, help="Directory of the results.")
 @click.pass_context
 def main(context: click.Context, home: Path, results: Path) -> None:
     """Time the pipeline against other ways of computing the same rows.
 
-    The data sets are made by `snapshot-pipeline sample`'s generator at the first use, in a private PostgreSQL server.
+    The data sets are generated at the first use by `snapshot-pipeline sample`, in a private PostgreSQL server.
     """
-    # An installation keeps its bytecode; without it every process that is timed compiles the package anew.
+    # Installations keep their bytecode; without it every timed process would compile the package again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    context.obj = Bench(Worlds(home), results)
+    context.obj = Bench(Datasets(home), results)
 
 
-_STUDENTS = click.option("--students", type=int, default=10_000, show_default=True, help="How many students.")
-_DAYS = click.option(
-    "--days", type=int, default=_DAYS_OF_WORLD, show_default=True, help="Over how many days they have studied."
-)
-_ROUNDS = click.option("--rounds", type=int, default=5, show_default=True, help="How often each is run.")
+_STUDENTS = click.option("--students", type=int, default=10_000, show_default=True, help="Number of students.")
+_DAYS = click.option("--days", type=int, default=_DATASET_DAYS, show_default=True, help="Days of study.")
+_ROUNDS = click.option("--rounds", type=int, default=5, show_default=True, help="Rounds.")
 _AGAINST = click.option(
-    "--against", type=click.Choice(AGAINST), multiple=True, default=AGAINST, show_default=True, help="Whom ours meets."
+    "--against",
+    type=click.Choice(AGAINST),
+    multiple=True,
+    default=AGAINST,
+    show_default=True,
+    help="Contenders to compare with.",
 )
 
 
@@ -76,8 +76,8 @@ _AGAINST = click.option(
 @click.pass_obj
 def one_day(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...]) -> None:
     """One day for all students."""
-    world = bench.worlds.find(students, days, say=click.echo)
-    bench.keep(measure_days(world, 1, rounds, against, click.echo))
+    dataset = bench.datasets.find(students, days, say=click.echo)
+    bench.keep(measure_days(dataset, 1, rounds, against, click.echo))
 
 
 @main.command(name="range")
@@ -85,12 +85,12 @@ def one_day(bench: Bench, students: int, days: int, rounds: int, against: tuple[
 @_DAYS
 @_ROUNDS
 @_AGAINST
-@click.option("--range-days", type=int, default=300, show_default=True, help="How many days are computed.")
+@click.option("--range-days", type=int, default=300, show_default=True, help="Number of days to compute.")
 @click.pass_obj
 def days_range(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...], range_days: int) -> None:
     """A range of days for all students."""
-    world = bench.worlds.find(students, days, say=click.echo)
-    bench.keep(measure_days(world, range_days, rounds, against, click.echo))
+    dataset = bench.datasets.find(students, days, say=click.echo)
+    bench.keep(measure_days(dataset, range_days, rounds, against, click.echo))
 
 
 @main.command()
@@ -101,8 +101,8 @@ def days_range(bench: Bench, students: int, days: int, rounds: int, against: tup
 @click.pass_obj
 def week(bench: Bench, students: int, days: int, rounds: int, against: tuple[str, ...]) -> None:
     """The recommendations of a week for all students."""
-    world = bench.worlds.find(students, days, say=click.echo)
-    bench.keep(measure_week(world, rounds, against, click.echo))
+    dataset = bench.datasets.find(students, days, say=click.echo)
+    bench.keep(measure_week(dataset, rounds, against, click.echo))
 
 
 @main.command()
@@ -111,9 +111,9 @@ def week(bench: Bench, students: int, days: int, rounds: int, against: tuple[str
 @click.option("--years", type=int, multiple=True, default=(1, 2, 3), show_default=True, help="Years of history.")
 @click.pass_obj
 def history(bench: Bench, students: int, rounds: int, years: tuple[int, ...]) -> None:
-    """A night of the same students with one year of history and with more."""
-    world = bench.worlds.find(students, max(years) * 365, say=click.echo)
-    bench.keep(measure_history(bench.worlds, world, years, rounds, click.echo))
+    """One day of the same students with one year of history and with more."""
+    dataset = bench.datasets.find(students, max(years) * 365, say=click.echo)
+    bench.keep(measure_history(bench.datasets, dataset, years, rounds, click.echo))
 
 
 @main.command()
@@ -122,16 +122,16 @@ def history(bench: Bench, students: int, rounds: int, years: tuple[int, ...]) ->
 @_ROUNDS
 @click.pass_obj
 def unchanged(bench: Bench, students: int, days: int, rounds: int) -> None:
-    """A day that is computed again when nothing has changed."""
-    world = bench.worlds.find(students, days, say=click.echo)
-    bench.keep(measure_unchanged(world, rounds, click.echo))
+    """Compute a day again when nothing has changed."""
+    dataset = bench.datasets.find(students, days, say=click.echo)
+    bench.keep(measure_unchanged(dataset, rounds, click.echo))
 
 
 @main.command(name="all")
-@click.option("--large", is_flag=True, help="A million students as well; takes an hour, and 30 GB of disk.")
+@click.option("--large", is_flag=True, help="Also a million students; takes an hour and 30 GB of disk.")
 @click.pass_context
 def everything(context: click.Context, large: bool) -> None:
-    """All measurements, then the report."""
+    """Run all measurements, then the report."""
     run = context.invoke
     run(one_day, students=5_000, days=60, rounds=9, against=("dagster",))
     for students, rounds in ((1_000, 5), (10_000, 5), (50_000, 3)):
@@ -151,10 +151,10 @@ def everything(context: click.Context, large: bool) -> None:
 
 
 @main.command()
-@click.option("--readme", type=_PATH, default=README, show_default=True, help="The file whose tables are written.")
+@click.option("--readme", type=_PATH, default=README, show_default=True, help="The file to write the tables into.")
 @click.pass_obj
 def report(bench: Bench, readme: Path) -> None:
-    """Write the tables between the markers of README.md, and the plots, from the results that are there."""
+    """Write the tables between the markers of README.md, and the plots, from the saved results."""
     for path in write_report(bench.results, readme):
         click.echo(f"wrote {path}")
 
@@ -162,8 +162,8 @@ def report(bench: Bench, readme: Path) -> None:
 @main.command()
 @click.pass_obj
 def delete(bench: Bench) -> None:
-    """Remove all data sets, and their server."""
-    bench.worlds.delete()
+    """Delete all data sets and their server."""
+    bench.datasets.delete()
 
 
 if __name__ == "__main__":

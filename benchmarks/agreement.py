@@ -1,7 +1,4 @@
-"""Whether contenders have computed the same: to the last bit, before anything is timed.
-
-Put here: how the rows of two schemas are held against each other. Do not put here: what fills them.
-"""
+"""Compare the rows of the contenders with ours, to the last bit, before anything is timed."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from sqlalchemy import text
 
 from benchmarks.contenders.protocol import OURS, Contender, Week
 from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 
 SNAPSHOT_KEY: tuple[str, ...] = ("user_id", "snapshot_date")
 SNAPSHOT_FIGURES: tuple[str, ...] = (
@@ -30,19 +27,17 @@ RECOMMENDATION_FIGURES: tuple[str, ...] = ("title", "message", "priority", "meta
 
 
 class DisagreementError(Exception):
-    """A contender's rows are not ours."""
+    """A contender's rows differ from ours."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a comparison with ours came to.
+    """Result of a comparison with our rows.
 
     Attributes:
-        contender: Who was compared.
-        rows: Rows compared.
-        missing: Rows of ours that the contender has not.
-        others: Rows of the contender that ours has not.
-        differences: Rows in which a figure differs, by figure.
+        missing: Number of our rows that the contender lacks.
+        others: Number of the contender's rows that ours lack.
+        differences: Number of rows in which a figure differs, by figure.
     """
 
     contender: str
@@ -65,21 +60,21 @@ class Agreement:
 
 
 def compare(contender: Contender) -> Agreement:
-    """Hold the rows of a contender that has run against ours: those that it makes."""
+    """Compare the rows of a contender that has run with ours, restricted to the rows that it computes."""
     schema = contender.schema
     if schema is None:
         raise ValueError(f"{contender.name} makes no rows; expected a contender with a schema")
     of_week = (RECOMMENDATIONS, RECOMMENDATION_KEY, RECOMMENDATION_FIGURES)
     of_days = (SNAPSHOTS, SNAPSHOT_KEY, SNAPSHOT_FIGURES)
     table, key, figures = of_week if isinstance(contender.task, Week) else of_days
-    return _compare(contender.task.world, contender.name, schema, table, key, figures, contender.compared)
+    return _compare(contender.task.dataset, contender.name, schema, table, key, figures, contender.compared)
 
 
 def require(agreement: Agreement) -> Agreement:
-    """Let nothing be timed that is not right.
+    """Raise unless all rows are the same.
 
     Raises:
-        DisagreementError: The rows are not the same.
+        DisagreementError: A row or a figure differs.
     """
     if not agreement.holds:
         raise DisagreementError(str(agreement))
@@ -87,7 +82,7 @@ def require(agreement: Agreement) -> Agreement:
 
 
 def _compare(
-    world: World, contender: str, schema: str, table: str, key: Sequence[str], figures: Sequence[str], where: str
+    dataset: Dataset, contender: str, schema: str, table: str, key: Sequence[str], figures: Sequence[str], where: str
 ) -> Agreement:
     differing = ", ".join(
         f"count(*) FILTER (WHERE ours.{name} IS DISTINCT FROM theirs.{name}"
@@ -100,6 +95,6 @@ def _compare(
           FROM (SELECT * FROM {OURS}.{table} WHERE {where}) AS ours
           FULL JOIN (SELECT * FROM {schema}.{table} WHERE {where}) AS theirs USING ({", ".join(key)})
     """  # noqa: S608 - names of our own
-    with connected(world) as connection:
+    with connected(dataset) as connection:
         rows, missing, others, *counts = connection.execute(text(query)).one()
     return Agreement(contender, rows, missing, others, dict(zip(figures, counts, strict=True)))

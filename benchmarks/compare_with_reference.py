@@ -1,11 +1,8 @@
-"""Hold every published figure of a data set against the slow reference: `python -m benchmarks.compare_with_reference`.
+"""Compare every published figure of a data set with the slow reference: `python -m benchmarks.compare_with_reference`.
 
-Loads a directory of CSV files into a private server of its own, publishes a range of days and a week, computes all of
-it again by the slow reference of the tests, and compares row by row and figure by figure; a difference makes the exit
-status 1. Takes a minute for a thousand students: the reference is written to be read, not to be fast.
-
-Put here: the options, the order of the steps, the table. Do not put here: how rows are compared
-(`snapshot_pipeline_tests.pipeline.comparison`).
+Loads a directory of CSV files into a private server, publishes a range of days and a week, computes all of it again
+with the slow reference of the tests, and compares every figure of every row; exits with 1 on a difference. Takes a
+minute for a thousand students: the reference is written to be read, not to be fast.
 """
 
 from __future__ import annotations
@@ -43,10 +40,9 @@ class Measured:
     """One line of the table.
 
     Attributes:
-        what: What was compared.
-        comparison: Rows and differences.
-        pipeline_seconds: What the pipeline took to publish it.
-        reference_seconds: What the reference took to compute it.
+        what: The days or the week compared.
+        pipeline_seconds: Wall time of the pipeline, publishing included.
+        reference_seconds: Wall time of the reference.
     """
 
     what: str
@@ -62,7 +58,7 @@ class Measured:
 @click.option("--to", "last", type=_DAY, required=True, help="The last day, included.")
 @click.option("--week", type=_DAY, required=True, help="The Monday of a week that lies in the range.")
 def command(directory: Path, timezone: str, first: datetime, last: datetime, week: datetime) -> None:
-    """Compare every figure that is published of the CSV files in DIR with the slow reference."""
+    """Compare every figure published from the CSV files in DIR with the slow reference."""
     with _installation(directory, timezone, first.date()) as installation:
         measured = _measure(installation, first.date(), last.date(), week.date())
     _print(measured)
@@ -73,7 +69,7 @@ def command(directory: Path, timezone: str, first: datetime, last: datetime, wee
 
 @contextmanager
 def _installation(directory: Path, timezone: str, start_date: date) -> Iterator[Installation]:
-    """The files in a private server that is gone afterwards; SNAPSHOT_* variables that name a database are not used."""
+    """Load the files into a private server, deleted afterwards; ignores SNAPSHOT_* variables that name a database."""
     with tempfile.TemporaryDirectory(prefix="compare_with_reference-") as home:
         server = EmbeddedServer(Path(home))
         server.start()

@@ -1,14 +1,10 @@
-"""Where the time of a run goes, from the launch to its end: `python -m benchmarks.launch_to_finished`.
+"""Where the time of a run goes, from launch to finish: `python -m benchmarks.launch_to_finished`.
 
-Starts an installation of its own on the sample data (a private server, the Dagster UI, daemon and code server),
-launches runs as the UI does, and takes each stage from the time stamps of Dagster's own events: in the queue, launched,
-its process started, its first step begun and ended, the run finished. Beside them: the processor time of the run's
-process, the connections that were opened to PostgreSQL in that time by all processes, less what they open while nothing
-runs, and the events written. Then the commands of the command line: wall time and processor time. Prints medians; takes
-some three minutes. Nothing is left behind.
-
-Put here: what is launched, and what is read off it. Do not put here: how Dagster is started and asked
-(`snapshot_pipeline_tests.running_dagster`), or any verdict: times depend on the machine.
+Starts a temporary installation on the sample data (a private server, the Dagster UI, daemon and code server), launches
+runs as the UI does, and reads the time of each stage from Dagster's events: queued, launched, process started, first
+step started and ended, run finished. Also measured: the processor time of the run's process, the connections that all
+processes opened to PostgreSQL in that time, less those opened when idle, and the events written. Then wall and
+processor time of the commands. Prints medians; takes about three minutes.
 """
 
 from __future__ import annotations
@@ -48,7 +44,7 @@ SETTLE_SECONDS = 2.0
 _STAGES = {
     "queued": dg.DagsterEventType.RUN_ENQUEUED,
     "launched": dg.DagsterEventType.RUN_STARTING,
-    "process": dg.DagsterEventType.ENGINE_EVENT,  # its first one, by which the run's process says that it is there
+    "process": dg.DagsterEventType.ENGINE_EVENT,  # the first one, logged when the run's process has started
     "run": dg.DagsterEventType.RUN_START,
     "step": dg.DagsterEventType.STEP_START,
     "step end": dg.DagsterEventType.STEP_SUCCESS,
@@ -64,8 +60,8 @@ class Launched:
     Attributes:
         stages: Seconds from the launch to each stage, by the names of `_STAGES`.
         processor_seconds: User and system time of the run's process.
-        connections: Opened to both databases, by all processes of Dagster, beyond what they open when idle.
-        events: Rows that the run has in Dagster's event log.
+        connections: Opened to both databases by all processes of Dagster, less those opened when idle.
+        events: Rows of the run in Dagster's event log.
     """
 
     stages: Mapping[str, float]
@@ -103,12 +99,12 @@ def command(repeat: int, students: int, days: int, batching: bool, commands: boo
 
 @contextmanager
 def _installation(batching: bool) -> Iterator[tuple[Settings, Engine]]:
-    """An embedded server in a new home, and the environment by which all processes find it."""
+    """Start an embedded server in a temporary home, and set the environment so that all processes find it."""
     with tempfile.TemporaryDirectory(prefix="launch_to_finished-") as home, pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("SNAPSHOT_", "DAGSTER_")):
                 patch.delenv(name)
-        # An installation keeps its bytecode; without it every process compiles the package anew.
+        # Installations keep their bytecode; without it every process would compile the package again.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PYTHONPATH", str(PROJECT))
         patch.setenv("SNAPSHOT_HOME", home)
@@ -140,7 +136,7 @@ def _launches(settings: Settings, server: Engine, running: RunningDagster, repea
     last, week = last_closed_day(settings), last_closed_week(settings)
     everything = range_tags(week - timedelta(days=7), last)
     recommended = {"dagster/partition": week.isoformat()}
-    _launch(running, server, "daily_snapshots", everything, 0.0)  # not counted: makes the tables, warms the caches
+    _launch(running, server, "daily_snapshots", everything, 0.0)  # not counted: creates the tables, warms the caches
     _launch(running, server, "weekly_recommendations", recommended, 0.0)
     idle = _sessions_while_idle(server)
     launched: dict[str, list[Launched]] = {}
@@ -157,7 +153,7 @@ def _launches(settings: Settings, server: Engine, running: RunningDagster, repea
 
 
 def _empty(server: Engine, table: str, tags: Mapping[str, str]) -> None:
-    """Remove what the run is going to write, so that each writes all of it."""
+    """Delete the rows that the run will write, so that each run writes all of them."""
     condition = ""
     if first := tags.get("dagster/asset_partition_range_start"):
         condition = f" WHERE snapshot_date >= '{date.fromisoformat(first)}'"
@@ -173,7 +169,7 @@ def _launch(running: RunningDagster, server: Engine, job: str, tags: Mapping[str
     status = waited_for(lambda: running.finished(run_id), f"run {run_id} is finished", 120, pause=1.0)
     time.sleep(SETTLE_SECONDS)
     if status != "SUCCESS":
-        raise SnapshotPipelineError(f"run {run_id} of {job} came to {status}, expected SUCCESS")
+        raise SnapshotPipelineError(f"run {run_id} of {job} ended as {status}, expected SUCCESS")
     background = idle * (time.time() - began)
     opened = _sessions(server) - sessions - background
     return Launched(
@@ -185,7 +181,7 @@ def _launch(running: RunningDagster, server: Engine, job: str, tags: Mapping[str
 
 
 def _moments(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
-    """When each stage was reached, as seconds since 1970."""
+    """Unix time at which each stage was reached."""
     found: dict[str, float] = {}
     for entry in instance.all_logs(run_id):
         for name, kind in _STAGES.items():
@@ -196,13 +192,13 @@ def _moments(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
 
 
 def _code_server() -> psutil.Process:
-    """The process that starts the runs' processes."""
+    """The process that starts the processes of runs."""
     family = psutil.Process().children(recursive=True)
     return next(process for process in family if "grpc" in process.cmdline() and "api" in process.cmdline())
 
 
 def _spent_by_children(process: psutil.Process) -> float:
-    """User and system time of the children that have ended."""
+    """User and system time of the children that have exited."""
     times = process.cpu_times()
     return float(times.children_user + times.children_system)
 
@@ -213,14 +209,14 @@ def _sessions(server: Engine) -> int:
 
 
 def _sessions_while_idle(server: Engine, seconds: float = 10.0) -> float:
-    """Connections a second that the daemon, its sensors and the web server open while nothing runs."""
+    """Connections per second that the daemon, its sensors and the web server open while nothing runs."""
     before = _sessions(server)
     time.sleep(seconds)
     return (_sessions(server) - before) / seconds
 
 
 def _commands(settings: Settings, server: Engine, repeat: int) -> dict[str, list[Called]]:
-    """The commands that one types, with nothing else running."""
+    """Time the everyday commands, with nothing else running."""
     last, week = last_closed_day(settings), last_closed_week(settings)
     days = range_tags(last, last)
     _call("materialize", "--from", str(week - timedelta(days=7)), "--to", str(last))
@@ -281,9 +277,9 @@ def _print_commands(called: Mapping[str, Sequence[Called]]) -> None:
     for name, calls in called.items():
         table.add_row(
             name,
-            f"{median(one.wall for one in calls):.2f}",
-            f"{median(one.processor for one in calls):.2f}",
-            f"{median(one.connections for one in calls):.0f}",
+            f"{median(call.wall for call in calls):.2f}",
+            f"{median(call.processor for call in calls):.2f}",
+            f"{median(call.connections for call in calls):.0f}",
         )
     Console(width=120).print(table)
 

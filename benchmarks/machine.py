@@ -1,7 +1,4 @@
-"""What was measured on: the machine, the versions, the revision.
-
-Put here: what somebody needs who compares two results. Do not put here: anything that was measured.
-"""
+"""The machine, the versions and the revision of a measurement."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import psutil
 from sqlalchemy import text
 
 from benchmarks.contenders.tables import connected
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 
 _PACKAGES = ("dagster", "pandas", "numpy", "pyarrow", "adbc-driver-postgresql", "sqlalchemy", "psycopg2-binary")
 _SERVER_SETTINGS = ("shared_buffers", "work_mem", "data_checksums", "fsync", "synchronous_commit")
@@ -24,17 +21,14 @@ _SERVER_SETTINGS = ("shared_buffers", "work_mem", "data_checksums", "fsync", "sy
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine and what is installed on it; all as text, to be shown.
+    """A machine and its software, as text.
 
     Attributes:
-        processor: Its name.
-        cores: Processors that this process may use.
-        memory_gib: All memory.
-        system: The operating system.
-        python: The interpreter.
-        postgresql: The server's version and the settings that matter.
+        cores: Number of processors that this process may use.
+        memory_gib: Total memory.
+        postgresql: The server's version and relevant settings.
         packages: Versions by name.
-        revision: The commit, with `+ changes` where the working tree differs from it.
+        revision: The commit, with `+ changes` if the working tree differs from it.
     """
 
     processor: str
@@ -47,15 +41,15 @@ class Machine:
     revision: str
 
 
-def describe(world: World) -> Machine:
-    """This machine, and the server of a world."""
+def describe(dataset: Dataset) -> Machine:
+    """Describe this machine and the server of a data set."""
     return Machine(
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        postgresql=_server(world),
+        postgresql=_server(dataset),
         packages={name: version(name) for name in _PACKAGES},
         revision=_revision(),
     )
@@ -70,8 +64,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _server(world: World) -> str:
-    with connected(world) as connection:
+def _server(dataset: Dataset) -> str:
+    with connected(dataset) as connection:
         number = connection.execute(text("SHOW server_version")).scalar_one()
         settings = [f"{name} {connection.execute(text(f'SHOW {name}')).scalar_one()}" for name in _SERVER_SETTINGS]
     return f"{str(number).split()[0]} ({', '.join(settings)})"
@@ -82,7 +76,7 @@ def _revision() -> str:
     commit = _git(here, "rev-parse", "--short=10", "HEAD")
     if not commit:
         return "unknown"
-    # Results are written below benchmarks/, and change nothing that is measured.
+    # Results are written to benchmarks/ and do not affect what is measured.
     return f"{commit} + changes" if _git(here, "status", "--porcelain", "--", "../snapshot_pipeline") else commit
 
 

@@ -1,9 +1,7 @@
-"""One timed run of ours in the process that is started for it: `python -m benchmarks.one_run`, the order on stdin.
+"""One timed run of our pipeline in a process of its own: `python -m benchmarks.one_run`, with the task on stdin.
 
-What is timed begins when everything is imported and the installation is open, and ends with the last commit. Memory is
-that of the whole process.
-
-Put here: what happens in that process. Do not put here: who starts it (`benchmarks.contenders.ours`).
+The time starts when everything is imported and the installation is open, and ends with the last commit. Memory is that
+of the whole process.
 """
 
 from __future__ import annotations
@@ -19,19 +17,19 @@ from typing import Any
 from sqlalchemy import make_url
 
 from benchmarks.contenders.protocol import OURS
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 
 
 def main() -> None:
-    """Read the order, do it, print what it came to."""
+    """Read the task, run it, print the result."""
     order = json.load(sys.stdin)
-    world = World(
+    dataset = Dataset(
         order["students"], order["days"], make_url(order["url"]), Path(order["home"]), order.get("bad_rate", 0.0)
     )
-    with open_installation(world.settings(OURS)) as installation:
+    with open_installation(dataset.settings(OURS)) as installation:
         began = time.monotonic()
         rows = _days(installation, order) if order["task"] == "days" else _week(installation, order)
         seconds = time.monotonic() - began
@@ -48,9 +46,9 @@ def _week(installation: Installation, order: dict[str, Any]) -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Peak memory of this process."""
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says begins, on Linux, with what the parent held when it started us
+    if status.exists():  # on Linux, getrusage starts with the parent's memory at the time of the fork
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,9 +1,7 @@
 """The plots: cost against students, days and years of history; one style.
 
-Readable on white and on dark pages: no background of their own, text and grid in a grey that stands out from both. The
-colours are Okabe and Ito's, which are told apart without seeing colour well; each line has its own marker besides.
-
-Put here: what is drawn, and how. Do not put here: numbers, which come from results.
+Readable on light and dark pages: no background, text and grid in a gray that contrasts with both. The colors are those
+of Okabe and Ito, which people with color vision deficiency can distinguish; each line also has its own marker.
 """
 
 from __future__ import annotations
@@ -55,8 +53,6 @@ class Plot:
     """One plot.
 
     Attributes:
-        file: The name of its file.
-        title: What it shows.
         across: What the horizontal axis counts.
         lines: Points, ascending, by contender.
         is_logarithmic: Whether both axes are.

@@ -1,7 +1,4 @@
-"""Results as tables: on the terminal, and between the markers of README.md, so that no figure there is typed by hand.
-
-Put here: tables and sentences made of results. Do not put here: what a target is (`targets`), or plots (`plots`).
-"""
+"""Results as tables: on the terminal, and between the markers of README.md, where no figure is typed by hand."""
 
 from __future__ import annotations
 
@@ -31,11 +28,11 @@ _FIGURES = {
 
 
 class NoMarkersError(Exception):
-    """The file to write into has no place for results."""
+    """The file has no markers for the results."""
 
 
 def print_result(result: Result) -> None:
-    """Show one result on the terminal."""
+    """Print one result."""
     rows = [_HEADER, *(_row(result, timed) for timed in result.timed)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     click.secho(f"\n{_title(result)}", bold=True)
@@ -120,7 +117,7 @@ def _targets(results: Sequence[Result]) -> str:
 
 
 def _machines(results: Sequence[Result]) -> list[str]:
-    """The machines that results come from, each once."""
+    """The distinct machines of the results."""
     seen: dict[str, None] = {}
     for result in results:
         seen[_machine(result.machine)] = None

@@ -1,7 +1,4 @@
-"""What was measured, as files: one per measurement, replaced when it is measured again.
-
-Put here: the form of a result, writing and reading. Do not put here: how it is measured or shown.
-"""
+"""Results as files: one per measurement, replaced when it is measured again."""
 
 from __future__ import annotations
 
@@ -24,14 +21,12 @@ class Result:
 
     Attributes:
         kind: `days`, `week`, `history` or `unchanged`.
-        students: The size of the world.
-        days: Over how many days its students have studied.
-        computed_days: How many days were computed; 0 for a week.
+        days: Days of study in the data set.
+        computed_days: Number of computed days; 0 for a week.
         timed: The contenders.
-        agreements: What came of comparing them with ours, a sentence each.
-        machine: What it was measured on.
-        taken_at: When, in UTC.
-        figures: What else was measured, by name.
+        agreements: Results of the comparisons with ours, a sentence each.
+        taken_at: Time of the measurement, UTC.
+        figures: Other figures, by name.
     """
 
     kind: str
@@ -46,17 +41,17 @@ class Result:
 
     @property
     def name(self) -> str:
-        """The file's name without its ending."""
+        """The file's name without its suffix."""
         days = f"-{self.computed_days}-days" if self.computed_days else ""
         return f"{self.kind}{days}-of-{self.students}-students-{self.days}-days"
 
     def of(self, contender: str) -> Timed | None:
-        """One contender's times, if it was timed."""
+        """One contender's times, or None if it was not timed."""
         return next((timed for timed in self.timed if timed.name == contender), None)
 
 
 def save(result: Result, directory: Path) -> Path:
-    """Write a result in the place of an earlier one of the same measurement."""
+    """Write a result, replacing an earlier one of the same measurement."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{result.name}.json"
     path.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
@@ -64,7 +59,7 @@ def save(result: Result, directory: Path) -> Path:
 
 
 def load(directory: Path) -> list[Result]:
-    """All results of a directory, from the smallest world to the largest."""
+    """All results of a directory, from the smallest data set to the largest."""
     found = [_result(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.glob("*.json"))]
     return sorted(found, key=lambda result: (result.kind, result.students, result.days, result.computed_days))
 

@@ -1,7 +1,4 @@
-"""The targets: what has to come out, on two cores with the embedded server.
-
-Put here: each target, and where among the results its figure is found. Do not put here: how it is measured.
-"""
+"""The performance targets, on two cores with the embedded server."""
 
 from __future__ import annotations
 
@@ -16,11 +13,10 @@ class Target:
     """One target.
 
     Attributes:
-        name: What is measured.
-        goal: What is wanted, in words.
-        measured: The figure among results; None where it was not measured.
-        shown: The figure in words.
-        is_met: Whether a figure is good enough.
+        goal: The target as text.
+        measured: Finds the figure among the results; None if it was not measured.
+        shown: Formats the figure.
+        is_met: Whether a figure meets the target.
     """
 
     name: str
@@ -31,7 +27,7 @@ class Target:
 
 
 def seconds_text(seconds: float) -> str:
-    """Seconds with three significant digits, and no digit before the point left out."""
+    """Seconds with three significant digits, and all digits before the decimal point."""
     return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"
 
 

@@ -1,7 +1,6 @@
-"""Who is timed: ours, and every other way in which the same rows could be made.
+"""Contenders: our pipeline and other ways of computing the same rows.
 
-Put here: one module for each kind of contender: `ours`, whole runs through Dagster (`dagster_runs`), SQL by hand
-(`sql`, with the statements below `statements/`), the `loop` over the students, the `floor`. Each leaves the same rows
-in a table of its own; `benchmarks.agreement` holds them against ours before anything is timed.
-Do not put here: how often, and in which order, they are run (`benchmarks.timing`).
+`ours` calls the pipeline, `dagster_runs` runs it through Dagster, `sql` runs the hand-written statements of
+`statements/`, `loop` computes one student at a time, `floor` only reads or loads. Each writes the same rows to a table
+of its own, which `benchmarks.agreement` compares with ours before anything is timed.
 """

@@ -1,7 +1,6 @@
-"""Ours once more, the whole of it: the command line's process, Dagster, the run, its checks, until the process ends.
+"""Our pipeline through Dagster: the whole process of the command, with Dagster, the run and its checks.
 
-Put here: how such a run is started. Do not put here: what `ours` times, which is the middle of it; and the way of a run
-from the UI's launch through the queue: `benchmarks.launch_to_finished` takes that apart, where it is there.
+`benchmarks.launch_to_finished` measures a run launched in the UI.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from sqlalchemy import text
 from benchmarks.contenders.ours import OursForDays, OursForWeek, RunFailedError
 from benchmarks.contenders.protocol import OURS, Days, Run, Week
 from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 
 _PROJECT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class DagsterForDays:
-    """`snapshot-pipeline materialize`: a run a month."""
+    """`snapshot-pipeline materialize`: one run per month."""
 
     task: Days
     name: str = "ours through Dagster"
@@ -33,17 +32,19 @@ class DagsterForDays:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """As `ours`."""
+        """See `ours`."""
         OursForDays(self.task).prepare()
 
     def clean(self) -> None:
-        """As `ours`."""
+        """See `ours`."""
         OursForDays(self.task).clean()
 
     def run(self) -> Run:
-        """From the start of the process to its end."""
-        seconds = _command(self.task.world, "materialize", "--from", str(self.task.first), "--to", str(self.task.last))
-        return Run(seconds, _count(self.task.world, SNAPSHOTS), process_seconds=seconds)
+        """Time the process from start to exit."""
+        seconds = _command(
+            self.task.dataset, "materialize", "--from", str(self.task.first), "--to", str(self.task.last)
+        )
+        return Run(seconds, _count(self.task.dataset, SNAPSHOTS), process_seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,25 @@ class DagsterForWeek:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """Ours has computed the days."""
+        """Do nothing: `ours` has computed the days."""
 
     def clean(self) -> None:
-        """As `ours`."""
+        """See `ours`."""
         OursForWeek(self.task).clean()
 
     def run(self) -> Run:
-        """From the start of the process to its end."""
-        seconds = _command(self.task.world, "recommend", "--week", str(self.task.week_start))
-        return Run(seconds, _count(self.task.world, RECOMMENDATIONS), process_seconds=seconds)
+        """Time the process from start to exit."""
+        seconds = _command(self.task.dataset, "recommend", "--week", str(self.task.week_start))
+        return Run(seconds, _count(self.task.dataset, RECOMMENDATIONS), process_seconds=seconds)
 
 
-def _command(world: World, *arguments: str) -> float:
-    settings = world.settings(OURS)
+def _command(dataset: Dataset, *arguments: str) -> float:
+    settings = dataset.settings(OURS)
     variables = {
         "DAGSTER_HOME": str(_PROJECT),
-        "SNAPSHOT_HOME": str(world.home),
-        "SNAPSHOT_DATABASE_URL": world.url.render_as_string(hide_password=False),
-        "SNAPSHOT_DAGSTER_DATABASE_URL": world.dagster_url.render_as_string(hide_password=False),
+        "SNAPSHOT_HOME": str(dataset.home),
+        "SNAPSHOT_DATABASE_URL": dataset.url.render_as_string(hide_password=False),
+        "SNAPSHOT_DAGSTER_DATABASE_URL": dataset.dagster_url.render_as_string(hide_password=False),
         "SNAPSHOT_TIMEZONE": settings.timezone,
         "SNAPSHOT_START_DATE": str(settings.start_date),
         "SNAPSHOT_PLATFORM_SCHEMA": settings.platform_schema,
@@ -94,6 +95,6 @@ def _command(world: World, *arguments: str) -> float:
     return time.monotonic() - began
 
 
-def _count(world: World, table: str) -> int:
-    with connected(world, OURS) as connection:
+def _count(dataset: Dataset, table: str) -> int:
+    with connected(dataset, OURS) as connection:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608

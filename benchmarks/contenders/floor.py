@@ -1,10 +1,7 @@
-"""The floors: what it costs to read the rows and throw them away, and to load rows that are there already.
+"""Lower bounds: read the source rows and discard them; load our finished rows.
 
-Nothing that computes the same can do without either. The reading happens inside the server, whose result goes to
-/dev/null; the loading is a binary COPY, over one connection, of ours' own rows into an empty table with the same
-indexes.
-
-Put here: contenders that compute nothing. Do not put here: anything that does.
+Every way of computing the rows has to do both. Reading happens inside the server, with the output sent to /dev/null;
+loading is a binary COPY of our rows, over one connection, into an empty table with the same indexes.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from benchmarks.contenders.protocol import OURS, Days, Run, Week
 from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected, empty, make_like_ours
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 
 _BLOCK = 1 << 20
 _STUDENT = "upper(role) = 'STUDENT' AND is_active"
@@ -39,7 +36,7 @@ _OF_DAYS = (
     """SELECT user_id, created_at FROM exercise_submissions
         WHERE created_at >= :window_start AND created_at < :end""",
 )
-"""What a range of days needs of the platform."""
+"""Source rows of a range of days."""
 
 _OF_WEEK = (
     f"SELECT id, current_specialization, current_level FROM users WHERE {_STUDENT}",  # noqa: S608 - no input
@@ -51,12 +48,12 @@ _OF_WEEK = (
         WHERE completed_at >= :review_start AND completed_at < :end AND score IS NOT NULL AND lesson_id IS NOT NULL""",
     "SELECT user_id, lesson_id FROM user_lesson_progress WHERE completed_at < :end",
 )
-"""What a week needs of the platform, and of the snapshots."""
+"""Source rows of a week."""
 
 
 @dataclass(frozen=True)
 class ReadFloor:
-    """All rows that the task needs, read and thrown away."""
+    """Read all rows that the task needs, and discard them."""
 
     task: Days | Week
     name: str = "floor: read"
@@ -64,27 +61,27 @@ class ReadFloor:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def clean(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def run(self) -> Run:
-        """One query after the other."""
+        """Run the queries one after another."""
         queries = _OF_DAYS if isinstance(self.task, Days) else _OF_WEEK
-        with connected(self.task.world, OURS) as connection:
+        with connected(self.task.dataset, OURS) as connection:
             began = time.monotonic()
-            rows = sum(_thrown_away(connection, query, self.task.parameters) for query in queries)
+            rows = sum(_discard(connection, query, self.task.parameters) for query in queries)
             return Run(time.monotonic() - began, rows)
 
 
-def _thrown_away(connection: Connection, query: str, parameters: dict[str, Any]) -> int:
+def _discard(connection: Connection, query: str, parameters: dict[str, Any]) -> int:
     return connection.execute(text(f"COPY ({query}) TO '/dev/null' (FORMAT binary)"), parameters).rowcount
 
 
 @dataclass(frozen=True)
 class LoadFloor:
-    """Ours' rows by binary COPY, from a file that `prepare` writes."""
+    """Load our rows by binary COPY, from a file that `prepare` writes."""
 
     task: Days | Week
     name: str = "floor: load"
@@ -93,48 +90,48 @@ class LoadFloor:
 
     @property
     def table(self) -> str:
-        """What is loaded."""
+        """The table to load."""
         return SNAPSHOTS if isinstance(self.task, Days) else RECOMMENDATIONS
 
     @property
     def _file(self) -> Path:
-        return self.task.world.home / f"{self.task.world.url.database}-{self.table}.copy"
+        return self.task.dataset.home / f"{self.task.dataset.url.database}-{self.table}.copy"
 
     def prepare(self) -> None:
-        """A table like ours, and the file; ours has run just before."""
-        make_like_ours(self.task.world, self.schema, self.table)
+        """Create a table like ours, and write the file from the rows that `ours` has just computed."""
+        make_like_ours(self.task.dataset, self.schema, self.table)
         order = "user_id, snapshot_date" if self.table == SNAPSHOTS else "user_id, priority DESC"
-        columns = ", ".join(_columns(self.task.world, self.table))
+        columns = ", ".join(_columns(self.task.dataset, self.table))
         with self._file.open("wb") as file:
             query = f"SELECT {columns} FROM {OURS}.{self.table} ORDER BY {order}"  # noqa: S608 - names of our own
-            _copy(self.task.world, f"COPY ({query}) TO STDOUT (FORMAT binary)", file)
+            _copy(self.task.dataset, f"COPY ({query}) TO STDOUT (FORMAT binary)", file)
 
     def clean(self) -> None:
-        """An empty table."""
-        empty(self.task.world, self.schema, self.table)
+        """Empty the table."""
+        empty(self.task.dataset, self.schema, self.table)
 
     def run(self) -> Run:
-        """From the file into the table, committed."""
-        columns = ", ".join(_columns(self.task.world, self.table))
+        """Load the file into the table and commit."""
+        columns = ", ".join(_columns(self.task.dataset, self.table))
         with self._file.open("rb") as file:
             statement = f"COPY {self.schema}.{self.table} ({columns}) FROM STDIN (FORMAT binary)"
             began = time.monotonic()
-            rows = _copy(self.task.world, statement, file)
+            rows = _copy(self.task.dataset, statement, file)
             return Run(time.monotonic() - began, rows)
 
 
-def _columns(world: World, table: str) -> list[str]:
-    """All columns but one that the server numbers by itself."""
+def _columns(dataset: Dataset, table: str) -> list[str]:
+    """All columns except an identity column."""
     query = """
         SELECT column_name FROM information_schema.columns
          WHERE table_schema = :schema AND table_name = :table AND is_identity = 'NO' ORDER BY ordinal_position
     """
-    with connected(world) as connection:
+    with connected(dataset) as connection:
         return list(connection.execute(text(query), {"schema": OURS, "table": table}).scalars())
 
 
-def _copy(world: World, statement: str, file: Any) -> int:
-    with connected(world) as connection:
+def _copy(dataset: Dataset, statement: str, file: Any) -> int:
+    with connected(dataset) as connection:
         cursor: Any = connection.connection.cursor()  # psycopg2's own
         cursor.copy_expert(statement, file, _BLOCK)
         return int(cursor.rowcount)

@@ -1,9 +1,7 @@
-"""The loop that such platforms run today: one student after the other, a query per figure, an upsert, a commit.
+"""The loop of a typical cron job: one student at a time, a query per figure, an upsert, a commit.
 
-Put here: the loop as a decent web developer would write it, with the indexes there that it needs.
-Do not put here: anything that makes it cleverer: that would be the SQL by hand (`sql`).
-
-A long loop is timed on some of the students, evenly spread over the ids, and scaled up; the result says so.
+Written as a decent web developer would write it, with all indexes that it needs. A long loop is timed on a sample of
+students, spread evenly over the ids, and scaled up; the result says so.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import psycopg2.extensions
 
 from benchmarks.contenders.protocol import OURS, Days, Run, Week
 from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, empty, make_like_ours
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 from snapshot_pipeline.recommendations.messages import message_of, title_of
 
 Cursor = psycopg2.extensions.cursor
@@ -33,11 +31,10 @@ _STUDENTS = "SELECT id FROM users WHERE upper(role) = 'STUDENT' AND is_active OR
 
 @dataclass(frozen=True)
 class LoopForDays:
-    """A day for each student, day after day.
+    """Compute the days of one student after another.
 
     Attributes:
-        task: The days.
-        at_most: How many students are worked on; the time is scaled up to all of them.
+        at_most: Sample size; the time is scaled up to all students.
     """
 
     task: Days
@@ -47,30 +44,30 @@ class LoopForDays:
 
     @property
     def compared(self) -> str:
-        """The students that were worked on."""
-        return _only(_part(self.task.world, self.at_most)[0])
+        """The sampled students."""
+        return _only(_part(self.task.dataset, self.at_most)[0])
 
     def prepare(self) -> None:
-        """A table like ours."""
-        make_like_ours(self.task.world, self.schema, SNAPSHOTS)
+        """Create a table like ours."""
+        make_like_ours(self.task.dataset, self.schema, SNAPSHOTS)
 
     def clean(self) -> None:
-        """An empty table."""
-        empty(self.task.world, self.schema, SNAPSHOTS)
+        """Empty the table."""
+        empty(self.task.dataset, self.schema, SNAPSHOTS)
 
     def run(self) -> Run:
-        """All days, student by student."""
-        days = [Days(self.task.world, day, day) for day in _dates(self.task.first, self.task.last)]
+        """Compute all days, student by student."""
+        days = [Days(self.task.dataset, day, day) for day in _dates(self.task.first, self.task.last)]
 
         def work(cursor: Cursor, user_id: int) -> int:
             return sum(_compute_day(cursor, user_id, day) for day in days)
 
-        return _each(self.task.world, self.schema, self.at_most, work)
+        return _each(self.task.dataset, self.schema, self.at_most, work)
 
 
 @dataclass(frozen=True)
 class LoopForWeek:
-    """The recommendations of a week for each student; see `LoopForDays`."""
+    """Compute the recommendations of a week; see `LoopForDays`."""
 
     task: Week
     at_most: int
@@ -79,31 +76,31 @@ class LoopForWeek:
 
     @property
     def compared(self) -> str:
-        """The students that were worked on."""
-        return _only(_part(self.task.world, self.at_most)[0])
+        """The sampled students."""
+        return _only(_part(self.task.dataset, self.at_most)[0])
 
     def prepare(self) -> None:
-        """A table like ours."""
-        make_like_ours(self.task.world, self.schema, RECOMMENDATIONS)
+        """Create a table like ours."""
+        make_like_ours(self.task.dataset, self.schema, RECOMMENDATIONS)
 
     def clean(self) -> None:
-        """An empty table."""
-        empty(self.task.world, self.schema, RECOMMENDATIONS)
+        """Empty the table."""
+        empty(self.task.dataset, self.schema, RECOMMENDATIONS)
 
     def run(self) -> Run:
-        """Student by student."""
+        """Compute the week, student by student."""
         parameters = self.task.parameters
 
         def work(cursor: Cursor, user_id: int) -> int:
             return _recommend(cursor, {"user_id": user_id, **parameters})
 
-        return _each(self.task.world, self.schema, self.at_most, work)
+        return _each(self.task.dataset, self.schema, self.at_most, work)
 
 
-def _each(world: World, schema: str, at_most: int, work: Callable[[Cursor, int], int]) -> Run:
-    """Work on each student in a transaction."""
-    students, all_students = _part(world, at_most)
-    with _connected(world, schema) as connection, connection.cursor() as cursor:
+def _each(dataset: Dataset, schema: str, at_most: int, work: Callable[[Cursor, int], int]) -> Run:
+    """Call `work` for each student, in a transaction each."""
+    students, all_students = _part(dataset, at_most)
+    with _connected(dataset, schema) as connection, connection.cursor() as cursor:
         began = time.monotonic()
         rows = 0
         for user_id in students:
@@ -116,8 +113,8 @@ def _each(world: World, schema: str, at_most: int, work: Callable[[Cursor, int],
 
 
 @contextmanager
-def _connected(world: World, schema: str) -> Iterator[psycopg2.extensions.connection]:
-    url = world.url
+def _connected(dataset: Dataset, schema: str) -> Iterator[psycopg2.extensions.connection]:
+    url = dataset.url
     path = f"-c search_path={schema},{OURS},public"
     with closing(
         psycopg2.connect(
@@ -127,9 +124,9 @@ def _connected(world: World, schema: str) -> Iterator[psycopg2.extensions.connec
         yield connection
 
 
-def _part(world: World, at_most: int) -> tuple[list[int], int]:
-    """The students that are worked on, and how many there are."""
-    with _connected(world, OURS) as connection, connection.cursor() as cursor:
+def _part(dataset: Dataset, at_most: int) -> tuple[list[int], int]:
+    """The sampled students, and the number of all students."""
+    with _connected(dataset, OURS) as connection, connection.cursor() as cursor:
         cursor.execute(_STUDENTS)
         students = [user_id for (user_id,) in cursor.fetchall()]
     return students[:: math.ceil(len(students) / at_most)], len(students)
@@ -260,7 +257,7 @@ def _learning_pace(pace: float) -> str:
 
 def _recommend(cursor: Cursor, known: dict[str, Any]) -> int:
     """One student's week, a query per rule; returns the number of rows written."""
-    found = _found(cursor, known)
+    found = _applying(cursor, known)
     cursor.execute(
         "SELECT recommendation_type FROM adaptive_recommendations"
         " WHERE user_id = %(user_id)s AND week_start < %(week_start)s"
@@ -285,8 +282,8 @@ def _recommend(cursor: Cursor, known: dict[str, Any]) -> int:
     return len(best)
 
 
-def _found(cursor: Cursor, known: dict[str, Any]) -> list[tuple[str, int, dict[str, Any]]]:
-    """The recommendations that hold, the most urgent first."""
+def _applying(cursor: Cursor, known: dict[str, Any]) -> list[tuple[str, int, dict[str, Any]]]:
+    """The recommendations that apply, highest priority first."""
     found: list[tuple[str, int, dict[str, Any]]] = []
     minutes = _one(
         cursor,

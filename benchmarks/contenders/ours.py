@@ -1,8 +1,4 @@
-"""The pipeline itself, through the code path of its assets: `run_days` and `run_week`, each run in a fresh process.
-
-Put here: how a run of ours is started and measured from outside. Do not put here: what happens in the process
-(`benchmarks.one_run`), or a whole run through Dagster (`dagster`).
-"""
+"""The pipeline itself, through the code path of its assets: `run_days` and `run_week`, each run in a fresh process."""
 
 from __future__ import annotations
 
@@ -18,14 +14,14 @@ from sqlalchemy import text
 
 from benchmarks.contenders.protocol import OURS, Days, Run, Week
 from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected, empty
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 from snapshot_pipeline.pipeline.installation import open_installation
 
 _OF_DAYS = (SNAPSHOTS, "snapshot_failures", "snapshot_days", "snapshot_restatements")
 
 
 class RunFailedError(Exception):
-    """A timed run did not come to its end; the message is what its process said."""
+    """A timed run failed; the message is its process's output."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +34,22 @@ class OursForDays:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """Our tables, by our migrations."""
-        with open_installation(self.task.world.settings(OURS)):
+        """Create our tables by the migration."""
+        with open_installation(self.task.dataset.settings(OURS)):
             pass
 
     def clean(self) -> None:
-        """As if no day had ever been computed."""
-        empty(self.task.world, OURS, *_OF_DAYS)
+        """Delete all computed days."""
+        empty(self.task.dataset, OURS, *_OF_DAYS)
 
     def run(self) -> Run:
-        """In a process that is started for it."""
-        return in_fresh_process(self.task.world, {"task": "days", "first": self.task.first, "last": self.task.last})
+        """Run in a fresh process."""
+        return in_fresh_process(self.task.dataset, {"task": "days", "first": self.task.first, "last": self.task.last})
 
 
 @dataclass(frozen=True)
 class OursForWeek:
-    """`pipeline.recommendations.run_week`, of snapshots that `compute_days` has left there."""
+    """`pipeline.recommendations.run_week`, on the snapshots of `compute_days`."""
 
     task: Week
     name: str = "ours"
@@ -61,41 +57,41 @@ class OursForWeek:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """The snapshots of the days that the week's rules look at."""
+        """Compute the snapshots that the week's rules use."""
         compute_days(self.task)
 
     def clean(self) -> None:
-        """As if no week had ever been recommended."""
-        empty(self.task.world, OURS, RECOMMENDATIONS)
+        """Delete all recommendations."""
+        empty(self.task.dataset, OURS, RECOMMENDATIONS)
 
     def run(self) -> Run:
-        """In a process that is started for it."""
-        return in_fresh_process(self.task.world, {"task": "week", "week_start": self.task.week_start})
+        """Run in a fresh process."""
+        return in_fresh_process(self.task.dataset, {"task": "week", "week_start": self.task.week_start})
 
 
 def compute_days(task: Week) -> None:
-    """Compute the fourteen days that the rules of a week look at."""
+    """Compute the fourteen days that the rules of a week use."""
     first = date.fromordinal(task.sunday.toordinal() - 13)
-    ours = OursForDays(Days(task.world, first, task.sunday))
+    ours = OursForDays(Days(task.dataset, first, task.sunday))
     ours.prepare()
     ours.clean()
     ours.run()
-    with connected(task.world) as connection:
+    with connected(task.dataset) as connection:
         connection.execute(text(f"VACUUM (ANALYZE) {OURS}.{SNAPSHOTS}"))
 
 
-def in_fresh_process(world: World, what: dict[str, Any]) -> Run:
-    """Run one task of ours in a process of its own, whose memory is then its own as well.
+def in_fresh_process(dataset: Dataset, what: dict[str, Any]) -> Run:
+    """Run one task in a fresh process, so that its memory can be measured.
 
     Raises:
-        RunFailedError: It did not come to its end.
+        RunFailedError: The process failed.
     """
     order = {
-        "students": world.students,
-        "days": world.days,
-        "bad_rate": world.bad_rate,
-        "home": world.home,
-        "url": world.url.render_as_string(hide_password=False),
+        "students": dataset.students,
+        "days": dataset.days,
+        "bad_rate": dataset.bad_rate,
+        "home": dataset.home,
+        "url": dataset.url.render_as_string(hide_password=False),
         **what,
     }
     began = time.monotonic()

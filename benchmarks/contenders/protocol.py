@@ -1,7 +1,4 @@
-"""What a contender is, what it is asked to do, and what a run of it came to.
-
-Put here: the types that all contenders share. Do not put here: a contender.
-"""
+"""The interface of a contender, its tasks, and the result of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol
 
-from benchmarks.worlds import ZONE, World
+from benchmarks.datasets import ZONE, Dataset
 from snapshot_pipeline.metrics.days import LEAD_DAYS, end_of_day, start_of_day
 
 OURS = "benchmark_ours"
@@ -21,18 +18,18 @@ OURS = "benchmark_ours"
 class Days:
     """The task of computing a range of days, from `first` to `last`, both included."""
 
-    world: World
+    dataset: Dataset
     first: date
     last: date
 
     @property
     def count(self) -> int:
-        """How many days."""
+        """Number of days."""
         return (self.last - self.first).days + 1
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """What the statements and the loops are given: the days, and the instants at which they begin."""
+        """Parameters of the statements and loops: the days, and the instants at which they begin."""
         return {
             "first": self.first,
             "last": self.last,
@@ -56,7 +53,7 @@ class Days:
 class Week:
     """The task of recommending for the week that begins on a Monday; its days have been computed by ours."""
 
-    world: World
+    dataset: Dataset
     week_start: date
 
     @property
@@ -66,7 +63,7 @@ class Week:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the statement and the loop are given."""
+        """Parameters of the statement and the loop."""
         return {
             "week_start": self.week_start,
             "sunday": self.sunday,
@@ -77,14 +74,14 @@ class Week:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run came to.
+    """Result of one run.
 
     Attributes:
-        seconds: Wall time, from the first question to the last commit.
-        rows: Rows written, or read where nothing is written.
-        peak_bytes: The most memory that the run's own process held; None where the server does all the work.
-        process_seconds: Wall time of the whole process, its start included; None where it is not a process of its own.
-        scaled_from: The number of students that were worked on, where `seconds` is scaled up from a part of them.
+        seconds: Wall time, from the first query to the last commit.
+        rows: Rows written, or rows read if nothing is written.
+        peak_bytes: Peak memory of the run's process; None if the server does all the work.
+        process_seconds: Wall time of the whole process, start-up included; None if it is not a process of its own.
+        scaled_from: The sample size, if `seconds` is scaled up from a sample of students.
     """
 
     seconds: float
@@ -99,25 +96,25 @@ class Contender(Protocol):
 
     @property
     def task(self) -> Days | Week:
-        """What is done, and where."""
+        """The task and its data set."""
 
     @property
     def name(self) -> str:
-        """How tables and plots call it."""
+        """Its name in tables and plots."""
 
     @property
     def schema(self) -> str | None:
-        """Where its rows are; None for a floor, which makes no rows."""
+        """The schema of its rows; None for a contender that writes none."""
 
     @property
     def compared(self) -> str:
-        """Which rows it makes, as a condition on their key: all, where it does not work on a part of the students."""
+        """SQL condition for the rows that it computes; `true` unless it works on a sample of students."""
 
     def prepare(self) -> None:
-        """Make what has to be there before the first run."""
+        """Create what the first run needs."""
 
     def clean(self) -> None:
-        """Make the tables as they were before the first run: empty."""
+        """Empty the tables, as before the first run."""
 
     def run(self) -> Run:
         """Do the task once."""

@@ -1,7 +1,4 @@
-"""The SQL that somebody who knows PostgreSQL well would write by hand: the best that we could.
-
-Put here: how the statements below `statements/` are run. Do not put here: the statements.
-"""
+"""The best SQL statements that we could write by hand, from `statements/`."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from benchmarks.contenders.tables import (
     RECOMMENDATIONS,
     SNAPSHOTS,
     connected,
+    connected_with_work_mem,
     empty,
     execute_file,
-    generous,
     make_like_ours,
 )
 
@@ -28,12 +25,11 @@ from benchmarks.contenders.tables import (
 class SqlForDays:
     """One statement for all students, or for each half of them on a connection of its own.
 
-    A server runs an INSERT on one processor; ours, which works on two batches at a time, can keep both busy. So the
-    second form is timed as well.
+    A server runs an INSERT on one processor, while our pipeline keeps two busy with two batches. So both forms are
+    timed.
 
     Attributes:
-        task: The days.
-        connections: How many parts the students are cut into.
+        connections: Number of connections, each with an equal share of the students.
     """
 
     task: Days
@@ -42,24 +38,24 @@ class SqlForDays:
 
     @property
     def name(self) -> str:
-        """With the number of connections."""
+        """The name, with the number of connections."""
         return "sql" if self.connections == 1 else f"sql, {self.connections} connections"
 
     @property
     def schema(self) -> str:
-        """One for each form."""
+        """A schema for each form."""
         return f"benchmark_sql_{self.connections}"
 
     def prepare(self) -> None:
-        """A table like ours."""
-        make_like_ours(self.task.world, self.schema, SNAPSHOTS)
+        """Create a table like ours."""
+        make_like_ours(self.task.dataset, self.schema, SNAPSHOTS)
 
     def clean(self) -> None:
-        """An empty table."""
-        empty(self.task.world, self.schema, SNAPSHOTS)
+        """Empty the table."""
+        empty(self.task.dataset, self.schema, SNAPSHOTS)
 
     def run(self) -> Run:
-        """The statement for a day, or the one for a range."""
+        """Execute the statement for a day, or the one for a range."""
         statement = "one_day" if self.task.count == 1 else "range"
         parts = [{**self.task.parameters, **ids} for ids in self._parts()]
         with ThreadPoolExecutor(self.connections) as pool:
@@ -70,7 +66,7 @@ class SqlForDays:
     def _parts(self) -> list[dict[str, int]]:
         if self.connections == 1:
             return [{}]
-        with connected(self.task.world) as connection:
+        with connected(self.task.dataset) as connection:
             query = """
                 SELECT min(id), max(id)
                   FROM (SELECT id, ntile(:parts) OVER (ORDER BY id) AS part FROM users) AS cut
@@ -80,7 +76,7 @@ class SqlForDays:
         return [{"first_id": first, "last_id": last} for first, last in bounds]
 
     def _execute(self, statement: str, parameters: dict[str, Any]) -> int:
-        with generous(self.task.world, self.schema) as connection:
+        with connected_with_work_mem(self.task.dataset, self.schema) as connection:
             return execute_file(connection, statement, parameters)
 
 
@@ -94,16 +90,16 @@ class SqlForWeek:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """A table like ours."""
-        make_like_ours(self.task.world, self.schema, RECOMMENDATIONS)
+        """Create a table like ours."""
+        make_like_ours(self.task.dataset, self.schema, RECOMMENDATIONS)
 
     def clean(self) -> None:
-        """An empty table."""
-        empty(self.task.world, self.schema, RECOMMENDATIONS)
+        """Empty the table."""
+        empty(self.task.dataset, self.schema, RECOMMENDATIONS)
 
     def run(self) -> Run:
-        """Once."""
-        with generous(self.task.world, self.schema) as connection:
+        """Execute the statement."""
+        with connected_with_work_mem(self.task.dataset, self.schema) as connection:
             began = time.monotonic()
             rows = execute_file(connection, "week", self.task.parameters)
             return Run(time.monotonic() - began, rows)

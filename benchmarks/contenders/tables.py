@@ -1,7 +1,4 @@
-"""The tables that contenders write to, and the connections they do it through.
-
-Put here: what is made, emptied and settled around a run. Do not put here: what fills the tables.
-"""
+"""The tables and connections of the contenders."""
 
 from __future__ import annotations
 
@@ -15,47 +12,46 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from benchmarks.contenders.protocol import OURS
-from benchmarks.worlds import World
+from benchmarks.datasets import Dataset
 from snapshot_pipeline.pipeline.installation import open_installation
 
 SNAPSHOTS = "performance_snapshots"
 RECOMMENDATIONS = "adaptive_recommendations"
 
 
-def make_like_ours(world: World, schema: str, table: str) -> None:
-    """Make an empty table with the columns, keys and indexes of ours in a schema of its own, in the place of an older.
+def make_like_ours(dataset: Dataset, schema: str, table: str) -> None:
+    """Create an empty table with the columns, keys and indexes of ours in another schema, replacing an older one.
 
-    It is a plain table even where ours has partitions: that is what somebody who writes the SQL by hand would make.
+    It is not partitioned even if ours is, as a hand-written solution would not be.
     """
-    with open_installation(world.settings(OURS)):
-        pass  # our own tables are there now, as today's migrations make them
-    with connected(world) as connection:
+    with open_installation(dataset.settings(OURS)):
+        pass  # creates our tables
+    with connected(dataset) as connection:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
         connection.execute(text(f"DROP TABLE IF EXISTS {schema}.{table}"))
         connection.execute(text(f"CREATE TABLE {schema}.{table} (LIKE {OURS}.{table} INCLUDING ALL)"))
 
 
-def empty(world: World, schema: str, *tables: str) -> None:
-    """Remove all rows of some tables."""
-    with connected(world) as connection:
+def empty(dataset: Dataset, schema: str, *tables: str) -> None:
+    """Delete all rows of some tables."""
+    with connected(dataset) as connection:
         connection.execute(text("TRUNCATE " + ", ".join(f"{schema}.{table}" for table in tables)))
 
 
-def settle(world: World) -> None:
-    """Write to disk what is still to be written, so that it is not written while the next contender is timed."""
-    with connected(world) as connection:
+def flush_to_disk(dataset: Dataset) -> None:
+    """Write a checkpoint, so that the next contender is not timed while it is written."""
+    with connected(dataset) as connection:
         connection.execute(text("CHECKPOINT"))
 
 
 @contextmanager
-def connected(world: World, schema: str | None = None) -> Iterator[Connection]:
-    """A connection on which each statement is a transaction of its own.
+def connected(dataset: Dataset, schema: str | None = None) -> Iterator[Connection]:
+    """A connection in autocommit mode.
 
     Args:
-        world: The database.
-        schema: Looked in before ours, and before `public`, for a table that is named without a schema.
+        schema: First schema of the search path, before ours and `public`.
     """
-    engine = create_engine(world.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    engine = create_engine(dataset.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         if schema:
             connection.execute(text(f"SET search_path TO {schema}, {OURS}, public"))
@@ -63,11 +59,11 @@ def connected(world: World, schema: str | None = None) -> Iterator[Connection]:
 
 
 @contextmanager
-def generous(world: World, schema: str) -> Iterator[Connection]:
-    """A connection as somebody would set it up for a large statement: no sort and no hash table goes to disk."""
-    with connected(world, schema) as connection:
+def connected_with_work_mem(dataset: Dataset, schema: str) -> Iterator[Connection]:
+    """A connection set up for a large statement: no sort and no hash table spills to disk."""
+    with connected(dataset, schema) as connection:
         connection.execute(text("SET work_mem = '256MB'"))
-        connection.execute(text("SET jit = off"))  # tried: compiling took longer than it saved
+        connection.execute(text("SET jit = off"))  # measured: compiling took longer than it saved
         yield connection
 
 
@@ -77,5 +73,5 @@ def _statement(name: str) -> str:
 
 
 def execute_file(connection: Connection, name: str, parameters: dict[str, Any]) -> int:
-    """Execute a statement below `statements/` and return how many rows it wrote."""
+    """Execute a file of `statements/`; returns the number of rows written."""
     return connection.execute(text(_statement(name)), parameters).rowcount

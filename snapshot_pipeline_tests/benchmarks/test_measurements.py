@@ -20,12 +20,12 @@ from benchmarks.contenders.ours import OursForDays
 from benchmarks.contenders.protocol import Days, Run
 from benchmarks.contenders.sql import SqlForDays
 from benchmarks.contenders.tables import connected
+from benchmarks.datasets import Dataset, Datasets
 from benchmarks.machine import describe
-from benchmarks.measurements import measure_days, measure_unchanged, measure_week, rehearse
+from benchmarks.measurements import compare_once, measure_days, measure_unchanged, measure_week
 from benchmarks.report import BEGIN, END, NoMarkersError, write_report
 from benchmarks.results import Result, load, save
 from benchmarks.timing import Timed
-from benchmarks.worlds import World, Worlds
 
 STUDENTS, STUDIED, RANGE = 150, 150, 130
 CLOCKS_CHANGED = date(2025, 10, 26)
@@ -37,19 +37,19 @@ def nobody(_: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    made = Worlds(tmp_path_factory.mktemp("worlds"))
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datasets]:
+    made = Datasets(tmp_path_factory.mktemp("datasets"))
     yield made
     made.delete()
 
 
 @pytest.fixture(scope="module")
-def world(worlds: Worlds) -> World:
-    return worlds.find(STUDENTS, STUDIED)
+def dataset(datasets: Datasets) -> Dataset:
+    return datasets.find(STUDENTS, STUDIED)
 
 
-def test_every_contender_has_our_rows_for_a_day(world: World):
-    result = measure_days(world, 1, 1, ("sql", "loop", "floor"), nobody, looped=50)
+def test_every_contender_has_our_rows_for_a_day(dataset: Dataset):
+    result = measure_days(dataset, 1, 1, ("sql", "loop", "floor"), nobody, looped=50)
     assert [timed.name for timed in result.timed] == [
         "ours",
         "sql",
@@ -70,24 +70,24 @@ def test_every_contender_has_our_rows_for_a_day(world: World):
     assert 50e6 < ours.peak_bytes < 1e9, "the run's process has NumPy, and not all of the database"
 
 
-def test_a_run_through_dagster_publishes_all_rows(world: World):
+def test_a_run_through_dagster_publishes_all_rows(dataset: Dataset):
     """A command that ended early would look fast."""
-    day = Days(world, world.last_day, world.last_day)
+    day = Days(dataset, dataset.last_day, dataset.last_day)
     ours, through_dagster = OursForDays(day), DagsterForDays(day)
-    rehearse([ours], nobody)
+    compare_once([ours], nobody)
     expected = ours.run().rows
     through_dagster.clean()
     assert through_dagster.run().rows == expected > 0
 
 
-def test_every_contender_has_our_rows_for_a_range(world: World):
-    assert world.first_day(RANGE) < CLOCKS_CHANGED < world.last_day, "a day of 25 hours lies in the range"
-    result = measure_days(world, RANGE, 1, ("sql", "loop", "floor"), nobody, looped=150)
+def test_every_contender_has_our_rows_for_a_range(dataset: Dataset):
+    assert dataset.first_day(RANGE) < CLOCKS_CHANGED < dataset.last_day, "a day of 25 hours lies in the range"
+    result = measure_days(dataset, RANGE, 1, ("sql", "loop", "floor"), nobody, looped=150)
     assert len(result.agreements) == 4
 
 
-def test_every_contender_has_our_rows_for_a_week(world: World):
-    result = measure_week(world, 1, ("sql", "loop", "floor"), nobody)
+def test_every_contender_has_our_rows_for_a_week(dataset: Dataset):
+    result = measure_week(dataset, 1, ("sql", "loop", "floor"), nobody)
     assert len(result.agreements) == 3
     ours, looped = result.of("ours"), result.of("loop")
     assert ours is not None
@@ -96,17 +96,17 @@ def test_every_contender_has_our_rows_for_a_week(world: World):
     assert looped.runs[0].scaled_from is None, "so few students are all looped over"
 
 
-def test_a_contender_with_another_figure_is_not_timed(world: World):
+def test_a_contender_with_another_figure_is_not_timed(dataset: Dataset):
     """One cent in one row of one student would be enough."""
-    day = Days(world, world.last_day, world.last_day)
+    day = Days(dataset, dataset.last_day, dataset.last_day)
     sql = SqlForDays(day)
-    rehearse([OursForDays(day), sql], nobody)
+    compare_once([OursForDays(day), sql], nobody)
     one = "WHERE user_id = (SELECT min(user_id) FROM performance_snapshots)"
-    with connected(world, sql.schema) as connection:
+    with connected(dataset, sql.schema) as connection:
         connection.execute(text(f"UPDATE performance_snapshots SET pace_score = pace_score + 0.01 {one}"))  # noqa: S608
     with pytest.raises(DisagreementError, match="pace_score differs in 1"):
         require(compare(sql))
-    with connected(world, sql.schema) as connection:
+    with connected(dataset, sql.schema) as connection:
         connection.execute(text(f"DELETE FROM performance_snapshots {one}"))  # noqa: S608
     with pytest.raises(DisagreementError, match="1 rows missing"):
         require(compare(sql))
@@ -116,10 +116,10 @@ def test_a_contender_with_another_figure_is_not_timed(world: World):
         require(compare(sql))
 
 
-def test_years_of_history_differ_in_history_only(worlds: Worlds):
+def test_years_of_history_differ_in_history_only(datasets: Datasets):
     """Else a night with more years would be compared with another night."""
-    whole = worlds.find(40, 730)
-    shorter = worlds.shortened(whole, 365)
+    whole = datasets.find(40, 730)
+    shorter = datasets.shortened(whole, 365)
     of_window = "SELECT count(*) FROM user_lesson_progress WHERE completed_at >= '2026-01-31'"
     of_all = "SELECT count(*) FROM user_lesson_progress"
     who = "SELECT count(DISTINCT user_id) FROM user_lesson_progress"
@@ -131,17 +131,17 @@ def test_years_of_history_differ_in_history_only(worlds: Worlds):
     assert counts["whole"][2] > counts["shorter"][2] > counts["shorter"][0] > 0
 
 
-def test_a_day_again_is_weighed(world: World):
-    result = measure_unchanged(world, 1, nobody)
+def test_a_day_again_is_weighed(dataset: Dataset):
+    result = measure_unchanged(dataset, 1, nobody)
     assert result.figures["wal_bytes"] > 0
     assert set(result.figures) == {"wal_bytes", "rows_inserted", "rows_updated", "rows_deleted", "dead_rows"}
 
 
-def test_the_report_is_made_of_the_results(world: World, worlds: Worlds, tmp_path: Path):
+def test_the_report_is_made_of_the_results(dataset: Dataset, datasets: Datasets, tmp_path: Path):
     """From the command line to README.md: tables, plots, and nothing else of the page touched."""
     results, readme = tmp_path / "results", tmp_path / "README.md"
     readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n", encoding="utf-8")
-    places = ["--home", str(worlds.home), "--results", str(results)]
+    places = ["--home", str(datasets.home), "--results", str(results)]
     size = ["--students", str(STUDENTS), "--days", str(STUDIED), "--rounds", "1", "--against", "floor"]
     for command in (["one-day", *size], ["range", *size, "--range-days", "5"]):
         done = CliRunner().invoke(main, [*places, *command], catch_exceptions=False)
@@ -153,7 +153,7 @@ def test_the_report_is_made_of_the_results(world: World, worlds: Worlds, tmp_pat
     assert page.endswith("after\n")
     assert "old" not in page
     assert f"One day: {STUDENTS} students" in page
-    assert "not measured" in page, "no target is met by a world of this size"
+    assert "not measured" in page, "no target is met by a dataset of this size"
     plot = results / "range_by_days.png"
     assert "(results/range_by_days.png)" in page
     assert plot.read_bytes().startswith(PNG)
@@ -161,12 +161,12 @@ def test_the_report_is_made_of_the_results(world: World, worlds: Worlds, tmp_pat
     assert {result.computed_days for result in load(results)} == {1, 5}
 
 
-def test_a_result_is_read_as_it_was_saved(world: World, tmp_path: Path):
+def test_a_result_is_read_as_it_was_saved(dataset: Dataset, tmp_path: Path):
     timed = [
         Timed("ours", [Run(1.5, 10, peak_bytes=7, process_seconds=2.5)]),
         Timed("loop", [Run(9, 10, scaled_from=2)]),
     ]
-    result = Result("days", STUDENTS, STUDIED, 1, timed, ["loop agrees"], describe(world), figures={"wal_bytes": 1.0})
+    result = Result("days", STUDENTS, STUDIED, 1, timed, ["loop agrees"], describe(dataset), figures={"wal_bytes": 1.0})
     save(result, tmp_path)
     assert load(tmp_path) == [result]
 

@@ -1,14 +1,14 @@
--- One day for all students, as one statement. No student has a row that cannot be right, so none is looked for.
+-- One day for all students, as one statement. No student has an invalid row, so none is looked for.
 --
 -- What makes it fast:
---   * Students are worked through by id, so that each probe of an index that begins with user_id finds the page of the
---     probe before: with the hash joins first, students came in no order, and each probe read pages of its own.
---   * A student's completions of thirty days lie side by side in the index, and are never read from the table.
---   * A local day is found among the instants at which days begin, which is several times faster than AT TIME ZONE, and
+--   * Students are processed by id, so that consecutive probes of an index that begins with user_id hit the same pages: with
+--     the hash joins first, students came unordered, and each probe read other pages.
+--   * A student's completions of thirty days are adjacent in the index, and are never read from the table.
+--   * A local day is found by searching the instants at which days begin, which is several times faster than AT TIME ZONE, and
 --     the days with a lesson are the bits of one number.
---   * Who has completed a lesson on the day was active on it: nothing is looked up.
---   * No lesson is completed before the first start, so a window of fewer than thirty days holds nothing less than the
---     thirty days do: `n` is needed as a divisor only.
+--   * A student who completed a lesson on the day was active on it: no look-up is needed.
+--   * No lesson is completed before the first start, so a window of fewer than thirty days has the same lessons as thirty days:
+--     `n` is needed as a divisor only.
 INSERT INTO performance_snapshots
 WITH begun AS MATERIALIZED (
     SELECT student.id AS user_id,

@@ -1,15 +1,15 @@
--- A range of days for all students, as one statement. No student has a row that cannot be right, so none is looked for.
+-- A range of days for all students, as one statement. No student has an invalid row, so none is looked for.
 --
 -- What makes it fast:
 --   * A student's events become ascending arrays of day numbers, and every figure of a day is a position in one of
 --     them: width_bucket(number, days) counts, by a binary search in C, the events up to that day. A window of thirty
 --     days is the difference of two positions. (Tried before: joins of daily sums with window functions over them, which
 --     took longer. The arrays are of float8 because that search has no function call per comparison.)
---   * The arrays are made by one scan and one sort per table; probing a student at a time touched a page per row. Only
---     what lies before the range is probed for.
---   * The averages are computed once per attempt; a day picks the one that stood at its end.
---   * No lesson is completed before the first start, so a window of fewer than thirty days holds nothing less than the
---     thirty days do: `n` is needed as a divisor only.
+--   * The arrays are built by one scan and one sort per table; probing a student at a time read a page per row. Only rows
+--     before the range are probed.
+--   * The averages are computed once per attempt; a day picks the one valid at its end.
+--   * No lesson is completed before the first start, so a window of fewer than thirty days has the same lessons as thirty days:
+--     `n` is needed as a divisor only.
 --
 -- Day number 30 is the first day of the range, 1 the first day of its window.
 INSERT INTO performance_snapshots

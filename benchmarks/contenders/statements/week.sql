@@ -1,10 +1,10 @@
--- The recommendations of a week for all students, as one statement, of snapshots that are there.
+-- The recommendations of a week for all students, as one statement, on existing snapshots.
 --
 -- What makes it fast:
 --   * The snapshots of fourteen days are read once, for three rules.
---   * The next lesson: the lessons completed are the bits of one number per student, ORed while the progress is read once
---     from end to end; the first bit that is not set is the next lesson. A look for the first lesson that is not among
---     the completed ones, student by student, touched a page per lesson.
+--   * The next lesson: the completed lessons are the bits of one number per student, ORed in one sequential scan of the
+--     progress; the first unset bit is the next lesson. A search for the first lesson that is not completed, student by
+--     student, read a page per lesson.
 INSERT INTO adaptive_recommendations
        (user_id, week_start, recommendation_type, title, message, priority, metadata, is_active, created_at)
 WITH student AS MATERIALIZED (

@@ -1,11 +1,8 @@
-"""The data sets that are measured on: made once per size by the project's own generator, kept, and used again.
+"""The data sets: generated once per size by the project's generator, kept, and reused.
 
-A *world* is one database of a private server: the platform's tables of so many students over so many days. Worlds of
-one directory share their server, and nobody else's data is touched: `SNAPSHOT_*` variables that name a database are not
-looked at. No student of a world has a row that cannot be right (`--bad-rate 0`), so that a contender need not look for
-such rows, and every student is published.
-
-Put here: where worlds are kept, and how one comes about. Do not put here: what is done in them (`contenders`).
+A data set is one database of a private server, with the platform's tables for a number of students and days of study.
+Data sets of one directory share their server; `SNAPSHOT_*` variables that name a database are ignored. No student has
+an invalid row (`--bad-rate 0`), so a contender need not look for such rows, and every student is published.
 """
 
 from __future__ import annotations
@@ -26,25 +23,23 @@ from snapshot_pipeline.platform.sample import SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
 
 ZONE = ZoneInfo("Europe/Budapest")
-"""A zone with clock changes: two lie in most ranges that are measured."""
+"""A zone with daylight saving time: most measured ranges contain two clock changes."""
 
 UNTIL = date(2026, 3, 2)
-"""A Monday: the last day of a world is a Sunday, and its last week is whole."""
+"""A Monday: the last day of a data set is a Sunday, and its last week is complete."""
 
 DEFAULT_HOME = Path(".snapshot_pipeline/benchmarks")
 _SEED = 1
 
 
 @dataclass(frozen=True)
-class World:
-    """A data set in a database that is ready.
+class Dataset:
+    """A data set in a database.
 
     Attributes:
-        students: How many.
-        days: Over how many days they have studied.
-        url: The database.
+        days: Days of study.
         home: The directory of the server.
-        bad_rate: The share of students with a row that cannot be right.
+        bad_rate: The share of students with an invalid row.
     """
 
     students: int
@@ -55,7 +50,7 @@ class World:
 
     @property
     def last_day(self) -> date:
-        """The last day that the students have studied on."""
+        """The last day of study."""
         return UNTIL - timedelta(days=1)
 
     @property
@@ -68,7 +63,7 @@ class World:
         return UNTIL - timedelta(days=days)
 
     def settings(self, store_schema: str, **others: Any) -> Settings:
-        """The settings of an installation in this world whose tables are in a schema of their own."""
+        """Settings of an installation on this data set, with our tables in `store_schema`."""
         given = {
             "home": self.home,
             "database_url": self.url.render_as_string(hide_password=False),
@@ -97,16 +92,16 @@ _SHORTEN = (
 )
 
 
-class Worlds:
-    """The worlds of one directory, and their server."""
+class Datasets:
+    """The data sets of one directory, and their server."""
 
     def __init__(self, home: Path) -> None:
-        """Nothing is started yet."""
+        """Start nothing yet."""
         self.home = home.expanduser().absolute()
         self._server = EmbeddedServer(self.home)
 
     def start(self) -> None:
-        """Start the server; nothing happens on it by itself while something is timed."""
+        """Start the server, without autovacuum and timed checkpoints, which would disturb a measurement."""
         self._server.start()
         with self._administration() as connection:
             connection.execute(text("ALTER SYSTEM SET autovacuum = off"))
@@ -115,61 +110,61 @@ class Worlds:
             connection.execute(text("SELECT pg_reload_conf()"))
 
     def stop(self) -> None:
-        """Stop the server; the worlds stay."""
+        """Stop the server; the data sets are kept."""
         self._server.stop()
 
     def delete(self) -> None:
-        """Stop the server, and remove all worlds."""
+        """Stop the server and delete all data sets."""
         self._server.delete()
 
     def find(
         self, students: int, days: int, bad_rate: float = 0.0, say: Callable[[str], None] = lambda _: None
-    ) -> World:
-        """The world of a size; made when it is not there yet, which takes minutes for a large one."""
+    ) -> Dataset:
+        """The data set of a size; generated if it does not exist, which takes minutes for a large one."""
         self.start()
         name = f"students_{students}_days_{days}" + (f"_bad_{bad_rate:g}" if bad_rate else "")
-        world = World(students, days, self._server.url(name), self.home, bad_rate)
+        dataset = Dataset(students, days, self._server.url(name), self.home, bad_rate)
         if name not in self._databases():
-            say(f"making {students:,} students over {days:,} days …")
-            self._make(world, name, say)
-        return world
+            say(f"generating {students:,} students over {days:,} days …")
+            self._make(dataset, name, say)
+        return dataset
 
-    def shortened(self, world: World, history_days: int, say: Callable[[str], None] = lambda _: None) -> World:
-        """The same world, had its students begun no more than so many days ago: all else is the same.
+    def shortened(self, dataset: Dataset, history_days: int, say: Callable[[str], None] = lambda _: None) -> Dataset:
+        """The same data set with a shorter history.
 
-        What is older goes, but for each student's first start, so that the same students have a snapshot. A world that
-        is made with fewer days would hold other students, who do other things on the day that is measured.
+        Older rows are deleted, except each student's first start, so that the same students have a snapshot. A data set
+        generated with fewer days would have other students with other activity on the measured day.
         """
-        name = f"{world.url.database}_last_{history_days}"
-        shorter = World(world.students, history_days, self._server.url(name), self.home, world.bad_rate)
+        name = f"{dataset.url.database}_last_{history_days}"
+        shorter = Dataset(dataset.students, history_days, self._server.url(name), self.home, dataset.bad_rate)
         if name not in self._databases():
-            say(f"leaving {history_days:,} of {world.days:,} days …")
-            self._shorten(world, shorter.first_day(history_days), name)
+            say(f"keeping {history_days:,} of {dataset.days:,} days …")
+            self._shorten(dataset, shorter.first_day(history_days), name)
         return shorter
 
-    def _shorten(self, world: World, first: date, name: str) -> None:
+    def _shorten(self, dataset: Dataset, first: date, name: str) -> None:
         unfinished = f"unfinished_{name}"
         with self._administration() as connection:
             connection.execute(text(f'DROP DATABASE IF EXISTS "{unfinished}" WITH (FORCE)'))
-            connection.execute(text(f'CREATE DATABASE "{unfinished}" TEMPLATE "{world.url.database}"'))
-        engine = create_engine(world.url.set(database=unfinished), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+            connection.execute(text(f'CREATE DATABASE "{unfinished}" TEMPLATE "{dataset.url.database}"'))
+        engine = create_engine(dataset.url.set(database=unfinished), isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
             for statement in _SHORTEN:
                 connection.execute(text(statement), {"first": start_of_day(first, ZONE)})
             connection.execute(text("VACUUM (FULL, ANALYZE)"))
-            connection.execute(text("VACUUM (ANALYZE)"))  # a full one leaves no visibility map
+            connection.execute(text("VACUUM (ANALYZE)"))  # VACUUM FULL leaves no visibility map
         with self._administration() as connection:
             connection.execute(text(f'ALTER DATABASE "{unfinished}" RENAME TO "{name}"'))
 
-    def _make(self, world: World, name: str, say: Callable[[str], None]) -> None:
-        """Under another name until it is whole, so that an interrupted one never counts."""
+    def _make(self, dataset: Dataset, name: str, say: Callable[[str], None]) -> None:
+        """Generate it under a temporary name, so that an interrupted one is never used."""
         unfinished = f"unfinished_{name}"
         with self._administration() as connection:
             connection.execute(text(f'DROP DATABASE IF EXISTS "{unfinished}" WITH (FORCE)'))
             connection.execute(text(f'CREATE DATABASE "{unfinished}"'))
-        url = world.url.set(database=unfinished)
-        options = SampleOptions(world.students, world.days, _SEED, UNTIL, world.bad_rate, ZONE)
-        load_sample(options, url, "public", lambda done: say(f"  {done:,} of {world.students:,} students"))
+        url = dataset.url.set(database=unfinished)
+        options = SampleOptions(dataset.students, dataset.days, _SEED, UNTIL, dataset.bad_rate, ZONE)
+        load_sample(options, url, "public", lambda done: say(f"  {done:,} of {dataset.students:,} students"))
         engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
             connection.execute(text("VACUUM (ANALYZE)"))
