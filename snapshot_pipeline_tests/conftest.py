@@ -1,21 +1,30 @@
-"""Fixtures of all tests (a PostgreSQL server, new databases on it), the marker `system`, and the order of the files."""
+"""Fixtures that many directories share (a PostgreSQL server, databases), the marker `system`, the order of files."""
 
 from __future__ import annotations
 
 import os
 import signal
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import date
 
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.platform.sample import load_sample
+from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.months import ensure_partitions
+from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests import order
+from snapshot_pipeline_tests.installation import dagster_template, installation, students_template
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SAMPLE, installation_on, new_database
+
+__all__ = ["dagster_template", "installation", "students_template"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts background jobs so; the processes that tests start would inherit it, and not end on Ctrl-C.
+    # A shell starts background jobs with SIGINT ignored; processes started by tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -27,16 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A running server of our own, which tests share: none of them stops it."""
+    """A running server that all tests of a session share: no test may stop it."""
     server = EmbeddedServer(tmp_path_factory.mktemp("server"))
     server.start()
     admin = create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:  # what tests write need not outlive a power cut
+    with admin.connect() as connection:  # the data of tests need not survive a power cut
         connection.execute(text("ALTER SYSTEM SET fsync = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
     admin.dispose()
     yield server
-    server.delete()  # as root its cluster lies outside of pytest's directory, where nobody would clean up
+    server.delete()  # as root its cluster lies outside pytest's directory, where nothing else would delete it
 
 
 @pytest.fixture(scope="session")
@@ -51,24 +60,51 @@ def server_url(request: pytest.FixtureRequest) -> URL:
 @pytest.fixture
 def database_url(server_url: URL) -> Iterator[URL]:
     """The URL of a new, empty database, dropped after the test."""
-    with _new_database(server_url) as url:
+    with new_database(server_url) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def module_database_url(server_url: URL) -> Iterator[URL]:
-    """One such database for all tests of a file, which keep out of each other's way."""
-    with _new_database(server_url) as url:
+    """The URL of a new, empty database for all tests of a file."""
+    with new_database(server_url) as url:
         yield url
 
 
-@contextmanager
-def _new_database(server_url: URL) -> Iterator[URL]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield server_url.set(database=name)
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    admin.dispose()
+# Templates: made once a session, never changed, only copied.
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server_url: URL) -> Iterator[URL]:
+    """A database with our empty tables, with partitions for 2025 and 2026."""
+    with new_database(server_url) as url:
+        engine = create_engine(url, poolclass=NullPool)
+        migrate(engine, "public")
+        ensure_partitions(engine, StoreTables.of("public"), date(2025, 1, 1), date(2026, 12, 31))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sample_template(server_url: URL) -> Iterator[URL]:
+    """A database with the students of `SAMPLE` and our empty tables."""
+    with new_database(server_url) as url:
+        load_sample(SAMPLE, url, "public")
+        with installation_on(url):
+            pass  # creates our tables
+        yield url
+
+
+@pytest.fixture(scope="session")
+def computed_template(server_url: URL, sample_template: URL) -> Iterator[URL]:
+    """The same with the snapshots of the days `COMPUTED`."""
+    with new_database(server_url, sample_template) as url:
+        with installation_on(url) as installation:
+            run_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        yield url
+
+
+@pytest.fixture
+def sample_url(server_url: URL, sample_template: URL) -> Iterator[URL]:
+    """A copy of the sample's database, for one test."""
+    with new_database(server_url, sample_template) as url:
+        yield url

@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from snapshot_pipeline_tests.installation import PROJECT, TestInstallation, installation
+from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.running_dagster import RunningDagster
-
-__all__ = ["installation"]
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
 """What the tests have seen, for a person to look at; made again by each run."""

@@ -13,10 +13,7 @@ from sqlalchemy import URL
 from snapshot_pipeline.pipeline.cohorts import summarize_days
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.weekly_report import report_path, write_report
-from snapshot_pipeline_tests.pipeline.conftest import computed_template, sample_template
 from snapshot_pipeline_tests.pipeline.installations import COMPUTED, MONDAY, installation_on, new_database
-
-__all__ = ["computed_template", "sample_template"]
 
 pytestmark = pytest.mark.timeout(300)
 

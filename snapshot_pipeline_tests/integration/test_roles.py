@@ -21,10 +21,7 @@ from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.postgres.engines import adbc_uri
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.pipeline.conftest import sample_template
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, new_database
-
-__all__ = ["sample_template"]
 
 ROLES = PROJECT / "docs" / "roles.sql"
 

@@ -36,7 +36,7 @@ def admin(installation: TestInstallation) -> Iterator[Engine]:
 
 
 def names(installation: TestInstallation) -> list[str]:
-    return [str(installation.url.database), "orchestration_dagster"]
+    return [str(installation.url.database), str(installation.dagster_url.database)]
 
 
 def sessions(admin: Engine, installation: TestInstallation) -> int:

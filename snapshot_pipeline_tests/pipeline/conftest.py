@@ -1,4 +1,4 @@
-"""The sample platform, loaded once and copied for each test that changes something."""
+"""Open installations on copies of the sample platform."""
 
 from __future__ import annotations
 
@@ -8,46 +8,18 @@ import pytest
 from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.snapshots import run_days
-from snapshot_pipeline.platform.sample import load_sample
-from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SAMPLE, installation_on, new_database
-
-
-@pytest.fixture(scope="session")
-def sample_template(server_url: URL) -> Iterator[URL]:
-    """A database with `SAMPLE` and our empty tables; never changed, only copied."""
-    with new_database(server_url) as url:
-        load_sample(SAMPLE, url, "public")
-        with installation_on(url):
-            pass  # makes our tables
-        yield url
-
-
-@pytest.fixture
-def sample_url(server_url: URL, sample_template: URL) -> Iterator[URL]:
-    """A copy of the sample's database of one's own."""
-    with new_database(server_url, sample_template) as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def computed_template(server_url: URL, sample_template: URL) -> Iterator[URL]:
-    """The sample with the snapshots of its last `COMPUTED` days; never changed, only copied."""
-    with new_database(server_url, sample_template) as url:
-        with installation_on(url) as installation:
-            run_days(installation, COMPUTED[0], COMPUTED[-1], "first")
-        yield url
+from snapshot_pipeline_tests.pipeline.installations import installation_on, new_database
 
 
 @pytest.fixture
 def computed(server_url: URL, computed_template: URL) -> Iterator[Installation]:
-    """An open installation on a copy of one's own, in which the last days are computed."""
+    """An open installation with the snapshots of the days `COMPUTED`, for one test."""
     with new_database(server_url, computed_template) as url, installation_on(url) as opened:
         yield opened
 
 
 @pytest.fixture
 def installation(sample_url: URL) -> Iterator[Installation]:
-    """An open installation on a copy of one's own."""
+    """An open installation without snapshots, for one test."""
     with installation_on(sample_url) as opened:
         yield opened

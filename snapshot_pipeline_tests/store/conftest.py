@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.postgres.engines import adbc_uri
-from snapshot_pipeline.store.migrate import migrate
-from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import new_database
 
@@ -33,12 +30,9 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def migrated_url(server_url: URL) -> Iterator[URL]:
-    """A database with our empty tables, one per test file; the days of the tests lie in 2025 and 2026."""
-    with new_database(server_url) as url:
-        engine = create_engine(url, poolclass=NullPool)
-        migrate(engine, "public")
-        ensure_partitions(engine, StoreTables.of("public"), date(2025, 1, 1), date(2026, 12, 31))
+def migrated_url(server_url: URL, migrated_template: URL) -> Iterator[URL]:
+    """A database with our empty tables, for the tests of one file."""
+    with new_database(server_url, migrated_template) as url:
         yield url
 
 

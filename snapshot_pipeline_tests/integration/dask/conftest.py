@@ -12,10 +12,7 @@ from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline_tests.integration.dask.clusters import Cluster, cluster
 from snapshot_pipeline_tests.integration.dask.runs import FIRST, left_by, restated_url
-from snapshot_pipeline_tests.pipeline.conftest import computed_template, sample_template
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, Tables, installation_on, new_database
-
-__all__ = ["computed_template", "sample_template"]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
 from snapshot_pipeline_tests.integration.database_faults.faults import FIRST
-from snapshot_pipeline_tests.pipeline.conftest import sample_template, sample_url
 from snapshot_pipeline_tests.pipeline.installations import (
     SAMPLE,
     SUNDAY,
@@ -22,8 +21,6 @@ from snapshot_pipeline_tests.pipeline.installations import (
     new_database,
     published,
 )
-
-__all__ = ["sample_template", "sample_url"]
 
 
 @pytest.fixture(scope="session")
