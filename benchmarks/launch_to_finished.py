@@ -136,15 +136,17 @@ def _launches(settings: Settings, server: Engine, running: RunningDagster, repea
     last, week = last_closed_day(settings), last_closed_week(settings)
     everything = range_tags(week - timedelta(days=7), last)
     recommended = {"dagster/partition": week.isoformat()}
-    _launch(running, server, "daily_snapshots", everything, 0.0)  # not counted: creates the tables, warms the caches
-    _launch(running, server, "weekly_recommendations", recommended, 0.0)
+    _launch(
+        running, server, "daily_snapshots_job", everything, 0.0
+    )  # not counted: creates the tables, warms the caches
+    _launch(running, server, "weekly_recommendations_job", recommended, 0.0)
     idle = _sessions_while_idle(server)
     launched: dict[str, list[Launched]] = {}
     day, month = range_tags(last, last), range_tags(last - timedelta(days=RANGE - 1), last)
     for what, job, tags, table in (
-        ("one day", "daily_snapshots", day, "performance_snapshots"),
-        ("one week", "weekly_recommendations", recommended, "adaptive_recommendations"),
-        (f"{RANGE} days", "daily_snapshots", month, "performance_snapshots"),
+        ("one day", "daily_snapshots_job", day, "performance_snapshots"),
+        ("one week", "weekly_recommendations_job", recommended, "adaptive_recommendations"),
+        (f"{RANGE} days", "daily_snapshots_job", month, "performance_snapshots"),
     ):
         for _ in range(repeat):
             _empty(server, table, tags)

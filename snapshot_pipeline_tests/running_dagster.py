@@ -99,7 +99,7 @@ class RunningDagster:
 
     def launch_day(self, day: str) -> str:
         """Launch the job of the snapshots for one day; returns the run's id."""
-        return self.launch("daily_snapshots", {"dagster/partition": day})
+        return self.launch("daily_snapshots_job", {"dagster/partition": day})
 
     def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
         """Launch a job as the launchpad does; returns the run's id."""

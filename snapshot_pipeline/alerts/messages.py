@@ -40,12 +40,12 @@ _WHAT_TO_DO = {
         "SNAPSHOT_MAX_RUN_SECONDS. The next run that ends in time closes the incident."
     ),
     MISSING_DAY: (
-        "See in the Dagster UI that the daemon runs and the schedule `nightly` is on, and whether a run of the day has "
-        "failed. Then materialize the day: in the UI, or by `snapshot-pipeline materialize`."
+        "See in the Dagster UI that the daemon runs, that `daily_snapshots_schedule` is on, and whether a run of the "
+        "day has failed. Then materialize the day: in the UI, or by `snapshot-pipeline materialize`."
     ),
     MISSED_WEEK: (
-        "See in the Dagster UI that the daemon runs and the schedule `weekly` is on, and whether a run of the week has "
-        "failed. Then materialize the week: in the UI, or by `snapshot-pipeline recommend`."
+        "See in the Dagster UI that the daemon runs, that `weekly_recommendations_schedule` is on, and whether a run "
+        "of the week has failed. Then materialize the week: in the UI, or by `snapshot-pipeline recommend`."
     ),
 }
 

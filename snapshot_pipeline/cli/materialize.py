@@ -40,6 +40,6 @@ def materialize(settings: Settings, first: date, last: date) -> None:
         runs = ShownRuns(show)
         for start, end in ranges(days, settings):
             watch = runs.begin(f"{start} to {end}", others_to_come=(last - end) / (end - start + timedelta(days=1)))
-            execute(settings, "daily_snapshots", {**range_tags(start, end), REASON: COMMAND_LINE}, watch)
+            execute(settings, "daily_snapshots_job", {**range_tags(start, end), REASON: COMMAND_LINE}, watch)
     with open_installation(settings) as installation:
         print_days(read_days(installation, first, last))

@@ -32,6 +32,6 @@ def recommend(settings: Settings, week_start: date) -> None:
 
     with shown_progress("starting Dagster") as show:
         watch = ShownRuns(show).begin(f"week of {week_start}")
-        execute(settings, "weekly_recommendations", {}, watch, partition_key=week_start.isoformat())
+        execute(settings, "weekly_recommendations_job", {}, watch, partition_key=week_start.isoformat())
     with open_installation(settings) as installation:
         print_week(read_week(installation, week_start))

@@ -28,7 +28,7 @@ def command(week: datetime | None, opens: bool) -> None:
 
     with shown_progress("starting Dagster") as show:
         watch = ShownRuns(show).begin(f"the page of the week of {week_start}")
-        execute(settings, "weekly_page", {}, watch, partition_key=week_start.isoformat())
+        execute(settings, "weekly_report_job", {}, watch, partition_key=week_start.isoformat())
     path = report_path(settings, week_start)
     click.echo(path)
     if opens:

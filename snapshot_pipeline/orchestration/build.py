@@ -17,7 +17,12 @@ from snapshot_pipeline.orchestration.assets.performance_snapshots import build_p
 from snapshot_pipeline.orchestration.assets.weekly_report import build_weekly_report
 from snapshot_pipeline.orchestration.daily_checks import build_no_open_incidents, build_recompute_matches
 from snapshot_pipeline.orchestration.housekeeping import build_housekeeping
-from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
+from snapshot_pipeline.orchestration.jobs import (
+    daily_checks_job,
+    daily_snapshots_job,
+    weekly_recommendations_job,
+    weekly_report_job,
+)
 from snapshot_pipeline.orchestration.recompute_days import build_recompute_days
 from snapshot_pipeline.orchestration.retry_failed import build_retry_failed
 from snapshot_pipeline.orchestration.schedules import (
@@ -64,9 +69,9 @@ def _definitions(settings: Settings) -> dg.Definitions:
         ),
         asset_checks=[build_no_open_incidents(settings), build_recompute_matches(settings)],
         jobs=[
-            daily_snapshots,
-            weekly_recommendations,
-            weekly_page,
+            daily_snapshots_job,
+            weekly_recommendations_job,
+            weekly_report_job,
             daily_checks_job,
             build_recompute_days(settings),
             build_retry_failed(settings),

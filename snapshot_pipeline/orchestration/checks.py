@@ -27,8 +27,8 @@ from snapshot_pipeline.store.snapshots import DayCount
 
 SUCCESS_RATE = "success_rate"
 RUN_TIME = "run_time"
-STUDENT_COUNT_STABLE = "coverage"
-RECOMMENDATION_COVERAGE = "reach"
+STUDENT_COUNT_STABLE = "student_count_stable"
+RECOMMENDATION_COVERAGE = "recommendation_coverage"
 WEEK_COMPLETE = "week_complete"
 ALL_STUDENTS = "all_students"
 
@@ -41,7 +41,7 @@ MIN_COVERAGE = 0.5
 
 REMEDIATION_FAILED = (
     "`failures_by_reason` and `first_failures` say why and who, `snapshot_failures` has all, with the row to blame. "
-    "Mend the rows in the platform, then launch the job `retry_failed`, or materialize the day again"
+    "Mend the rows in the platform, then launch the job `retry_failed_job`, or materialize the day again"
 )
 REMEDIATION_SLOW = (
     "`snapshot-pipeline check` names missing indexes; docs/scaling.md says what else a platform of a size costs"
@@ -63,7 +63,7 @@ REMEDIATION_WEEK = "materialize `performance_snapshots` for the missing days, th
 
 def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
     """The checks of a day of snapshots."""
-    after = "with every run of the day, and after `retry_failed`."
+    after = "with every run of the day, and after `retry_failed_job`."
     return [
         _spec(
             SUCCESS_RATE,

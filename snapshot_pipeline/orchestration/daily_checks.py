@@ -23,8 +23,8 @@ from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures
 
-NO_OPEN_INCIDENTS = dg.AssetCheckKey(performance_snapshots.KEY, "standing")
-RECOMPUTE_MATCHES = dg.AssetCheckKey(performance_snapshots.KEY, "rebuild")
+NO_OPEN_INCIDENTS = dg.AssetCheckKey(performance_snapshots.KEY, "no_open_incidents")
+RECOMPUTE_MATCHES = dg.AssetCheckKey(performance_snapshots.KEY, "recompute_matches")
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -39,11 +39,11 @@ def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
             f"What is broken over the last {settings.catch_up_days} days: days that are missing, days on which too "
             "many students failed, failures that are open, weeks without recommendations.",
             reads="`snapshot_days`, `snapshot_failures`, and which weeks Dagster knows as materialized.",
-            runs="every morning at 03:00, and at any time by the job `daily_checks` or *Execute*.",
+            runs="every morning at 03:00, and at any time by the job `daily_checks_job` or *Execute*.",
             remediation="the result says by which command each thing is mended; amber: only failures are open.",
         ),
     )
-    def standing(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def no_open_incidents(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         now = datetime.now(timezone.utc)  # what is broken now; no figure follows from it
         days = due_days(settings, now)
         if not days:
@@ -53,7 +53,7 @@ def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
         with step_installation(context, settings) as installation:
             return check_no_open_incidents(look_at(installation, days, missing_weeks), settings.min_success_rate, now)
 
-    return standing
+    return no_open_incidents
 
 
 def check_no_open_incidents(standing: OpenProblems, minimum: float, now: datetime) -> dg.AssetCheckResult:
@@ -141,7 +141,7 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
             "A day drawn by lot among all that were computed, computed again from the platform's rows without being "
             "published, is what is stored.",
             reads="the platform, as a run does, and the day's `performance_snapshots`.",
-            runs="every morning at 03:00, and at any time by the job `daily_checks` or *Execute*.",
+            runs="every morning at 03:00, and at any time by the job `daily_checks_job` or *Execute*.",
             remediation=(
                 "somebody or something else than a run has written to our tables, or the formula has changed; the "
                 "result names the figures and the command that computes the day again. Amber: rows came late, and the "
@@ -149,7 +149,7 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
             ),
         ),
     )
-    def rebuild(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def recompute_matches(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         seed = context.run.tags.get(SEED, context.run.run_id)
         with step_installation(context, settings) as installation:
             day = random_computed_day(installation, seed)
@@ -157,7 +157,7 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
                 return dg.AssetCheckResult(passed=True, description="no day has been computed yet")
             return check_recompute_matches(recompute_day(installation, day, context.run.run_id), seed)
 
-    return rebuild
+    return recompute_matches
 
 
 def check_recompute_matches(found: Recomputation, seed: str) -> dg.AssetCheckResult:

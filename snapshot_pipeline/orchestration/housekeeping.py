@@ -18,7 +18,7 @@ from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.retention import Keep, remove_old_rows
 
-NAME = "housekeeping"
+NAME = "housekeeping_job"
 DAYS_AHEAD = 62
 """This month and the next two: two months in a row have at most 62 days."""
 
@@ -27,13 +27,13 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
     """The job of one installation."""
 
     @dg.op(
-        name="remove_what_has_had_its_time",
+        name="delete_expired_rows",
         description=(
             "Removes old rows in small transactions and old months of snapshots as a whole, and makes the months to "
             "come; after an interruption the next run goes on."
         ),
     )
-    def remove_what_has_had_its_time(context: dg.OpExecutionContext) -> None:
+    def delete_expired_rows(context: dg.OpExecutionContext) -> None:
         now = datetime.now(timezone.utc)  # nothing is computed here: old is what is old today
         log_from = now - timedelta(days=settings.dagster_log_retention_days)
         removed = {
@@ -57,14 +57,14 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
             "Removes Dagster's log lines, closed incidents, restatements and, where a setting says so, old snapshots; "
             "materializations, check results and the states of runs stay. Makes the partitions of the months to come.",
             reads="the age of rows; what it keeps for how long is set by the SNAPSHOT_…_RETENTION_DAYS.",
-            runs="every day at 04:00 by the schedule `daily_housekeeping`; safe at any time by hand.",
+            runs="every day at 04:00 by the schedule `daily_housekeeping_schedule`; safe at any time by hand.",
             remediation="its one line says what to do; nothing is lost, the next run goes on.",
         ),
     )
-    def housekeeping() -> None:
-        remove_what_has_had_its_time()
+    def housekeeping_job() -> None:
+        delete_expired_rows()
 
-    return housekeeping
+    return housekeeping_job
 
 
 def _keep(settings: Settings, now: datetime) -> Keep:

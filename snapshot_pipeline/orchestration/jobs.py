@@ -19,8 +19,8 @@ from snapshot_pipeline.orchestration.assets import (
 from snapshot_pipeline.orchestration.descriptions import described
 
 # Two jobs and not one: Dagster does not let daily and weekly partitions share a job.
-daily_snapshots = dg.define_asset_job(
-    "daily_snapshots",
+daily_snapshots_job = dg.define_asset_job(
+    "daily_snapshots_job",
     # Without the checks of the morning, which belong to no day.
     selection=dg.AssetSelection.assets(performance_snapshots.KEY, cohort_summary.KEY)
     - dg.AssetSelection.checks(daily_checks.NO_OPEN_INCIDENTS, daily_checks.RECOMPUTE_MATCHES),
@@ -29,7 +29,8 @@ daily_snapshots = dg.define_asset_job(
         "is written.",
         reads="the platform's users, progress, quiz attempts and exercises.",
         runs=(
-            "every night at 00:00 by the schedule `nightly`, whenever rows came late by the sensor `late_data`, and by "
+            "every night at 00:00 by the schedule `daily_snapshots_schedule`, whenever rows came late by the sensor "
+            "`late_data_sensor`, and by "
             "*Launch backfill* for the days chosen there."
         ),
         remediation="the failed step has one line that says what to do; then launch it again for the same days.",
@@ -37,7 +38,7 @@ daily_snapshots = dg.define_asset_job(
 )
 
 daily_checks_job = dg.define_asset_job(
-    "daily_checks",
+    "daily_checks_job",
     selection=dg.AssetSelection.checks(daily_checks.NO_OPEN_INCIDENTS, daily_checks.RECOMPUTE_MATCHES),
     description=described(
         "Looks for what is broken now, and computes a day drawn by lot again to compare. Writes no snapshot.",
@@ -47,25 +48,25 @@ daily_checks_job = dg.define_asset_job(
     ),
 )
 
-weekly_recommendations = dg.define_asset_job(
-    "weekly_recommendations",
+weekly_recommendations_job = dg.define_asset_job(
+    "weekly_recommendations_job",
     selection=dg.AssetSelection.assets(adaptive_recommendations.KEY),
     description=described(
         "Computes the recommendations of a week. Safe to run again: what still holds is kept.",
         reads="the week's snapshots, and the platform's users, lessons, progress, quizzes and attempts.",
-        runs="every Monday at 06:00 by the schedule `weekly`, and for any week by hand.",
+        runs="every Monday at 06:00 by the schedule `weekly_recommendations_schedule`, and for any week by hand.",
         remediation="its one line names the missing days; materialize them, then launch it again for the week.",
     ),
 )
 
 # A job of its own: a page that cannot be written must not make the recommendations red.
-weekly_page = dg.define_asset_job(
-    "weekly_page",
+weekly_report_job = dg.define_asset_job(
+    "weekly_report_job",
     selection=dg.AssetSelection.assets(weekly_report.KEY),
     description=described(
         "Writes the page of a week. Safe to run again: it takes the place of the page of before.",
         reads="the summaries of the week's days and of the week before, the week's recommendations and failures.",
-        runs="every Monday at 06:30 by the schedule `weekly_page`, and for any week by hand.",
+        runs="every Monday at 06:30 by the schedule `weekly_report_schedule`, and for any week by hand.",
         remediation="its one line says what to do: materialize the days that it names, then launch it again.",
     ),
 )

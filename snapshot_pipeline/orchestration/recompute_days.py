@@ -32,8 +32,8 @@ from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.tags import reason_of
 from snapshot_pipeline.settings import Settings
 
-NAME = "recompute_days"
-STEP = "recompute_these_days"
+NAME = "recompute_days_job"
+STEP = "recompute_days_op"
 
 
 class RecomputeConfig(dg.Config):
@@ -54,7 +54,7 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
     """The job of one installation."""
 
     @dg.op(name=STEP, pool=pools.SNAPSHOTS, description="Computes the days, a month at a time.")
-    def recompute_these_days(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
+    def recompute_days_op(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
         with readable_failures():
             days = _days(config, settings)
         for first, last in ranges(days, settings):
@@ -77,7 +77,7 @@ def build_recompute_days(settings: Settings) -> dg.JobDefinition:
         config=run_config(),
     )
     def recompute_days_job() -> None:
-        recompute_these_days()
+        recompute_days_op()
 
     return recompute_days_job
 

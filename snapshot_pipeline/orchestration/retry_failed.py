@@ -30,8 +30,8 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
 from snapshot_pipeline.settings import Settings
 
-NAME = "retry_failed"
-STEP = "retry_failed_students"
+NAME = "retry_failed_job"
+STEP = "retry_failed_op"
 
 
 class RetryConfig(dg.Config):
@@ -55,7 +55,7 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
     """The job of one installation."""
 
     @dg.op(name=STEP, pool=pools.SNAPSHOTS, description=__doc__)
-    def retry_failed_students(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
+    def retry_failed_op(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
             first, last = parse_day("from", config.first), parse_day("to", config.last)
             require_in_order(("from", "to"), first, last)
@@ -90,7 +90,7 @@ def build_retry_failed(settings: Settings) -> dg.JobDefinition:
         config=run_config(None, None),
     )
     def retry_failed_job() -> None:
-        retry_failed_students()
+        retry_failed_op()
 
     return retry_failed_job
 

@@ -14,7 +14,12 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import cohort_summary, performance_snapshots
 from snapshot_pipeline.orchestration.descriptions import described_plainly
-from snapshot_pipeline.orchestration.jobs import daily_checks_job, daily_snapshots, weekly_page, weekly_recommendations
+from snapshot_pipeline.orchestration.jobs import (
+    daily_checks_job,
+    daily_snapshots_job,
+    weekly_recommendations_job,
+    weekly_report_job,
+)
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
 from snapshot_pipeline.orchestration.tags import REASON, SEED
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
@@ -39,8 +44,8 @@ def build_daily_snapshots_schedule(settings: Settings) -> dg.ScheduleDefinition:
     days = daily_partitions(settings)
 
     @dg.schedule(
-        name="nightly",
-        job=daily_snapshots,
+        name="daily_snapshots_schedule",
+        job=daily_snapshots_job,
         cron_schedule="0 0 * * *",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
@@ -53,7 +58,7 @@ def build_daily_snapshots_schedule(settings: Settings) -> dg.ScheduleDefinition:
             remediation=_MISSED,
         ),
     )
-    def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def daily_snapshots_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         tick = context.scheduled_execution_time
         recent = days.get_partition_keys(current_time=tick)[-max(settings.catch_up_days, settings.late_days + 1) :]
         status = context.instance.get_status_by_partition(performance_snapshots.KEY, recent, days) or {}
@@ -83,7 +88,7 @@ def build_daily_snapshots_schedule(settings: Settings) -> dg.ScheduleDefinition:
             for first, last in ranges(unsummarized, settings)
         ]
 
-    return nightly
+    return daily_snapshots_schedule
 
 
 def _unsummarized(instance: dg.DagsterInstance, settings: Settings, window: Sequence[str]) -> list[date]:
@@ -102,8 +107,8 @@ def build_weekly_recommendations_schedule(settings: Settings) -> dg.ScheduleDefi
     """The schedule of the recommendations: the newest week only, since an older one is never shown."""
 
     @dg.schedule(
-        name="weekly",
-        job=weekly_recommendations,
+        name="weekly_recommendations_schedule",
+        job=weekly_recommendations_job,
         cron_schedule="0 6 * * 1",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
@@ -111,21 +116,21 @@ def build_weekly_recommendations_schedule(settings: Settings) -> dg.ScheduleDefi
             "The recommendations of the week that has just ended; an older week is never shown, and not asked for.",
             reads="nothing but the time of its tick.",
             runs=f"every Monday at 06:00 ({settings.timezone}), while it is switched on.",
-            remediation="launch the job `weekly_recommendations` for the week; the next tick is for the next one.",
+            remediation="launch the job `weekly_recommendations_job` for the week; the next tick is for the next one.",
         ),
     )
-    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def weekly_recommendations_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         return _newest_week(context, settings)
 
-    return weekly
+    return weekly_recommendations_schedule
 
 
 def build_weekly_report_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """The schedule of the weekly page: half an hour after the recommendations, which it counts."""
 
     @dg.schedule(
-        name="weekly_page",
-        job=weekly_page,
+        name="weekly_report_schedule",
+        job=weekly_report_job,
         cron_schedule="30 6 * * 1",
         execution_timezone=settings.timezone,
         default_status=_default_status(settings),
@@ -133,13 +138,13 @@ def build_weekly_report_schedule(settings: Settings) -> dg.ScheduleDefinition:
             "The page of the week that has just ended, after its recommendations, which it counts.",
             reads="nothing but the time of its tick.",
             runs=f"every Monday at 06:30 ({settings.timezone}), while it is switched on.",
-            remediation="launch the job `weekly_page` for the week; the next tick is for the next one.",
+            remediation="launch the job `weekly_report_job` for the week; the next tick is for the next one.",
         ),
     )
-    def page(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def weekly_report_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         return _newest_week(context, settings)
 
-    return page
+    return weekly_report_schedule
 
 
 def build_daily_checks_schedule(settings: Settings) -> dg.ScheduleDefinition:
@@ -168,7 +173,7 @@ def build_daily_checks_schedule(settings: Settings) -> dg.ScheduleDefinition:
 def build_daily_housekeeping_schedule(settings: Settings, housekeeping: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The schedule of what removes old rows: when the night's runs are long over."""
     return dg.ScheduleDefinition(
-        name="daily_housekeeping",
+        name="daily_housekeeping_schedule",
         job=housekeeping,
         cron_schedule="0 4 * * *",
         execution_timezone=settings.timezone,

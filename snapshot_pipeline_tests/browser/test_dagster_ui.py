@@ -139,7 +139,7 @@ def test_failed_students_are_retried_from_the_launchpad_once_their_rows_are_mend
             "DELETE FROM exercise_submissions WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
         ):
             connection.execute(text(mended))
-    page.goto("/locations/snapshot_pipeline/jobs/retry_failed/playground")
+    page.goto("/locations/snapshot_pipeline/jobs/retry_failed_job/playground")
     expect(page.get_by_text("No errors")).to_be_visible()
     page.screenshot(path=screenshot)
     page.get_by_role("button", name="Launch Run").click()
@@ -155,7 +155,7 @@ def test_failed_students_are_retried_from_the_launchpad_once_their_rows_are_mend
 
 
 def test_a_schedule_is_switched_on_with_one_click(page: Page, dagster_ui: RunningDagster, screenshot: Path) -> None:
-    page.goto("/locations/snapshot_pipeline/schedules/nightly")
+    page.goto("/locations/snapshot_pipeline/schedules/daily_snapshots_schedule")
     switch = page.get_by_role("checkbox").first
     expect(switch).not_to_be_checked()
     page.locator("label", has=switch).click()
@@ -164,6 +164,6 @@ def test_a_schedule_is_switched_on_with_one_click(page: Page, dagster_ui: Runnin
 
     def runs() -> bool | None:
         states = dagster_ui.instance.all_instigator_state()
-        return any(state.name == "nightly" and state.is_running for state in states) or None
+        return any(state.name == "daily_snapshots_schedule" and state.is_running for state in states) or None
 
     waited_for(runs, "Dagster has noted that the schedule runs", 20)

@@ -37,7 +37,7 @@ def test_bad_data_of_many_students_stops_nobody_else_and_is_told_by_day(
         world.execute("UPDATE quiz_attempts SET score = score - 1000 WHERE score >= 1000")
     message = next(one["message"] for one in world.receiver.messages if f"/runs/{run_id}" in one["message"])
     assert "at least 90 % wanted" in message
-    assert over(world, world.dagster.launch("retry_failed", {})) == "SUCCESS"
+    assert over(world, world.dagster.launch("retry_failed_job", {})) == "SUCCESS"
     settle(fault, world, world.expected())
     waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
     fault.told = len(world.messages_about(incident))
@@ -64,7 +64,7 @@ def test_a_day_and_a_week_that_are_missing_are_told_and_cleared(world: World, le
         began = time.monotonic()
         waited_for(lambda subject=subject: world.messages_about(missing[subject]) or None, "somebody is told", 60)
         fault.struck(time.monotonic() - began)
-        job = "daily_snapshots" if subject == str(day) else "weekly_recommendations"
+        job = "daily_snapshots_job" if subject == str(day) else "weekly_recommendations_job"
         assert over(world, world.dagster.launch(job, {"dagster/partition": subject})) == "SUCCESS"
         waited_for(lambda subject=subject: world.is_cleared(missing[subject]) or None, "the all-clear is sent", 60)
         fault.told = len(world.messages_about(missing[subject]))

@@ -127,7 +127,7 @@ class World:
 
     def _launched(self, tags: dict[str, str]) -> str | None:
         try:
-            return self.dagster.launch("daily_snapshots", tags)
+            return self.dagster.launch("daily_snapshots_job", tags)
         except requests.RequestException:
             return None
 

@@ -23,7 +23,7 @@ from snapshot_pipeline.settings import SettingsError, load_settings
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 
 ORIGIN = JobPythonOrigin(
-    "daily_checks",
+    "daily_checks_job",
     RepositoryPythonOrigin(
         sys.executable, ModuleCodePointer("snapshot_pipeline.definitions", "defs"), None, None, None
     ),
@@ -39,7 +39,7 @@ def handed_over(installation: TestInstallation, run: dg.DagsterRun) -> Any:
 
 
 def run_in(installation: TestInstallation, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-    job = build_defs(installation.settings).resolve_job_def("daily_checks")
+    job = build_defs(installation.settings).resolve_job_def("daily_checks_job")
     return installation.instance.create_run_for_job(job, status=status)
 
 

@@ -81,7 +81,7 @@ def summarized_alone(installation: TestInstallation, first: str, last: str) -> d
     """A run that the nightly schedule asks for where only the summary is missing."""
     return (
         build_defs(installation.settings)
-        .resolve_job_def("daily_snapshots")
+        .resolve_job_def("daily_snapshots_job")
         .execute_in_process(
             instance=installation.instance,
             tags=range_tags(date.fromisoformat(first), date.fromisoformat(last)),
@@ -139,7 +139,7 @@ def test_a_day_without_snapshots_is_one_line_that_names_the_recovery(installatio
 
 def test_snapshots_that_fail_take_no_summary_with_them(installation: TestInstallation) -> None:
     nowhere = installation.settings.model_copy(update={"platform_schema": "nowhere"})
-    job = build_defs(nowhere).resolve_job_def("daily_snapshots")
+    job = build_defs(nowhere).resolve_job_def("daily_snapshots_job")
     result = job.execute_in_process(
         instance=installation.instance, partition_key="2026-01-25", run_config=QUIET, raise_on_error=False
     )

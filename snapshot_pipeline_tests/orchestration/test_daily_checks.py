@@ -101,7 +101,7 @@ def test_students_who_only_became_active_are_a_warning() -> None:
 
 
 def run_checks(installation: TestInstallation, **tags: str) -> dict[str, dg.AssetCheckEvaluation]:
-    job = build_defs(installation.settings).resolve_job_def("daily_checks")
+    job = build_defs(installation.settings).resolve_job_def("daily_checks_job")
     result = job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET)
     assert result.success
     return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
@@ -109,20 +109,20 @@ def run_checks(installation: TestInstallation, **tags: str) -> dict[str, dg.Asse
 
 @pytest.fixture(scope="module")
 def computed(installation: TestInstallation) -> TestInstallation:
-    job = build_defs(installation.settings).resolve_job_def("daily_snapshots")
+    job = build_defs(installation.settings).resolve_job_def("daily_snapshots_job")
     assert job.execute_in_process(instance=installation.instance, tags=range_tags(LAST, LAST), run_config=QUIET).success
     return installation
 
 
 def test_the_morning_finds_missing_days_and_a_figure_that_somebody_changed(computed: TestInstallation) -> None:
     found = run_checks(computed, **{"snapshot_pipeline/seed": "one"})
-    assert not found["standing"].passed  # the sample ended long ago: the last days are missing
-    assert "snapshot-pipeline materialize --from" in str(found["standing"].description)
-    assert found["rebuild"].passed
-    assert found["rebuild"].metadata["seed"].value == "one"
-    assert found["rebuild"].partition is None
+    assert not found["no_open_incidents"].passed  # the sample ended long ago: the last days are missing
+    assert "snapshot-pipeline materialize --from" in str(found["no_open_incidents"].description)
+    assert found["recompute_matches"].passed
+    assert found["recompute_matches"].metadata["seed"].value == "one"
+    assert found["recompute_matches"].partition is None
     execute(computed.url, "UPDATE performance_snapshots SET pace_score = pace_score + 0.01")
     found = run_checks(computed)
-    assert (found["rebuild"].passed, found["rebuild"].severity) == (False, ERROR)
-    assert set(found["rebuild"].metadata["differences_by_column"].value) == {"pace_score"}
-    assert len(found["rebuild"].metadata["first_differences"].value.records) == 10
+    assert (found["recompute_matches"].passed, found["recompute_matches"].severity) == (False, ERROR)
+    assert set(found["recompute_matches"].metadata["differences_by_column"].value) == {"pace_score"}
+    assert len(found["recompute_matches"].metadata["first_differences"].value.records) == 10

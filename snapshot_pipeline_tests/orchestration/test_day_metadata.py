@@ -232,7 +232,7 @@ def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstal
 def test_a_retried_day_is_shown_as_a_computed_one_so_that_no_plot_breaks_off(
     installation: TestInstallation, week: Shown
 ) -> None:
-    result = run(installation, "retry_failed", run_config={**run_config(date(2026, 2, 28), None), **QUIET})
+    result = run(installation, "retry_failed_job", run_config={**run_config(date(2026, 2, 28), None), **QUIET})
     assert result.success
     (record,) = installation.instance.fetch_materializations(
         dg.AssetRecordsFilter(SNAPSHOTS, asset_partitions=["2026-02-28"]), limit=1

@@ -30,7 +30,7 @@ def impatient(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -
 
 
 def executed(installation: TestInstallation, settings: Settings) -> dg.ExecuteInProcessResult:
-    job = build_defs(settings).resolve_job_def("daily_snapshots")
+    job = build_defs(settings).resolve_job_def("daily_snapshots_job")
     return job.execute_in_process(
         instance=installation.instance, partition_key=DAY, run_config=QUIET, raise_on_error=False
     )

@@ -25,20 +25,20 @@ from snapshot_pipeline_tests.installation import TestInstallation
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 FAILED_DAY = "2026-02-03"
-CHECKS = ("success_rate", "run_time", "coverage")
+CHECKS = ("success_rate", "run_time", "student_count_stable")
 
 
 @pytest.fixture(scope="module")
 def instance(installation: TestInstallation) -> dg.DagsterInstance:
     """With days that were computed, one that failed, a week, and a run that is at work still."""
     settings = installation.settings
-    job = build_defs(settings).resolve_job_def("daily_snapshots")
+    job = build_defs(settings).resolve_job_def("daily_snapshots_job")
     tags = range_tags(date(2026, 2, 16), date(2026, 2, 22))
     assert job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET).success
-    week = build_defs(settings).resolve_job_def("weekly_recommendations")
+    week = build_defs(settings).resolve_job_def("weekly_recommendations_job")
     assert week.execute_in_process(instance=installation.instance, partition_key="2026-02-16", run_config=QUIET).success
     nowhere = settings.model_copy(update={"platform_schema": "nowhere"})
-    failing = build_defs(nowhere).resolve_job_def("daily_snapshots")
+    failing = build_defs(nowhere).resolve_job_def("daily_snapshots_job")
     failed = failing.execute_in_process(
         instance=installation.instance, partition_key=FAILED_DAY, run_config=QUIET, raise_on_error=False
     )
@@ -139,7 +139,7 @@ def test_the_job_says_how_much_it_removed(installation: TestInstallation, instan
     with instance.event_log_storage.index_transaction() as connection:
         connection.execute(text("UPDATE event_logs SET timestamp = timestamp - interval '100 days'"))
     settings = installation.settings.model_copy(update={"snapshot_retention_days": 60})
-    job = build_defs(settings).resolve_job_def("housekeeping")
+    job = build_defs(settings).resolve_job_def("housekeeping_job")
     result = job.execute_in_process(instance=instance, run_config=QUIET)
     assert result.success
     (output,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
@@ -154,7 +154,7 @@ def test_the_job_says_how_much_it_removed(installation: TestInstallation, instan
 def test_the_months_to_come_are_made_ahead(installation: TestInstallation, instance: dg.DagsterInstance):
     """So that the first run of a month finds its place, and needs no right or moment for it."""
     tables = StoreTables.of(installation.settings.store_schema)
-    job = build_defs(installation.settings).resolve_job_def("housekeeping")
+    job = build_defs(installation.settings).resolve_job_def("housekeeping_job")
     assert job.execute_in_process(instance=instance, run_config=QUIET).success
     today = datetime.now(installation.settings.zone).date()
     with create_platform_engine(installation.settings).connect() as connection:

@@ -50,7 +50,7 @@ def days(first: date, last: date | None = None) -> dict[str, str]:
 def reported(watcher: Watcher, *events: DagsterEventType, last: date = DAY) -> str:
     """A run of the days from `DAY` on with nothing but these events."""
     instance = watcher.installation.instance
-    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
+    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots_job")
     run = instance.create_run_for_job(job, tags=days(DAY, last), status=dg.DagsterRunStatus.NOT_STARTED)
     for event in events:
         instance.report_dagster_event(DagsterEvent(event.value, job_name=job.name), run.run_id)
@@ -156,7 +156,7 @@ def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_s
         watcher.execute("ALTER TABLE day_summary DROP CONSTRAINT refuses")
     (incident,) = watcher.look().opened
     assert (incident.kind, incident.subject) == ("failed_run", "cohort_summary 2026-02-10")
-    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots")
+    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots_job")
     alone = job.execute_in_process(
         instance=watcher.installation.instance,
         tags=days(DAY),
@@ -252,7 +252,7 @@ def test_a_week_that_did_not_happen_is_told_and_is_over_when_it_has(watcher: Wat
     (incident,) = [one for one in watcher.look(due_at).opened if one.kind == "missed_week"]
     assert incident.subject == week.isoformat()
     watcher.run(days(date(2026, 2, 9), date(2026, 2, 15)))
-    assert watcher.run({"dagster/partition": week.isoformat()}, "weekly_recommendations").success
+    assert watcher.run({"dagster/partition": week.isoformat()}, "weekly_recommendations_job").success
     assert incident.id in [one.id for one in watcher.look(due_at + SECOND).closed]
 
 

@@ -17,14 +17,14 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def run_days(installation: TestInstallation, first: date, last: date) -> dg.ExecuteInProcessResult:
-    job = build_defs(installation.settings).resolve_job_def("daily_snapshots")
+    job = build_defs(installation.settings).resolve_job_def("daily_snapshots_job")
     return job.execute_in_process(
         instance=installation.instance, tags=range_tags(first, last), run_config=QUIET, raise_on_error=False
     )
 
 
 def run_week(installation: TestInstallation, monday: str) -> dg.ExecuteInProcessResult:
-    job = build_defs(installation.settings).resolve_job_def("weekly_recommendations")
+    job = build_defs(installation.settings).resolve_job_def("weekly_recommendations_job")
     return job.execute_in_process(
         instance=installation.instance, partition_key=monday, run_config=QUIET, raise_on_error=False
     )
@@ -72,7 +72,7 @@ def test_each_day_of_a_range_has_its_own_check_result_with_its_materialization(
     installation: TestInstallation, three_days: dg.ExecuteInProcessResult
 ) -> None:
     assert three_days.success
-    for check in ("success_rate", "run_time", "coverage"):
+    for check in ("success_rate", "run_time", "student_count_stable"):
         results = check_by_day(installation, check)
         assert {day: results[day] for day in ("2026-02-20", "2026-02-21", "2026-02-22")} == {
             "2026-02-20": True,
@@ -90,7 +90,7 @@ def test_a_day_in_which_too_many_students_fail_turns_red_and_the_days_beside_it_
     installation: TestInstallation,
 ) -> None:
     strict = installation.settings.model_copy(update={"min_success_rate": 0.99})
-    job = build_defs(strict).resolve_job_def("daily_snapshots")
+    job = build_defs(strict).resolve_job_def("daily_snapshots_job")
     # The sample spoils 5 % of the students in its last seven days, 2026-02-22 to 28.
     tags = range_tags(date(2026, 2, 20), date(2026, 2, 23))
     result = job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET)
@@ -106,11 +106,11 @@ def test_a_day_in_which_too_many_students_fail_turns_red_and_the_days_beside_it_
     # It is what the check's page shows as its latest execution, so it says what to do as well.
     assert "of the 4 days of this run passed; 2026-02-2" in str(whole.description)
     assert "students, at least 99 % wanted" in str(whole.description)
-    assert "retry_failed" in str(whole.metadata["what_to_do"].value)
+    assert "retry_failed_job" in str(whole.metadata["what_to_do"].value)
 
 
 def test_a_single_day_launched_by_its_partition_key_is_recorded_under_that_day(installation: TestInstallation) -> None:
-    job = build_defs(installation.settings).resolve_job_def("daily_snapshots")
+    job = build_defs(installation.settings).resolve_job_def("daily_snapshots_job")
     result = job.execute_in_process(instance=installation.instance, partition_key="2026-02-10", run_config=QUIET)
     assert result.success
     assert check_by_day(installation, "success_rate")["2026-02-10"] is True
@@ -135,7 +135,7 @@ def test_a_week_with_another_day_missing_is_published_with_a_warning(
     assert not evaluations["week_complete"].passed
     assert evaluations["week_complete"].severity is dg.AssetCheckSeverity.WARN
     assert "2026-02-16, 2026-02-17" in str(evaluations["week_complete"].description)
-    assert evaluations["reach"].passed
+    assert evaluations["recommendation_coverage"].passed
     assert evaluations["week_complete"].partition == "2026-02-16"
     active = scalar(installation, "SELECT count(*) FROM adaptive_recommendations WHERE is_active")
     (event,) = result.asset_materializations_for_node("adaptive_recommendations")
@@ -146,7 +146,7 @@ def test_a_platform_without_its_tables_is_one_line_in_the_run_and_no_traceback(
     installation: TestInstallation,
 ) -> None:
     settings = installation.settings.model_copy(update={"platform_schema": "nowhere"})
-    job = build_defs(settings).resolve_job_def("daily_snapshots")
+    job = build_defs(settings).resolve_job_def("daily_snapshots_job")
     result = job.execute_in_process(
         instance=installation.instance, partition_key="2026-02-10", run_config=QUIET, raise_on_error=False
     )

@@ -17,7 +17,7 @@ def recompute(
     installation: TestInstallation, first: str, last: str = "", **settings: object
 ) -> dg.ExecuteInProcessResult:
     defs = build_defs(installation.settings.model_copy(update=settings))
-    return defs.resolve_job_def("recompute_days").execute_in_process(
+    return defs.resolve_job_def("recompute_days_job").execute_in_process(
         instance=installation.instance, run_config={**run_config(first, last), **QUIET}, raise_on_error=False
     )
 
@@ -44,7 +44,7 @@ def test_each_day_has_its_materialization_its_metadata_and_its_checks(installati
     assert result.success
     days = ["2026-02-18", "2026-02-19", "2026-02-20"]
     assert installation.instance.get_materialized_partitions(SNAPSHOTS) == set(days)
-    for check in ("success_rate", "run_time", "coverage"):
+    for check in ("success_rate", "run_time", "student_count_stable"):
         assert check_by_day(installation, check) == dict.fromkeys(days, True)
     again = run_days(installation, date(2026, 2, 18), date(2026, 2, 20))
     for asset in ("performance_snapshots", "cohort_summary"):
@@ -81,7 +81,7 @@ def test_a_wrong_day_is_one_line_that_says_what_was_expected(
 
 
 def test_the_launchpad_shows_the_fields_and_explains_each(installation: TestInstallation) -> None:
-    for name, fields in (("recompute_days", {"first_day", "last_day"}), ("retry_failed", {"from", "to"})):
+    for name, fields in (("recompute_days_job", {"first_day", "last_day"}), ("retry_failed_job", {"from", "to"})):
         job = build_defs(installation.settings).resolve_job_def(name)
         (op,) = job.graph.node_defs
         assert set(job.run_config["ops"][op.name]["config"]) == fields  # what a new launchpad begins with

@@ -41,7 +41,7 @@ def test_the_numbers_of_the_days_and_of_the_week_arrive(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{receiver.address}")
     assert watcher.run(TAGS).success
-    assert watcher.run({"dagster/partition": FIRST.isoformat()}, "weekly_recommendations").success
+    assert watcher.run({"dagster/partition": FIRST.isoformat()}, "weekly_recommendations_job").success
     points = points_of(receiver)
     days = {dict(attributes).get("day") for attributes in points["snapshot_pipeline.published"]}
     assert {"2026-02-09", "2026-02-15", None} <= days

@@ -31,7 +31,7 @@ def run(installation: TestInstallation, job: str, **arguments: object) -> dg.Exe
 
 @pytest.fixture(scope="module")
 def failed(installation: TestInstallation) -> TestInstallation:
-    assert run(installation, "daily_snapshots", tags=range_tags(FIRST, LAST), run_config=QUIET).success
+    assert run(installation, "daily_snapshots_job", tags=range_tags(FIRST, LAST), run_config=QUIET).success
     return installation
 
 
@@ -43,7 +43,7 @@ def test_a_day_whose_students_were_mended_has_a_new_materialization_and_a_green_
         "UPDATE user_lesson_progress SET completed_at = started_at WHERE completed_at < started_at",
         "UPDATE quiz_attempts SET score = 50 WHERE score < 0 OR score > 100",
     )
-    result = run(failed, "retry_failed", run_config={**run_config(LAST, None), **QUIET})
+    result = run(failed, "retry_failed_job", run_config={**run_config(LAST, None), **QUIET})
     assert result.success
     assert check_by_day(failed, "success_rate")["2026-02-28"] is True
     assert check_by_day(failed, "success_rate")["2026-02-27"] is False  # was not asked for
@@ -95,7 +95,7 @@ def test_the_summary_of_a_day_that_was_mended_follows_in_the_same_run(failed: Te
 
 
 def test_with_nothing_given_all_open_failures_are_computed(failed: TestInstallation) -> None:
-    result = run(failed, "retry_failed", run_config=QUIET)
+    result = run(failed, "retry_failed_job", run_config=QUIET)
     assert result.success
     engine = create_engine(failed.url)
     with engine.connect() as connection:
@@ -106,8 +106,8 @@ def test_with_nothing_given_all_open_failures_are_computed(failed: TestInstallat
 
 
 def test_what_is_no_day_is_refused_with_one_line(failed: TestInstallation) -> None:
-    wrong = {"ops": {"retry_failed_students": {"config": {"from": "yesterday"}}}}
-    result = run(failed, "retry_failed", run_config={**wrong, **QUIET})
+    wrong = {"ops": {"retry_failed_op": {"config": {"from": "yesterday"}}}}
+    result = run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.user_failure_data.description == (
         "from: 'yesterday' is no day; expected one such as 2026-11-22, or nothing"
@@ -115,6 +115,6 @@ def test_what_is_no_day_is_refused_with_one_line(failed: TestInstallation) -> No
 
 
 def test_the_launchpad_explains_what_can_be_given(failed: TestInstallation) -> None:
-    job = build_defs(failed.settings).resolve_job_def("retry_failed")
-    fields = job.get_node_named("retry_failed_students").definition.config_schema.config_type.fields  # type: ignore[union-attr]
+    job = build_defs(failed.settings).resolve_job_def("retry_failed_job")
+    fields = job.get_node_named("retry_failed_op").definition.config_schema.config_type.fields  # type: ignore[union-attr]
     assert {name: bool(field.description) for name, field in fields.items()} == {"from": True, "to": True}

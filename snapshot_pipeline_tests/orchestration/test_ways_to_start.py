@@ -53,7 +53,13 @@ def test_every_way_to_start_it_serves_the_same_code_location_with_nothing_set(
         assert (entry["name"], entry["loadStatus"]) == ("snapshot_pipeline", "LOADED")
         (repository,) = entry["locationOrLoadError"]["repositories"]
         schedules = {schedule["name"] for schedule in repository["schedules"]}
-        assert schedules == {"nightly", "weekly", "daily_checks_schedule", "daily_housekeeping", "weekly_page"}
+        assert schedules == {
+            "daily_snapshots_schedule",
+            "weekly_recommendations_schedule",
+            "daily_checks_schedule",
+            "daily_housekeeping_schedule",
+            "weekly_report_schedule",
+        }
         assert EmbeddedServer(tmp_path).is_running()
     finally:
         process.send_signal(signal.SIGINT)

@@ -31,8 +31,8 @@ def run_job(installation: TestInstallation, settings: Settings, job: str, **how:
 def computed(installation: TestInstallation) -> TestInstallation:
     """A week with its snapshots, summaries and recommendations."""
     tags = range_tags(date(2026, 2, 16), date(2026, 2, 22))
-    assert run_job(installation, installation.settings, "daily_snapshots", tags=tags).success
-    assert run_job(installation, installation.settings, "weekly_recommendations", partition_key=WEEK).success
+    assert run_job(installation, installation.settings, "daily_snapshots_job", tags=tags).success
+    assert run_job(installation, installation.settings, "weekly_recommendations_job", partition_key=WEEK).success
     return installation
 
 
@@ -44,7 +44,7 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue
 
 
 def test_the_ui_shows_where_the_page_is_what_it_says_and_a_picture(computed: TestInstallation):
-    metadata = metadata_of(run_job(computed, computed.settings, "weekly_page", partition_key=WEEK))
+    metadata = metadata_of(run_job(computed, computed.settings, "weekly_report_job", partition_key=WEEK))
     page = computed.settings.home / "reports" / f"{WEEK}.html"
     assert metadata["page"] == dg.MetadataValue.path(str(page))
     assert page.stat().st_size == metadata["bytes"].value
@@ -61,27 +61,27 @@ def test_the_ui_shows_where_the_page_is_what_it_says_and_a_picture(computed: Tes
 
 def test_the_link_leads_to_the_web_server_where_there_is_one(computed: TestInstallation):
     settings = computed.settings.model_copy(update={"report_url": "https://reports.example.org/learning"})
-    metadata = metadata_of(run_job(computed, settings, "weekly_page", partition_key=WEEK))
+    metadata = metadata_of(run_job(computed, settings, "weekly_report_job", partition_key=WEEK))
     assert metadata["page"] == dg.MetadataValue.url(f"https://reports.example.org/learning/{WEEK}.html")
 
 
 def test_a_page_that_cannot_be_written_fails_alone_and_says_what_to_do(computed: TestInstallation, tmp_path: Path):
     (tmp_path / "reports").write_text("a file where the directory should be")
     settings = computed.settings.model_copy(update={"home": tmp_path})
-    result = run_job(computed, settings, "weekly_page", partition_key=WEEK)
+    result = run_job(computed, settings, "weekly_report_job", partition_key=WEEK)
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     said = failure.step_failure_data.user_failure_data
     assert said is not None
     assert "cannot be written" in str(said.description)
     assert "\n" not in str(said.description)
-    recommendations = build_defs(settings).resolve_job_def("weekly_recommendations")
+    recommendations = build_defs(settings).resolve_job_def("weekly_recommendations_job")
     assert weekly_report.KEY not in recommendations.asset_layer.executable_asset_keys
-    assert run_job(computed, settings, "weekly_recommendations", partition_key=WEEK).success
+    assert run_job(computed, settings, "weekly_recommendations_job", partition_key=WEEK).success
 
 
 def test_a_week_without_its_summaries_is_red_and_names_the_recovery(computed: TestInstallation):
-    result = run_job(computed, computed.settings, "weekly_page", partition_key="2026-01-05")
+    result = run_job(computed, computed.settings, "weekly_report_job", partition_key="2026-01-05")
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     said = failure.step_failure_data.user_failure_data
     assert said is not None

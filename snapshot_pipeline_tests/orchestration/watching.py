@@ -50,7 +50,9 @@ class Watcher:
         with open_installation(self.settings) as opened:
             return look(opened, self.installation.instance, repository, watch, ["nobody"], now)
 
-    def run(self, tags: dict[str, str], job: str = "daily_snapshots", **settings: object) -> dg.ExecuteInProcessResult:
+    def run(
+        self, tags: dict[str, str], job: str = "daily_snapshots_job", **settings: object
+    ) -> dg.ExecuteInProcessResult:
         """Run a job, with other settings if given."""
         defs = build_defs(self.settings.model_copy(update=settings))
         return defs.resolve_job_def(job).execute_in_process(

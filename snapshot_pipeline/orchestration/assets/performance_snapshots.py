@@ -122,7 +122,7 @@ def _description(settings: Settings) -> str:
         reads="the platform's users, progress, quiz attempts and exercises; never another day's snapshots.",
         runs=(
             f"every night at 00:00 ({settings.timezone}) for the day that has just ended, for days whose rows came "
-            "late, and for any days by *Materialize*, a backfill or the job `recompute_days`. 50,000 students take "
+            "late, and for any days by *Materialize*, a backfill or the job `recompute_days_job`. 50,000 students take "
             "seconds."
         ),
         remediation=(

@@ -12,7 +12,7 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.descriptions import described_plainly
-from snapshot_pipeline.orchestration.jobs import daily_snapshots
+from snapshot_pipeline.orchestration.jobs import daily_snapshots_job
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges
 from snapshot_pipeline.orchestration.tags import REASON
 from snapshot_pipeline.pipeline.installation import open_installation
@@ -20,7 +20,7 @@ from snapshot_pipeline.pipeline.late_data import LateLook, look_back
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
 from snapshot_pipeline.settings import Settings
 
-NAME = "late_data"
+NAME = "late_data_sensor"
 
 LOOK_SECONDS = 20.0
 """How long one tick looks at the most, but for its last slice: Dagster gives a sensor a minute. A platform that takes
@@ -34,7 +34,7 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=NAME,
-        job=daily_snapshots,
+        job=daily_snapshots_job,
         minimum_interval_seconds=settings.late_check_minutes * 60,
         default_status=running,
         description=described_plainly(
@@ -46,7 +46,7 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
             remediation="the tick's error is one line that says what to do; the next tick looks at all of it again.",
         ),
     )
-    def late_data(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def late_data_sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         # What has changed by now is asked for; a sensor has no scheduled time.
         window = [date.fromisoformat(day) for day in days.get_partition_keys()[-settings.late_window_days :]]
         if not window:
@@ -57,7 +57,7 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
         context.update_cursor("" if is_through else look.looked_from.isoformat())
         return ask_for_late_data(context.instance, settings, look, window[-1])
 
-    return late_data
+    return late_data_sensor
 
 
 def still_to_be_looked_at(window: Sequence[date], cursor: str | None) -> Sequence[date]:

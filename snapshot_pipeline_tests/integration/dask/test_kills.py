@@ -113,7 +113,7 @@ def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_compl
     with ThreadPoolExecutor(1) as pool, held_in_work(url, "snapshot_failures", 2) as arrived:
         restarted = pool.submit(restart, arrived)
         restarted.add_done_callback(lambda _: arrived.release())
-        job = build_defs(settings).resolve_job_def("daily_snapshots")
+        job = build_defs(settings).resolve_job_def("daily_snapshots_job")
         with dg.DagsterInstance.ephemeral() as instance:
             night = job.execute_in_process(
                 instance=instance, tags=range_tags(FIRST, SUNDAY), run_config=QUIET, raise_on_error=False

@@ -34,7 +34,7 @@ CHANGE = (
 
 
 def compute(installation: TestInstallation, tags: dict[str, str], settings: Settings | None = None) -> bool:
-    job = build_defs(settings or installation.settings).resolve_job_def("daily_snapshots")
+    job = build_defs(settings or installation.settings).resolve_job_def("daily_snapshots_job")
     return job.execute_in_process(
         instance=installation.instance, tags=tags, run_config=QUIET, raise_on_error=False
     ).success
@@ -84,7 +84,7 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     # A run that was created and has not ended is not asked for a second time.
     repository = build_defs(computed.settings).get_repository_def()
     run = computed.instance.create_run_for_job(
-        repository.get_job("daily_snapshots"),
+        repository.get_job("daily_snapshots_job"),
         tags=request.tags,
         status=dg.DagsterRunStatus.NOT_STARTED,
     )
