@@ -1,8 +1,7 @@
-"""The errors that a user can cause or mend.
+"""The base class of errors that a user can cause or fix, and what of an error may be sent to others.
 
-Put here: the one base class that the command line and the Dagster code show as a single readable line, and what of an
-error may leave the house.
-Do not put here: errors of programming; those keep their traceback.
+The command line and the Dagster code show a `SnapshotPipelineError` as one readable line; programming errors keep their
+traceback.
 """
 
 from __future__ import annotations
@@ -11,37 +10,37 @@ from typing import Any, ClassVar
 
 
 class SnapshotPipelineError(Exception):
-    """Something a user can mend. The message says what was found, where, what was expected and what to do.
+    """An error that a user can fix. The message says what was found, where, what was expected and what to do.
 
     Attributes:
         quotes_rows: Whether the message may quote students' rows; such a message is shown, and never sent.
-        passes: Whether the same thing, done again in a while, may well succeed; see `postgres.errors`.
+        transient: Whether the same operation, repeated later, may well succeed; see `postgres.errors.is_transient`.
     """
 
     quotes_rows: ClassVar[bool] = False
-    passes: ClassVar[bool] = False
+    transient: ClassVar[bool] = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Whatever a subclass's __init__ takes, it travels between machines as what it has become.
-        return _as_it_was, (type(self), self.args, self.__dict__)
+        # Restored without __init__, whose parameters differ from class to class.
+        return _restore_error, (type(self), self.args, self.__dict__)
 
 
-def _as_it_was(
-    kind: type[SnapshotPipelineError], arguments: tuple[Any, ...], attributes: dict[str, Any]
+def _restore_error(
+    error_class: type[SnapshotPipelineError], arguments: tuple[Any, ...], attributes: dict[str, Any]
 ) -> SnapshotPipelineError:
-    error = kind.__new__(kind, *arguments)
+    error = error_class.__new__(error_class, *arguments)
     error.__dict__.update(attributes)
     return error
 
 
-def cut_in_the_middle(text: str, longest: int) -> str:
-    """A text of at most so many characters, whose beginning and end are kept: most errors say what matters there."""
-    kept = (longest - 3) // 2
-    return text if len(text) <= longest else f"{text[:kept]} … {text[-kept:]}"
+def truncate_middle(text: str, max_length: int) -> str:
+    """Shorten a text in its middle: most errors say what matters at the beginning and at the end."""
+    half = (max_length - 3) // 2
+    return text if len(text) <= max_length else f"{text[:half]} … {text[-half:]}"
 
 
 def text_to_send(error: BaseException) -> str:
-    """What may be sent to others of an error: our own message, or of any other error no more than its name."""
+    """Return what may be sent to others: the message of an error of ours, only the class name of any other."""
     if isinstance(error, SnapshotPipelineError) and not error.quotes_rows:
         return str(error)
-    return f"{type(error).__name__} (what it says may quote students' rows, so it is in the run's log only)"
+    return f"{type(error).__name__} (its message may quote students' rows, so it is only in the run's log)"

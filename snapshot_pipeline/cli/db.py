@@ -9,14 +9,9 @@ from __future__ import annotations
 import click
 
 from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError
-from snapshot_pipeline.postgres.engines import (
-    adbc_uri,
-    create_platform_engine,
-    dagster_url,
-    masked,
-    platform_url,
-    readable_database_errors,
-)
+from snapshot_pipeline.postgres.engines import create_platform_engine, dagster_url, platform_url
+from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
 from snapshot_pipeline.settings import Settings, load_settings
 
 
@@ -32,7 +27,7 @@ def url(dagster: bool, mask: bool) -> None:
     """Print the URL, with its password, as psql and other clients take it; the embedded server is started."""
     settings = load_settings()
     found = dagster_url(settings) if dagster else platform_url(settings)
-    click.echo(masked(found) if mask else adbc_uri(found))
+    click.echo(masked_url(found) if mask else adbc_uri(found))
 
 
 @command.command(epilog="Example: snapshot-pipeline db start")
@@ -41,7 +36,7 @@ def start() -> None:
     server = _embedded_server(load_settings(), "start")
     ran = server.is_running()
     server.start()
-    click.echo(f"The embedded server {'runs already' if ran else 'was started'}: {masked(server.url('platform'))}")
+    click.echo(f"The embedded server {'runs already' if ran else 'was started'}: {masked_url(server.url('platform'))}")
 
 
 @command.command(epilog="Example: snapshot-pipeline db stop")
@@ -79,7 +74,7 @@ def migrate() -> None:
             revision = bring_up_to_date(engine, settings.store_schema)
     finally:
         engine.dispose()
-    click.echo(f"The tables in schema {settings.store_schema} of {masked(engine.url)} are at revision {revision}.")
+    click.echo(f"The tables in schema {settings.store_schema} of {masked_url(engine.url)} are at revision {revision}.")
 
 
 def _embedded_server(settings: Settings, verb: str) -> EmbeddedServer:

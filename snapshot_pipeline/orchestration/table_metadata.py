@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from snapshot_pipeline.orchestration.asset_keys import table_key
 from snapshot_pipeline.pipeline.column_lineage import COLUMN_LINEAGE
 from snapshot_pipeline.platform.tables import platform_metadata
-from snapshot_pipeline.postgres.engines import DatabaseUrlError, parse_url
+from snapshot_pipeline.postgres.urls import DatabaseUrlError, parse_url
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import SENTENCE, VALUES, StoreTables
 

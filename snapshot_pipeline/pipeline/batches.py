@@ -22,7 +22,7 @@ import psycopg2
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapshot_pipeline.errors import SnapshotPipelineError, cut_in_the_middle
+from snapshot_pipeline.errors import SnapshotPipelineError, truncate_middle
 from snapshot_pipeline.platform.reads import UserRange
 from snapshot_pipeline.postgres.errors import retry_transient
 
@@ -289,4 +289,4 @@ def one_line(error: Exception) -> str:
     The message may repeat what a student has typed: it is made one line of text that stays within itself.
     """
     line = f"{type(error).__name__}: {' '.join(_UNPRINTABLE.sub(' ', str(error)).split())}"
-    return cut_in_the_middle(line, LONGEST_MESSAGE)
+    return truncate_middle(line, LONGEST_MESSAGE)

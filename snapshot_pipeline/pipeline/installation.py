@@ -12,12 +12,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import (
-    adbc_uri,
-    create_platform_engine,
-    create_source_engine,
-    readable_database_errors,
-)
+from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
+from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.tables import StoreTables

@@ -17,8 +17,8 @@ from sqlalchemy import URL
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, read_session
 from snapshot_pipeline.platform.replication import Replica
-from snapshot_pipeline.postgres.engines import adbc_uri, readable_database_errors
-from snapshot_pipeline.postgres.errors import retry_transient
+from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
+from snapshot_pipeline.postgres.urls import adbc_uri
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTa
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import adbc_uri, masked, readable_database_errors
+from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
 
 MARKER = "made by snapshot_pipeline"
 """How the comment of a table that we made begins."""
@@ -194,7 +195,9 @@ def _transaction(url: URL) -> Iterator[adbc.Connection]:
         with readable_database_errors(url), bulk.transaction(adbc_uri(url)) as connection:
             yield connection
     except adbc.Error as error:
-        raise PlatformWriteError(f"the database {masked(url)} refuses: {_line(error)}; nothing was changed") from None
+        raise PlatformWriteError(
+            f"the database {masked_url(url)} refuses: {_line(error)}; nothing was changed"
+        ) from None
 
 
 def _lock(connection: adbc.Connection, schema: str) -> None:

@@ -21,8 +21,8 @@ from sqlalchemy import URL, Engine, bindparam, text
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import masked
 from snapshot_pipeline.postgres.errors import retry_transient
+from snapshot_pipeline.postgres.urls import masked_url
 
 PAUSE_SECONDS = 1.0
 """Between two looks at a replica that is behind."""
@@ -60,7 +60,7 @@ _HAS_REPLAYED = text(
 class ReplicaBehindError(SnapshotPipelineError):
     """A read replica does not have yet what is to be read."""
 
-    passes = True
+    transient = True
 
 
 class NoReplicaError(SnapshotPipelineError):
@@ -130,13 +130,13 @@ class Replica:
             _LOG.warning(
                 "%s is no streaming replica of the server of SNAPSHOT_DATABASE_URL and no standby of another one: how "
                 "far it is behind cannot be asked, and is not checked",
-                masked(self.source.url),
+                masked_url(self.source.url),
             )
         elif found["started_at"] != primary["started_at"]:
             raise NoReplicaError(
-                f"{masked(self.source.url)} was a replica of {masked(self.primary.url)} and is none any more: it has "
-                "been promoted and receives nothing; let SNAPSHOT_SOURCE_DATABASE_URL name a replica that follows the "
-                "primary, or leave it unset"
+                f"{masked_url(self.source.url)} was a replica of {masked_url(self.primary.url)} and is none any more: "
+                "it has been promoted and receives nothing; let SNAPSHOT_SOURCE_DATABASE_URL name a replica that "
+                "follows the primary, or leave it unset"
             )
 
 
@@ -175,7 +175,7 @@ def _sentence(found: dict[str, object], url: URL, until: datetime, seconds: floa
     else:
         remediation = "see whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
     return (
-        f"the replica {masked(url)} is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S %Z}: it "
+        f"the replica {masked_url(url)} is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S %Z}: it "
         f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then start again, or read "
         "from the primary by leaving SNAPSHOT_SOURCE_DATABASE_URL unset"
     )

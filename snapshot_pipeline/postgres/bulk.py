@@ -1,8 +1,4 @@
-"""Bulk transfers between PostgreSQL and frames, as Arrow over ADBC.
-
-Put here: how a SQLAlchemy statement is run on an ADBC connection, and how a frame goes into a table by binary COPY.
-Do not put here: any particular query (`platform.reads`, `store`).
-"""
+"""Bulk transfers between PostgreSQL and Arrow tables: SQLAlchemy statements on ADBC connections, and binary COPY."""
 
 from __future__ import annotations
 
@@ -20,33 +16,33 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.expression import ClauseElement
 
-from snapshot_pipeline.errors import cut_in_the_middle
+from snapshot_pipeline.errors import truncate_middle
 
-LONGEST_MESSAGE = 4_000
-"""Characters of an error of the driver that are kept."""
+MAX_MESSAGE_LENGTH = 4_000
+"""Characters of a driver's error message that are kept."""
 
 
-class _Moment(DateTime):
-    """Written with its type: a bare text would be compared as a text with a column that is one, and find anything."""
+class _TypedDateTime(DateTime):
+    """Render a literal with its type: as an untyped literal it would be compared with a text column as text."""
 
     def literal_processor(self, dialect: Dialect) -> Callable[[datetime], str]:
-        def written(value: datetime) -> str:
+        def render(value: datetime) -> str:
             return f"{'TIMESTAMP' if value.tzinfo is None else 'TIMESTAMP WITH TIME ZONE'} '{value.isoformat(' ')}'"
 
-        return written
+        return render
 
 
-class _Day(Date):
-    """Written with its type, for the same reason."""
+class _TypedDate(Date):
+    """Render a literal with its type, for the same reason."""
 
     def literal_processor(self, dialect: Dialect) -> Callable[[date], str]:
         return lambda value: f"DATE '{value.isoformat()}'"
 
 
 class _AdbcDialect(PGDialect):
-    """Plain PostgreSQL, whose values can be written into a statement."""
+    """PostgreSQL with values that can be rendered as literals."""
 
-    colspecs = {**PGDialect.colspecs, DateTime: _Moment, Date: _Day}  # noqa: RUF012  # as SQLAlchemy declares it
+    colspecs = {**PGDialect.colspecs, DateTime: _TypedDateTime, Date: _TypedDate}  # noqa: RUF012  # as in SQLAlchemy
     supports_statement_cache = True
     _backslash_escapes = False  # a plain character (standard_conforming_strings, on since PostgreSQL 9.1)
 
@@ -57,82 +53,82 @@ _DIALECT = _AdbcDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-
 
 @contextmanager
 def shared_type_cache(*uris: str) -> Iterator[None]:
-    """Within, transactions of this process share what the driver learns of a database's types at its first connection.
+    """Let all connections to these databases share the types that the driver reads at the first connection.
 
-    Learning takes a tenth of the time of a small run, and each connection learns for itself; so the first one is kept
-    open, and the others are made from it. They are no less independent of it, or of its loss.
+    Reading the types takes 60 ms, a tenth of a small run, and each connection would do it again. So the first
+    connection stays open, and the others are cloned from it. A clone has its own session, and works on when the first
+    session is lost.
 
     Args:
-        uris: The databases.
+        uris: The databases, as `urls.adbc_uri` returns them.
     """
     with ExitStack() as scopes:
         for uri in set(uris):
-            scopes.enter_context(_remembered(uri))
+            scopes.enter_context(_sharing(uri))
         yield
 
 
 @contextmanager
-def _remembered(uri: str) -> Iterator[None]:
-    with _TURN:
-        known = _KNOWN.setdefault(uri, _Known(uri))
-        known.scopes += 1
+def _sharing(uri: str) -> Iterator[None]:
+    with _LOCK:
+        first = _FIRST_CONNECTIONS.setdefault(uri, _FirstConnection(uri))
+        first.scopes += 1
     try:
         yield
     finally:
-        with _TURN:
-            known.scopes -= 1
-            if not known.scopes:
-                del _KNOWN[uri]
-                known.forget()
+        with _LOCK:
+            first.scopes -= 1
+            if not first.scopes:
+                del _FIRST_CONNECTIONS[uri]
+                first.close()
 
 
 @dataclass
-class _Known:
-    """A database from whose first connection the others are made; used within `_TURN`.
+class _FirstConnection:
+    """The first connection to a database, from which the others are cloned; guarded by `_LOCK`.
 
     Attributes:
-        uri: Where it is.
-        scopes: How many `shared_type_cache` are open.
-        first: The first connection, once there has been one.
+        scopes: Number of `shared_type_cache` contexts that are open for this database.
+        connection: None until the first use.
     """
 
     uri: str = field(repr=False)
     scopes: int = 0
-    first: adbc.Connection | None = None
+    connection: adbc.Connection | None = None
 
-    def connect(self) -> adbc.Connection:
-        if self.first is None:
-            self.first = adbc.connect(self.uri)
-        return self.first.adbc_clone()
+    def clone(self) -> adbc.Connection:
+        if self.connection is None:
+            self.connection = adbc.connect(self.uri)
+        return self.connection.adbc_clone()
 
-    def forget(self) -> None:
-        if self.first is not None:
-            self.first.close()
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
 
 
-_KNOWN: dict[str, _Known] = {}
-_TURN = threading.Lock()
+_FIRST_CONNECTIONS: dict[str, _FirstConnection] = {}
+_LOCK = threading.Lock()
 
 
 def _connect(uri: str) -> adbc.Connection:
-    with _TURN:
-        if known := _KNOWN.get(uri):
-            return known.connect()
+    with _LOCK:
+        if first := _FIRST_CONNECTIONS.get(uri):
+            return first.clone()
     return adbc.connect(uri)
 
 
 @contextmanager
 def transaction(uri: str) -> Iterator[adbc.Connection]:
-    """Open a connection and a transaction on it; committed at the end, rolled back on an error.
+    """Open a connection with a transaction, which is committed at the end and rolled back on an error.
 
     Args:
-        uri: Where the database is, as libpq wants it (`database.adbc_uri`).
+        uri: The database, as `urls.adbc_uri` returns it.
     """
     with _connect(uri) as connection:
         try:
             yield connection
         except BaseException:
-            # Where the connection is lost, rolling back fails too, and would hide the error that says so.
+            # When the connection is lost, the rollback fails too, and would hide the first error.
             with suppress(adbc.Error):
                 connection.rollback()
             raise
@@ -142,49 +138,56 @@ def transaction(uri: str) -> Iterator[adbc.Connection]:
 def fetch(connection: adbc.Connection, query: Executable) -> pa.Table:
     """Run a query and return its rows as one Arrow table.
 
-    The values are written into the statement, since the driver streams (`COPY`) only what has no parameters; a query
-    with parameters is held as a whole in the client's memory, four times as large, before the first row is converted.
+    The values are rendered into the statement, since the driver streams (`COPY`) only statements without parameters.
+    The result of a statement with parameters is held in the client's memory as a whole, four times as large, before the
+    first row is converted.
     """
-    assert isinstance(query, ClauseElement)  # noqa: S101  # narrows the type: every Core statement is one
+    assert isinstance(query, ClauseElement)  # noqa: S101  # narrows the type: every Core statement is a ClauseElement
     statement = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
-    with _shown_in_part(), connection.cursor() as cursor:
+    with _truncated_errors(), connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetch_arrow_table()
 
 
 @contextmanager
-def _shown_in_part() -> Iterator[None]:
-    """Keep an error from repeating a long statement as a whole, as the driver does: it goes into every log."""
+def _truncated_errors() -> Iterator[None]:
+    """Shorten error messages, in which the driver repeats the whole statement: they go into every log."""
     try:
         yield
     except adbc.Error as error:
         message = str(error)
-        if len(message) <= LONGEST_MESSAGE:
+        if len(message) <= MAX_MESSAGE_LENGTH:
             raise
-        shown = cut_in_the_middle(message, LONGEST_MESSAGE)
         raise type(error)(
-            shown, status_code=error.status_code, vendor_code=error.vendor_code, sqlstate=error.sqlstate
+            truncate_middle(message, MAX_MESSAGE_LENGTH),
+            status_code=error.status_code,
+            vendor_code=error.vendor_code,
+            sqlstate=error.sqlstate,
         ) from None
 
 
 def integers(values: Sequence[int]) -> ColumnElement[Any]:
-    """A list of integers as one `bigint[]`, also where it is empty, for a query that is fetched."""
+    """Return integers as one `bigint[]` expression for `fetch`, also when there are none."""
     return cast(literal(f"{{{','.join(map(str, values))}}}", String), ARRAY(BigInteger))
 
 
 def execute(connection: adbc.Connection, statement: Executable) -> None:
     """Run a statement that returns no rows."""
+    assert isinstance(statement, ClauseElement)  # noqa: S101  # narrows the type, as in `fetch`
+    compiled = statement.compile(dialect=_DIALECT)
+    # The compiler of DDL has no list of parameters, not even an empty one.
+    parameters = [compiled.params[name] for name in getattr(compiled, "positiontup", None) or ()]
     with connection.cursor() as cursor:
-        cursor.execute(*_compiled(statement))
+        cursor.execute(str(compiled), parameters or None)
 
 
 def append(connection: adbc.Connection, table: Table, rows: pa.Table) -> None:
-    """Append rows to a table by binary COPY; the Arrow types must be those of the columns.
+    """Append rows to a table by binary COPY.
 
     Args:
-        connection: An open transaction.
-        table: The target; its schema is respected.
-        rows: Columns by name; those that are left out take their default.
+        connection: A connection with an open transaction.
+        table: The target, in its schema.
+        rows: Columns by name, with the Arrow types of the table's columns; missing columns take their default.
     """
     if rows.num_rows:
         with connection.cursor() as cursor:
@@ -192,14 +195,6 @@ def append(connection: adbc.Connection, table: Table, rows: pa.Table) -> None:
 
 
 def create_temporary(connection: adbc.Connection, name: str, rows: pa.Table) -> None:
-    """Make a temporary table of the rows; it goes with the connection."""
+    """Create a temporary table from rows; it is dropped with the connection."""
     with connection.cursor() as cursor:
         cursor.adbc_ingest(name, rows, mode="create", temporary=True)
-
-
-def _compiled(statement: Executable) -> tuple[str, list[Any] | None]:
-    assert isinstance(statement, ClauseElement)  # noqa: S101  # narrows the type: every Core statement is one
-    compiled = statement.compile(dialect=_DIALECT)
-    # DDL has no parameters, and its compiler not even an empty list of them.
-    parameters = [compiled.params[name] for name in getattr(compiled, "positiontup", None) or ()]
-    return str(compiled), parameters or None

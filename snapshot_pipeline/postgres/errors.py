@@ -1,50 +1,162 @@
-"""Errors of the database that pass by themselves, and how long one is patient with them.
+"""PostgreSQL errors: what each means to the user, what to do, and whether a retry may succeed.
 
-Put here: which errors are worth another try, and the pauses between two tries.
-Do not put here: what an error is called to the user (`database`), or what is done again; whoever asks for another try
-sees to it that doing it twice does no harm.
+`_CONDITIONS` is the one table of SQLSTATEs. Errors of psycopg2, SQLAlchemy and ADBC are understood.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import adbc_driver_manager
 import psycopg2
 import sqlalchemy.exc
+from sqlalchemy import URL
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.postgres.urls import masked_url, quote_identifier
 
-MOST_TRIES = 8
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 15.0
+MAX_ATTEMPTS = 8
+INITIAL_WAIT = 0.5
+MAX_WAIT = 15.0
 JITTER = 1.0
-"""Seconds: the pauses of eight tries are 0.5, 1, 2, 4, 8, 15 and 15 with up to a second of jitter, a minute at most."""
+"""Seconds: eight attempts wait 0.5, 1, 2, 4, 8, 15 and 15, each with up to a second of jitter; a minute at most."""
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 _LOG = logging.getLogger(__name__)
-_CONNECTION = "08"  # the SQLSTATE class of connections
-_PASSING_STATES = frozenset(
-    {
+
+
+class DatabaseError(SnapshotPipelineError):
+    """A database cannot be reached, or refuses a statement for a reason that a user can fix."""
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """An error condition of the server.
+
+    Attributes:
+        sqlstates: Its SQLSTATEs, or their class (the first two characters).
+        message_part: Part of the message that identifies it when ADBC gives no SQLSTATE; None: not identified.
+        summary: What happened; {database} becomes the masked URL.
+        remediation: What to do.
+        is_transient: Whether the same transaction, repeated later, may well succeed.
+    """
+
+    sqlstates: tuple[str, ...]
+    message_part: str | None
+    summary: str
+    remediation: str
+    is_transient: bool
+
+
+_CONNECTION_LOST = _Condition(
+    (
+        "08",  # connection errors
         "57P01",  # the server is stopped, or an administrator has ended the session
-        "57P02",  # the server crashes
+        "57P02",  # the server has crashed
         "57P03",  # the server is starting, stopping or recovering
-        "53300",  # it has no room for another connection
-        "40001",  # two transactions could not both be right; or a standby needed what a query of ours still read
-        "40P01",  # deadlock
-        "55P03",  # somebody holds the table, such as an ALTER TABLE of the application
-        "25P03",  # the session stood idle in its transaction, as after a laptop's sleep
-        # The same row was put in at the same time: by our own transaction whose connection was lost before the server
-        # could say that it was committed. The next try sees the row and replaces it.
-        "23505",
-    }
+        "53300",  # too many connections
+    ),
+    None,
+    "the connection to {database} was lost",
+    "see the server's log",
+    is_transient=True,
 )
-# Where libpq itself notices there is no SQLSTATE: ADBC and a failed connection bring a sentence only, which libpq does
-# not translate unless it was built to. All of these were seen, or are in libpq's source beside those that were.
-_PASSING_WORDS = re.compile(
+# SQLSTATE 40001 like a serialization failure; only the message tells them apart.
+_RECOVERY_CONFLICT = _Condition(
+    (),
+    "conflict with recovery",
+    "a query in {database} was canceled, because the replica had to remove rows that the query still needed",
+    "start again; if it happens often, set hot_standby_feedback = on there, or raise max_standby_streaming_delay",
+    is_transient=True,
+)
+_CONDITIONS = (
+    _CONNECTION_LOST,
+    _RECOVERY_CONFLICT,
+    _Condition(
+        ("55P03",),
+        "due to lock timeout",
+        "a table in {database} was locked for longer than SNAPSHOT_LOCK_TIMEOUT_SECONDS",
+        "start again when the statement that locks it, such as an ALTER TABLE of the application, is done",
+        is_transient=True,
+    ),
+    _Condition(
+        ("57014",),
+        "canceling statement",
+        "a statement in {database} was canceled",
+        "run `snapshot-pipeline check` to find missing indexes, or raise SNAPSHOT_STATEMENT_TIMEOUT_SECONDS",
+        is_transient=False,  # it would take too long again
+    ),
+    _Condition(
+        (
+            "40P01",  # deadlock
+            "40001",  # serialization failure
+            # Unique violation: the same row was inserted at the same time, possibly by our own transaction, whose
+            # connection was lost before the server could confirm the commit. The next attempt sees the row and
+            # replaces it.
+            "23505",
+        ),
+        "deadlock detected",
+        "two transactions in {database} were in conflict",
+        "start again; if it happens often, find out what else writes to the pipeline's tables",
+        is_transient=True,
+    ),
+    _Condition(
+        ("25P03",),  # as after a laptop's sleep
+        "idle-in-transaction timeout",
+        "a session in {database} was idle in a transaction for longer than the server allows",
+        "start again",
+        is_transient=True,
+    ),
+    _Condition(
+        ("25P04",),
+        "transaction timeout",
+        "a transaction in {database} took longer than the server's transaction_timeout allows",
+        "raise that limit, then start again",
+        is_transient=False,
+    ),
+    _Condition(
+        ("25006",),
+        "read-only transaction",
+        "{database} accepts no writes",
+        "use the primary server instead of a standby, or unset default_transaction_read_only",
+        is_transient=False,
+    ),
+    _Condition(
+        ("53100",),
+        "No space left on device",
+        "the disk is full on the server of {database}",
+        "free space there, then start again",
+        is_transient=False,
+    ),
+    _Condition(
+        ("53200", "53400"),
+        "out of memory",
+        "the server of {database} has reached one of its limits",
+        "see the server's log, then start again",
+        is_transient=False,
+    ),
+    _Condition(
+        ("42P01", "42703", "42704", "42883", "42846", "42804", "3F000"),
+        " does not exist",
+        "a table or column in {database} differs from what the pipeline needs",
+        "run `snapshot-pipeline check`",
+        is_transient=False,
+    ),
+)
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+# When libpq itself notices an error, there is no SQLSTATE: ADBC and failed connections give a message only, which libpq
+# translates only if it was built to. All of these were observed, or are in libpq's source beside those that were.
+_NO_SQLSTATE = (psycopg2.OperationalError, psycopg2.InterfaceError, adbc_driver_manager.OperationalError)
+_TRANSIENT_MESSAGE = re.compile(
     "server closed the connection|no connection to the server|connection (?:is |was )?already closed|"
     "terminating connection|connection refused|connection reset|connection timed out|broken pipe|timeout expired|"
     "could not (?:receive|send) data|the database system is |too many (?:clients|connections)|"
@@ -52,70 +164,195 @@ _PASSING_WORDS = re.compile(
     "temporary failure in name resolution|network is unreachable|no route to host",
     re.IGNORECASE,
 )
-_WITHOUT_STATE = (psycopg2.OperationalError, psycopg2.InterfaceError, adbc_driver_manager.OperationalError)
-
-Result = TypeVar("Result")
+_LOST_MESSAGE = re.compile("closed|terminat|no connection to the server")
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the same thing, done again in a while, may well succeed.
+    """Return whether the same operation, repeated later, may well succeed.
 
-    True of a connection that was lost or refused, a server that starts or stops, a deadlock, a serialization failure
-    and a lock that somebody holds. False of a student's data, a wrong password, a missing right or table, a full disk,
-    a read-only database, a setting, and of a statement that took too long: it would take too long again.
+    True for a connection that was lost or refused, a server that starts or stops, a deadlock, a serialization failure
+    and a lock timeout. False for a student's data, a wrong password, a missing privilege or table, a full disk, a
+    read-only database, a setting, and a statement that took too long: it would take too long again.
 
     Args:
-        error: Of psycopg2, SQLAlchemy or ADBC, or one of ours that was raised from such an error.
+        error: An error of psycopg2, SQLAlchemy or ADBC, or one of ours that was raised from such an error.
     """
     if isinstance(error, SnapshotPipelineError):
-        return error.passes or is_transient(error.__cause__)
+        return error.transient or is_transient(error.__cause__)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return is_transient(error.orig) or (error.connection_invalidated and sqlstate(error.orig) is None)
     state = sqlstate(error)
     if state is not None:
-        return state.startswith(_CONNECTION) or state in _PASSING_STATES
-    return isinstance(error, _WITHOUT_STATE) and _PASSING_WORDS.search(str(error)) is not None
+        condition = _condition(state)
+        return condition is not None and condition.is_transient
+    return isinstance(error, _NO_SQLSTATE) and _TRANSIENT_MESSAGE.search(str(error)) is not None
 
 
 def sqlstate(error: BaseException | None) -> str | None:
-    """The five characters by which PostgreSQL names an error; None where the server itself said nothing."""
+    """Return the five characters by which PostgreSQL names an error; None if the server itself did not answer."""
     if isinstance(error, SnapshotPipelineError):
         return sqlstate(error.__cause__)
     return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
 
 
-def retry_transient(attempt: Callable[[], Result]) -> Result:
-    """Call `attempt` until it does not fail for a passing reason, with growing pauses, for about a minute.
+def retry_transient(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """Call `function(*args, **kwargs)`; repeat it after transient errors, with growing waits, for about a minute.
+
+    For a function with a SQLAlchemy connection as its first parameter see `engines.run_transaction`.
 
     Args:
-        attempt: Something that may be done twice, and leaves nothing behind when it fails.
+        function: Something that may be done twice, and leaves nothing behind when it fails.
 
     Returns:
-        What the first call that succeeded returned.
+        The result of the attempt that succeeded.
 
     Raises:
-        Exception: What the last call raised; whatever does not pass is raised at once.
+        Exception: The error of the last attempt, or the first error that is not transient.
     """
-    tries = Retrying(
+    attempts = Retrying(
         retry=retry_if_exception(is_transient),
-        wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE) + wait_random(0, JITTER),
-        stop=stop_after_attempt(MOST_TRIES),
-        before_sleep=_log,
+        wait=wait_exponential(multiplier=INITIAL_WAIT, max=MAX_WAIT) + wait_random(0, JITTER),
+        stop=stop_after_attempt(MAX_ATTEMPTS),
+        before_sleep=_log_retry,
         reraise=True,
     )
-    return tries(attempt)
+    return attempts(function, *args, **kwargs)
 
 
-def _log(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         error = error.orig
-    # Not its message, which may repeat a statement with the data in it.
+    # Without the message, which may repeat a statement with the data in it.
     _LOG.warning(
-        "%s (SQLSTATE %s) may pass; try %d of %d follows in %.1f s",
+        "transient error %s (SQLSTATE %s); attempt %d of %d follows in %.1f s",
         type(error).__name__,
         sqlstate(error) or "unknown",
         state.attempt_number + 1,
-        MOST_TRIES,
+        MAX_ATTEMPTS,
         state.upcoming_sleep,
     )
+
+
+@contextmanager
+def readable_database_errors(url: URL) -> Iterator[None]:
+    """Turn errors that a user can fix into a `DatabaseError`; all others pass through unchanged.
+
+    Args:
+        url: The database that is used; shown with its password masked.
+
+    Raises:
+        DatabaseError: One line that says what failed and what to do.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.DBAPIError, psycopg2.Error, adbc_driver_manager.Error) as error:
+        sentence = _sentence(error, url)
+        if sentence is None:
+            raise
+        raise DatabaseError(sentence) from error
+
+
+def _sentence(error: Exception, url: URL) -> str | None:
+    """Return one line for the user; None for an error that a user cannot fix."""
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and isinstance(error.orig, Exception):
+        error = error.orig
+    state = sqlstate(error)
+    message = _one_line(str(error), url)
+    if state == _INSUFFICIENT_PRIVILEGE:
+        return _privilege_sentence(str(error), _statement(error), url)
+    if state is None and isinstance(error, (psycopg2.OperationalError, adbc_driver_manager.OperationalError)):
+        if not _LOST_MESSAGE.search(message) and not _contains(message, _RECOVERY_CONFLICT):
+            return _connection_sentence(message, url)
+        state = "08"
+    condition = _condition(state, message)
+    if condition is None:
+        return None
+    return f"{condition.summary.format(database=masked_url(url))}: {message}; {condition.remediation}"
+
+
+def _condition(state: str | None, message: str = "") -> _Condition | None:
+    if _contains(message, _RECOVERY_CONFLICT):
+        return _RECOVERY_CONFLICT
+    if state is None:
+        return next((condition for condition in _CONDITIONS if _contains(message, condition)), None)
+    return next((condition for condition in _CONDITIONS if state.startswith(condition.sqlstates)), None)
+
+
+def _contains(message: str, condition: _Condition) -> bool:
+    return condition.message_part is not None and condition.message_part in message
+
+
+def _statement(error: Exception) -> str:
+    """Return the statement that failed: psycopg2 keeps it beside the message, ADBC has it inside."""
+    query = getattr(getattr(error, "cursor", None), "query", None)
+    return query.decode(errors="replace") if isinstance(query, bytes) else str(error)
+
+
+def _one_line(message: str, url: URL) -> str:
+    """Return a driver's message in one line, without the statement that ADBC appends."""
+    line = " ".join(message.split()).removeprefix("IO: [libpq] Failed to connect: ")
+    if url.password and len(url.password) > 3:  # libpq shows no password; a safeguard against the day that it does
+        line = line.replace(url.password, "***")
+    return line.split(" Query was")[0]
+
+
+def _connection_sentence(message: str, url: URL) -> str:
+    database = masked_url(url)
+    if match := re.search(r'database "(.*)" does not exist', message):
+        create = f"CREATE DATABASE {quote_identifier(match[1])}"
+        return f"the server of {database} has no database {match[1]!r}; create it there ({create};) or name another one"
+    if "password authentication failed" in message or "no password supplied" in message:
+        return (
+            f"the server of {database} does not accept user and password ({message}); check both, "
+            "and that special characters in the password are percent-encoded (@ is %40, / is %2F)"
+        )
+    return (
+        f"cannot connect to {database}: {message}; check host and port, that the server is running, and that "
+        "pg_hba.conf and the firewall allow the connection"
+    )
+
+
+def _privilege_sentence(message: str, statement: str, url: URL) -> str:
+    role = f"the role {url.username!r}" if url.username else "the role"
+    beginning = f"{role} of {masked_url(url)} lacks a privilege"
+    objects = "table|foreign table|view|materialized view|sequence|schema|database"
+    match = re.search(f"(permission denied for|must be owner of) ({objects}) (.+)", message)
+    if match is None:
+        return f"{beginning}: {_one_line(message, url)}"
+    reason, kind, name = match.groups()
+    grant = _missing_grant(reason, kind, name, statement, url)
+    return f"{beginning}: {reason} {kind} {name}; run as its owner: {grant};"
+
+
+def _missing_grant(reason: str, kind: str, name: str, statement: str, url: URL) -> str:
+    """Return the statement that gives the role what it lacks, for an object of this kind and name."""
+    role = quote_identifier(url.username or "")
+    target = _qualified_name(name, statement) if kind not in ("schema", "database") else quote_identifier(name)
+    creates = re.search(r"\bCREATE\b", statement, re.IGNORECASE) is not None
+    if reason == "must be owner of":
+        return f"ALTER {kind.upper()} {target} OWNER TO {role}"
+    if kind == "schema":
+        privileges = "USAGE, CREATE" if creates else "USAGE"
+    elif kind == "database":
+        privileges = "CREATE" if creates else "CONNECT"
+    elif kind == "sequence":
+        privileges = "USAGE, SELECT"
+    else:
+        privileges = "SELECT, INSERT, UPDATE, DELETE" if _is_write(statement) else "SELECT"
+    keyword = "TABLE" if kind.endswith(("table", "view")) else kind.upper()
+    return f"GRANT {privileges} ON {keyword} {target} TO {role}"
+
+
+def _is_write(statement: str) -> bool:
+    writes = r"\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM|TRUNCATE|MERGE\s+INTO|COPY\s+[^(\s].*\bFROM\s+STDIN)\b"
+    return re.search(writes, statement, re.IGNORECASE | re.DOTALL) is not None
+
+
+def _qualified_name(name: str, statement: str) -> str:
+    """Return a relation with the schema that the statement gives; PostgreSQL's message does not name it."""
+    match = re.search(rf'(?:"((?:[^"]|"")+)"|\b(\w+))\.(?:"{re.escape(name)}"|{re.escape(name)}\b)', statement)
+    if match is None:
+        return quote_identifier(name)
+    schema = match[1].replace('""', '"') if match[1] else match[2]
+    return f"{quote_identifier(schema)}.{quote_identifier(name)}"

@@ -124,7 +124,7 @@ def test_a_database_that_is_not_there_is_one_line_and_no_traceback(directory: Pa
         check=False,
     )
     assert finished.returncode == 1
-    assert finished.stderr.startswith("error: postgresql://me:***@127.0.0.1:1/db cannot be connected to: ")
+    assert finished.stderr.startswith("error: cannot connect to postgresql://me:***@127.0.0.1:1/db: ")
     assert finished.stderr.count("\n") == 1
 
 

@@ -19,7 +19,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.pipeline.comparison import compare_day
 from snapshot_pipeline_tests.pipeline.installations import execute, installation_on, new_database, recommended
 from snapshot_pipeline_tests.reference.reading import read_rows

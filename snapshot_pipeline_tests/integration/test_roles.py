@@ -19,7 +19,7 @@ from snapshot_pipeline.embedded.binaries import program
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, new_database
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 

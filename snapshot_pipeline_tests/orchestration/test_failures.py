@@ -25,7 +25,7 @@ DAY = "2026-02-10"
 @pytest.fixture
 def impatient(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Pauses of a fraction of a second, and no tries within the step."""
-    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     return installation.settings.model_copy(update={"retry_seconds": 0.05, "lock_timeout_seconds": 0.2})
 
 
@@ -90,7 +90,7 @@ def test_a_fault_that_stays_is_one_line_after_all_retries(
     assert kinds(result).count("STEP_UP_FOR_RETRY") == MOST_RETRIES
     (failed,) = [event for event in result.all_events if event.is_step_failure]
     description = failed.step_failure_data.user_failure_data.description
-    assert "somebody held a table for longer than SNAPSHOT_LOCK_TIMEOUT_SECONDS" in description
+    assert "was locked for longer than SNAPSHOT_LOCK_TIMEOUT_SECONDS" in description
     assert "\n" not in description
 
 

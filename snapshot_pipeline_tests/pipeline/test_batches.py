@@ -151,7 +151,7 @@ def test_a_batch_that_is_taken_apart_counts_once_and_what_is_done_never_passes_t
     ],
 )
 def test_what_is_nobodys_data_stops_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     work = WorkThatRaises({7: error})
     with pytest.raises(type(error)):
         worked_through(work)
@@ -304,7 +304,7 @@ def stalled(installation: Installation) -> Iterator[Installation]:
 def test_a_connection_that_the_database_ends_is_put_on_no_student(
     stalled: Installation, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     errors: list[Exception] = []
 
     def run() -> None:

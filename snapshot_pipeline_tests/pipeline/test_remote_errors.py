@@ -17,8 +17,8 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.batches import is_about_a_student
 from snapshot_pipeline.pipeline.dask_cluster.remote_errors import RemoteError, WorkerError
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import DatabaseError, adbc_uri, readable_database_errors
-from snapshot_pipeline.postgres.errors import is_transient, sqlstate
+from snapshot_pipeline.postgres.errors import DatabaseError, is_transient, readable_database_errors, sqlstate
+from snapshot_pipeline.postgres.urls import adbc_uri
 
 
 def our_errors() -> list[type[SnapshotPipelineError]]:

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Engine, Index, create_engine, func, select, text
 
 from snapshot_pipeline.platform.contract import Finding, check_platform
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, AdvisedIndex, platform_metadata
-from snapshot_pipeline.postgres.engines import DatabaseError
+from snapshot_pipeline.postgres.errors import DatabaseError
 
 STORE_RIGHTS = {"our_days": ("SELECT", "INSERT", "UPDATE", "DELETE"), "our_version": ("SELECT",)}
 
@@ -385,7 +385,7 @@ def test_a_schema_that_does_not_exist_is_one_error(platform: Platform) -> None:
 
 def test_a_database_out_of_reach_is_one_line(server_url: URL) -> None:
     engine = create_engine(server_url.set(port=1))
-    with pytest.raises(DatabaseError, match="cannot be connected to"):
+    with pytest.raises(DatabaseError, match="cannot connect to"):
         check_platform(engine, "public", "public", {})
     engine.dispose()
 

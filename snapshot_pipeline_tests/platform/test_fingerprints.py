@@ -18,7 +18,7 @@ from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, start_of_day
 from snapshot_pipeline.platform.fingerprints import read_fingerprints
 from snapshot_pipeline.platform.reads import PlatformTables, UserRange, read_session
 from snapshot_pipeline.platform.tables import platform_metadata
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 
 BUDAPEST = ZoneInfo("Europe/Budapest")
 FIRST, LAST = date(2025, 10, 20), date(2025, 10, 30)  # with the day of 25 hours, 2025-10-26

@@ -16,7 +16,7 @@ from snapshot_pipeline.platform.ownership import (
     replace_platform,
 )
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES
-from snapshot_pipeline.postgres.engines import DatabaseError
+from snapshot_pipeline.postgres.errors import DatabaseError
 
 SCHEMA = 'the "school" %s'
 """A schema name that breaks whatever is not quoted."""
@@ -127,7 +127,7 @@ def test_two_loads_at_a_time_do_not_wait_for_each_other(database_url: URL) -> No
 
 def test_a_database_out_of_reach_is_told_without_its_password(database_url: URL) -> None:
     elsewhere = database_url.set(port=1, password="hush")  # noqa: S106
-    with pytest.raises(DatabaseError, match="cannot be connected to") as refusal:
+    with pytest.raises(DatabaseError, match="cannot connect to") as refusal:
         _replace(elsewhere, "public")
     assert "hush" not in str(refusal.value)
     assert "\n" not in str(refusal.value)

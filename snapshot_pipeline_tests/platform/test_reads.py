@@ -16,7 +16,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
 from snapshot_pipeline.platform.tables import platform_metadata
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 
 UTC = ZoneInfo("UTC")

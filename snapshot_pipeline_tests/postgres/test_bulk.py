@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.running_dagster import waited_for
 
 EAST = timezone(timedelta(hours=5, minutes=30))

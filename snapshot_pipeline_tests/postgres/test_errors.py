@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres import errors as postgres_errors
-from snapshot_pipeline.postgres.engines import adbc_uri, readable_database_errors
-from snapshot_pipeline.postgres.errors import MOST_TRIES, is_transient, retry_transient
+from snapshot_pipeline.postgres.errors import MAX_ATTEMPTS, is_transient, readable_database_errors, retry_transient
+from snapshot_pipeline.postgres.urls import adbc_uri
 
 
 @contextlib.contextmanager
@@ -183,9 +183,9 @@ def test_patience_ends_after_a_minute_with_the_last_error(pauses: list[float]):
     with pytest.raises(adbc_driver_manager.OperationalError) as caught:
         retry_transient(attempt)
     assert caught.value is tries[-1]
-    assert len(tries) == MOST_TRIES
+    assert len(tries) == MAX_ATTEMPTS
     assert 45 <= sum(pauses) <= 60
-    assert max(pauses) <= postgres_errors.LONGEST_PAUSE + postgres_errors.JITTER
+    assert max(pauses) <= postgres_errors.MAX_WAIT + postgres_errors.JITTER
 
 
 def test_what_does_not_pass_is_raised_at_once(pauses: list[float]):

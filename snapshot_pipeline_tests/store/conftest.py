@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import new_database
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.store.leases import LeaseLostError, RunLease
 from snapshot_pipeline.store.locks import LockedError, exclusive_days, exclusive_recommendations
 from snapshot_pipeline_tests.store.conftest import Store

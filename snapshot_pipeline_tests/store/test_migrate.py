@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.postgres.engines import DatabaseError, readable_database_errors
+from snapshot_pipeline.postgres.errors import DatabaseError, readable_database_errors
 from snapshot_pipeline.store.migrate import HEAD, VERSION_TABLE, NewerSchemaError, _revision, migrate
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process

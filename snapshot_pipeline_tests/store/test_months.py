@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, select, te
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import (

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import adbc_uri
+from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.store.changes import Cells
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions

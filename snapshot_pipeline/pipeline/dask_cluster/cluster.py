@@ -45,7 +45,7 @@ class ClusterError(SnapshotPipelineError):
 class ClusterLostError(SnapshotPipelineError):
     """A Dask cluster is not there, or not any more; the same thing may well succeed when it is back."""
 
-    passes = True
+    transient = True
 
 
 @contextmanager

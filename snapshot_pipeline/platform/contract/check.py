@@ -16,7 +16,7 @@ from snapshot_pipeline.platform.contract.rights import reading_findings, schema_
 from snapshot_pipeline.platform.contract.rows import Rows, row_findings
 from snapshot_pipeline.platform.contract.structure import table_findings
 from snapshot_pipeline.platform.tables import TABLE_NAMES
-from snapshot_pipeline.postgres.engines import readable_database_errors
+from snapshot_pipeline.postgres.errors import readable_database_errors
 
 DATA_CHECK_SECONDS = 60.0
 """How long one look at the rows may take before it is given up: the platform comes first."""

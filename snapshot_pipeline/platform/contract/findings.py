@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from snapshot_pipeline.postgres.engines import quoted
+from snapshot_pipeline.postgres.urls import quote_identifier
 
 Severity = Literal["error", "advice"]
 
@@ -34,7 +34,7 @@ class Finding:
 
 def full_name(schema: str, name: str) -> str:
     """A table or index as it stands in SQL that is shown."""
-    return f"{quoted(schema)}.{quoted(name)}"
+    return f"{quote_identifier(schema)}.{quote_identifier(name)}"
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.schema import CreateIndex
 from snapshot_pipeline.platform.contract.catalogs import PARTITIONED, TAKES_INDEXES, FoundTable
 from snapshot_pipeline.platform.contract.findings import Finding, full_name
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES
-from snapshot_pipeline.postgres.engines import SHOWN_SQL
+from snapshot_pipeline.postgres.urls import DISPLAY_DIALECT
 
 
 def index_findings(tables: dict[str, FoundTable], schema: str) -> Iterator[Finding]:
@@ -53,4 +53,4 @@ def create_index(table: FoundTable, columns: tuple[str, ...], schema: str, *, un
         # PostgreSQL has no CONCURRENTLY for a partitioned table.
         postgresql_concurrently=table.kind != PARTITIONED,
     )
-    return " ".join(str(CreateIndex(index, if_not_exists=True).compile(dialect=SHOWN_SQL)).split()) + ";"
+    return " ".join(str(CreateIndex(index, if_not_exists=True).compile(dialect=DISPLAY_DIALECT)).split()) + ";"

@@ -12,12 +12,12 @@ from itertools import groupby
 from snapshot_pipeline.platform.contract.catalogs import FoundTable, MissingRight, Place
 from snapshot_pipeline.platform.contract.findings import Finding, full_name
 from snapshot_pipeline.platform.contract.requirements import COLUMNS, NOT_READ
-from snapshot_pipeline.postgres.engines import quoted
+from snapshot_pipeline.postgres.urls import quote_identifier
 
 
 def schema_findings(place: Place) -> Iterator[Finding]:
     """Of the schemas: whether they are there, and may be used."""
-    role, schema, store = quoted(place.role), quoted(place.schema), quoted(place.store_schema)
+    role, schema, store = map(quote_identifier, (place.role, place.schema, place.store_schema))
     if not place.schema_exists:
         yield Finding(
             "error",
@@ -71,7 +71,7 @@ def reading_findings(table: FoundTable, place: Place) -> Iterator[Finding]:
             "error",
             table.name,
             f"the role {place.role} may not read {', '.join(unreadable)}; let the table's owner run",
-            f"GRANT SELECT ON {full_name(place.schema, table.name)} TO {quoted(place.role)};",
+            f"GRANT SELECT ON {full_name(place.schema, table.name)} TO {quote_identifier(place.role)};",
         )
     if table.hides_rows:
         yield Finding(
@@ -80,7 +80,7 @@ def reading_findings(table: FoundTable, place: Place) -> Iterator[Finding]:
             f"row-level security applies to the role {place.role}: rows that no policy shows it are left out; let the "
             "table's owner run this, if the pipeline is to see all",
             f"CREATE POLICY snapshot_pipeline_reads ON {full_name(place.schema, table.name)} FOR SELECT TO "
-            f"{quoted(place.role)} USING (true);",
+            f"{quote_identifier(place.role)} USING (true);",
         )
 
 
@@ -92,7 +92,7 @@ def store_findings(missing: Iterable[MissingRight], place: Place) -> Iterator[Fi
             "error",
             table,
             f"is there already and belongs to {owner}; the role {place.role} lacks {rights}; let {owner} run",
-            f"GRANT {rights} ON {full_name(place.store_schema, table)} TO {quoted(place.role)};",
+            f"GRANT {rights} ON {full_name(place.store_schema, table)} TO {quote_identifier(place.role)};",
         )
 
 
