@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from snapshot_pipeline.pipeline.column_lineage import COLUMN_LINEAGE
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, OPTIONAL_TABLES, platform_metadata
-from snapshot_pipeline.store.tables import SENTENCE, VALUES, StoreTables
+from snapshot_pipeline.store.tables import DESCRIPTION, VALUES, StoreTables
 
 PAGE = Path(__file__).with_name("tables.md")
 
@@ -54,7 +54,7 @@ def page() -> str:
     platforms = platform_metadata("public").tables.values()
     lines = [_OPENING]
     for table in ours:
-        lines += [f"### `{table.name}`", "", table.info[SENTENCE], "", *_columns(table), "", *_keys(table)]
+        lines += [f"### `{table.name}`", "", table.info[DESCRIPTION], "", *_columns(table), "", *_keys(table)]
     lines.append(_PLATFORM)
     for table in platforms:
         optional = " (a platform may be without it)" if table.name in OPTIONAL_TABLES else ""

@@ -120,6 +120,6 @@ def decide(
 
 def _due(still_open: Sequence[Incident], now: datetime) -> list[Incident]:
     """Those that are reminded of now: once one has lasted for a day, all that were not told of just before."""
-    if not any(incident.told_at <= now - REMIND_AFTER for incident in still_open):
+    if not any(incident.notified_at <= now - REMIND_AFTER for incident in still_open):
         return []
-    return [incident for incident in still_open if incident.told_at <= now - GATHER_AFTER]
+    return [incident for incident in still_open if incident.notified_at <= now - GATHER_AFTER]

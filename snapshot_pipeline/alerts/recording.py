@@ -17,10 +17,10 @@ from snapshot_pipeline.store.incidents import (
     Incident,
     close_incident,
     last_events,
-    mark_told,
+    lock_incidents,
+    mark_notified,
     open_incident,
     open_incidents,
-    take_turns,
     update_incident,
 )
 from snapshot_pipeline.store.outbox import queue_message
@@ -66,7 +66,7 @@ def record(
         now: When the look was made.
     """
     with engine.begin() as connection:
-        take_turns(connection, tables)
+        lock_incidents(connection, tables)
         still_open = open_incidents(connection, tables)
         observations = observe(still_open)
         known = last_events(connection, tables, [observation.key for observation in observations])
@@ -109,7 +109,7 @@ def _write(connection: Connection, tables: StoreTables, decision: Decision, now:
     for incident, seen in decision.closed:
         close_incident(connection, tables, incident.id, seen.event_at, now)
     if decision.reminded:
-        mark_told(connection, tables, [incident.id for incident in decision.reminded], now)
+        mark_notified(connection, tables, [incident.id for incident in decision.reminded], now)
     return [
         open_incident(
             connection,

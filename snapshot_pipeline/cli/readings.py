@@ -13,11 +13,12 @@ from typing import Literal
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.open_problems import newest_due_day
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
 from snapshot_pipeline.store.incidents import Incident, open_incidents
 from snapshot_pipeline.store.outbox import Undelivered, undelivered
 from snapshot_pipeline.store.recommendations import active_counts, newest_week
-from snapshot_pipeline.store.snapshots import DayCount, day_counts, mean_pace_by_day
+from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
 
 DayState = Literal["ok", "too few", "missing", "not yet"]
 

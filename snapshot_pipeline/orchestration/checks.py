@@ -23,7 +23,7 @@ from snapshot_pipeline.pipeline.cohorts import SummarizedDay
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.snapshots import DayCount
+from snapshot_pipeline.store.days import DayCount
 
 SUCCESS_RATE = "success_rate"
 RUN_TIME = "run_time"

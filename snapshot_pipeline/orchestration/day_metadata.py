@@ -160,8 +160,8 @@ def _movers_table(review: DayReview) -> dg.TableMetadataValue:
 
 def _without_data_table(review: DayReview) -> dg.TableMetadataValue:
     kinds = {
-        "nothing completed in the window, and no scored quiz: the pace score is 0": review.without_data.idle,
-        "no scored quiz: there is no quiz average": review.without_data.unscored,
+        "nothing completed in the window, and no scored quiz: the pace score is 0": review.students_without_data.idle,
+        "no scored quiz: there is no quiz average": review.students_without_data.unscored,
     }
     return _table(
         [

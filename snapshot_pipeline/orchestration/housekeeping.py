@@ -16,7 +16,7 @@ from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline.store.retention import Keep, remove_old_rows
+from snapshot_pipeline.store.retention import RetentionLimits
 
 NAME = "housekeeping_job"
 DAYS_AHEAD = 62
@@ -42,7 +42,7 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
         }
         with step_installation(context, settings) as installation:
             keep = _keep(settings, now)
-            removed |= retry_transient(lambda: remove_old_rows(installation.engine, installation.store, keep))
+            removed |= retry_transient(lambda: delete_expired_rows(installation.engine, installation.store, keep))
             today = now.astimezone(settings.zone).date()
             ahead = today + timedelta(days=DAYS_AHEAD)
             made = retry_transient(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
@@ -67,9 +67,9 @@ def build_housekeeping(settings: Settings) -> dg.JobDefinition:
     return housekeeping_job
 
 
-def _keep(settings: Settings, now: datetime) -> Keep:
+def _keep(settings: Settings, now: datetime) -> RetentionLimits:
     today, snapshots = now.astimezone(settings.zone).date(), settings.snapshot_retention_days
-    return Keep(
+    return RetentionLimits(
         incidents=now - timedelta(days=settings.incident_retention_days),
         restatements=now - timedelta(days=settings.restatement_retention_days),
         snapshots=None if snapshots is None else today - timedelta(days=snapshots),

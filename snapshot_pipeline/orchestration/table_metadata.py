@@ -21,7 +21,7 @@ from snapshot_pipeline.pipeline.column_lineage import COLUMN_LINEAGE
 from snapshot_pipeline.platform.tables import platform_metadata
 from snapshot_pipeline.postgres.urls import DatabaseUrlError, parse_url
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.tables import SENTENCE, VALUES, StoreTables
+from snapshot_pipeline.store.tables import DESCRIPTION, VALUES, StoreTables
 
 STORAGE = "postgresql"
 _DIALECT = PGDialect()  # type: ignore[no-untyped-call]
@@ -32,7 +32,7 @@ def store_table_metadata(table: str, settings: Settings) -> dict[str, Any]:
     found = StoreTables.of(settings.store_schema).metadata.tables[f"{settings.store_schema}.{table}"]
     return {
         **_table_metadata(found, settings.database_url),
-        "one_row": found.info[SENTENCE],
+        "one_row": found.info[DESCRIPTION],
         "dagster/column_lineage": column_lineage(table),
     }
 

@@ -27,9 +27,9 @@ from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.users import read_cohorts
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
-from snapshot_pipeline.store.cohorts import SummarizedDays, read_summarized, replace_summaries
+from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.locks import LeasedLock, exclusive_days
-from snapshot_pipeline.store.snapshots import DayCount, day_counts
+from snapshot_pipeline.store.summaries import SummaryScope, read_summary_source, replace_summaries
 
 
 class MissingSnapshotsError(SnapshotPipelineError):
@@ -162,9 +162,9 @@ def _summarize_stretch(
     lock.check_lock()
     with bulk.transaction(installation.uri) as connection:
         lock.lease.check(connection)
-        snapshots, failures = read_summarized(connection, installation.store, first, last)
+        snapshots, failures = read_summary_source(connection, installation.store, first, last)
         summaries = summarize(snapshots, failures, cohorts, first, last)
-        stamp = SummarizedDays(first, last, datetime.now(timezone.utc), run_id)
+        stamp = SummaryScope(first, last, datetime.now(timezone.utc), run_id)
         changed = replace_summaries(connection, installation.store, stamp, summaries.days, summaries.cohorts)
     return SummaryRun(_days(counts, summaries), changed, time.monotonic() - began)
 

@@ -18,19 +18,12 @@ from numpy.typing import NDArray
 from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.metrics.score_counts import ScoreCounts
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch
-from snapshot_pipeline.store.snapshots import DayCount, Publication
+from snapshot_pipeline.store.days import DayCount
+from snapshot_pipeline.store.failures import FailedStudent
+from snapshot_pipeline.store.snapshots import Publication
 
 EXAMPLES = 10
 """How many failed students a day's report names."""
-
-
-@dataclass(frozen=True)
-class FailedStudent:
-    """One student's day that could not be computed: a row of `snapshot_failures`."""
-
-    user_id: int
-    reason: str
-    detail: str
 
 
 @dataclass

@@ -13,8 +13,14 @@ from datetime import date, timedelta
 from snapshot_pipeline.metrics.score_counts import ScoreCounts
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.store.day_figures import Mover, WithoutData, largest_movers, pace_counts, without_data
-from snapshot_pipeline.store.snapshots import day_counts
+from snapshot_pipeline.store.days import day_counts
+from snapshot_pipeline.store.snapshot_queries import (
+    PaceChange,
+    WithoutData,
+    largest_pace_changes,
+    pace_counts,
+    students_without_data,
+)
 
 COMPARED_WITH = timedelta(weeks=4)
 """How long before a day the one lies that its paces are compared with: the same weekday."""
@@ -33,14 +39,14 @@ class DayReview:
     Attributes:
         day: The day.
         movers: The ten students whose pace score changed most since the day before.
-        without_data: The students of whom there is little to say.
+        students_without_data: The students of whom there is little to say.
         earlier_day: The day four weeks before.
         earlier_paces: The pace scores of that day; of nobody where it was not computed.
     """
 
     day: date
-    movers: list[Mover]
-    without_data: WithoutData
+    movers: list[PaceChange]
+    students_without_data: WithoutData
     earlier_day: date
     earlier_paces: ScoreCounts
 
@@ -51,8 +57,8 @@ def review_day(installation: Installation, day: date) -> DayReview:
     with installation.engine.connect() as connection:
         return DayReview(
             day=day,
-            movers=largest_movers(connection, installation.store, day, EXAMPLES),
-            without_data=without_data(connection, installation.store, day, FIRST_STUDENTS),
+            movers=largest_pace_changes(connection, installation.store, day, EXAMPLES),
+            students_without_data=students_without_data(connection, installation.store, day, FIRST_STUDENTS),
             earlier_day=earlier,
             earlier_paces=pace_counts(connection, installation.store, earlier),
         )

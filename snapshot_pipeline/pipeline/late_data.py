@@ -21,7 +21,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform import fingerprints
 from snapshot_pipeline.platform.reads import PlatformReader
-from snapshot_pipeline.store import snapshots
+from snapshot_pipeline.store import days as stored_days
 
 SLICE_DAYS = 7
 """How many days are looked at in one go, newest first; a look ends between two slices."""
@@ -72,7 +72,7 @@ def changed_days(installation: Installation, first: date, last: date) -> list[da
     kept, or one that follows a changed day that was computed alone.
     """
     with installation.engine.connect() as connection:
-        known = snapshots.read_fingerprints(connection, installation.store, first, last)
+        known = stored_days.read_fingerprints(connection, installation.store, first, last)
     if not known:
         return []
     with open_source(installation, None).session() as reader:

@@ -10,8 +10,8 @@ from datetime import date, datetime, timedelta
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
-from snapshot_pipeline.store.snapshots import DayCount, day_counts
 
 _WEEK = timedelta(days=7)
 _TICK = timedelta(days=7, hours=6)

@@ -37,16 +37,16 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.recommendations.ranking import RECOMMENDATIONS_PER_STUDENT
-from snapshot_pipeline.store.leases import RunLease
-from snapshot_pipeline.store.locks import LeasedLock, exclusive_recommendations
+from snapshot_pipeline.store.days import day_counts
+from snapshot_pipeline.store.locks import LeasedLock, RunLease, exclusive_recommendations
 from snapshot_pipeline.store.recommendations import (
-    Week,
+    WeekScope,
     deactivate_older_weeks,
     newest_week,
     read_dismissals,
     replace_recommendations,
 )
-from snapshot_pipeline.store.snapshots import day_counts, read_snapshots
+from snapshot_pipeline.store.snapshots import read_active_days
 from snapshot_pipeline.store.tables import StoreTables
 
 SNAPSHOT_DAYS = 14
@@ -137,7 +137,7 @@ def run_week(
     ):
         newest = retry_transient(lambda: _newest_week(installation))
         report.is_newest = newest is None or newest <= week_start
-        week = Week(week_start, end, report.is_newest, datetime.now(timezone.utc))
+        week = WeekScope(week_start, end, report.is_newest, datetime.now(timezone.utc))
         user_ids, events, lessons = retry_transient(lambda: _look_around(source, end))
         batches = place.cut(user_ids, cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
         work = RecommendationWork(installation.uri, source, lock.lease, settings.zone, week, lessons)
@@ -189,7 +189,7 @@ class RecommendationWork:
     source: Source
     lease: RunLease
     zone: ZoneInfo
-    week: Week
+    week: WeekScope
     lessons: pd.DataFrame = field(repr=False)
 
     @property
@@ -229,7 +229,7 @@ class RecommendationWork:
         with bulk.transaction(self.uri) as connection:
             tables = StoreTables.of(self.lease.schema)
             first_day = sunday - timedelta(days=SNAPSHOT_DAYS - 1)
-            snapshots = read_snapshots(connection, tables, users.first, users.last, first_day, sunday)
+            snapshots = read_active_days(connection, tables, users.first, users.last, first_day, sunday)
             dismissals = read_dismissals(connection, tables, users.first, users.last, self.week)
         return WeekFacts(
             week_start=self.week.start,

@@ -29,9 +29,10 @@ from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, weight_of
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.store.changes import Cells, compare, restated
+from snapshot_pipeline.store.changes import StudentDayIndex, compare, restatements
+from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline.store.snapshots import as_failures, as_snapshots, day_counts, read_failures, read_published
+from snapshot_pipeline.store.snapshots import as_failures, as_snapshots, read_failures, read_published
 from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
@@ -160,14 +161,14 @@ class RecomputeWork:
 
     def _compared(self, batch: ComputedBatch) -> Recomputation:
         day, tables = self.snapshots.days.first, StoreTables.of(self.snapshots.lease.schema)
-        cells = Cells(batch.user_ids, day, day)
+        index = StudentDayIndex(batch.user_ids, day, day)
         with bulk.transaction(self.snapshots.uri) as connection:
-            stored = read_published(connection, tables, cells)
-            stored_failures = read_failures(connection, tables, cells)
+            stored = read_published(connection, tables, index)
+            stored_failures = read_failures(connection, tables, index)
         rebuilt, failures = as_snapshots(batch.snapshots.published), as_failures(batch.snapshots.failures)
-        changes = compare(stored, rebuilt, cells, kept=cells.of(failures))
-        unknown = ~np.isin(cells.of(rebuilt)[changes.new], cells.of(stored_failures))
-        differences = _figures(restated(stored, rebuilt, changes)) + _failures(stored_failures, failures)
+        changes = compare(stored, rebuilt, index, retained=index.numbers_of(failures))
+        unknown = ~np.isin(index.numbers_of(rebuilt)[changes.inserted], index.numbers_of(stored_failures))
+        differences = _figures(restatements(stored, rebuilt, changes)) + _failures(stored_failures, failures)
         return Recomputation(
             day,
             students=len(batch.user_ids),

@@ -26,7 +26,7 @@ from snapshot_pipeline.pipeline.batches import (
     ignore_progress,
     sample_of,
 )
-from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport, FailedStudent
+from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport
 from snapshot_pipeline.pipeline.executors import open_local_executor
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
@@ -34,7 +34,7 @@ from snapshot_pipeline.pipeline.snapshots import SnapshotWork
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.postgres.errors import retry_transient
-from snapshot_pipeline.store.day_figures import day_totals, pace_counts
+from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.failures import (
     count_retried,
     delete_failures_of_inactive_students,
@@ -45,7 +45,8 @@ from snapshot_pipeline.store.failures import (
 )
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline.store.snapshots import Publication, day_counts
+from snapshot_pipeline.store.snapshot_queries import day_totals, pace_counts
+from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -238,13 +239,13 @@ def _report(installation: Installation, connection: Connection, day: date, resta
         day,
         published=counts[0].published,
         failures=Counter({one.reason: one.student_days for one in reasons}),
-        examples=[FailedStudent(one.user_id, one.reason, one.detail) for one in examples],
+        examples=examples,
         first_failed={one.reason: one.first_student for one in reasons},
         active=totals.active,
         lessons=totals.lessons,
         minutes=totals.minutes,
         paces=pace_counts(connection, installation.store, day),
-        quizzers=totals.quizzers,
+        quizzers=totals.students_with_average,
         quiz_total=totals.quiz_total,
         restated=restated,
     )

@@ -44,17 +44,11 @@ from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.reads import PlatformReader, Users
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
+from snapshot_pipeline.store.days import record_days
 from snapshot_pipeline.store.failures import delete_failures_of_inactive_students
-from snapshot_pipeline.store.leases import RunLease
-from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline.store.snapshots import (
-    ComputedDays,
-    Publication,
-    record_days,
-    replace_snapshots,
-)
-from snapshot_pipeline.store.statistics import has_snapshots, refresh_statistics
+from snapshot_pipeline.store.locks import RunLease, exclusive_days
+from snapshot_pipeline.store.months import ensure_partitions, has_snapshots, refresh_statistics
+from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
 
 _LOG = logging.getLogger(__name__)
@@ -281,7 +275,7 @@ class SnapshotWork:
         return self._publish_as(batch, is_first=False)
 
     def _publish_as(self, batch: ComputedBatch, *, is_first: bool) -> list[DayReport]:
-        computed = ComputedDays(
+        computed = PublicationScope(
             batch.user_ids, self.days.first, self.days.last, self.computed_at, self.run_id, self.reason, is_first
         )
         snapshots = batch.snapshots

@@ -21,14 +21,9 @@ from snapshot_pipeline.pipeline.snapshots import read_history
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.reads import UserSet
 from snapshot_pipeline.platform.users import User, read_user
-from snapshot_pipeline.store.snapshots import day_counts
-from snapshot_pipeline.store.students import (
-    StoredFailure,
-    StoredSnapshot,
-    failures_of_student,
-    kept_snapshots,
-    snapshots_of_student,
-)
+from snapshot_pipeline.store.days import day_counts
+from snapshot_pipeline.store.failures import StoredFailure, failures_of_student
+from snapshot_pipeline.store.snapshot_queries import StoredSnapshot, count_snapshots_of_student, snapshots_of_student
 
 SHOWN_DAYS = 30
 """How many days are shown: the longest window of a pace score."""
@@ -145,7 +140,7 @@ def _user(installation: Installation, source: Source, user_id: int) -> User:
         raise NoSuchStudentError(f"user {user_id} of {users} is no student; expected one whose role is STUDENT")
     if not user.is_active:
         with installation.engine.connect() as connection:
-            count, last = kept_snapshots(connection, installation.store, user_id)
+            count, last = count_snapshots_of_student(connection, installation.store, user_id)
         kept = f"its {count:,} snapshots up to {last} stay as they are" if count else "it has no snapshots"
         raise NoSuchStudentError(f"student {user_id} is not active ({users}.is_active), so nothing is computed; {kept}")
     return user

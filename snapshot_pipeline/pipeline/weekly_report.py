@@ -26,7 +26,9 @@ from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, Figures, Group
 from snapshot_pipeline.report.words import notices, sentences
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import failures_by_reason
-from snapshot_pipeline.store.summaries import active_students, cohort_summaries, day_summaries, recommendations_by_week
+from snapshot_pipeline.store.recommendations import counts_by_week
+from snapshot_pipeline.store.snapshot_queries import active_students
+from snapshot_pipeline.store.summaries import cohort_summaries, day_summaries
 
 if TYPE_CHECKING:
     from snapshot_pipeline.plots.plot import Plot
@@ -127,7 +129,7 @@ def read_figures(installation: Installation, week_start: date) -> Figures:
                 for day, cohorts in cohort_summaries(connection, installation.store, sundays).items()
             },
             active=_active(connection, installation, sundays),
-            recommendations=recommendations_by_week(connection, installation.store, first_week, week_start),
+            recommendations=counts_by_week(connection, installation.store, first_week, week_start),
             failures={
                 failure.reason: failure.student_days
                 for failure in failures_by_reason(connection, installation.store, week_start, sunday)

@@ -1,5 +1,5 @@
-"""The tables that we own: their shape, their migrations, how a batch is published into them and read from them.
+"""Our tables: definitions, migrations, publication, queries, locks and retention.
 
-Put here: everything that knows the columns of our tables.
-Do not put here: the platform's tables (`platform`), or what the figures mean (`metrics`, `recommendations`).
+One module for each published thing, and everything that knows the columns of our tables. The platform's tables belong
+to `platform`, the meaning of the figures to `metrics` and `recommendations`.
 """

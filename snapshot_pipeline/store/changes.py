@@ -1,34 +1,39 @@
-"""What a new computation changes: rows that are there, held against those that take their place.
-
-Put here: the comparison of two sets of rows of the same students and days, and the list of figures that differ.
-Do not put here: reading or writing (`store.snapshots`), or what the figures mean (`metrics`).
-Pure: tables in, positions out.
-"""
+"""Compare computed rows with stored ones, and write what differs; the comparison is pure, on Arrow tables."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
+import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Table, column, delete, func, select, table, text
+
+from snapshot_pipeline.postgres import bulk
 
 KEY = ("user_id", "snapshot_date")
-"""What names a row; every other column is a figure."""
+"""Columns that identify a row; every other column is a figure."""
 
 WHOLE_ROW = "*"
-"""The `column_name` of a restatement of a row that is not due any more; its old value is the row as JSON."""
+"""The `column_name` of a restatement of a deleted row; its old value is the row as JSON."""
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+_DELETED_KEYS = "deleted_keys"
+
+# For this transaction only: a day without statistics counts as empty, so PostgreSQL would choose a nested loop that
+# scans all keys for each row.
+_DISABLE_NESTED_LOOPS = select(func.set_config("enable_nestloop", "off", True))
+
 
 @dataclass(frozen=True)
-class Cells:
-    """The students and days that were computed, numbered student by student: a cell is one student's day.
+class StudentDayIndex:
+    """Numbers the student-days of some students and days, student by student.
 
     Attributes:
         user_ids: int64, ascending, shape (students,).
@@ -42,16 +47,16 @@ class Cells:
 
     @property
     def days(self) -> int:
-        """How many days."""
+        """Number of days."""
         return (self.last - self.first).days + 1
 
     @property
     def count(self) -> int:
-        """How many cells."""
+        """Number of student-days."""
         return len(self.user_ids) * self.days
 
-    def of(self, rows: pa.Table) -> Ints:
-        """The cell of each row; -1 for one of another student or day.
+    def numbers_of(self, rows: pa.Table) -> Ints:
+        """The number of each row's student-day; -1 for other students or days.
 
         Args:
             rows: With `user_id` int64 and `snapshot_date` date32.
@@ -65,128 +70,153 @@ class Cells:
         return np.where(is_inside, students * self.days + days, -1).astype(np.int64)
 
     def day_numbers(self, rows: pa.Table) -> Ints:
-        """Which of the days each row belongs to, from 0."""
+        """The number of each row's day, from 0."""
         dates = rows["snapshot_date"].to_numpy().astype("datetime64[D]")
         numbers: Ints = (dates - np.datetime64(self.first, "D")).astype(np.int64)
         return numbers
 
+    def count_by_day(self, numbers: Ints) -> Ints:
+        """How many of the student-days belong to each day; shape (days,)."""
+        return np.bincount(numbers % self.days, minlength=self.days).astype(np.int64)
+
 
 @dataclass(frozen=True)
-class Changes:
-    """What happens to each row; positions are those in the tables compared.
+class RowChanges:
+    """How the new rows differ from the old ones; all positions refer to the compared tables.
 
     Attributes:
-        unchanged: Positions of new rows that are there already, to the last bit.
-        changed: Positions of new rows of which a figure differs.
-        replaced: Positions of the old rows that those take the place of, in the same order.
-        new: Positions of new rows of cells that have no row yet.
-        gone: Positions of old rows of cells that have no new row.
+        unchanged: New rows that are stored already, to the last bit.
+        changed: New rows with a figure that differs.
+        replaced: The old rows that these replace, in the same order.
+        inserted: New rows of student-days without an old row.
+        deleted: Old rows of student-days without a new row.
         differing: For each figure, which of the changed rows differ in it; bool, shape (changed,).
     """
 
     unchanged: Ints
     changed: Ints
     replaced: Ints
-    new: Ints
-    gone: Ints
+    inserted: Ints
+    deleted: Ints
     differing: dict[str, Flags]
 
     @property
-    def written(self) -> Ints:
-        """Positions of the new rows that have to be written, ascending."""
-        return np.sort(np.concatenate([self.changed, self.new]))
+    def to_write(self) -> Ints:
+        """Positions of the new rows to write, ascending."""
+        return np.sort(np.concatenate([self.changed, self.inserted]))
 
     @property
-    def removed(self) -> Ints:
-        """Positions of the old rows that have to go, ascending."""
-        return np.sort(np.concatenate([self.replaced, self.gone]))
+    def to_delete(self) -> Ints:
+        """Positions of the old rows to delete, ascending."""
+        return np.sort(np.concatenate([self.replaced, self.deleted]))
 
 
-def compare(old: pa.Table, new: pa.Table, cells: Cells, kept: Ints) -> Changes:
-    """Hold the new rows of some cells against those that are there.
+def compare(old: pa.Table, new: pa.Table, index: StudentDayIndex, retained: Ints) -> RowChanges:
+    """Compare the new rows of some student-days with the stored ones.
+
+    Floats are equal if their bits are; NaN equals null.
 
     Args:
-        old: The rows that are there, at most one a cell; those outside of the cells are left alone.
-        new: The rows that were computed: the same columns, of the same types.
-        cells: The students and days that were computed.
-        kept: Cells that keep the row they have although there is no new one: those that failed.
-
-    Returns:
-        A float is the same when its bits are; NaN is the same as null.
+        old: The stored rows, at most one per student-day; rows outside of the index are ignored.
+        new: The computed rows, with the same columns and types.
+        index: The student-days that were computed.
+        retained: Numbers of student-days that keep their row although there is no new one: those that failed.
     """
-    old_cells, new_cells = cells.of(old), cells.of(new)
-    places = np.full(cells.count + 1, -1, dtype=np.int64)  # the last one takes the rows outside, cell -1
-    places[old_cells] = np.arange(old.num_rows)
-    places[-1] = -1
-    counterparts = places[new_cells]
-    here = np.flatnonzero(counterparts >= 0)
+    old_numbers, new_numbers = index.numbers_of(old), index.numbers_of(new)
+    old_positions = np.full(index.count + 1, -1, dtype=np.int64)  # the last element collects rows outside, number -1
+    old_positions[old_numbers] = np.arange(old.num_rows)
+    old_positions[-1] = -1
+    counterparts = old_positions[new_numbers]
+    both = np.flatnonzero(counterparts >= 0)
     figures = [name for name in new.column_names if name not in KEY]
-    before, after = old.take(counterparts[here]), new.take(here)
+    before, after = old.take(counterparts[both]), new.take(both)
     differing = {name: _differs(before[name], after[name]) for name in figures}
-    changed = np.any(list(differing.values()), axis=0) if differing else np.zeros(len(here), dtype=bool)
-    has_row = np.zeros(cells.count + 1, dtype=bool)
-    has_row[new_cells] = True
-    has_row[kept] = True
+    changed = np.any(list(differing.values()), axis=0) if differing else np.zeros(len(both), dtype=bool)
+    has_row = np.zeros(index.count + 1, dtype=bool)
+    has_row[new_numbers] = True
+    has_row[retained] = True
     has_row[-1] = True
-    return Changes(
-        unchanged=here[~changed],
-        changed=here[changed],
-        replaced=counterparts[here[changed]],
-        new=np.flatnonzero(counterparts < 0),
-        gone=np.flatnonzero(~has_row[old_cells]),
+    return RowChanges(
+        unchanged=both[~changed],
+        changed=both[changed],
+        replaced=counterparts[both[changed]],
+        inserted=np.flatnonzero(counterparts < 0),
+        deleted=np.flatnonzero(~has_row[old_numbers]),
         differing={name: flags[changed] for name, flags in differing.items()},
     )
 
 
-def restated(old: pa.Table, new: pa.Table, changes: Changes) -> pa.Table:
-    """One row per figure that was there and is another one now, and one per row that is gone.
+def restatements(old: pa.Table, new: pa.Table, changes: RowChanges) -> pa.Table:
+    """One row per published figure that changed, and one per deleted row; inserted rows restate nothing.
 
     Returns:
-        `user_id`, `snapshot_date`, `column_name`, `old_value`, `new_value`: values as text, null for none. A row that
-        is gone has the column `*`, its figures as a JSON object, and no new value. A row that comes new restates
-        nothing.
+        `user_id`, `snapshot_date`, `column_name`, `old_value`, `new_value`: values as text or null. A deleted row has
+        the column `*`, its figures as a JSON object, and no new value.
     """
-    parts = [_gone(old.take(changes.gone))]
+    parts = [_deleted_rows(old.take(changes.deleted))]
     for name, flags in changes.differing.items():
         before, after = old.take(changes.replaced[flags]), new.take(changes.changed[flags])
-        parts.append(_restatements(after, name, before[name].cast(pa.string()), after[name].cast(pa.string())))
+        parts.append(_restated_column(after, name, before[name].cast(pa.string()), after[name].cast(pa.string())))
     return pa.concat_tables(parts)
 
 
+def delete_rows(connection: adbc.Connection, target: Table, keys: pa.Table, *conditions: ColumnElement[bool]) -> None:
+    """Delete rows of a table by their keys, inside the caller's transaction.
+
+    Args:
+        keys: Columns of the table that identify the rows, with their types.
+        conditions: Conditions that all of the rows satisfy, which help PostgreSQL find them.
+    """
+    if not keys.num_rows:
+        return
+    deleted = table(_DELETED_KEYS, *(column(name) for name in keys.column_names))
+    bulk.create_temporary(connection, _DELETED_KEYS, keys)
+    bulk.execute(connection, _DISABLE_NESTED_LOOPS)
+    same_key = (target.c[name] == deleted.c[name] for name in keys.column_names)
+    bulk.execute(connection, delete(target).where(*same_key, *conditions))
+    bulk.execute(connection, text(f"DROP TABLE {_DELETED_KEYS}"))
+
+
+def with_constants(rows: pa.Table, **values: datetime | str) -> pa.Table:
+    """Append columns that have the same value in all rows: a time with its zone, or a text."""
+    for name, value in values.items():
+        kind = pa.timestamp("us", "UTC") if isinstance(value, datetime) else pa.string()
+        rows = rows.append_column(name, pa.repeat(pa.scalar(value, kind), rows.num_rows))
+    return rows
+
+
 def _differs(before: pa.ChunkedArray, after: pa.ChunkedArray) -> Flags:
-    left, right = _bits(before), _bits(after)
+    left, right = _comparable(before), _comparable(after)
     unequal = pc.fill_null(pc.not_equal(left, right), False)
     one_is_null = pc.xor(pc.is_null(left), pc.is_null(right))
     flags: Flags = pc.or_(unequal, one_is_null).to_numpy(zero_copy_only=False)
     return flags
 
 
-def _bits(column: pa.ChunkedArray) -> pa.Array:
-    """The values as they compare: a float as its bits, NaN as null."""
-    values = column.combine_chunks()
-    if not pa.types.is_floating(values.type):
-        return values
-    return pc.if_else(pc.is_nan(values), None, values).view(pa.int64())
+def _comparable(values: pa.ChunkedArray) -> pa.Array:
+    """Floats as their bits, with NaN as null; other values as they are."""
+    array = values.combine_chunks()
+    if not pa.types.is_floating(array.type):
+        return array
+    return pc.if_else(pc.is_nan(array), None, array).view(pa.int64())
 
 
-def _gone(rows: pa.Table) -> pa.Table:
+def _deleted_rows(rows: pa.Table) -> pa.Table:
     figures = [name for name in rows.column_names if name not in KEY]
     texts = [rows[name].cast(pa.string()) for name in figures]
-    as_json = [_json_object(figures, values) for values in zip(*(text.to_pylist() for text in texts), strict=True)]
-    nothing = pa.nulls(rows.num_rows, pa.string())
-    return _restatements(rows, WHOLE_ROW, pa.array(as_json, pa.string()), nothing)
+    objects = [
+        json.dumps(dict(zip(figures, values, strict=True)))
+        for values in zip(*(values.to_pylist() for values in texts), strict=True)
+    ]
+    return _restated_column(rows, WHOLE_ROW, pa.array(objects, pa.string()), pa.nulls(rows.num_rows, pa.string()))
 
 
-def _json_object(names: list[str], values: tuple[str | None, ...]) -> str:
-    return json.dumps(dict(zip(names, values, strict=True)))
-
-
-def _restatements(rows: pa.Table, column: str, old_values: pa.Array, new_values: pa.Array) -> pa.Table:
+def _restated_column(rows: pa.Table, name: str, old_values: pa.Array, new_values: pa.Array) -> pa.Table:
     return pa.table(
         {
             "user_id": rows["user_id"],
             "snapshot_date": rows["snapshot_date"],
-            "column_name": pa.repeat(pa.scalar(column, pa.string()), rows.num_rows),
+            "column_name": pa.repeat(pa.scalar(name, pa.string()), rows.num_rows),
             "old_value": old_values,
             "new_value": new_values,
         }

@@ -1,13 +1,9 @@
-"""The students' days that could not be computed: which are open, since when, and how their days are counted.
-
-Put here: questions to `snapshot_failures`, and what follows from its rows for the counts of a day.
-Do not put here: how a computation replaces failures (`store.snapshots`), or why a student fails (`metrics.faults`).
-"""
+"""The table `snapshot_failures`: student-days that could not be computed, and their effect on the counts of days."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -26,11 +22,10 @@ class OpenFailures:
     """The open failures of one reason.
 
     Attributes:
-        reason: Why.
-        student_days: How many.
-        first_seen: Since when the oldest of them is open.
-        attempts: How often the most stubborn of them was computed.
-        first_student: The first student, by id, that has one.
+        student_days: Their number.
+        first_seen: When the oldest of them was first seen.
+        attempts: The largest number of attempts.
+        first_student: The lowest id of a student that has one.
     """
 
     reason: str
@@ -41,18 +36,27 @@ class OpenFailures:
 
 
 @dataclass(frozen=True)
-class FailedDay:
-    """One student's open failure.
+class FailedStudent:
+    """A student that failed on some day.
 
     Attributes:
-        user_id: The student.
-        reason: Why.
-        detail: The row to blame, or the message.
+        detail: The invalid row and its value, or the error message.
     """
 
     user_id: int
     reason: str
     detail: str
+
+
+@dataclass(frozen=True)
+class StoredFailure:
+    """A row of `snapshot_failures`, without the student."""
+
+    snapshot_date: date
+    reason: str
+    detail: str
+    first_seen_at: datetime
+    attempts: int
 
 
 def failures_by_reason(connection: Connection, tables: StoreTables, first: date, last: date) -> list[OpenFailures]:
@@ -73,7 +77,7 @@ def failures_by_reason(connection: Connection, tables: StoreTables, first: date,
     return [OpenFailures(*row) for row in connection.execute(query)]
 
 
-def failures_of(connection: Connection, tables: StoreTables, day: date, count: int) -> list[FailedDay]:
+def failures_of(connection: Connection, tables: StoreTables, day: date, count: int) -> list[FailedStudent]:
     """The first `count` open failures of a day, by student."""
     failures = tables.snapshot_failures
     query = (
@@ -82,13 +86,13 @@ def failures_of(connection: Connection, tables: StoreTables, day: date, count: i
         .order_by(failures.c.user_id)
         .limit(count)
     )
-    return [FailedDay(*row) for row in connection.execute(query)]
+    return [FailedStudent(*row) for row in connection.execute(query)]
 
 
 def failing_students(
     connection: Connection, tables: StoreTables, first: date | None, last: date | None
 ) -> dict[date, tuple[int, ...]]:
-    """Who has an open failure on which day, days and students ascending; None stands for no bound."""
+    """The students with an open failure by day, days and students ascending; None means no bound."""
     failures = tables.snapshot_failures
     query = (
         select(failures.c.snapshot_date, func.array_agg(failures.c.user_id))
@@ -99,36 +103,44 @@ def failing_students(
     return {day: tuple(sorted(user_ids)) for day, user_ids in connection.execute(query)}
 
 
+def failures_of_student(
+    connection: Connection, tables: StoreTables, user_id: int, first: date, last: date
+) -> dict[date, StoredFailure]:
+    """A student's open failures of the days `first … last`."""
+    failures = tables.snapshot_failures
+    query = select(*(failures.c[field.name] for field in fields(StoredFailure))).where(
+        failures.c.user_id == user_id, failures.c.snapshot_date.between(first, last)
+    )
+    rows = (StoredFailure(**row) for row in connection.execute(query).mappings())
+    return {row.snapshot_date: row for row in rows}
+
+
 def delete_failures_of_inactive_students(
     connection: Connection, tables: StoreTables, user_ids: NDArray[np.int64], first: date, last: date
 ) -> dict[date, int]:
-    """Remove the failures, on the days `first … last`, of students who are not among `user_ids`.
+    """Delete the failures, on the days `first … last`, of students who are not among `user_ids`.
 
-    Nothing is due of a student who is not active any more: the snapshots stay, a failure would stay open for ever.
+    No snapshot is due for a student who is no longer active, so such a failure would stay open for ever.
 
     Args:
-        connection: An open transaction.
-        tables: Our tables.
         user_ids: The active students, int64, ascending.
-        first: The first day.
-        last: The last day, included.
 
     Returns:
-        How many were removed, by day; the days' counts are as many too high now, see `recount_failures`.
+        The number of deleted failures by day; the counts of these days must be corrected by `recount_failures`.
     """
     failures = tables.snapshot_failures
     on_these_days = failures.c.snapshot_date.between(first, last)
     failing = connection.execute(select(failures.c.user_id).where(on_these_days).distinct()).scalars().all()
-    others = np.setdiff1d(np.array(failing, dtype=np.int64), user_ids).tolist()
-    if not others:
+    inactive = np.setdiff1d(np.array(failing, dtype=np.int64), user_ids).tolist()
+    if not inactive:
         return {}
-    statement = delete(failures).where(on_these_days, failures.c.user_id == any_(cast(others, ARRAY(BigInteger))))
-    removed = connection.execute(statement.returning(failures.c.snapshot_date)).scalars().all()
-    return {day: removed.count(day) for day in sorted(set(removed))}
+    statement = delete(failures).where(on_these_days, failures.c.user_id == any_(cast(inactive, ARRAY(BigInteger))))
+    deleted = connection.execute(statement.returning(failures.c.snapshot_date)).scalars().all()
+    return {day: deleted.count(day) for day in sorted(set(deleted))}
 
 
 def recount_failures(connection: Connection, tables: StoreTables, days: Sequence[date]) -> None:
-    """Set the failed students of some days to what the table of failures holds; nobody else may write to it."""
+    """Set the failed students of some days to the number of their failures; no other run may be writing the days."""
     failures, counted = tables.snapshot_failures, tables.snapshot_days
     still_open = select(func.count()).where(failures.c.snapshot_date == counted.c.snapshot_date).scalar_subquery()
     connection.execute(update(counted).where(counted.c.snapshot_date.in_(days)).values(failed=still_open))
@@ -137,20 +149,21 @@ def recount_failures(connection: Connection, tables: StoreTables, days: Sequence
 def count_retried(
     connection: adbc.Connection, tables: StoreTables, days: Sequence[date], publication: Publication
 ) -> None:
-    """Take what came of some students that had failed into the counts of their days, in the same transaction.
+    """Update the counts of days after some failed students were computed again, in the same transaction.
 
-    The counts are moved, not set: another batch may be at the same days. A day that was never recorded stays so.
+    The counts are changed relatively, because another batch may change the same days. A day that was never recorded
+    stays unrecorded.
     """
     counted = tables.snapshot_days
     fewer = publication.failed_before - publication.failed
-    # One by one and ascending, so that two batches never wait for each other.
+    # One day at a time and ascending, so that two batches never deadlock.
     for number in np.flatnonzero((publication.recovered != 0) | (fewer != 0)).tolist():
         statement = update(counted).where(counted.c.snapshot_date == days[number])
-        moved: Mapping[str, ColumnElement[int]] = {
+        values: Mapping[str, ColumnElement[int]] = {
             "published": counted.c.published + int(publication.recovered[number]),
             "failed": func.greatest(counted.c.failed - int(fewer[number]), 0),
         }
-        bulk.execute(connection, statement.values(moved))
+        bulk.execute(connection, statement.values(values))
 
 
 def _between(column: ColumnElement[date], first: date | None, last: date | None) -> ColumnElement[bool]:

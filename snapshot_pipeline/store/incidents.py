@@ -1,9 +1,6 @@
-"""The table `incidents`: what went wrong, since when, and whether it is over.
+"""The table `incidents`: open and closed alerts.
 
-Put here: the SQL of incidents. Do not put here: what is an incident (`alerts.incidents`, `orchestration.observations`),
-or the messages about it (`store.outbox`).
-
-All functions work inside the caller's transaction, so that an incident and its messages are written together.
+All functions run in the caller's transaction, so that an incident and its messages are written together.
 """
 
 from __future__ import annotations
@@ -16,8 +13,8 @@ from sqlalchemy import Connection, func, insert, select, tuple_, update
 
 from snapshot_pipeline.store.tables import StoreTables
 
-TURN_SECONDS = 20
-"""How long one look waits for another one; one that has waited in vain fails, and the next one looks again."""
+LOCK_SECONDS = 20
+"""How long a scan waits for another one before it fails; the next scan tries again."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +22,16 @@ class Incident:
     """A row of `incidents`.
 
     Attributes:
-        id: Its number, by which messages name it.
-        kind: What sort of thing went wrong, e.g. `missing_day`.
-        subject: What it went wrong with, e.g. `2026-02-10`; at most one incident per kind and subject is open.
-        title: One line that says what.
-        detail: Observed against expected.
-        run_id: The Dagster run that it happened in, where there is one.
+        id: The number shown in messages.
+        kind: E.g. `missing_day`.
+        subject: E.g. `2026-02-10`; at most one incident per kind and subject is open.
+        title: One line.
+        detail: Observed and expected values.
+        run_id: The Dagster run in which it happened, if any.
         opened_at: When it was first seen.
-        told_at: When it was last told of: opened, or reminded of.
-        closed_at: When it was over; None while it lasts.
-        last_event_at: When the last event that it knows of happened; None where no event stands behind it.
+        notified_at: When its opening or the last reminder was queued.
+        closed_at: When it ended; None while it is open.
+        last_event_at: When its last known event happened; None if it has no events.
     """
 
     id: int
@@ -44,34 +41,34 @@ class Incident:
     detail: str
     run_id: str | None
     opened_at: datetime
-    told_at: datetime
+    notified_at: datetime
     closed_at: datetime | None
     last_event_at: datetime | None
 
 
-def take_turns(connection: Connection, tables: StoreTables) -> None:
-    """Wait until nobody else is writing incidents in this schema; held until the transaction ends."""
+def lock_incidents(connection: Connection, tables: StoreTables) -> None:
+    """Lock the incidents of this schema until the end of the transaction."""
     name = str(tables.incidents.fullname)
-    connection.execute(select(func.set_config("lock_timeout", f"{TURN_SECONDS}s", True)))
+    connection.execute(select(func.set_config("lock_timeout", f"{LOCK_SECONDS}s", True)))
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def open_incidents(connection: Connection, tables: StoreTables) -> list[Incident]:
-    """The incidents that last, by number."""
+    """The open incidents, by number."""
     incidents = tables.incidents
     query = select(incidents).where(incidents.c.closed_at.is_(None)).order_by(incidents.c.id)
     return [Incident(**row) for row in connection.execute(query).mappings()]
 
 
 def first_opened_at(connection: Connection, tables: StoreTables) -> datetime | None:
-    """When the first incident of all began that is kept; None when there has been none."""
+    """When the oldest stored incident was opened; None if there is none."""
     return connection.execute(select(func.min(tables.incidents.c.opened_at))).scalar()
 
 
 def last_events(
     connection: Connection, tables: StoreTables, subjects: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], datetime]:
-    """When the last known event of each kind and subject happened, over open and closed incidents."""
+    """The time of the last known event of each kind and subject, over open and closed incidents."""
     incidents = tables.incidents
     key = (incidents.c.kind, incidents.c.subject)
     query = (
@@ -94,7 +91,7 @@ def open_incident(
     event_at: datetime | None,
     now: datetime,
 ) -> Incident:
-    """Add an incident; the unique index refuses a second one that is open for the same kind and subject."""
+    """Insert an incident; a unique index rejects a second open one for the same kind and subject."""
     row = {
         "kind": kind,
         "subject": subject,
@@ -102,11 +99,11 @@ def open_incident(
         "detail": detail,
         "run_id": run_id,
         "opened_at": now,
-        "told_at": now,
+        "notified_at": now,
         "last_event_at": event_at,
     }
-    found = connection.execute(insert(tables.incidents).values(row).returning(tables.incidents)).mappings().one()
-    return Incident(**found)
+    inserted = connection.execute(insert(tables.incidents).values(row).returning(tables.incidents)).mappings().one()
+    return Incident(**inserted)
 
 
 def update_incident(
@@ -119,22 +116,22 @@ def update_incident(
     run_id: str | None,
     event_at: datetime | None,
 ) -> None:
-    """Keep what was seen of an open incident since."""
+    """Update an open incident."""
     incidents = tables.incidents
     values = {"title": title, "detail": detail, "run_id": run_id, "last_event_at": event_at}
     connection.execute(update(incidents).where(incidents.c.id == number).values(values))
 
 
-def mark_told(connection: Connection, tables: StoreTables, numbers: Sequence[int], now: datetime) -> None:
-    """Note that a reminder of these incidents is on its way."""
+def mark_notified(connection: Connection, tables: StoreTables, numbers: Sequence[int], now: datetime) -> None:
+    """Record that a reminder of these incidents was queued."""
     incidents = tables.incidents
-    connection.execute(update(incidents).where(incidents.c.id.in_(numbers)).values(told_at=now))
+    connection.execute(update(incidents).where(incidents.c.id.in_(numbers)).values(notified_at=now))
 
 
 def close_incident(
     connection: Connection, tables: StoreTables, number: int, event_at: datetime | None, now: datetime
 ) -> None:
-    """Note that an incident is over."""
+    """Close an incident."""
     incidents = tables.incidents
     connection.execute(
         update(incidents)

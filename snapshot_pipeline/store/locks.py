@@ -1,8 +1,12 @@
-"""Keeps two runs that write the same days, or recommendations, from writing at the same time.
+"""Locks and leases: keep two runs from writing the same days or recommendations.
 
-Put here: advisory locks and who holds them. What a run that has lost its lock may still do: `leases`.
-Do not put here: the limits of Dagster (`dagster.yaml`), which keep most runs apart; these locks hold where Dagster
-cannot see: the command line, a worker that was given up for dead, a second installation.
+A run holds advisory locks on a connection of its own. PostgreSQL releases them when the session ends, however the
+process ends; they also hold where Dagster's own limits do not: the command line, a second installation.
+
+When a run loses its locks, a batch of it may still be in progress: in a frozen process, or on a worker that does not
+know that the run is gone. So a run also holds a lease, a row in `run_leases` that each publishing transaction reads
+`FOR SHARE` before it writes. The next run that locks any of the same days deletes the row; the deletion waits for the
+transactions that have read it and makes all later ones fail, so there is no moment in between.
 """
 
 from __future__ import annotations
@@ -10,23 +14,28 @@ from __future__ import annotations
 import threading
 import uuid
 from calendar import monthrange
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, func, select, text
+import adbc_driver_postgresql.dbapi as adbc
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
-from snapshot_pipeline.store.leases import RunLease
+from snapshot_pipeline.store.tables import StoreTables
+
+RELEASE_SECONDS = 2
+"""How long a finishing run waits for its publications in progress; after that the next run deletes its lease."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+# If a machine disappears without closing its connection, the server notices after 25 s instead of two hours.
 _KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-"""A machine that is gone says no goodbye. The server asks for it, and frees what it held after half a minute instead of
-the two hours that are usual."""
 
 _HOLDERS = text(
     """
@@ -41,210 +50,294 @@ _HOLDERS = text(
 
 
 class LockedError(SnapshotPipelineError):
-    """Another run holds the days or the recommendations, and did not finish in time."""
+    """Another run holds the lock and did not finish in time."""
+
+
+class LeaseLostError(SnapshotPipelineError):
+    """The run may no longer publish: it has ended, or another run has taken over."""
+
+
+@dataclass(frozen=True)
+class RunLease:
+    """A run's permission to publish; picklable, so that batches can carry it to other machines.
+
+    Attributes:
+        schema: The schema of our tables.
+        space: What is leased: the name of the table that the run writes.
+        first: The first leased number, such as the ordinal of a day.
+        last: The last leased number, included.
+        token: Identifies the run's row; unique.
+        owner: The run, for messages.
+        description: What is leased, for messages.
+    """
+
+    schema: str
+    space: str
+    first: int
+    last: int
+    token: str = field(repr=False)
+    owner: str
+    description: str
+
+    def acquire(self, connection: Connection) -> None:
+        """Insert our lease, after deleting overlapping ones of earlier runs, which waits for their publications.
+
+        Args:
+            connection: The session that holds the advisory locks, so that no other run does this at the same time.
+        """
+        leases = StoreTables.of(self.schema).run_leases
+        connection.execute(delete(leases).where(*self._overlap()))
+        connection.execute(
+            insert(leases).values(
+                token=self.token, space=self.space, first=self.first, last=self.last, owner=self.owner
+            )
+        )
+
+    def check(self, connection: adbc.Connection | Connection) -> None:
+        """Start a publication: no other run can take over until the end of this transaction.
+
+        Args:
+            connection: An open transaction that has not written anything yet.
+
+        Raises:
+            LeaseLostError: The run has ended, or another run has taken over.
+        """
+        if _first(connection, self._row().with_for_update(read=True)) is None:
+            raise self._lost(connection)
+
+    def require_held(self, connection: Connection) -> None:
+        """Check that no other run has taken over.
+
+        Raises:
+            LeaseLostError: Another run has.
+        """
+        if _first(connection, self._row()) is None:
+            raise self._lost(connection)
+
+    def release(self, connection: Connection) -> None:
+        """Delete the lease, after a short wait for publications in progress."""
+        leases = StoreTables.of(self.schema).run_leases
+        connection.execute(select(func.set_config("lock_timeout", f"{RELEASE_SECONDS}s", False)))
+        connection.execute(delete(leases).where(leases.c.token == self.token))
+
+    def _row(self) -> Select[Any]:
+        leases = StoreTables.of(self.schema).run_leases
+        return select(leases.c.taken_at).where(leases.c.token == self.token)
+
+    def _overlap(self) -> tuple[ColumnElement[bool], ...]:
+        leases = StoreTables.of(self.schema).run_leases
+        return leases.c.space == self.space, leases.c.first <= self.last, leases.c.last >= self.first
+
+    def _lost(self, connection: adbc.Connection | Connection) -> LeaseLostError:
+        leases = StoreTables.of(self.schema).run_leases
+        newest = select(leases.c.owner, leases.c.taken_at).where(*self._overlap()).order_by(leases.c.taken_at.desc())
+        successor = _first(connection, newest.limit(1))
+        if successor is not None:
+            return LeaseLostError(
+                f"{self.owner} may no longer write {self.description}: {successor['owner']} has taken over at "
+                f"{successor['taken_at']:%Y-%m-%d %H:%M:%S %Z}; the earlier run publishes nothing more; check the "
+                "later run, and start again if something is missing"
+            )
+        return LeaseLostError(
+            f"{self.owner} may no longer write {self.description}: it has ended, or another run has started and "
+            "finished while its connection was lost; it publishes nothing more; start it again"
+        )
 
 
 @dataclass
 class RunLock:
-    """What a run holds against every other run, for as long as the session lives that it belongs to.
+    """Advisory locks of one run, held as long as their session lives.
 
     Attributes:
-        engine: The store's database.
-        space_name: What kind of thing is held, in which schema.
-        numbers: Which of them, in one order for all runs, so that two never wait for each other.
-        what: The same for a reader, e.g. `the days 2026-01-01 to 2026-01-31`.
-        owner: Who holds it, shown to those that wait.
+        engine: The database.
+        space_name: Namespace of the numbers, such as schema and table.
+        numbers: The numbers to lock, in the same order for all runs, so that two never deadlock.
+        description: What is locked, for messages, e.g. `the days 2026-01-01 to 2026-01-31`.
+        owner: The run, shown to those that wait.
         seconds: How long to wait for another run.
-        shared: Those of the numbers that others may hold at the same time, as long as they share them too.
+        shared: Numbers that are locked in shared mode.
     """
 
     engine: Engine
     space_name: str
     numbers: Sequence[int]
-    what: str
+    description: str
     owner: str
     seconds: float
     shared: Set[int] = frozenset()
     _connection: Connection | None = None
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def check_lock(self) -> None:
-        """Take the lock, or take it again when its session was lost, with the server or alone; from any thread.
+        """Acquire the lock, or acquire it again if its session was lost; thread-safe.
 
         Raises:
             LockedError: Another run has it, and did not finish in time.
+            LeaseLostError: Another run has had it meanwhile.
         """
-        with self._turn:
-            if self._connection is not None and not _lives(self._connection):
-                self._drop()
+        with self._mutex:
+            if self._connection is not None and not _is_alive(self._connection):
+                self._close()
             if self._connection is None:
-                self._take()
+                self._connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    self._acquire(self._connection)
+                except BaseException:
+                    self._close()
+                    raise
 
     def release(self) -> None:
-        """Let go; also where nothing is held."""
-        with self._turn:
-            self._drop()
-
-    def _take(self) -> None:
-        self._connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        try:
-            self._acquire(self._connection)
-        except BaseException:
-            self._drop()
-            raise
+        """Release the lock, if it is held."""
+        with self._mutex:
+            self._close()
 
     def _acquire(self, connection: Connection) -> None:
-        space = _number_of(connection, self.space_name)
+        space = _space_number(connection, self.space_name)
         for setting, value in _KEEPALIVES.items():
             connection.execute(select(func.set_config(setting, value, False)))
         name = func.left(f"snapshot_pipeline {self.owner}", 63)
         connection.execute(select(func.set_config("application_name", name, False)))
         for limit in ("lock_timeout", "statement_timeout"):
-            # The statement's a little later: a wait that ends by it could not be told from a slow statement.
+            # The statement timeout is a second longer, so that the lock timeout always fires first.
             milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
             connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
         for number in self.numbers:
-            take = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
+            lock = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
             try:
-                connection.execute(select(take(space, number)))
+                connection.execute(select(lock(space, number)))
             except OperationalError as error:
-                if not waited_in_vain(error):
+                if not is_lock_timeout(error):
                     raise
-                found = "; ".join(holders(connection, self.space_name, number)) or "it has just ended"
+                other = "; ".join(holders(connection, self.space_name, number)) or "it has just ended"
                 raise LockedError(
-                    f"{self.what} are being written by another run ({found}), waited {self.seconds:g} s; start again "
-                    "when that run has finished"
+                    f"another run is writing {self.description} ({other}), waited {self.seconds:g} s; start again when "
+                    "that run has finished"
                 ) from None
 
-    def _drop(self) -> None:
+    def _close(self) -> None:
         if self._connection is not None:
-            self._connection.invalidate()  # ends the session and with it the locks, even in the middle of an error
+            self._connection.invalidate()  # ends the session, and with it the locks, even after an error
             self._connection.close()
             self._connection = None
 
 
 @dataclass
 class LeasedLock(RunLock):
-    """A lock that also keeps what was begun under it elsewhere from being published when it is over.
-
-    `check_lock` also raises `LeaseLostError`: another run has had the lock since.
-
-    Attributes:
-        lease: What each publication of the run has to pass.
-    """
+    """Advisory locks together with the run's lease, which each of its publications checks."""
 
     lease: RunLease = field(kw_only=True)
-    _is_fenced: bool = False
+    _has_lease: bool = False
 
     def release(self) -> None:
-        """Let go; what of the run is still being worked on is not published any more."""
-        with self._turn:
-            if self._connection is not None and self._is_fenced:
-                # Where the session is lost the row stays, until the next run removes it.
+        """Release lease and lock: whatever of the run is still in progress publishes nothing more."""
+        with self._mutex:
+            if self._connection is not None and self._has_lease:
+                # If the session is lost, the lease remains until the next run deletes it.
                 with suppress(DBAPIError):
                     self.lease.release(self._connection)
-            self._drop()
+            self._close()
 
     def _acquire(self, connection: Connection) -> None:
         super()._acquire(connection)
-        if self._is_fenced:
-            self.lease.require_unbroken(connection)
+        if self._has_lease:
+            self.lease.require_held(connection)
             return
         try:
             self.lease.acquire(connection)
         except OperationalError as error:
-            if not waited_in_vain(error):
+            if not is_lock_timeout(error):
                 raise
             raise LockedError(
-                f"{self.what} are held by nobody, but what an earlier run began to publish is still going on, waited "
-                f"{self.seconds:g} s; start again when its session has ended (see pg_stat_activity), at the latest "
+                f"an earlier run is gone, but its session is still publishing {self.description}, waited "
+                f"{self.seconds:g} s; start again when that session has ended (see pg_stat_activity), at the latest "
                 "after SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"
             ) from None
-        self._is_fenced = True
+        self._has_lease = True
 
 
 @contextmanager
 def exclusive_days(
     engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float
 ) -> Iterator[LeasedLock]:
-    """Hold the days `first … last` of the snapshots against every other run.
-
-    The locks belong to a connection of their own: they end with the process, however it dies. Where only the
-    connection is lost, `RunLock.check_lock` takes them again.
+    """Lock the days `first … last` of the snapshots against every other run.
 
     Args:
         engine: The store's database.
-        schema: The schema of our tables; other schemas are not held up.
+        schema: The schema of our tables; other schemas are independent.
         first: The first day to be written.
         last: The last day to be written.
-        owner: Who holds them, shown to those that wait, e.g. `run 1f0c…`.
+        owner: The run, shown to those that wait, e.g. `run 1f0c…`.
         seconds: How long to wait for another run.
 
     Raises:
-        LockedError: Another run still holds one of the days.
+        LockedError: Another run holds one of the days.
     """
     months, parts, days = _months_and_days(first, last)
-    space, what = "performance_snapshots", f"the days {first} to {last}"
-    lease = RunLease(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, what)
-    numbers = [*months, *days]
-    with _held(LeasedLock(engine, f"{schema}.{space}", numbers, what, owner, seconds, parts, lease=lease)) as lock:
+    space, description = "performance_snapshots", f"the days {first} to {last}"
+    lease = RunLease(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, description)
+    lock = LeasedLock(engine, f"{schema}.{space}", [*months, *days], description, owner, seconds, parts, lease=lease)
+    with _held(lock):
         yield lock
 
 
 @contextmanager
 def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[LeasedLock]:
-    """Hold the recommendations: which week is the newest is one question for all weeks.
+    """Lock the recommendations of all weeks, because every week depends on which one is the newest.
 
-    Args and Raises: as `exclusive_days`.
+    Args and Raises: see `exclusive_days`.
     """
-    space, what = "adaptive_recommendations", "the recommendations"
-    lease = RunLease(schema, space, 0, 0, uuid.uuid4().hex, owner, what)
-    with _held(LeasedLock(engine, f"{schema}.{space}", [0], what, owner, seconds, lease=lease)) as lock:
+    space, description = "adaptive_recommendations", "the recommendations"
+    lease = RunLease(schema, space, 0, 0, uuid.uuid4().hex, owner, description)
+    lock = LeasedLock(engine, f"{schema}.{space}", [0], description, owner, seconds, lease=lease)
+    with _held(lock):
         yield lock
 
 
 def holders(connection: Connection, space_name: str, number: int) -> list[str]:
-    """Who holds a number, as `owner, process 1234` of the server each; [] when nobody does.
+    """The sessions that hold an advisory lock, as `owner, process 1234` each, sorted.
 
     Args:
-        connection: To the database in which it is held; any role may ask.
-        space_name: What kind of thing is held.
-        number: Which of them.
+        connection: To the database of the lock, as any role.
     """
-    space = _number_of(connection, space_name) % 2**32
-    held = _HOLDERS.bindparams(bindparam("space", space), bindparam("numbers", [number]))
-    return sorted(connection.execute(held).scalars())
+    space = _space_number(connection, space_name) % 2**32
+    query = _HOLDERS.bindparams(bindparam("space", space), bindparam("numbers", [number]))
+    return sorted(connection.execute(query).scalars())
 
 
-def _number_of(connection: Connection, space_name: str) -> int:
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Whether waiting for a lock took too long."""
+    return sqlstate(error.orig) == _LOCK_NOT_AVAILABLE
+
+
+def _space_number(connection: Connection, space_name: str) -> int:
     return int(connection.execute(select(func.hashtext(space_name))).scalar_one())
 
 
 def _months_and_days(first: date, last: date) -> tuple[list[int], frozenset[int], list[int]]:
-    """What is to be held: the months, ascending; those of them that are shared; and the days of these.
+    """The months to lock, ascending; those that are locked in shared mode; and the days to lock in these.
 
-    A month that is written as a whole is one lock, so that years take a handful of them. A month of which some days are
-    written, which are the first and the last, is shared, and its days are locked one by one: the runs of a backfill
-    meet in the middle of a month and go on side by side.
+    A month that is written as a whole is one lock, so that years need only a few. A month that is written in part (the
+    first or the last) is locked in shared mode, with its days one by one, so that runs of a backfill that meet within a
+    month work in parallel.
     """
     months = list(range(first.year * 12 + first.month, last.year * 12 + last.month + 1))
-    starts_in_the_middle = first.day > 1
-    ends_in_the_middle = last.day < monthrange(last.year, last.month)[1]
-    parts = frozenset({*months[: int(starts_in_the_middle)], *months[len(months) - int(ends_in_the_middle) :]})
+    starts_within_month = first.day > 1
+    ends_within_month = last.day < monthrange(last.year, last.month)[1]
+    parts = frozenset({*months[: int(starts_within_month)], *months[len(months) - int(ends_within_month) :]})
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     return months, parts, [day.toordinal() for day in days if day.year * 12 + day.month in parts]
 
 
 @contextmanager
-def _held(lock: LeasedLock) -> Iterator[LeasedLock]:
+def _held(lock: LeasedLock) -> Iterator[None]:
     try:
         retry_transient(lock.check_lock)
-        yield lock
+        yield
     finally:
         lock.release()
 
 
-def _lives(connection: Connection) -> bool:
+def _is_alive(connection: Connection) -> bool:
     try:
         connection.execute(select(1))
     except DBAPIError as error:
@@ -254,6 +347,7 @@ def _lives(connection: Connection) -> bool:
     return True
 
 
-def waited_in_vain(error: DBAPIError) -> bool:
-    """Whether the time to wait for a lock was over."""
-    return sqlstate(error.orig) == _LOCK_NOT_AVAILABLE
+def _first(connection: adbc.Connection | Connection, query: Select[Any]) -> Mapping[Any, Any] | None:
+    if isinstance(connection, Connection):
+        return connection.execute(query).mappings().first()
+    return next(iter(bulk.fetch(connection, query).to_pylist()), None)

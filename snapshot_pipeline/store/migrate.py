@@ -1,43 +1,40 @@
-"""Brings our tables to the shape that this version of the code knows.
-
-Put here: the one way to run the migrations. Do not put here: the migrations themselves (`migrations/versions`).
-"""
+"""Create our tables, or bring them to the newest revision."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, select
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql import quoted_name
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.postgres.engines import quoted
+from snapshot_pipeline.store.tables import StoreTables
 
-HEAD = max(path.name[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
-"""The newest of `migrations/versions`, by name: without Alembic, whose import takes longer than all else here."""
+HEAD = "initial"
+"""The newest revision in `migrations/versions`: a constant, because importing Alembic is slow; a test compares it."""
 
 VERSION_TABLE = "snapshot_pipeline_version"
 _SCRIPTS = "snapshot_pipeline.store:migrations"
 
 
-class NewerSchemaError(SnapshotPipelineError):
-    """The tables were made by a newer version of the code than this one."""
+class UnknownRevisionError(SnapshotPipelineError):
+    """The tables have a revision that this version of the code does not know, older or newer."""
 
 
 def migrate(engine: Engine, schema: str) -> str:
-    """Create or change our tables as the migrations say; where all is done already, two queries find that out.
+    """Create our tables in `schema`, or upgrade them; two queries if there is nothing to do.
 
     Several processes may call this at once: they take turns.
 
     Args:
         engine: The database, as a role that may create tables in `schema`.
-        schema: Where our tables live; created when it is missing.
+        schema: The schema of our tables; created if it is missing.
 
     Returns:
-        The revision that the tables now have.
+        The revision of the tables.
 
     Raises:
-        NewerSchemaError: The tables are of a revision that this version of the code does not know.
+        UnknownRevisionError: The tables have a revision that this version does not know.
     """
     with engine.begin() as connection:
         if _revision(connection, schema) == HEAD:
@@ -48,35 +45,33 @@ def migrate(engine: Engine, schema: str) -> str:
 
 
 def _upgrade(connection: Connection, schema: str) -> None:
-    # Here, because every command and every run comes by, and hardly one has anything to migrate.
+    # Imported here, because every command and run calls `migrate`, and hardly one has anything to migrate.
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", _SCRIPTS)
-    scripts = ScriptDirectory.from_config(config)
-    found = _revision(connection, schema)
-    if found not in {None, *(script.revision for script in scripts.walk_revisions())}:
-        raise NewerSchemaError(
-            f"schema {schema!r} holds our tables at revision {found}, this version knows up to {HEAD}; "
-            "install the newer version of snapshot_pipeline again"
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    revision = _revision(connection, schema)
+    if revision is not None and revision not in known:
+        names = [table.name for table in StoreTables.of(schema).metadata.sorted_tables]
+        tables = ", ".join(f"{quoted(schema)}.{quoted(name)}" for name in [*names, VERSION_TABLE])
+        raise UnknownRevisionError(
+            f"schema {schema!r} has our tables at revision {revision}, expected {HEAD}; install the version of "
+            "snapshot_pipeline that created them, or, since there are no upgrades before 0.1.0, drop them and "
+            f"materialize again: DROP TABLE IF EXISTS {tables} CASCADE"
         )
     if not connection.dialect.has_schema(connection, schema):
         connection.execute(CreateSchema(schema))
-    for script in reversed(list(scripts.iterate_revisions(HEAD, found or "base"))):
-        # What takes its time is done before the transaction, beside readers and writers, and can be done twice.
-        prepare = getattr(script.module, "prepare", None)
-        if prepare is not None:
-            prepare(connection.engine, schema)
     # As a quoted name: Alembic would read a dot in a plain one as the end of a database's name.
     config.attributes.update(connection=connection, schema=quoted_name(schema, quote=True))
     command.upgrade(config, HEAD)
 
 
 def _revision(connection: Connection, schema: str) -> str | None:
-    found = select(func.to_regclass(func.format("%I.%I", schema, VERSION_TABLE)))
-    if connection.execute(found).scalar_one() is None:
+    version_table = select(func.to_regclass(func.format("%I.%I", schema, VERSION_TABLE)))
+    if connection.execute(version_table).scalar_one() is None:
         return None
     versions = Table(VERSION_TABLE, MetaData(schema=schema), Column("version_num", String))
     return connection.execute(select(versions.c.version_num)).scalar_one_or_none()

@@ -1,15 +1,11 @@
-"""The partitions of `performance_snapshots`: a month each, made in time, dropped when their time is over.
+"""The monthly partitions of `performance_snapshots`: create, drop, and keep the planner's statistics fresh.
 
-Put here: everything about partitions but how the table became partitioned (`migrations`, 0003).
-Do not put here: rows (`store.snapshots`, `store.retention`), or from when on snapshots are kept (`settings`).
+The catalog decides what is a partition, and of which days, never a name: a partition that an administrator created with
+other bounds covers its days like any other. Only the owner of the table may create and drop partitions; the nightly
+role does it by two functions that run as the owner (`migrations/versions/initial.py`).
 
-What is a partition, and of which days, is what the catalogue says, never what a name says: one that somebody made by
-hand with other bounds covers its days like any other. Only the owner of the table may make and drop partitions, and the
-role that works every night is not the owner: it calls two functions of the database that are (`migrations`, 0003).
-
-The locks, by PostgreSQL's documentation of ALTER TABLE (14 to 18): ATTACH PARTITION and DETACH PARTITION CONCURRENTLY
-take SHARE UPDATE EXCLUSIVE on the parent, beside which readers and writers go on. CREATE TABLE … PARTITION OF, DETACH
-PARTITION alone, and DROP TABLE of a partition take ACCESS EXCLUSIVE on it.
+By PostgreSQL's documentation of ALTER TABLE, ATTACH PARTITION takes SHARE UPDATE EXCLUSIVE on the parent, which blocks
+neither readers nor writers; DROP TABLE of a partition takes ACCESS EXCLUSIVE on it.
 """
 
 from __future__ import annotations
@@ -17,37 +13,32 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sqlalchemy import Connection, Engine, MetaData, Table, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import REGCLASS
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import DropTable, DropTableComment, SetTableComment
 from sqlalchemy.sql.functions import Function
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres.errors import sqlstate
-from snapshot_pipeline.store.locks import LockedError, exclusive_days, waited_in_vain
+from snapshot_pipeline.store.locks import LockedError, exclusive_days, is_lock_timeout
 from snapshot_pipeline.store.tables import StoreTables
 
+STALE_SHARE = 0.02
+"""Share of a month's rows that may change before it is analyzed again: one of fifty nights is not noticed."""
+
 _LOG = logging.getLogger(__name__)
-
-ON_ITS_WAY_OUT = "dropped by snapshot_pipeline: older than SNAPSHOT_SNAPSHOT_RETENTION_DAYS"
-"""The comment of a partition that is being dropped: how the next attempt knows a table that is detached already."""
-
 _DUPLICATE_TABLE = "42P07"
 _UNBOUNDED = {"MINVALUE": date.min, "'-infinity'": date.min, "MAXVALUE": date.max, "'infinity'": date.max}
 _BOUNDS = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
 
-# One row per partition, and one without a partition where there is none.
-_CATALOGUE = text(
+# One row per partition, or a single row without a partition.
+_CATALOG = text(
     """
     SELECT parent.oid::bigint AS parent, pg_has_role(parent.relowner, 'USAGE') AS is_owner, part.oid::bigint AS oid,
-           part_schema.nspname AS schema, part.relname AS name, pg_get_expr(part.relpartbound, part.oid) AS bounds,
-           i.inhdetachpending AS is_half_detached,
-           coalesce(obj_description(part.oid, 'pg_class') = :comment, false) AS is_on_its_way_out
+           part_schema.nspname AS schema, part.relname AS name, pg_get_expr(part.relpartbound, part.oid) AS bounds
       FROM pg_catalog.pg_class AS parent
       JOIN pg_catalog.pg_namespace AS n ON n.oid = parent.relnamespace
       JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = parent.oid
@@ -58,91 +49,25 @@ _CATALOGUE = text(
      ORDER BY part.relname
     """
 )
-_DETACHED = text(
+_IS_STALE = text(
     """
-    SELECT n.nspname AS schema, c.relname AS name
-      FROM pg_catalog.pg_class AS c
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-       AND pg_has_role(c.relowner, 'USAGE') AND obj_description(c.oid, 'pg_class') = :comment
-     ORDER BY c.relname
+    SELECT greatest(last_analyze, last_autoanalyze) IS NULL OR n_mod_since_analyze > :share * n_live_tup
+      FROM pg_stat_all_tables
+     WHERE relid = :oid
     """
 )
 
 
 class PartitionError(SnapshotPipelineError):
-    """The table cannot have the partitions that are needed, as things stand."""
+    """The partitions of the table are not as expected."""
 
 
 @dataclass(frozen=True)
-class Partition:
-    """A partition as the catalogue has it.
+class DateRange:
+    """Consecutive days: those of a partition, or of a missing one.
 
     Attributes:
-        oid: The table.
-        schema: Its schema.
-        name: Its name.
-        first: The first of its days; `date.min` where it has no lower bound.
-        end: The day after the last; `date.max` where it has no upper bound.
-        is_default: Whether it takes the days that no other partition has.
-        is_half_detached: Whether detaching it was begun and not finished: the parent does not show its rows any more.
-        is_on_its_way_out: Whether `drop_partitions_before` has begun with it.
-    """
-
-    oid: int
-    schema: str
-    name: str
-    first: date
-    end: date
-    is_default: bool
-    is_half_detached: bool
-    is_on_its_way_out: bool
-
-    @property
-    def table(self) -> Table:
-        """For statements about it."""
-        return Table(self.name, MetaData(), schema=self.schema)
-
-    @property
-    def days(self) -> Days:
-        """The days that it takes, if it is no default partition."""
-        return Days(self.first, self.end)
-
-
-@dataclass(frozen=True)
-class PartitionedTable:
-    """`performance_snapshots` as the catalogue has it.
-
-    Attributes:
-        oid: The table.
-        is_owner: Whether the role has the rights of its owner.
-        partitions: By name.
-    """
-
-    oid: int
-    is_owner: bool
-    partitions: Sequence[Partition]
-
-    @property
-    def has_default(self) -> bool:
-        """Whether somebody has made a default partition, which takes every day."""
-        return any(partition.is_default for partition in self.partitions)
-
-    def gaps(self, first: date, last: date) -> list[Days]:
-        """The days of the months of `first … last` that no partition takes, in stretches that touch `first … last`."""
-        if self.has_default:
-            return []
-        taken = sorted((partition.first, partition.end) for partition in self.partitions)
-        gaps = [gap for month in _months(first, last) for gap in _outside(month, taken)]
-        return [gap for gap in gaps if gap.overlaps(first, last)]
-
-
-@dataclass(frozen=True)
-class Days:
-    """Consecutive days: those of a partition, or of one that is missing.
-
-    Attributes:
-        first: The first.
+        first: The first day.
         end: The day after the last.
     """
 
@@ -150,236 +75,246 @@ class Days:
     end: date
 
     def overlaps(self, first: date, last: date) -> bool:
-        """Whether any of the days `first … last` is among them."""
+        """Whether it contains any of the days `first … last`."""
         return self.first <= last and self.end > first
 
     @property
     def partition_name(self) -> str:
-        """`performance_snapshots_2026_11`; with its first day where the other days of the month are taken already."""
+        """`performance_snapshots_2026_11`, or with the first day if it is only a part of a month."""
         is_month = self.first.day == 1 and self.end == _next_month(self.first)
         return (
             f"performance_snapshots_{self.first:%Y_%m}" if is_month else f"performance_snapshots_{self.first:%Y_%m_%d}"
         )
 
 
+@dataclass(frozen=True)
+class Partition:
+    """A partition according to the catalog.
+
+    Attributes:
+        days: Its days; `date.min` and `date.max` where it is unbounded.
+        is_default: Whether it takes the days that no other partition has.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    days: DateRange
+    is_default: bool
+
+    @property
+    def table(self) -> Table:
+        """The partition as a table."""
+        return Table(self.name, MetaData(), schema=self.schema)
+
+
+@dataclass(frozen=True)
+class PartitionedTable:
+    """`performance_snapshots` according to the catalog.
+
+    Attributes:
+        is_owner: Whether the current role has the rights of the table's owner.
+        partitions: Sorted by name.
+    """
+
+    oid: int
+    is_owner: bool
+    partitions: Sequence[Partition]
+
+    def gaps(self, first: date, last: date) -> list[DateRange]:
+        """The missing parts of the months of `first … last` that overlap these days; [] with a DEFAULT partition."""
+        if any(partition.is_default for partition in self.partitions):
+            return []
+        taken = sorted((partition.days.first, partition.days.end) for partition in self.partitions)
+        gaps = [gap for month in _months(first, last) for gap in _subtract(month, taken)]
+        return [gap for gap in gaps if gap.overlaps(first, last)]
+
+
 def read_partitions(connection: Connection, tables: StoreTables) -> PartitionedTable:
-    """The table and its partitions, in one query.
+    """Read the table and its partitions from the catalog, in one query.
 
     Raises:
-        PartitionError: There is no such table, or it is not partitioned.
+        PartitionError: The table does not exist, or is not partitioned.
     """
-    rows = connection.execute(_CATALOGUE, {**_named(tables), "comment": ON_ITS_WAY_OUT}).all()
+    table = tables.performance_snapshots
+    rows = connection.execute(_CATALOG, {"schema": str(table.schema), "table": table.name}).all()
     if not rows:
         raise PartitionError(
-            f'the partitioned table "{tables.performance_snapshots.fullname}" does not exist; expected what '
-            "`snapshot-pipeline db migrate` makes; run that"
+            f'the partitioned table "{table.fullname}" does not exist; create it by `snapshot-pipeline db migrate`'
         )
     return PartitionedTable(
         rows[0].parent,
         rows[0].is_owner,
         [
-            Partition(
-                row.oid, row.schema, row.name, *_bounds(row.name, row.bounds), row.bounds == "DEFAULT",
-                row.is_half_detached, row.is_on_its_way_out
-            )
+            Partition(row.oid, row.schema, row.name, _parse_bounds(row.name, row.bounds), row.bounds == "DEFAULT")
             for row in rows
             if row.oid is not None
         ],
-    )  # fmt: skip
+    )
 
 
 def ensure_partitions(engine: Engine, tables: StoreTables, first: date, last: date) -> list[str]:
-    """Make the months that the days `first … last` are in, where they are missing; where none is, one query tells.
+    """Create the missing months of the days `first … last`; one query if none is missing.
 
-    Nobody is held up who reads or writes the table. Several processes may call this at once: they take turns.
+    Readers and writers of the table are not blocked. Several processes may call this at once: they take turns.
 
     Args:
         engine: The store's database, as a role that may insert into the table.
-        tables: Our tables.
-        first: The first day.
-        last: The last day, included.
 
     Returns:
-        The names of the partitions made.
+        The names of the created partitions.
 
     Raises:
-        PartitionError: The name is taken, the days' partition is being dropped, or the table is not partitioned.
+        PartitionError: A name is taken, or the table is not partitioned.
     """
-    made: list[str] = []
+    created: list[str] = []
     with engine.connect() as connection:
-        if not _missing(connection, tables, first, last):
-            return made
+        if not read_partitions(connection, tables).gaps(first, last):
+            return created
     while True:
-        # A transaction each, so that the lock on the table lasts as long as one month takes.
+        # One transaction per month, so that the lock on the table is short.
         with engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_lock_key(tables, "make"))))
-            gaps = _missing(connection, tables, first, last)
+            table = read_partitions(connection, tables)
+            gaps = table.gaps(first, last)
             if not gaps:
-                return made
-            made.append(_make(connection, tables, gaps[0]))
-
-
-def _missing(connection: Connection, tables: StoreTables, first: date, last: date) -> list[Days]:
-    found = read_partitions(connection, tables)
-    for partition in found.partitions:
-        if partition.is_half_detached and partition.days.overlaps(first, last):
-            raise PartitionError(
-                f"days of {first} to {last} belong to the partition {partition.name}, which is being detached; start "
-                "again when the next housekeeping has dropped it, or whoever began has finished (ALTER TABLE … DETACH "
-                "PARTITION … FINALIZE) and renamed it"
-            )
-    return found.gaps(first, last)
-
-
-def _make(connection: Connection, tables: StoreTables, days: Days) -> str:
-    name, parent = days.partition_name, read_partitions(connection, tables).oid
-    arguments = cast(literal(parent), REGCLASS), days.first, days.end, name
-    _find_our_functions(connection, tables, until_commit=True)
-    try:
-        connection.execute(select(func.make_snapshot_partition(*arguments)))
-    except DBAPIError as error:
-        if sqlstate(error.orig) != _DUPLICATE_TABLE:
-            raise
-        raise PartitionError(
-            f"the days {days.first} to {days.end - timedelta(days=1)} need the partition {name}, and something else "
-            "has that name; rename it, or drop it, then start again"
-        ) from error
-    return name
+                return created
+            created.append(_create(connection, tables, table, gaps[0]))
 
 
 def drop_partitions_before(engine: Engine, tables: StoreTables, day: date) -> list[str]:
-    """Drop the partitions that are entirely before `day`, in an instant each, however many rows they have.
+    """Drop the partitions whose days are all before `day`, in an instant each, whatever their size.
 
-    The owner of the table detaches them beside readers and writers; what was interrupted, the next call brings to its
-    end. Another role, and the owner of a table with a default partition, drops them by a function that needs the table
-    for itself for an instant, and gives up after two seconds of waiting for it. A partition that a run holds, or that
-    is in use for longer than we wait, stays until the next call.
+    Each needs the table to itself for an instant, and waits two seconds for that at most. A partition that a run is
+    writing, or that is in use for longer, is kept until the next call.
 
     Args:
         engine: The store's database, as a role that may delete from the table.
-        tables: Our tables.
-        day: The first day that is kept.
+        day: The first day to keep.
 
     Returns:
-        The names of the partitions dropped.
+        The names of the dropped partitions.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
             if not connection.execute(select(func.pg_try_advisory_lock(_lock_key(tables, "drop")))).scalar_one():
-                return []  # another process is at it
-            begun = _finish_what_was_begun(connection, tables)
-            found = read_partitions(connection, tables).partitions
-            for partition in found:
-                if partition.is_on_its_way_out and partition.end > day and not partition.is_half_detached:
-                    connection.execute(DropTableComment(partition.table))  # the setting is another one now
-            halves = [part.name for part in found if part.is_half_detached]
-            if halves:  # PostgreSQL detaches one at a time
-                _LOG.warning("no month is dropped while %s is half detached; finish that (FINALIZE)", halves[0])
-                return begun
-            old = [part for part in found if part.end <= day]
-            return begun + [part.name for part in old if _drop_unless_held(engine, connection, tables, part)]
+                return []  # another process is dropping them
+            table = read_partitions(connection, tables)
+            expired = [part for part in table.partitions if part.days.end <= day]
+            return [part.name for part in expired if _drop_unless_in_use(engine, connection, tables, table, part)]
         finally:
             connection.invalidate()  # ends the session, and with it the lock
 
 
-def _finish_what_was_begun(connection: Connection, tables: StoreTables) -> list[str]:
-    """Drop what an interrupted call has left half detached, or detached; our mark is on it."""
-    found = read_partitions(connection, tables)
-    for partition in found.partitions:
-        if found.is_owner and partition.is_half_detached and partition.is_on_its_way_out:
-            with _unless_in_use(partition.name):
-                _detach(connection, tables, partition, "FINALIZE")
-    dropped = []
-    left = connection.execute(_DETACHED, {"schema": _named(tables)["schema"], "comment": ON_ITS_WAY_OUT}).all()
-    for row in left:
-        with _unless_in_use(row.name):
-            connection.execute(DropTable(Table(row.name, MetaData(), schema=row.schema)))
-            dropped.append(row.name)
-    return dropped
+def has_snapshots(engine: Engine, tables: StoreTables, first: date, last: date) -> bool:
+    """Whether any of the days `first … last` has a snapshot: an index probe."""
+    day = tables.performance_snapshots.c.snapshot_date
+    # Ordered, so that the index on the day is used even without statistics.
+    probe = select(day).where(day.between(first, last)).order_by(day).limit(1)
+    with engine.connect() as connection:
+        return connection.execute(probe).first() is not None
 
 
-def _drop_unless_held(engine: Engine, connection: Connection, tables: StoreTables, partition: Partition) -> bool:
-    first, last = _days_in(connection, tables, partition)
-    # A run that fills these days would find nowhere to put them.
-    lock = exclusive_days(engine, _named(tables)["schema"], first, last, "housekeeping", seconds=1)
-    with _unless_in_use(partition.name), lock:
-        _drop(connection, tables, partition)
-        return True
-    return False
+def refresh_statistics(engine: Engine, tables: StoreTables, first: date, last: date) -> list[str]:
+    """Analyze the months of the days `first … last` whose statistics are stale.
+
+    A backfill fills a month faster than autovacuum notices. Until then PostgreSQL plans as if the month were empty, and
+    reads all rows of its days for each batch. Only the owner of the table may analyze it; for another role this does
+    nothing.
+
+    Returns:
+        The names of the analyzed partitions.
+    """
+    analyzed: list[str] = []
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        table = read_partitions(connection, tables)
+        if not table.is_owner:
+            return analyzed
+        format_table = connection.dialect.identifier_preparer.format_table
+        for month in table.partitions:
+            if not month.days.overlaps(first, last):
+                continue
+            if connection.execute(_IS_STALE, {"oid": month.oid, "share": STALE_SHARE}).scalar():
+                # A process that locks the table, such as autovacuum, is probably analyzing it already.
+                connection.execute(text(f"ANALYZE (SKIP_LOCKED) {format_table(month.table)}"))
+                analyzed.append(month.name)
+    return analyzed
 
 
-@contextmanager
-def _unless_in_use(name: str) -> Iterator[None]:
+def _create(connection: Connection, tables: StoreTables, table: PartitionedTable, days: DateRange) -> str:
+    name = days.partition_name
+    _use_our_functions(connection, tables, until_commit=True)
     try:
-        yield
-    except LockedError as error:
-        _LOG.warning("%s stays until the next housekeeping: %s", name, error)
+        connection.execute(
+            select(func.make_snapshot_partition(cast(literal(table.oid), REGCLASS), days.first, days.end, name))
+        )
     except DBAPIError as error:
-        if not waited_in_vain(error):
+        if sqlstate(error.orig) != _DUPLICATE_TABLE:
             raise
-        _LOG.warning("%s stays until the next housekeeping: somebody has been reading snapshots for long", name)
+        raise PartitionError(
+            f"the days {days.first} to {days.end - timedelta(days=1)} need the partition {name}, but another relation "
+            "has that name; rename or drop it, then start again"
+        ) from error
+    return name
 
 
-def _drop(connection: Connection, tables: StoreTables, partition: Partition) -> None:
-    found = read_partitions(connection, tables)
-    if not found.is_owner or found.has_default:  # PostgreSQL detaches nothing concurrently beside a default partition
-        arguments = cast(literal(found.oid), REGCLASS), cast(literal(partition.oid), REGCLASS)
-        _find_our_functions(connection, tables, until_commit=False)
-        connection.execute(select(func.drop_snapshot_partition(*arguments)))
-        return
-    marked = partition.table
-    marked.comment = ON_ITS_WAY_OUT
-    connection.execute(SetTableComment(marked))
-    _detach(connection, tables, partition, "CONCURRENTLY")
-    connection.execute(DropTable(partition.table))
+def _drop_unless_in_use(
+    engine: Engine, connection: Connection, tables: StoreTables, table: PartitionedTable, partition: Partition
+) -> bool:
+    first, last = _first_and_last_day(connection, tables, partition)
+    schema = str(tables.performance_snapshots.schema)
+    arguments = cast(literal(table.oid), REGCLASS), cast(literal(partition.oid), REGCLASS)
+    try:
+        # A run that is writing these days would lose its partition.
+        with exclusive_days(engine, schema, first, last, "housekeeping", seconds=1):
+            _use_our_functions(connection, tables, until_commit=False)
+            connection.execute(select(func.drop_snapshot_partition(*arguments)))
+    except LockedError as error:
+        _LOG.warning("%s is kept until the next housekeeping: %s", partition.name, error)
+        return False
+    except DBAPIError as error:
+        if not is_lock_timeout(error):
+            raise
+        _LOG.warning("%s is kept until the next housekeeping: a long transaction is reading snapshots", partition.name)
+        return False
+    return True
 
 
-def _detach(connection: Connection, tables: StoreTables, partition: Partition, how: str) -> None:
-    write = connection.dialect.identifier_preparer.format_table
-    # Not as DDL(…), which would double a % in the schema's name once more.
-    connection.exec_driver_sql(
-        f"ALTER TABLE {write(tables.performance_snapshots)} DETACH PARTITION {write(partition.table)} {how}"
-    )
+def _first_and_last_day(connection: Connection, tables: StoreTables, partition: Partition) -> tuple[date, date]:
+    last = partition.days.end - timedelta(days=1)
+    if partition.days.first != date.min:
+        return partition.days.first, last
+    day = tables.performance_snapshots.c.snapshot_date
+    first = connection.execute(select(func.min(day)).where(day < partition.days.end)).scalar_one()
+    return first or last, last
 
 
-def _days_in(connection: Connection, tables: StoreTables, partition: Partition) -> tuple[date, date]:
-    last = partition.end - timedelta(days=1)
-    if partition.first != date.min:
-        return partition.first, last
-    snapshots = tables.performance_snapshots
-    first = select(func.min(snapshots.c.snapshot_date)).where(snapshots.c.snapshot_date < partition.end)
-    return connection.execute(first).scalar_one() or last, last
-
-
-def _find_our_functions(connection: Connection, tables: StoreTables, *, until_commit: bool) -> None:
+def _use_our_functions(connection: Connection, tables: StoreTables, *, until_commit: bool) -> None:
     """Make the schema of our tables the search path: SQLAlchemy does not quote every schema of a function."""
-    schema = func.quote_ident(_named(tables)["schema"])
+    schema = func.quote_ident(str(tables.performance_snapshots.schema))
     connection.execute(select(func.set_config("search_path", schema, until_commit)))
 
 
-def _lock_key(tables: StoreTables, what: str) -> Function[int]:
-    return func.hashtextextended(f"snapshot_pipeline: {what} partitions of {tables.performance_snapshots.fullname}", 0)
+def _lock_key(tables: StoreTables, action: str) -> Function[int]:
+    return func.hashtextextended(
+        f"snapshot_pipeline: {action} partitions of {tables.performance_snapshots.fullname}", 0
+    )
 
 
-def _named(tables: StoreTables) -> dict[str, str]:
-    table = tables.performance_snapshots
-    return {"schema": str(table.schema), "table": table.name}
-
-
-def _bounds(name: str, bounds: str) -> tuple[date, date]:
+def _parse_bounds(name: str, bounds: str) -> DateRange:
     if bounds == "DEFAULT":
-        return date.min, date.max
-    found = _BOUNDS.fullmatch(bounds)
-    if found is None:
+        return DateRange(date.min, date.max)
+    match = _BOUNDS.fullmatch(bounds)
+    if match is None:
         raise PartitionError(f"the partition {name} has the bounds {bounds!r}; expected a first day and an end")
-    first, end = (_UNBOUNDED.get(bound) or date.fromisoformat(bound.strip("'")) for bound in found.groups())
-    return first, end
+    first, end = (_UNBOUNDED.get(bound) or date.fromisoformat(bound.strip("'")) for bound in match.groups())
+    return DateRange(first, end)
 
 
-def _months(first: date, last: date) -> Iterator[Days]:
+def _months(first: date, last: date) -> Iterator[DateRange]:
     month = first.replace(day=1)
     while month <= last:
-        yield Days(month, _next_month(month))
+        yield DateRange(month, _next_month(month))
         month = _next_month(month)
 
 
@@ -387,12 +322,12 @@ def _next_month(day: date) -> date:
     return date(day.year + day.month // 12, day.month % 12 + 1, 1)
 
 
-def _outside(month: Days, taken: Sequence[tuple[date, date]]) -> Iterator[Days]:
-    """What is left of a month; `taken` are pairs of a first day and an end, ascending."""
+def _subtract(month: DateRange, taken: Sequence[tuple[date, date]]) -> Iterator[DateRange]:
+    """The days of a month outside of `taken`, pairs of a first day and an end, ascending."""
     first = month.first
     for taken_first, taken_end in taken:
         if first < min(taken_first, month.end):
-            yield Days(first, min(taken_first, month.end))
+            yield DateRange(first, min(taken_first, month.end))
         first = max(first, taken_end)
     if first < month.end:
-        yield Days(first, month.end)
+        yield DateRange(first, month.end)

@@ -1,10 +1,7 @@
-"""The table `alert_messages`: each message to each channel, from the moment it is decided until it has arrived.
+"""The table `alert_messages`: the outbox, with each message to each channel until it is delivered.
 
-Put here: the SQL of the outbox. Do not put here: what a message says (`alerts.messages`), how it is sent
-(`alerts.channels`), or who sends when (`alerts.delivery`).
-
-All functions work inside the caller's transaction: a row that is taken stays locked until its result is noted, so a
-second sender passes it by, and a sender that dies leaves it as it was.
+All functions run in the caller's transaction: a row that is taken stays locked until its result is recorded, so a
+second sender skips it, and a sender that dies leaves it unchanged.
 """
 
 from __future__ import annotations
@@ -17,13 +14,13 @@ from sqlalchemy import Connection, exists, func, insert, select, update
 
 from snapshot_pipeline.store.tables import StoreTables
 
-PATIENCE = 10
-"""How many attempts a message holds back those behind it, so that an all-clear does not arrive before its incident."""
+BLOCKING_ATTEMPTS = 10
+"""How many attempts of a message block later ones, so that an all-clear does not arrive before its incident."""
 
 
 @dataclass(frozen=True)
 class OutboxMessage:
-    """A row of `alert_messages` that is to be sent."""
+    """An unsent row of `alert_messages`."""
 
     id: int
     title: str
@@ -34,14 +31,14 @@ class OutboxMessage:
 
 @dataclass(frozen=True)
 class Undelivered:
-    """What waits for a channel.
+    """The undelivered messages of a channel.
 
     Attributes:
         channel: Its id.
-        messages: How many messages.
-        oldest_at: Since when the oldest waits.
-        attempts: How often the one that was tried most was tried.
-        last_error: Why the last attempt failed; None when none was made.
+        messages: Their number.
+        oldest_at: When the oldest was queued.
+        attempts: The largest number of attempts.
+        last_error: Why an attempt failed; None before the first attempt.
     """
 
     channel: str
@@ -61,24 +58,24 @@ def queue_message(
     severity: str,
     now: datetime,
 ) -> None:
-    """Put a message into the outbox, once for each channel id."""
+    """Queue a message for each channel id."""
     common = {"title": title, "body": body, "severity": severity, "created_at": now, "next_attempt_at": now}
     if channels:
         connection.execute(insert(tables.alert_messages), [{**common, "channel": channel} for channel in channels])
 
 
 def take_due(connection: Connection, tables: StoreTables, channel: str, now: datetime) -> OutboxMessage | None:
-    """Lock and return the message that a channel is to be sent next; None when there is none, or another has it.
+    """Lock and return the next message of a channel; None if there is none, or another sender has it.
 
-    Messages keep their order: behind one that could not be sent yet the others wait, for `PATIENCE` attempts.
+    Messages keep their order: an unsent one blocks those behind it, for `BLOCKING_ATTEMPTS` attempts.
     """
     messages = tables.alert_messages
     earlier = messages.alias("earlier")
-    waits_for_an_earlier_one = exists().where(
+    is_blocked = exists().where(
         earlier.c.channel == channel,
         earlier.c.sent_at.is_(None),
         earlier.c.id < messages.c.id,
-        earlier.c.attempts < PATIENCE,
+        earlier.c.attempts < BLOCKING_ATTEMPTS,
     )
     query = (
         select(messages.c.id, messages.c.title, messages.c.body, messages.c.severity, messages.c.attempts)
@@ -86,7 +83,7 @@ def take_due(connection: Connection, tables: StoreTables, channel: str, now: dat
             messages.c.channel == channel,
             messages.c.sent_at.is_(None),
             messages.c.next_attempt_at <= now,
-            ~waits_for_an_earlier_one,
+            ~is_blocked,
         )
         .order_by(messages.c.id)
         .limit(1)
@@ -97,7 +94,7 @@ def take_due(connection: Connection, tables: StoreTables, channel: str, now: dat
 
 
 def mark_sent(connection: Connection, tables: StoreTables, number: int, now: datetime) -> None:
-    """Note that the channel has taken a message."""
+    """Record that the channel accepted a message."""
     messages = tables.alert_messages
     connection.execute(
         update(messages)
@@ -109,7 +106,7 @@ def mark_sent(connection: Connection, tables: StoreTables, number: int, now: dat
 def mark_failed(
     connection: Connection, tables: StoreTables, number: int, next_attempt_at: datetime, error: str
 ) -> None:
-    """Note that the channel has not taken a message, why, and when it is tried again."""
+    """Record that the channel did not accept a message, why, and when to retry."""
     messages = tables.alert_messages
     connection.execute(
         update(messages)
@@ -119,7 +116,7 @@ def mark_failed(
 
 
 def undelivered(connection: Connection, tables: StoreTables, channels: Sequence[str]) -> list[Undelivered]:
-    """What waits for each of the channels, by id; one for which nothing waits is left out."""
+    """The undelivered messages of each of the channels that has any, by id."""
     messages = tables.alert_messages
     query = (
         select(

@@ -1,8 +1,4 @@
-"""The life of a recommendation in our table: published, kept, dismissed, no longer held, superseded.
-
-Put here: reading and writing of `adaptive_recommendations`; `metrics.md`, "The recommendations".
-Do not put here: which recommendation a student gets (`recommendations`).
-"""
+"""The table `adaptive_recommendations`: publication, dismissal and supersession, as docs/metrics.md defines them."""
 
 from __future__ import annotations
 
@@ -39,12 +35,12 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.tables import StoreTables
 
-DISMISSAL_HOLDS = timedelta(days=14)
-"""How long a type is not recommended again to a student who has dismissed it."""
+DISMISSAL_PERIOD = timedelta(days=14)
+"""How long a dismissed type is not recommended to the same student again."""
 
-_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: `json.dumps` makes one for each call
-_HELD = table(
-    "held_recommendations",
+_JSON = json.JSONEncoder(ensure_ascii=False)  # created once: `json.dumps` creates one for each call
+_PUBLISHED = table(
+    "published_recommendations",
     column("user_id", BigInteger),
     column("recommendation_type", Text),
     column("title", Text),
@@ -55,14 +51,14 @@ _HELD = table(
 
 
 @dataclass(frozen=True)
-class Week:
-    """The week that is published.
+class WeekScope:
+    """The week whose recommendations are replaced.
 
     Attributes:
         start: Its Monday.
-        end: The instant at which it has ended, in UTC.
+        end: The instant at which it ends, in UTC.
         is_newest: Whether no later week has been published.
-        computed_at: When, with its zone.
+        computed_at: Time of the computation, with its zone.
     """
 
     start: date
@@ -78,7 +74,7 @@ def newest_week(connection: Connection, tables: StoreTables) -> date | None:
 
 
 def active_counts(connection: Connection, tables: StoreTables, week_start: date) -> dict[str, int]:
-    """How many recommendations of a week are active, by type, the most first."""
+    """The number of active recommendations of a week by type, the most frequent first."""
     recommendations = tables.adaptive_recommendations
     query = (
         select(recommendations.c.recommendation_type, func.count())
@@ -86,43 +82,31 @@ def active_counts(connection: Connection, tables: StoreTables, week_start: date)
         .group_by(recommendations.c.recommendation_type)
         .order_by(func.count().desc(), recommendations.c.recommendation_type)
     )
-    return {kind: count for kind, count in connection.execute(query)}
+    return {recommendation_type: count for recommendation_type, count in connection.execute(query)}
 
 
-def counts_by_week(
-    connection: Connection, tables: StoreTables, week_start: date, weeks: int
-) -> dict[date, dict[str, int]]:
-    """How many recommendations were made, by week and type, of a week and of those before it.
+def counts_by_week(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, dict[str, int]]:
+    """The number of recommendations by week and type, for the weeks that start on the days `first … last`.
 
-    Those that were dismissed since, or no longer held when the week was computed again, count as well: older weeks are
-    not active any more, so what is left of them cannot be told apart.
-
-    Args:
-        connection: An open transaction.
-        tables: Our tables.
-        week_start: The last week.
-        weeks: How many weeks; those without any recommendation are left out.
+    Includes those that were dismissed or superseded since: recommendations of older weeks are no longer active, so the
+    cases cannot be distinguished.
     """
     recommendations = tables.adaptive_recommendations
-    query = (
-        select(recommendations.c.week_start, recommendations.c.recommendation_type, func.count())
-        .where(recommendations.c.week_start.between(week_start - timedelta(weeks=weeks - 1), week_start))
-        .group_by(recommendations.c.week_start, recommendations.c.recommendation_type)
-        .order_by(recommendations.c.week_start)
-    )
-    found: dict[date, dict[str, int]] = {}
-    for week, kind, count in connection.execute(query):
-        found.setdefault(week, {})[kind] = count
-    return found
+    key = (recommendations.c.week_start, recommendations.c.recommendation_type)
+    query = select(*key, func.count()).where(key[0].between(first, last)).group_by(*key).order_by(*key)
+    counts: dict[date, dict[str, int]] = {}
+    for week, recommendation_type, count in connection.execute(query):
+        counts.setdefault(week, {})[recommendation_type] = count
+    return counts
 
 
 def read_dismissals(
-    connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, week: Week
+    connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, week: WeekScope
 ) -> pd.DataFrame:
-    """`user_id`, `recommendation_type`: what must not be recommended again yet.
+    """The types that must not be recommended again yet: `user_id`, `recommendation_type`.
 
-    Those of earlier weeks that were dismissed within 14 days before the week's end, or after it: a dismissal on Monday
-    at 03:00 counts for the recommendations that are made at 06:00.
+    These are recommendations of earlier weeks that were dismissed in the 14 days before the week's end, or after it: a
+    dismissal on Monday at 03:00 counts for the recommendations computed at 06:00.
     """
     recommendations = tables.adaptive_recommendations
     query = (
@@ -130,7 +114,7 @@ def read_dismissals(
         .where(
             recommendations.c.user_id.between(first_user, last_user),
             recommendations.c.week_start < week.start,
-            recommendations.c.dismissed_at > week.end - DISMISSAL_HOLDS,
+            recommendations.c.dismissed_at > week.end - DISMISSAL_PERIOD,
         )
         .distinct()
     )
@@ -139,30 +123,33 @@ def read_dismissals(
 
 
 def replace_recommendations(
-    connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, week: Week, rows: pd.DataFrame
+    connection: adbc.Connection,
+    tables: StoreTables,
+    first_user: int,
+    last_user: int,
+    week: WeekScope,
+    rows: pd.DataFrame,
 ) -> None:
     """Publish a week for a range of students, inside the caller's transaction.
 
-    A recommendation that still holds keeps its `id` and `created_at` and is updated; one that no longer holds is
-    deactivated; one that the student has dismissed stays dismissed; older weeks give way to the newest.
+    A recommendation that still applies keeps its `id` and `created_at` and is updated; one that no longer applies is
+    deactivated; one that the student dismissed stays dismissed; the newest week deactivates older ones.
 
     Args:
         connection: An open ADBC transaction.
-        tables: Our tables.
         first_user: The first id of the range.
         last_user: The last id of the range, included.
-        week: The week.
-        rows: What holds, as `recommendations.recommend` returns it.
+        rows: The result of `recommendations.recommend`.
     """
     recommendations = tables.adaptive_recommendations
-    bulk.create_temporary(connection, _HELD.name, _arrow(rows))
+    bulk.create_temporary(connection, _PUBLISHED.name, _arrow(rows))
     in_range = recommendations.c.user_id.between(first_user, last_user)
-    still_holds = exists().where(
-        _HELD.c.user_id == recommendations.c.user_id,
-        _HELD.c.recommendation_type == recommendations.c.recommendation_type,
+    still_applies = exists().where(
+        _PUBLISHED.c.user_id == recommendations.c.user_id,
+        _PUBLISHED.c.recommendation_type == recommendations.c.recommendation_type,
     )
-    gone = and_(recommendations.c.week_start == week.start, in_range, recommendations.c.is_active, ~still_holds)
-    bulk.execute(connection, update(recommendations).where(gone).values(is_active=False))
+    outdated = and_(recommendations.c.week_start == week.start, in_range, recommendations.c.is_active, ~still_applies)
+    bulk.execute(connection, update(recommendations).where(outdated).values(is_active=False))
     if week.is_newest:
         older = and_(recommendations.c.week_start < week.start, in_range, recommendations.c.is_active)
         bulk.execute(connection, update(recommendations).where(older).values(is_active=False))
@@ -170,22 +157,22 @@ def replace_recommendations(
 
 
 def deactivate_older_weeks(connection: Connection, tables: StoreTables, week_start: date) -> None:
-    """Let the newest week be the only active one, for users outside every batch as well."""
+    """Deactivate all weeks before `week_start`, also for users outside every batch."""
     recommendations = tables.adaptive_recommendations
     older = and_(recommendations.c.week_start < week_start, recommendations.c.is_active)
     connection.execute(update(recommendations).where(older).values(is_active=False))
 
 
-def _upsert(tables: StoreTables, week: Week) -> Insert:
+def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
     recommendations = tables.adaptive_recommendations
     new = select(
-        _HELD.c.user_id,
+        _PUBLISHED.c.user_id,
         literal(week.start, Date),
-        _HELD.c.recommendation_type,
-        _HELD.c.title,
-        _HELD.c.message,
-        _HELD.c.priority,
-        cast(_HELD.c.metadata, JSONB),
+        _PUBLISHED.c.recommendation_type,
+        _PUBLISHED.c.title,
+        _PUBLISHED.c.message,
+        _PUBLISHED.c.priority,
+        cast(_PUBLISHED.c.metadata, JSONB),
         literal(week.is_newest, Boolean),
         literal(week.computed_at, DateTime(timezone=True)),
     )
@@ -224,7 +211,7 @@ def _arrow(rows: pd.DataFrame) -> pa.Table:
 
 
 def _json(metadata: Sequence[Mapping[str, Any]]) -> pa.Array:
-    """Each as JSON; rows that share one object are encoded once, which most do."""
+    """Each as JSON; rows often share an object, which is encoded once."""
     distinct = {id(facts): facts for facts in metadata}
-    written = {number: _JSON.encode(facts) for number, facts in distinct.items()}
-    return pa.array([written[id(facts)] for facts in metadata], pa.string())
+    encoded = {number: _JSON.encode(facts) for number, facts in distinct.items()}
+    return pa.array([encoded[id(facts)] for facts in metadata], pa.string())

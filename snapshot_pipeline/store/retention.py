@@ -1,9 +1,4 @@
-"""What we keep for a while only: incidents that are over, sent messages, restatements, and if so wished snapshots.
-
-Put here: which rows have had their time, and how they are removed without holding anybody up.
-Do not put here: for how long they are kept (`settings`), how a month is dropped (`store.partitions`), or Dagster's
-records (`orchestration.log_retention`).
-"""
+"""Delete expired rows: closed incidents, sent messages, restatements and, if configured, snapshots."""
 
 from __future__ import annotations
 
@@ -15,19 +10,19 @@ from sqlalchemy import ColumnElement, Engine, Table, delete, select, tuple_
 from snapshot_pipeline.store.months import drop_partitions_before
 from snapshot_pipeline.store.tables import StoreTables
 
-ROWS_AT_A_TIME = 10_000
-"""Rows that one transaction removes: a fraction of a second, after which others have their turn."""
+ROWS_PER_TRANSACTION = 10_000
+"""Rows that one transaction deletes, so that it takes a fraction of a second."""
 
 
 @dataclass(frozen=True)
-class Keep:
-    """From when on things are kept; what is older goes.
+class RetentionLimits:
+    """Rows older than these limits are deleted.
 
     Attributes:
-        incidents: Incidents that were closed, and messages that were sent, since this instant.
-        restatements: Restatements since this instant.
-        snapshots: Snapshots, failures, days, summaries and recommendations from this day on; None: all. A cohort may
-            be a single student, so its figures stay no longer than the student's.
+        incidents: For incidents by the time they were closed, and messages by the time they were sent.
+        restatements: For restatements.
+        snapshots: For snapshots, failures, days, summaries and recommendations; None keeps all. Summaries are included,
+            because a cohort may be a single student.
     """
 
     incidents: datetime
@@ -35,33 +30,28 @@ class Keep:
     snapshots: date | None
 
 
-def remove_old_rows(engine: Engine, tables: StoreTables, keep: Keep) -> dict[str, int]:
-    """Remove what has had its time, in small transactions; after an interruption the next call goes on.
+def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLimits) -> dict[str, int]:
+    """Delete expired rows in small transactions; after an interruption the next call continues.
 
-    Months of snapshots that are entirely too old are dropped as a whole, their rows uncounted; rows are removed of the
-    month that the limit cuts, and of what could not be dropped. An open incident and a message that was not sent yet
-    are never removed, however old.
-
-    Args:
-        engine: The store's database.
-        tables: Our tables.
-        keep: From when on things are kept.
+    Months of snapshots that have expired completely are dropped, without counting their rows; rows are deleted from the
+    month that the limit cuts, and from months that could not be dropped. Open incidents and unsent messages are never
+    deleted.
 
     Returns:
-        The rows removed, by table, and the `performance_snapshots_partitions` dropped; all that was looked at is there.
+        The number of deleted rows by table, and of dropped months as `performance_snapshots_partitions`.
     """
     incidents, messages, restatements = tables.incidents, tables.alert_messages, tables.snapshot_restatements
-    old = [
-        (messages, messages.c.sent_at < keep.incidents),
-        (incidents, incidents.c.closed_at < keep.incidents),
-        (restatements, restatements.c.restated_at < keep.restatements),
+    expired = [
+        (messages, messages.c.sent_at < limits.incidents),
+        (incidents, incidents.c.closed_at < limits.incidents),
+        (restatements, restatements.c.restated_at < limits.restatements),
     ]
     dropped: dict[str, int] = {}
-    if keep.snapshots is not None:
-        dropped["performance_snapshots_partitions"] = len(drop_partitions_before(engine, tables, keep.snapshots))
+    if limits.snapshots is not None:
+        dropped["performance_snapshots_partitions"] = len(drop_partitions_before(engine, tables, limits.snapshots))
         recommendations = tables.adaptive_recommendations
-        old += [
-            (table, table.c.snapshot_date < keep.snapshots)
+        expired += [
+            (table, table.c.snapshot_date < limits.snapshots)
             for table in (
                 tables.performance_snapshots,
                 tables.snapshot_failures,
@@ -70,18 +60,18 @@ def remove_old_rows(engine: Engine, tables: StoreTables, keep: Keep) -> dict[str
                 tables.cohort_summary,
             )
         ]
-        old.append((recommendations, recommendations.c.week_start < keep.snapshots))
-    return dropped | {table.name: _remove(engine, table, condition) for table, condition in old}
+        expired.append((recommendations, recommendations.c.week_start < limits.snapshots))
+    return dropped | {table.name: _delete(engine, table, condition) for table, condition in expired}
 
 
-def _remove(engine: Engine, table: Table, condition: ColumnElement[bool]) -> int:
+def _delete(engine: Engine, table: Table, condition: ColumnElement[bool]) -> int:
     key = tuple(table.primary_key.columns)
-    some = select(*key).where(condition).limit(ROWS_AT_A_TIME)
-    removed = 0
+    batch = select(*key).where(condition).limit(ROWS_PER_TRANSACTION)
+    deleted = 0
     while True:
         with engine.begin() as connection:
-            # The condition once more, so that no partition is looked at that has nothing to remove.
-            count = connection.execute(delete(table).where(condition, tuple_(*key).in_(some))).rowcount
-        removed += count
-        if count < ROWS_AT_A_TIME:
-            return removed
+            # The condition is repeated so that PostgreSQL prunes partitions without expired rows.
+            count = connection.execute(delete(table).where(condition, tuple_(*key).in_(batch))).rowcount
+        deleted += count
+        if count < ROWS_PER_TRANSACTION:
+            return deleted

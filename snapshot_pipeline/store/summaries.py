@@ -1,30 +1,98 @@
-"""Questions to the summaries of days, and to what stands beside them on the page of a week.
-
-Put here: what `pipeline.weekly_report` reads. Do not put here: how the summaries are made (`metrics`) or written.
-"""
+"""The tables `day_summary` and `cohort_summary`: their source rows, publication, and queries of the weekly report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, RowMapping, Table, func, select
+import adbc_driver_postgresql.dbapi as adbc
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy import BigInteger, Column, Connection, Date, Double, RowMapping, Select, Table, Text, select
 
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.store.changes import delete_rows, with_constants
 from snapshot_pipeline.store.tables import StoreTables
 
+_ARROW_TYPES: dict[type, pa.DataType] = {
+    Date: pa.date32(),
+    Text: pa.string(),
+    BigInteger: pa.int64(),
+    Double: pa.float64(),
+}
 _KEY = ("snapshot_date", "specialization", "level")
-_NOT_FIGURES = (*_KEY, "computed_at", "run_id")
+_NOT_COMPARED = ("computed_at", "run_id")
 
-Row = Mapping[str, Any]
+Values = tuple[Any, ...]
+Figures = Mapping[str, Any]
 """The figures of a group of students on a day, by column."""
 
 
-def day_summaries(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, Row]:
-    """The figures over all students of those of the days `first … last` that were summarized, ascending."""
+@dataclass(frozen=True)
+class SummaryScope:
+    """The days whose summaries are replaced; time and run are recorded with the rows that change.
+
+    Attributes:
+        first: The first day.
+        last: The last day, included.
+        computed_at: Time of the computation, with its zone.
+    """
+
+    first: date
+    last: date
+    computed_at: datetime
+    run_id: str
+
+
+def read_summary_source(
+    connection: adbc.Connection, tables: StoreTables, first: date, last: date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The snapshots and the failures of the days `first … last`, as arguments of `metrics.cohorts.summarize`."""
+    snapshots, failures = tables.performance_snapshots, tables.snapshot_failures
+    figures = select(
+        snapshots.c.user_id,
+        snapshots.c.snapshot_date,
+        snapshots.c.pace_score,
+        snapshots.c.quiz_average,
+        snapshots.c.lessons_completed_count,
+        snapshots.c.time_spent_minutes_today,
+        snapshots.c.last_activity_date,
+    ).where(snapshots.c.snapshot_date.between(first, last))
+    failed = select(failures.c.user_id, failures.c.snapshot_date).where(failures.c.snapshot_date.between(first, last))
+    return _fetch_frame(connection, figures), _fetch_frame(connection, failed)
+
+
+def replace_summaries(
+    connection: adbc.Connection,
+    tables: StoreTables,
+    scope: SummaryScope,
+    days: pd.DataFrame,
+    cohorts: pd.DataFrame,
+) -> int:
+    """Replace the rows of exactly the days in scope, inside the caller's transaction.
+
+    Only differences are written: an unchanged row is not touched, and keeps its `computed_at` and `run_id`.
+
+    Args:
+        connection: An open transaction.
+        days: `metrics.cohorts.Summaries.days`.
+        cohorts: `metrics.cohorts.Summaries.cohorts`.
+
+    Returns:
+        The number of rows written or deleted in both tables.
+    """
+    return _replace(connection, tables.day_summary, scope, days) + _replace(
+        connection, tables.cohort_summary, scope, cohorts
+    )
+
+
+def day_summaries(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, Figures]:
+    """The figures over all students of the summarized days among `first … last`, ascending."""
     days = tables.day_summary
     query = (
-        select(days.c.snapshot_date, *_figures(days))
+        select(days.c.snapshot_date, *_figure_columns(days))
         .where(days.c.snapshot_date.between(first, last))
         .order_by(days.c.snapshot_date)
     )
@@ -33,48 +101,53 @@ def day_summaries(connection: Connection, tables: StoreTables, first: date, last
 
 def cohort_summaries(
     connection: Connection, tables: StoreTables, days: Sequence[date]
-) -> dict[date, dict[tuple[str, str], Row]]:
-    """The figures of each cohort, by specialization and level, of those of the days that were summarized."""
+) -> dict[date, dict[tuple[str, str], Figures]]:
+    """The figures of each cohort, by specialization and level, of the summarized days among `days`."""
     cohorts = tables.cohort_summary
     key = (cohorts.c.snapshot_date, cohorts.c.specialization, cohorts.c.level)
-    query = select(*key, *_figures(cohorts)).where(cohorts.c.snapshot_date.in_(days)).order_by(*key)
-    found: dict[date, dict[tuple[str, str], Row]] = {}
+    query = select(*key, *_figure_columns(cohorts)).where(cohorts.c.snapshot_date.in_(days)).order_by(*key)
+    summaries: dict[date, dict[tuple[str, str], Figures]] = {}
     for row in connection.execute(query).mappings():
         cohort = row["specialization"], row["level"]
-        found.setdefault(row["snapshot_date"], {})[cohort] = _without_key(row)
-    return found
+        summaries.setdefault(row["snapshot_date"], {})[cohort] = _without_key(row)
+    return summaries
 
 
-def active_students(connection: Connection, tables: StoreTables, first: date, last: date) -> int:
-    """How many students did something on the days `first … last`, as the snapshots of the last of them know."""
-    snapshots = tables.performance_snapshots
-    query = select(func.count()).where(snapshots.c.snapshot_date == last, snapshots.c.last_activity_date >= first)
-    return connection.execute(query).scalar_one()
-
-
-def recommendations_by_week(
-    connection: Connection, tables: StoreTables, first: date, last: date
-) -> dict[date, dict[str, int]]:
-    """How many recommendations were made for the weeks that begin on the days `first … last`, by type.
-
-    Those that were dismissed or superseded since count as well: they were made.
-    """
-    made = tables.adaptive_recommendations
-    query = (
-        select(made.c.week_start, made.c.recommendation_type, func.count())
-        .where(made.c.week_start.between(first, last))
-        .group_by(made.c.week_start, made.c.recommendation_type)
-        .order_by(made.c.week_start, made.c.recommendation_type)
+def _replace(connection: adbc.Connection, target: Table, scope: SummaryScope, rows: pd.DataFrame) -> int:
+    types = pa.schema(
+        {column.name: _ARROW_TYPES[type(column.type)] for column in target.c if column.name not in _NOT_COMPARED}
     )
-    found: dict[date, dict[str, int]] = {}
-    for week, kind, count in connection.execute(query):
-        found.setdefault(week, {})[kind] = count
-    return found
+    key_names = [column.name for column in target.primary_key]
+    query = select(*(target.c[name] for name in types.names)).where(
+        target.c.snapshot_date.between(scope.first, scope.last)
+    )
+    new = pa.table({field.name: pa.array(rows[field.name], from_pandas=True).cast(field.type) for field in types})
+    before = _by_key(bulk.fetch(connection, query).cast(types), key_names)
+    after = _by_key(new, key_names)
+    outdated = [key for key, values in before.items() if after.get(key) != values]
+    to_write = [position for position, (key, values) in enumerate(after.items()) if before.get(key) != values]
+    key_types = pa.schema(map(types.field, key_names))
+    keys = pa.Table.from_pylist([dict(zip(key_names, key, strict=True)) for key in outdated], key_types)
+    delete_rows(connection, target, keys)
+    written = new.take(pa.array(to_write, pa.int64()))
+    bulk.append(connection, target, with_constants(written, computed_at=scope.computed_at, run_id=scope.run_id))
+    return len(after.keys() - before.keys()) + len(outdated)
 
 
-def _figures(table: Table) -> list[Column[Any]]:
-    return [column for column in table.c if column.name not in _NOT_FIGURES]
+def _by_key(rows: pa.Table, key_names: list[str]) -> dict[Values, Values]:
+    keys = zip(*(rows[name].to_pylist() for name in key_names), strict=True)
+    values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
+    return dict(zip(keys, values, strict=True))
 
 
-def _without_key(row: RowMapping) -> Row:
+def _fetch_frame(connection: adbc.Connection, query: Select[Any]) -> pd.DataFrame:
+    frame: pd.DataFrame = bulk.fetch(connection, query).to_pandas(date_as_object=False)
+    return frame
+
+
+def _figure_columns(table: Table) -> list[Column[Any]]:
+    return [column for column in table.c if column.name not in (*_KEY, *_NOT_COMPARED)]
+
+
+def _without_key(row: RowMapping) -> Figures:
     return {name: value for name, value in row.items() if name not in _KEY}

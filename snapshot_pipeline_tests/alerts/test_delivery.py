@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from snapshot_pipeline.alerts.delivery import LONGEST_PAUSE, pause_after
-from snapshot_pipeline.store.outbox import PATIENCE
+from snapshot_pipeline.store.outbox import BLOCKING_ATTEMPTS
 from snapshot_pipeline_tests.alerts.looks import (
     DAY,
     MINUTE,
@@ -87,7 +87,7 @@ def test_a_message_that_a_channel_never_takes_does_not_hold_back_the_others_for_
         channels = channels_of(f"json://{receiver.address}/")
         look_at(store, channels, NOW, missing("2026-03-08"))
         now = NOW
-        for _ in range(PATIENCE):
+        for _ in range(BLOCKING_ATTEMPTS):
             send(store, channels, now)
             now += LONGEST_PAUSE
         look_at(store, channels, now, missing("2026-03-09"))

@@ -47,7 +47,7 @@ def document(installation: TestInstallation, expected_status: int, **variables: 
 @pytest.fixture
 def incident(installation: TestInstallation) -> Iterator[None]:
     engine, incidents = create_engine(installation.url), StoreTables.of("public").incidents
-    told = {"title": "a title", "detail": "a detail", "opened_at": NOW, "told_at": NOW}
+    told = {"title": "a title", "detail": "a detail", "opened_at": NOW, "notified_at": NOW}
     with engine.begin() as connection:
         connection.execute(insert(incidents).values(kind="missing_day", subject="2026-02-28", **told))
     yield

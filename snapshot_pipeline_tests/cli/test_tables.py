@@ -13,10 +13,10 @@ from snapshot_pipeline.cli.readings import Day, Incidents, WeekCounts
 from snapshot_pipeline.cli.sample import _print_summary
 from snapshot_pipeline.platform.sample import SampleOptions
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
+from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import OpenFailures
 from snapshot_pipeline.store.incidents import Incident
 from snapshot_pipeline.store.outbox import Undelivered
-from snapshot_pipeline.store.snapshots import DayCount
 
 ZONE = ZoneInfo("America/Argentina/ComodRivadavia")
 DAY, MANY = date(2026, 11, 25), 1_234_567

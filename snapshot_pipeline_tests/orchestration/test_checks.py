@@ -16,9 +16,10 @@ from snapshot_pipeline.orchestration.checks import (
     check_week_complete,
     percent,
 )
-from snapshot_pipeline.pipeline.day_reports import DayReport, FailedStudent
+from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
-from snapshot_pipeline.store.snapshots import DayCount
+from snapshot_pipeline.store.days import DayCount
+from snapshot_pipeline.store.failures import FailedStudent
 
 DAY = date(2026, 2, 27)
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN

@@ -13,8 +13,8 @@ from snapshot_pipeline.orchestration.daily_checks import check_no_open_incidents
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.pipeline.open_problems import OpenProblems
 from snapshot_pipeline.pipeline.recompute import Difference, Recomputation
+from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import OpenFailures
-from snapshot_pipeline.store.snapshots import DayCount
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import execute
 

@@ -1,7 +1,7 @@
-"""A second process for the tests of what happens side by side: `python -m … TASK URL [ARGUMENTS]`.
+"""A second process for concurrency tests: `python -m … TASK URL [ARGUMENTS]`.
 
-It says `ready` when everything is imported, begins when it reads a line, and says `done` at the end; `hold` says
-`held` while it holds the lock. Put here: tasks that must run in a process of their own. Do not put here: assertions.
+It prints `ready` after its imports, starts when it reads a line, and prints `done` at the end. `hold` and `publish`
+print `held` while they hold the lock; `publish` then reads a line and prints whether it may still publish.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from datetime import date
 
 from sqlalchemy import URL, create_engine, make_url
 
-from snapshot_pipeline.store.locks import exclusive_days
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.urls import adbc_uri
+from snapshot_pipeline.store.locks import LeaseLostError, exclusive_days
 from snapshot_pipeline.store.migrate import migrate
-from snapshot_pipeline.store.months import drop_partitions_before, ensure_partitions
+from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
 
 
 @contextmanager
 def other_process(task: str, url: URL, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Start the process and wait until it is ready; killed at the end if it still runs."""
+    """Start the process and wait until it is ready; kill it at the end."""
     command = [sys.executable, "-m", __name__, task, url.render_as_string(hide_password=False)]
     process = subprocess.Popen(
         [*command, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -36,27 +38,27 @@ def other_process(task: str, url: URL, *arguments: object) -> Iterator[subproces
 
 
 def begin(process: subprocess.Popen[str]) -> None:
-    """Let it begin."""
+    """Send the process a line, so that it starts or continues."""
     assert process.stdin is not None
     process.stdin.write("begin\n")
     process.stdin.flush()
 
 
 def expect(process: subprocess.Popen[str], word: str) -> None:
-    """Wait until it says `word`; its error is on standard error when it says something else."""
+    """Assert that the process prints `word` next; its errors are on standard error."""
     assert process.stdout is not None
     assert process.stdout.readline().strip() == word
 
 
 def say(word: str) -> None:
-    """Tell the test."""
-    print(word, flush=True)  # the pipe is the only way to tell
+    """Print a word for the test."""
+    print(word, flush=True)
 
 
 def main(task: str, url: URL, *arguments: str) -> None:
-    """Do one task."""
+    """Run one task."""
     if task == "days":
-        # Here, because importing it is most of what the other tasks would take.
+        # Imported here, because the import takes longer than the other tasks.
         from snapshot_pipeline.pipeline.snapshots import run_days
         from snapshot_pipeline_tests.pipeline.installations import installation_on
     say("ready")
@@ -71,13 +73,23 @@ def main(task: str, url: URL, *arguments: str) -> None:
     elif task == "make months":
         first, last = map(date.fromisoformat, arguments)
         ensure_partitions(create_engine(url), StoreTables.of("public"), first, last)
-    elif task == "drop months":
-        drop_partitions_before(create_engine(url), StoreTables.of("public"), date.fromisoformat(arguments[0]))
     elif task == "hold":
         first, last = map(date.fromisoformat, arguments)
         with exclusive_days(create_engine(url), "public", first, last, "run of the other process", 10):
             say("held")
             sys.stdin.readline()
+    elif task == "publish":
+        with exclusive_days(
+            create_engine(url), "public", *map(date.fromisoformat, arguments), "frozen run", 10
+        ) as lock:
+            say("held")
+            sys.stdin.readline()
+            try:
+                with bulk.transaction(adbc_uri(url)) as connection:
+                    lock.lease.check(connection)
+                say("published")
+            except LeaseLostError:
+                say("lost")
     say("done")
 
 

@@ -15,9 +15,8 @@ from snapshot_pipeline.pipeline.cohorts import MissingSnapshotsError, cut_days, 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
-from snapshot_pipeline.store.leases import LeaseLostError
-from snapshot_pipeline.store.locks import LockedError, exclusive_days
-from snapshot_pipeline.store.snapshots import DayCount
+from snapshot_pipeline.store.days import DayCount
+from snapshot_pipeline.store.locks import LeaseLostError, LockedError, exclusive_days
 from snapshot_pipeline_tests.pipeline.installations import (
     COMPUTED,
     MONDAY,

@@ -11,7 +11,7 @@ from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.day_review import review_day, success_rates
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import run_days
-from snapshot_pipeline.store.day_figures import day_totals, pace_counts
+from snapshot_pipeline.store.snapshot_queries import day_totals, pace_counts
 from snapshot_pipeline_tests.pipeline.installations import COMPUTED, installation_on, new_database
 
 QUARTILES = text(

@@ -12,8 +12,8 @@ from sqlalchemy import func, insert, literal_column, select
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.retry import FailedRange, contiguous_ranges, failed_ranges, retry_failed
 from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import failing_students
-from snapshot_pipeline.store.snapshots import DayCount, day_counts
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
 from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute, published
 

@@ -1,4 +1,4 @@
-"""What a second computation would touch: nothing that is the same, everything that is not, and why it can be told."""
+"""A second computation touches exactly the rows that differ, and records each changed figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapshot_pipeline.store.changes import WHOLE_ROW, Cells, compare, restated
+from snapshot_pipeline.store.changes import WHOLE_ROW, StudentDayIndex, compare, restatements
 
 DAY = date(2026, 3, 10)
 SCHEMA = pa.schema(
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         "last_activity_date": pa.date32(),
     }
 )
-CELLS = Cells(np.array([1, 2, 5], dtype=np.int64), DAY, DAY + timedelta(days=2))
+INDEX = StudentDayIndex(np.array([1, 2, 5], dtype=np.int64), DAY, DAY + timedelta(days=2))
 NOBODY = np.zeros(0, dtype=np.int64)
 
 
@@ -47,10 +47,10 @@ def rows(*given_rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(given_rows), schema=SCHEMA)
 
 
-def test_what_is_the_same_to_the_last_bit_is_not_touched():
+def test_an_identical_row_is_not_touched():
     old = rows(row(1, pace_score=33.33), row(2, quiz_average=0.1 + 0.2))
-    changes = compare(old, rows(row(2, quiz_average=0.1 + 0.2), row(1, pace_score=33.33)), CELLS, NOBODY)
-    assert (changes.unchanged.tolist(), changes.written.tolist(), changes.removed.tolist()) == ([0, 1], [], [])
+    changes = compare(old, rows(row(2, quiz_average=0.1 + 0.2), row(1, pace_score=33.33)), INDEX, NOBODY)
+    assert (changes.unchanged.tolist(), changes.to_write.tolist(), changes.to_delete.tolist()) == ([0, 1], [], [])
 
 
 @pytest.mark.parametrize(
@@ -65,35 +65,35 @@ def test_what_is_the_same_to_the_last_bit_is_not_touched():
         ("last_activity_date", DAY, DAY - timedelta(days=9), ("2026-03-10", "2026-03-01")),
     ],
 )
-def test_a_figure_that_differs_is_restated_with_both_values(
+def test_a_changed_figure_is_restated_with_both_values(
     column: str, before: Any, after: Any, texts: tuple[str | None, str | None]
 ):
     old, new = rows(row(5, **{column: before})), rows(row(5, **{column: after}))
-    changes = compare(old, new, CELLS, NOBODY)
+    changes = compare(old, new, INDEX, NOBODY)
     assert (changes.changed.tolist(), changes.replaced.tolist()) == ([0], [0])
-    assert restated(old, new, changes).to_pylist() == [
+    assert restatements(old, new, changes).to_pylist() == [
         {"user_id": 5, "snapshot_date": DAY, "column_name": column, "old_value": texts[0], "new_value": texts[1]}
     ]
 
 
-def test_no_number_is_the_same_as_nothing():
-    changes = compare(rows(row(quiz_average=None)), rows(row(quiz_average=math.nan)), CELLS, NOBODY)
+def test_nan_equals_null():
+    changes = compare(rows(row(quiz_average=None)), rows(row(quiz_average=math.nan)), INDEX, NOBODY)
     assert changes.unchanged.tolist() == [0]
 
 
 def test_a_first_publication_restates_nothing():
     new = rows(row(1), row(2))
-    changes = compare(rows(), new, CELLS, NOBODY)
-    assert changes.new.tolist() == changes.written.tolist() == [0, 1]
-    assert restated(rows(), new, changes).num_rows == 0
+    changes = compare(rows(), new, INDEX, NOBODY)
+    assert changes.inserted.tolist() == changes.to_write.tolist() == [0, 1]
+    assert restatements(rows(), new, changes).num_rows == 0
 
 
-def test_a_row_that_is_not_due_any_more_is_restated_as_a_whole():
+def test_a_deleted_row_is_restated_as_a_whole():
     old = rows(row(1, quiz_average=70.5))
-    changes = compare(old, rows(), CELLS, NOBODY)
-    (told,) = restated(old, rows(), changes).to_pylist()
-    assert (told["column_name"], told["new_value"]) == (WHOLE_ROW, None)
-    assert json.loads(told["old_value"]) == {
+    changes = compare(old, rows(), INDEX, NOBODY)
+    (restated,) = restatements(old, rows(), changes).to_pylist()
+    assert (restated["column_name"], restated["new_value"]) == (WHOLE_ROW, None)
+    assert json.loads(restated["old_value"]) == {
         "pace_score": "50",
         "learning_pace": "MEDIUM",
         "quiz_average": "70.5",
@@ -102,17 +102,17 @@ def test_a_row_that_is_not_due_any_more_is_restated_as_a_whole():
     }
 
 
-def test_a_cell_that_failed_keeps_its_row():
+def test_a_failed_student_day_keeps_its_row():
     old = rows(row(1), row(2))
-    changes = compare(old, rows(), CELLS, kept=CELLS.of(rows(row(1))))
-    assert changes.gone.tolist() == [1]
+    changes = compare(old, rows(), INDEX, retained=INDEX.numbers_of(rows(row(1))))
+    assert changes.deleted.tolist() == [1]
 
 
 def test_rows_of_other_students_and_days_are_nobodys_business():
     others = rows(row(3), row(6), row(1, DAY + timedelta(days=3)), row(1, DAY - timedelta(days=1)))
-    assert CELLS.of(others).tolist() == [-1] * 4
-    changes = compare(others, rows(row(1)), CELLS, NOBODY)
-    assert (changes.removed.tolist(), changes.new.tolist()) == ([], [0])
+    assert INDEX.numbers_of(others).tolist() == [-1] * 4
+    changes = compare(others, rows(row(1)), INDEX, NOBODY)
+    assert (changes.to_delete.tolist(), changes.inserted.tolist()) == ([], [0])
 
 
 _FIGURES = st.tuples(
@@ -128,20 +128,21 @@ def test_applying_the_changes_to_the_old_rows_gives_the_new_ones(before: Any, af
         rows(*(row(u, DAY + timedelta(days=d), pace_score=p, quiz_average=q) for (u, d), (p, q) in table.items()))
         for table in (before, after)
     )
-    kept = CELLS.of(rows(*(row(u, DAY + timedelta(days=d)) for u, d in failed)))
-    changes = compare(old, new, CELLS, kept)
-    removed, written = set(changes.removed.tolist()), new.take(changes.written).to_pylist()
-    applied = [one for number, one in enumerate(old.to_pylist()) if number not in removed] + written
-    by_cell = {(one["user_id"], one["snapshot_date"]): one for one in applied}
-    assert len(by_cell) == len(applied)
+    retained = INDEX.numbers_of(rows(*(row(u, DAY + timedelta(days=d)) for u, d in failed)))
+    changes = compare(old, new, INDEX, retained)
+    deleted, written = set(changes.to_delete.tolist()), new.take(changes.to_write).to_pylist()
+    applied = [one for number, one in enumerate(old.to_pylist()) if number not in deleted] + written
+    by_student_day = {(one["user_id"], one["snapshot_date"]): one for one in applied}
+    assert len(by_student_day) == len(applied)
     surviving = {key: figures for key, figures in before.items() if key in failed}
     expected = {**surviving, **after}
     assert {
-        (user_id, (day - DAY).days): (one["pace_score"], one["quiz_average"]) for (user_id, day), one in by_cell.items()
+        (user_id, (day - DAY).days): (one["pace_score"], one["quiz_average"])
+        for (user_id, day), one in by_student_day.items()
     } == expected
     same = sum(before.get(key) == figures for key, figures in after.items())
     assert len(changes.unchanged) == same
-    touched = [one for one in restated(old, new, changes).to_pylist() if one["column_name"] != WHOLE_ROW]
+    touched = [one for one in restatements(old, new, changes).to_pylist() if one["column_name"] != WHOLE_ROW]
     assert all(one["old_value"] != one["new_value"] for one in touched)
     assert {(one["user_id"], (one["snapshot_date"] - DAY).days) for one in touched} == {
         key for key, figures in after.items() if key in before and before[key] != figures

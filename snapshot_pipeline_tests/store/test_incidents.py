@@ -13,7 +13,7 @@ from snapshot_pipeline.store.incidents import (
     close_incident,
     first_opened_at,
     last_events,
-    mark_told,
+    mark_notified,
     open_incident,
     open_incidents,
     update_incident,
@@ -71,9 +71,9 @@ def test_what_is_seen_of_an_incident_is_kept_and_so_is_when_it_was_told(store: S
         update_incident(
             connection, store.tables, incident.id, title="new", detail="worse", run_id="run-2", event_at=LATER
         )
-        mark_told(connection, store.tables, [incident.id], LATER)
+        mark_notified(connection, store.tables, [incident.id], LATER)
         (kept,) = open_incidents(connection, store.tables)
-    assert (kept.title, kept.detail, kept.run_id, kept.last_event_at, kept.told_at) == (
+    assert (kept.title, kept.detail, kept.run_id, kept.last_event_at, kept.notified_at) == (
         "new",
         "worse",
         "run-2",

@@ -1,22 +1,31 @@
-"""What belongs to a run that was given up for dead is not published any more: not even by a machine that knows nothing.
+"""A run that lost its lock publishes nothing more, even from a process or machine that does not know it.
 
-A worker elsewhere holds no lock; it goes on when the process that gave it its work is gone.
+A worker elsewhere holds no lock, and continues when the process that sent it its work is gone.
 """
 
 from __future__ import annotations
 
 import pickle
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from datetime import date
 
+import psutil
 import pytest
 from sqlalchemy import text
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.urls import adbc_uri
-from snapshot_pipeline.store.leases import LeaseLostError, RunLease
-from snapshot_pipeline.store.locks import LockedError, exclusive_days, exclusive_recommendations
+from snapshot_pipeline.store.locks import (
+    LeaseLostError,
+    LockedError,
+    RunLease,
+    exclusive_days,
+    exclusive_recommendations,
+)
+from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
+from snapshot_pipeline_tests.running_dagster import waited_for
 from snapshot_pipeline_tests.store.conftest import Store
 
 JANUARY, FEBRUARY = (date(2026, month, 15) for month in (1, 2))
@@ -25,18 +34,18 @@ WAIT = 5
 
 @pytest.fixture
 def lease(store: Store) -> Iterator[RunLease]:
-    """Of a run that holds January and February, as it travels to another machine."""
+    """The lease of a run that has locked January and February, as a worker receives it."""
     with exclusive_days(store.engine, "public", JANUARY, FEBRUARY, "run one", WAIT) as lock:
         yield pickle.loads(pickle.dumps(lock.lease))  # noqa: S301
 
 
-def passes(store: Store, lease: RunLease) -> None:
+def publish(store: Store, lease: RunLease) -> None:
     with bulk.transaction(adbc_uri(store.engine.url)) as connection:
         lease.check(connection)
 
 
 def lose_session(store: Store) -> None:
-    """End the session that holds the advisory locks, as when the process that holds them is killed."""
+    """Terminate the session that holds the advisory locks, as if its process were killed."""
     query = text(
         "SELECT pg_terminate_backend(pid, 5000) FROM (SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'advisory' "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS holders"
@@ -45,44 +54,42 @@ def lose_session(store: Store) -> None:
         assert connection.execute(query).scalars().all() == [True]
 
 
-def test_a_run_that_holds_its_days_publishes(store: Store, lease: RunLease):
-    passes(store, lease)
+def test_a_run_with_a_lease_publishes(store: Store, lease: RunLease):
+    publish(store, lease)
     with store.engine.begin() as connection:
         lease.check(connection)
 
 
-def test_a_run_that_has_ended_does_not(store: Store):
+def test_a_finished_run_does_not_publish(store: Store):
     with exclusive_days(store.engine, "public", JANUARY, FEBRUARY, "run one", WAIT) as lock:
-        passes(store, lock.lease)
-    with pytest.raises(LeaseLostError, match="run one does not hold the days 2026-01-15 to 2026-02-15 any more"):
-        passes(store, lock.lease)
+        publish(store, lock.lease)
+    with pytest.raises(LeaseLostError, match="run one may no longer write the days 2026-01-15 to 2026-02-15"):
+        publish(store, lock.lease)
 
 
-def test_a_killed_run_publishes_no_more_once_another_run_has_begun_on_one_of_its_months(store: Store, lease: RunLease):
+def test_a_killed_run_publishes_nothing_after_another_run_started(store: Store, lease: RunLease):
     lose_session(store)
-    passes(store, lease)  # nobody else is there, so it does no harm
+    publish(store, lease)  # harmless, as long as no other run has started
     with (
         exclusive_days(store.engine, "public", FEBRUARY, FEBRUARY, "run two", WAIT),
-        pytest.raises(LeaseLostError, match=r"run one does not hold .*: run two has taken over at \d{4}-"),
+        pytest.raises(LeaseLostError, match=r"run one may no longer write .*: run two has taken over at \d{4}-"),
     ):
-        passes(store, lease)
-    with pytest.raises(LeaseLostError, match="another run has come and gone"):
-        passes(store, lease)
+        publish(store, lease)
+    with pytest.raises(LeaseLostError, match="another run has started and finished"):
+        publish(store, lease)
 
 
-def test_a_run_on_other_months_or_on_the_recommendations_shuts_nobody_out(store: Store, lease: RunLease):
+def test_runs_on_other_months_or_recommendations_keep_the_lease(store: Store, lease: RunLease):
     with (
         exclusive_days(store.engine, "public", date(2026, 3, 1), date(2026, 4, 1), "run two", WAIT),
         exclusive_recommendations(store.engine, "public", "run three", WAIT) as recommendations,
     ):
-        passes(store, lease)
-        passes(store, recommendations.lease)
+        publish(store, lease)
+        publish(store, recommendations.lease)
 
 
-def test_the_next_run_waits_for_a_publication_that_has_begun_and_then_nothing_comes_after_it(
-    store: Store, lease: RunLease
-):
-    """There is no moment between the look at the fence and the commit in which another run could begin."""
+def test_the_next_run_waits_for_a_publication_in_progress(store: Store, lease: RunLease):
+    """No other run can start between the check of the lease and the commit."""
 
     def second_run() -> None:
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
@@ -97,27 +104,42 @@ def test_the_next_run_waits_for_a_publication_that_has_begun_and_then_nothing_co
                 second.result(0.5)
         second.result(WAIT)
     with pytest.raises(LeaseLostError):
-        passes(store, lease)
+        publish(store, lease)
 
 
-def test_a_run_that_has_waited_long_enough_for_such_a_publication_says_so(store: Store, lease: RunLease):
+def test_waiting_too_long_for_a_publication_is_a_clear_error(store: Store, lease: RunLease):
     with bulk.transaction(adbc_uri(store.engine.url)) as connection:
         lease.check(connection)
         lose_session(store)
         with (
-            pytest.raises(LockedError, match=r"what an earlier run began to publish is still going on, waited 0.2 s"),
+            pytest.raises(LockedError, match=r"its session is still publishing the days .* waited 0.2 s"),
             exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", 0.2),
         ):
             pytest.fail("two runs publish")
 
 
-def test_a_run_whose_session_was_lost_goes_on_unless_another_one_has_been_there(store: Store):
+def test_a_lost_session_is_restored_unless_another_run_has_been_there(store: Store):
     with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run one", WAIT) as lock:
         lose_session(store)
         lock.check_lock()
-        passes(store, lock.lease)
+        publish(store, lock.lease)
         lose_session(store)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
             pass
-        with pytest.raises(LeaseLostError, match="another run has come and gone while its connection was lost"):
+        with pytest.raises(LeaseLostError, match="another run has started and finished while its connection was lost"):
             lock.check_lock()
+
+
+def test_a_frozen_process_publishes_nothing_after_another_run_took_over(store: Store):
+    """A virtual machine is paused, or a laptop sleeps: the process resumes without noticing anything."""
+    with other_process("publish", store.engine.url, JANUARY, FEBRUARY) as frozen:
+        begin(frozen)
+        expect(frozen, "held")
+        frozen.send_signal(signal.SIGSTOP)
+        waited_for(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED, "the process is frozen", WAIT)
+        lose_session(store)
+        with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
+            frozen.send_signal(signal.SIGCONT)
+            begin(frozen)
+            expect(frozen, "lost")
+        expect(frozen, "done")

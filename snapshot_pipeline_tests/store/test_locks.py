@@ -1,4 +1,4 @@
-"""Two runs that write the same rows are kept apart, wherever they were started."""
+"""Two runs never write the same rows at the same time, wherever they were started."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ JANUARY, FEBRUARY, MARCH = (date(2026, month, 15) for month in (1, 2, 3))
 WAIT = 0.2
 
 
-def test_the_same_day_is_held_and_free_again_afterwards(store: Store):
+def test_a_day_is_locked_during_the_run_and_free_afterwards(store: Store):
     with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run one", WAIT):
         with (
-            pytest.raises(LockedError, match=r"the days 2026-01-15 to 2026-02-15 .* run one"),
+            pytest.raises(LockedError, match=r"the days 2026-01-15 to 2026-02-15 .*run one"),
             exclusive_days(store.engine, "public", JANUARY, FEBRUARY, "run two", WAIT),
         ):
             pytest.fail("two runs hold January")
@@ -31,7 +31,7 @@ def test_the_same_day_is_held_and_free_again_afterwards(store: Store):
         pass
 
 
-def test_a_run_over_a_new_year_holds_its_days_of_both_years(store: Store):
+def test_a_run_over_new_year_locks_its_days_of_both_years(store: Store):
     first, last = date(2025, 12, 31), date(2026, 1, 1)
     with exclusive_days(store.engine, "public", first, last, "run one", WAIT):
         for days in ((first, first), (last, JANUARY), (date(2025, 12, 1), first), (last, date(2026, 1, 31))):
@@ -41,10 +41,10 @@ def test_a_run_over_a_new_year_holds_its_days_of_both_years(store: Store):
             pass
 
 
-def test_the_runs_of_a_backfill_meet_in_the_middle_of_a_month_and_go_on_side_by_side(store: Store):
-    """Dagster cuts a backfill after so many days, wherever a month ends.
+def test_backfill_runs_that_meet_within_a_month_work_in_parallel(store: Store):
+    """Dagster splits a backfill after a number of days, not at month ends.
 
-    When each run held whole months, no two neighbours could run at the same time.
+    If each run locked whole months, two adjacent runs could not work in parallel.
     """
     cuts = [date(2026, 1, 20), date(2026, 2, 20), date(2026, 3, 23)]
     with (
@@ -56,7 +56,7 @@ def test_the_runs_of_a_backfill_meet_in_the_middle_of_a_month_and_go_on_side_by_
 
 
 @pytest.mark.parametrize("days", [(date(2026, 2, 1), date(2026, 2, 28)), (date(2026, 1, 20), date(2026, 3, 10))])
-def test_a_whole_month_and_a_day_of_it_hold_each_other_up(store: Store, days: tuple[date, date]):
+def test_a_whole_month_and_one_of_its_days_exclude_each_other(store: Store, days: tuple[date, date]):
     with (
         exclusive_days(store.engine, "public", FEBRUARY, FEBRUARY, "run one", WAIT),
         pytest.raises(LockedError, match="run one"),
@@ -76,41 +76,39 @@ def test_a_whole_month_and_a_day_of_it_hold_each_other_up(store: Store, days: tu
     st.tuples(st.integers(0, 120), st.integers(0, 120)).map(sorted),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_two_runs_hold_each_other_up_exactly_when_they_have_a_day_in_common(
-    store: Store, one: list[int], two: list[int]
-):
+def test_two_runs_exclude_each_other_exactly_if_they_share_a_day(store: Store, one: list[int], two: list[int]):
     origin = date(2025, 11, 15)
     (a, b), (c, d) = ([origin + timedelta(days=number) for number in days] for days in (one, two))
-    have_a_day_in_common = a <= d and c <= b
+    share_a_day = a <= d and c <= b
     with exclusive_days(store.engine, "public", a, b, "run one", WAIT):
         try:
             with exclusive_days(store.engine, "public", c, d, "run two", 0.01):
-                assert not have_a_day_in_common
+                assert not share_a_day
         except LockedError:
-            assert have_a_day_in_common
+            assert share_a_day
 
 
-def test_snapshots_recommendations_and_other_schemas_do_not_hold_each_other_up(store: Store):
+def test_snapshots_recommendations_and_schemas_are_independent(store: Store):
     migrate(store.engine, "other")
     with (
         exclusive_days(store.engine, "public", JANUARY, JANUARY, "one", WAIT),
         exclusive_recommendations(store.engine, "public", "two", WAIT),
         exclusive_days(store.engine, "other", JANUARY, JANUARY, "three", WAIT),
         exclusive_recommendations(store.engine, "other", "four", WAIT),
-        pytest.raises(LockedError, match="the recommendations are being written by another run"),
+        pytest.raises(LockedError, match="another run is writing the recommendations"),
         exclusive_recommendations(store.engine, "public", "five", WAIT),
     ):
         pytest.fail("two runs hold the recommendations")
 
 
-def test_an_error_in_a_run_frees_what_it_held(store: Store):
+def test_an_error_in_a_run_releases_its_lock(store: Store):
     with pytest.raises(ZeroDivisionError), exclusive_days(store.engine, "public", JANUARY, JANUARY, "one", WAIT):
         raise ZeroDivisionError
     with exclusive_days(store.engine, "public", JANUARY, JANUARY, "two", WAIT):
         pass
 
 
-def test_a_role_of_few_rights_is_told_who_holds_the_days_as_well(store: Store):
+def test_a_role_with_few_permissions_also_sees_the_holder(store: Store):
     with store.engine.begin() as connection:
         connection.execute(text("CREATE ROLE waiting_role LOGIN PASSWORD 'waiting'"))
     try:

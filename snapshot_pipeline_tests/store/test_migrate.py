@@ -1,4 +1,4 @@
-"""Our tables come about by themselves, beside whatever else lives in the database."""
+"""The migration creates our tables, whatever else is in the database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.postgres.errors import DatabaseError, readable_database_errors
-from snapshot_pipeline.store.migrate import HEAD, VERSION_TABLE, NewerSchemaError, _revision, migrate
+from snapshot_pipeline.store.migrate import HEAD, VERSION_TABLE, UnknownRevisionError, _revision, migrate
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
 
@@ -38,14 +38,14 @@ def test_migrating_again_finds_nothing_to_do(engine: Engine):
     assert names(engine, "public") == our_names("public")
 
 
-def test_the_newest_migration_is_the_one_that_is_asked_for():
-    """A migration that `HEAD` does not name would never be run."""
+def test_the_head_constant_is_the_newest_migration():
+    """A newer migration would never run."""
     config = Config()
     config.set_main_option("script_location", "snapshot_pipeline.store:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-def test_any_name_of_a_schema_will_do(engine: Engine):
+def test_any_schema_name_works(engine: Engine):
     for schema in ODD_NAMES:
         migrate(engine, schema)
         migrate(engine, schema)
@@ -64,7 +64,7 @@ def test_two_processes_that_migrate_at_once_take_turns(database_url: URL, engine
     assert names(engine, "new") == our_names("new")
 
 
-def test_the_migrated_tables_are_those_that_the_code_writes(engine: Engine):
+def test_the_migration_creates_the_tables_of_the_code(engine: Engine):
     migrate(engine, "ours")
 
     def is_ours(name: str | None, kind: str, parents: object) -> bool:
@@ -76,17 +76,26 @@ def test_the_migrated_tables_are_those_that_the_code_writes(engine: Engine):
         assert compare_metadata(context, StoreTables.of("ours").metadata) == []
 
 
-def test_tables_of_a_newer_version_are_left_alone(engine: Engine):
-    migrate(engine, "public")
+@pytest.mark.parametrize("revision", ["9999", "0005"])
+def test_an_unknown_revision_is_refused_with_the_statement_to_recreate(engine: Engine, revision: str):
+    """Newer or older than this version: no upgrade exists before the first release."""
+    migrate(engine, "odd name")
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608
-    with pytest.raises(NewerSchemaError, match="schema 'public' holds our tables at revision 9999"):
-        migrate(engine, "public")
+        statement = text(f'UPDATE "odd name".{VERSION_TABLE} SET version_num = :revision')  # noqa: S608
+        connection.execute(statement, {"revision": revision})
+    with pytest.raises(UnknownRevisionError, match=f"at revision {revision}, expected {HEAD}") as caught:
+        migrate(engine, "odd name")
+    message = str(caught.value)
+    assert "\n" not in message
+    with engine.begin() as connection:
+        connection.exec_driver_sql(message[message.index("DROP TABLE") :])
+    assert names(engine, "odd name") == set()
+    assert migrate(engine, "odd name") == HEAD
 
 
 @pytest.fixture
 def limited_url(database_url: URL, engine: Engine) -> Iterator[URL]:
-    """A role that may connect and no more."""
+    """A role that may only connect."""
     role = f"limited_{database_url.database}"
     with engine.begin() as connection:
         connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'limited'"))
@@ -97,7 +106,7 @@ def limited_url(database_url: URL, engine: Engine) -> Iterator[URL]:
 
 
 @pytest.mark.parametrize(("schema", "remediation"), [("public", "CREATE ON SCHEMA"), ("new", "GRANT CREATE ON")])
-def test_a_role_that_may_not_create_is_told_which_right_it_lacks(limited_url: URL, schema: str, remediation: str):
+def test_a_missing_create_permission_is_named(limited_url: URL, schema: str, remediation: str):
     limited = create_engine(limited_url, poolclass=NullPool)
     with pytest.raises(DatabaseError) as caught, readable_database_errors(limited_url):
         migrate(limited, schema)
@@ -106,9 +115,7 @@ def test_a_role_that_may_not_create_is_told_which_right_it_lacks(limited_url: UR
     assert "\n" not in str(caught.value)
 
 
-def test_a_role_that_may_only_write_needs_no_right_to_create_once_the_tables_are_there(
-    limited_url: URL, engine: Engine
-):
+def test_a_role_that_may_only_read_can_check_the_revision(limited_url: URL, engine: Engine):
     migrate(engine, "public")
     with engine.begin() as connection:
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {limited_url.username}"))

@@ -1,4 +1,4 @@
-"""Months come and go without anybody waiting: a reader of the application never notices."""
+"""Months are created and dropped without blocking the application."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import (
-    ON_ITS_WAY_OUT,
     PartitionError,
     drop_partitions_before,
     ensure_partitions,
+    has_snapshots,
     read_partitions,
+    refresh_statistics,
 )
-from snapshot_pipeline.store.retention import Keep, remove_old_rows
+from snapshot_pipeline.store.retention import RetentionLimits, delete_expired_rows
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import execute
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
@@ -29,13 +30,13 @@ from snapshot_pipeline_tests.store.conftest import Store
 from snapshot_pipeline_tests.store.months import names, put_snapshots
 from snapshot_pipeline_tests.store.test_migrate import ODD_NAMES
 
-JANUARY, MARCH = date(2026, 1, 15), date(2026, 3, 15)
+JANUARY, FEBRUARY, MARCH = (date(2026, month, 15) for month in (1, 2, 3))
 PARENT = "performance_snapshots"
 
 
 @pytest.fixture
 def bare(database_url: URL) -> Store:
-    """Our tables without a single month; whoever waits for a lock gives up after two seconds."""
+    """Our tables without any month, with a lock timeout of two seconds."""
     engine = create_engine(database_url, poolclass=NullPool, connect_args={"options": "-c lock_timeout=2s"})
     migrate(engine, "public")
     return Store(engine, adbc_uri(database_url), StoreTables.of("public"))
@@ -62,13 +63,13 @@ def run(store: Store, *statements: str) -> None:
 
 @pytest.fixture
 def reader(three_months: Store) -> Iterator[Connection]:
-    """The application in the middle of a transaction, in which it has read all snapshots."""
+    """The application in an open transaction that has read all snapshots."""
     with three_months.engine.connect() as connection:
         assert connection.execute(text(f"SELECT count(*) FROM {PARENT}")).scalar_one() == 6  # noqa: S608
         yield connection
 
 
-# What is made
+# Creation
 
 
 def test_the_table_is_partitioned_by_the_day(bare: Store):
@@ -78,7 +79,7 @@ def test_the_table_is_partitioned_by_the_day(bare: Store):
 
 
 @pytest.mark.parametrize("schema", ["public", *ODD_NAMES, "s" * 63])
-def test_the_months_of_the_days_are_made_once(database_url: URL, schema: str):
+def test_months_are_created_once(database_url: URL, schema: str):
     engine, tables = create_engine(database_url, poolclass=NullPool), StoreTables.of(schema)
     migrate(engine, schema)
     made = ensure_partitions(engine, tables, date(2025, 11, 30), JANUARY)
@@ -91,22 +92,22 @@ def test_the_months_of_the_days_are_made_once(database_url: URL, schema: str):
         indexes = text("SELECT count(*) FROM pg_index WHERE indrelid = :oid AND indisvalid")
         assert connection.execute(indexes, {"oid": january.oid}).scalar_one() == 2
     assert {december.schema, january.schema} == {schema}
-    assert (january.first, january.end) == (date(2026, 1, 1), date(2026, 2, 1))
+    assert (january.days.first, january.days.end) == (date(2026, 1, 1), date(2026, 2, 1))
 
 
-def test_where_all_months_are_there_one_query_tells(three_months: Store):
+def test_one_query_finds_that_no_month_is_missing(three_months: Store):
     asked: list[str] = []
     event.listen(three_months.engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
     assert ensure_partitions(three_months.engine, three_months.tables, JANUARY, MARCH) == []
     assert len(asked) == 1
 
 
-def test_a_backfill_into_the_past_makes_its_months_and_not_those_in_between(three_months: Store):
+def test_a_backfill_creates_its_own_months_only(three_months: Store):
     ensure_partitions(three_months.engine, three_months.tables, date(2019, 12, 31), date(2020, 1, 1))
     assert names(three_months.engine, three_months.tables) == ["2019_12", "2020_01", "2026_01", "2026_02", "2026_03"]
 
 
-def test_partitions_made_by_hand_cover_their_days_whatever_their_names(bare: Store):
+def test_manual_partitions_cover_their_days_whatever_their_names(bare: Store):
     run(
         bare,
         f"CREATE TABLE quarter PARTITION OF {PARENT} FOR VALUES FROM ('2026-04-01') TO ('2026-07-01')",
@@ -123,7 +124,7 @@ def test_partitions_made_by_hand_cover_their_days_whatever_their_names(bare: Sto
     put_snapshots(bare.engine, bare.tables, *(date(2026, month, day) for month in range(3, 13) for day in (1, 15, 28)))
 
 
-def test_beside_a_default_partition_nothing_is_made_and_old_months_are_dropped_all_the_same(three_months: Store):
+def test_with_a_default_partition_months_are_dropped_but_not_created(three_months: Store):
     run(three_months, f"CREATE TABLE all_others PARTITION OF {PARENT} DEFAULT")
     assert ensure_partitions(three_months.engine, three_months.tables, date(2010, 1, 1), date(2030, 1, 1)) == []
     put_snapshots(three_months.engine, three_months.tables, date(2010, 1, 1), date(2026, 12, 1))
@@ -132,27 +133,27 @@ def test_beside_a_default_partition_nothing_is_made_and_old_months_are_dropped_a
     assert days_in(three_months) == [date(2010, 1, 1), MARCH, date(2026, 12, 1)]
 
 
-def test_a_name_that_is_taken_is_told(bare: Store):
+def test_a_taken_name_is_reported(bare: Store):
     run(bare, f"CREATE TABLE {PARENT}_2026_02 (anything int)")
-    with pytest.raises(PartitionError, match="need the partition performance_snapshots_2026_02, and something else"):
+    with pytest.raises(PartitionError, match="need the partition performance_snapshots_2026_02, but another relation"):
         ensure_partitions(bare.engine, bare.tables, JANUARY, MARCH)
     assert names(bare.engine, bare.tables) == ["2026_01"]
 
 
-def test_a_table_that_is_not_partitioned_is_told(bare: Store):
+def test_a_table_without_partitions_is_reported(bare: Store):
     run(bare, f"DROP TABLE {PARENT}")
     with pytest.raises(PartitionError, match="snapshot-pipeline db migrate"):
         ensure_partitions(bare.engine, bare.tables, JANUARY, MARCH)
 
 
-def test_dates_are_understood_however_the_server_writes_them(three_months: Store, database_url: URL):
+def test_bounds_are_parsed_with_any_datestyle(three_months: Store, database_url: URL):
     run(three_months, f"ALTER DATABASE {database_url.database} SET datestyle = 'German, DMY'")
     assert ensure_partitions(three_months.engine, three_months.tables, JANUARY, date(2026, 4, 1)) == [
         f"{PARENT}_2026_04"
     ]
 
 
-def test_a_column_that_the_installation_has_added_is_in_every_month(bare: Store):
+def test_a_column_added_by_the_installation_is_in_every_month(bare: Store):
     run(bare, f"ALTER TABLE {PARENT} ADD marks int DEFAULT 3")
     ensure_partitions(bare.engine, bare.tables, JANUARY, JANUARY)
     put_snapshots(bare.engine, bare.tables, JANUARY)
@@ -161,20 +162,20 @@ def test_a_column_that_the_installation_has_added_is_in_every_month(bare: Store)
     assert marks == [3]
 
 
-# Nobody waits
+# Locking
 
 
-def test_a_reader_in_a_transaction_holds_up_no_new_month(three_months: Store, reader: Connection):
+def test_an_open_reader_does_not_block_a_new_month(three_months: Store, reader: Connection):
     made = ensure_partitions(three_months.engine, three_months.tables, MARCH, date(2026, 5, 1))
     assert made == [f"{PARENT}_2026_04", f"{PARENT}_2026_05"]
-    # The proof that the reader would have been in the way: PostgreSQL's plain statement waits for it.
+    # To prove that the reader would have blocked it: PostgreSQL's plain statement waits for the reader.
     with pytest.raises(OperationalError, match="lock timeout"), three_months.engine.begin() as connection:
         connection.execute(
             text(f"CREATE TABLE plain PARTITION OF {PARENT} FOR VALUES FROM ('2030-01-01') TO ('2030-02-01')")
         )
 
 
-def test_a_month_that_is_being_made_holds_up_no_reader_and_no_writer(three_months: Store):
+def test_creating_a_month_blocks_neither_readers_nor_writers(three_months: Store):
     call = "SELECT make_snapshot_partition('performance_snapshots', '2026-04-01', '2026-05-01', :name)"
     with three_months.engine.begin() as maker:
         maker.execute(text(call), {"name": f"{PARENT}_2026_04"})
@@ -185,7 +186,7 @@ def test_a_month_that_is_being_made_holds_up_no_reader_and_no_writer(three_month
         assert date(2026, 2, 16) in days_in(three_months)
 
 
-def test_processes_that_make_the_same_months_take_turns(bare: Store, database_url: URL):
+def test_processes_that_create_the_same_months_take_turns(bare: Store, database_url: URL):
     arguments = ("make months", database_url, date(2025, 1, 1), date(2026, 12, 31))
     with other_process(*arguments) as one, other_process(*arguments) as two:
         begin(one)
@@ -196,13 +197,13 @@ def test_processes_that_make_the_same_months_take_turns(bare: Store, database_ur
     assert len(names(bare.engine, bare.tables)) == 25
 
 
-# What is dropped
+# Dropping
 
 
-def test_months_that_are_entirely_too_old_go_as_a_whole_and_of_the_one_that_is_cut_the_rows(three_months: Store):
+def test_expired_months_are_dropped_and_rows_of_the_cut_month_deleted(three_months: Store):
     put_snapshots(three_months.engine, three_months.tables, date(2026, 2, 16), date(2026, 2, 17))
-    keep = Keep(restatements=_ever(), incidents=_ever(), snapshots=date(2026, 2, 17))
-    removed = remove_old_rows(three_months.engine, three_months.tables, keep)
+    keep = RetentionLimits(restatements=_ever(), incidents=_ever(), snapshots=date(2026, 2, 17))
+    removed = delete_expired_rows(three_months.engine, three_months.tables, keep)
     assert (removed["performance_snapshots_partitions"], removed[PARENT]) == (1, 4)
     assert names(three_months.engine, three_months.tables) == ["2026_02", "2026_03"]
     assert days_in(three_months) == [date(2026, 2, 17), MARCH]
@@ -214,7 +215,7 @@ def _ever() -> date:
     return date(2000, 1, 1)
 
 
-def test_a_partition_made_by_hand_goes_when_its_last_day_has_had_its_time(bare: Store):
+def test_a_manual_partition_is_dropped_when_its_last_day_expires(bare: Store):
     run(
         bare,
         f"CREATE TABLE {PARENT}_2001_01 PARTITION OF {PARENT} FOR VALUES FROM ('2026-01-01') TO ('2026-04-01')",
@@ -226,7 +227,7 @@ def test_a_partition_made_by_hand_goes_when_its_last_day_has_had_its_time(bare: 
     assert drop_partitions_before(bare.engine, bare.tables, date(2026, 4, 1)) == [f"{PARENT}_2001_01"]
 
 
-def test_a_month_that_somebody_has_taken_out_to_keep_it_stays(three_months: Store):
+def test_a_detached_month_is_kept(three_months: Store):
     run(three_months, f"ALTER TABLE {PARENT} DETACH PARTITION {PARENT}_2026_01")
     assert drop_partitions_before(three_months.engine, three_months.tables, MARCH) == [f"{PARENT}_2026_02"]
     with three_months.engine.connect() as connection:
@@ -234,87 +235,23 @@ def test_a_month_that_somebody_has_taken_out_to_keep_it_stays(three_months: Stor
     assert kept == 2
 
 
-def test_a_month_that_a_run_is_filling_stays(three_months: Store, caplog: pytest.LogCaptureFixture):
+def test_a_month_that_a_run_is_writing_is_kept(three_months: Store, caplog: pytest.LogCaptureFixture):
     with exclusive_days(three_months.engine, "public", JANUARY, JANUARY, "run of a backfill", 1):
         assert drop_partitions_before(three_months.engine, three_months.tables, MARCH) == [f"{PARENT}_2026_02"]
     assert "run of a backfill" in caplog.text
     assert drop_partitions_before(three_months.engine, three_months.tables, MARCH) == [f"{PARENT}_2026_01"]
 
 
-def is_pending(store: Store) -> bool:
-    with store.engine.connect() as connection:
-        pending = text("SELECT bool_or(inhdetachpending) FROM pg_inherits WHERE inhparent = :table ::regclass")
-        return bool(connection.execute(pending, {"table": PARENT}).scalar_one())
-
-
-def test_dropping_waits_for_a_long_reader_without_holding_up_others_and_goes_on_the_next_day(
-    three_months: Store, reader: Connection
-):
-    assert drop_partitions_before(three_months.engine, three_months.tables, date(2026, 2, 1)) == []
-    assert is_pending(three_months)
+def test_a_long_reader_keeps_the_month_and_its_rows_are_deleted(three_months: Store, reader: Connection):
+    limits = RetentionLimits(restatements=_ever(), incidents=_ever(), snapshots=date(2026, 2, 1))
+    started = time.monotonic()
+    deleted = delete_expired_rows(three_months.engine, three_months.tables, limits)
+    assert 1.5 < time.monotonic() - started < 30  # it waited two seconds for the table
+    assert (deleted["performance_snapshots_partitions"], deleted[PARENT]) == (0, 2)
     put_snapshots(three_months.engine, three_months.tables, date(2026, 2, 16))  # others read and write
     assert days_in(three_months) == [date(2026, 2, 15), date(2026, 2, 16), MARCH]
-    with pytest.raises(PartitionError, match="performance_snapshots_2026_01, which is being detached"):
-        ensure_partitions(three_months.engine, three_months.tables, JANUARY, JANUARY)
     reader.rollback()
     assert drop_partitions_before(three_months.engine, three_months.tables, date(2026, 2, 1)) == [f"{PARENT}_2026_01"]
-    assert ensure_partitions(three_months.engine, three_months.tables, JANUARY, JANUARY) == [f"{PARENT}_2026_01"]
-
-
-def test_dropping_that_is_killed_in_the_middle_is_brought_to_its_end(
-    three_months: Store, reader: Connection, database_url: URL
-):
-    with other_process("drop months", database_url, date(2026, 2, 1)) as killed:
-        begin(killed)
-        deadline = time.monotonic() + 20
-        while not is_pending(three_months):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        killed.kill()
-        # The server's own process would wait for the reader; as with a power cut it goes as well.
-        ends = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%DETACH PARTITION%CONCURRENTLY'"
-        )
-        run(three_months, ends)
-    assert is_pending(three_months)
-    reader.rollback()
-    assert drop_partitions_before(three_months.engine, three_months.tables, date(2026, 2, 1)) == [f"{PARENT}_2026_01"]
-    assert names(three_months.engine, three_months.tables) == ["2026_02", "2026_03"]
-    assert not is_pending(three_months)
-
-
-def test_a_month_that_was_detached_before_the_kill_is_dropped(three_months: Store):
-    run(
-        three_months,
-        f"COMMENT ON TABLE {PARENT}_2026_01 IS '{ON_ITS_WAY_OUT}'",
-        f"ALTER TABLE {PARENT} DETACH PARTITION {PARENT}_2026_01",
-    )
-    assert drop_partitions_before(three_months.engine, three_months.tables, date(2026, 1, 1)) == [f"{PARENT}_2026_01"]
-    assert drop_partitions_before(three_months.engine, three_months.tables, date(2026, 1, 1)) == []
-
-
-def test_the_mark_of_a_month_that_is_kept_after_all_is_taken_away(three_months: Store):
-    """It was to be dropped, the process was killed before that, and the setting was changed."""
-    run(three_months, f"COMMENT ON TABLE {PARENT}_2026_01 IS '{ON_ITS_WAY_OUT}'")
-    assert drop_partitions_before(three_months.engine, three_months.tables, date(2026, 1, 1)) == []
-    with three_months.engine.connect() as connection:
-        assert not any(one.is_on_its_way_out for one in read_partitions(connection, three_months.tables).partitions)
-
-
-def test_an_unfinished_detach_of_somebody_else_is_left_alone(
-    three_months: Store, reader: Connection, caplog: pytest.LogCaptureFixture
-):
-    with pytest.raises(OperationalError, match="lock timeout"):
-        _autocommit(three_months.engine, f"ALTER TABLE {PARENT} DETACH PARTITION {PARENT}_2026_01 CONCURRENTLY")
-    reader.rollback()
-    assert is_pending(three_months)
-    # One at a time can be pending, so the other month waits for the administrator as well.
-    assert drop_partitions_before(three_months.engine, three_months.tables, MARCH) == []
-    assert f"while {PARENT}_2026_01 is half detached" in caplog.text
-    _autocommit(three_months.engine, f"ALTER TABLE {PARENT} DETACH PARTITION {PARENT}_2026_01 FINALIZE")
-    assert drop_partitions_before(three_months.engine, three_months.tables, MARCH) == [f"{PARENT}_2026_02"]
-    with three_months.engine.connect() as connection:
-        assert connection.execute(text(f"SELECT to_regclass('{PARENT}_2026_01')")).scalar_one()
 
 
 def _autocommit(engine: Engine, statement: str) -> None:
@@ -322,17 +259,17 @@ def _autocommit(engine: Engine, statement: str) -> None:
         connection.execute(text(statement))
 
 
-# Rights
+# Permissions
 
 
 @pytest.fixture
 def role(three_months: Store) -> Iterator[str]:
-    """A role that may connect, and hold days."""
+    """A role that may connect and acquire leases."""
     name = f"role_{three_months.engine.url.database}"
     run(
         three_months,
         f"CREATE ROLE {name} LOGIN PASSWORD 'role'",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON run_leases TO {name}",  # whoever holds days says so there
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON run_leases TO {name}",
     )
     yield name
     run(three_months, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
@@ -342,7 +279,7 @@ def as_role(store: Store, role: str) -> Engine:
     return create_engine(store.engine.url.set(username=role, password="role"), poolclass=NullPool)  # noqa: S106
 
 
-def test_reading_takes_a_right_on_the_parent_only(three_months: Store, role: str):
+def test_reading_needs_a_permission_on_the_parent_only(three_months: Store, role: str):
     run(three_months, f"GRANT SELECT ON {PARENT} TO {role}")
     ensure_partitions(three_months.engine, three_months.tables, date(2026, 4, 1), date(2026, 4, 1))
     put_snapshots(three_months.engine, three_months.tables, date(2026, 4, 1))
@@ -355,7 +292,7 @@ def test_reading_takes_a_right_on_the_parent_only(three_months: Store, role: str
             refused(reader, three_months.tables, *days)  # type: ignore[operator]
 
 
-def test_who_may_write_makes_and_drops_months_without_being_the_owner(three_months: Store, role: str):
+def test_a_writer_creates_and_drops_months_without_owning_them(three_months: Store, role: str):
     run(three_months, f"GRANT SELECT, INSERT, DELETE ON {PARENT} TO {role}")
     writer = as_role(three_months, role)
     assert ensure_partitions(writer, three_months.tables, MARCH, date(2026, 4, 1)) == [f"{PARENT}_2026_04"]
@@ -367,17 +304,17 @@ def test_who_may_write_makes_and_drops_months_without_being_the_owner(three_mont
     assert days_in(three_months) == [date(2026, 2, 15), MARCH, date(2026, 4, 1)]
 
 
-def test_a_role_that_is_not_the_owner_gives_way_to_a_long_reader(three_months: Store, role: str, reader: Connection):
+def test_a_writer_gives_up_after_two_seconds_of_a_long_reader(three_months: Store, role: str, reader: Connection):
     run(three_months, f"GRANT SELECT, INSERT, DELETE ON {PARENT} TO {role}")
-    began = time.monotonic()
+    started = time.monotonic()
     assert drop_partitions_before(as_role(three_months, role), three_months.tables, date(2026, 2, 1)) == []
-    assert 1.5 < time.monotonic() - began < 4.5
+    assert 1.5 < time.monotonic() - started < 30
     reader.rollback()
     assert len(drop_partitions_before(as_role(three_months, role), three_months.tables, date(2026, 2, 1))) == 1
 
 
-def test_the_functions_touch_nothing_but_months_of_this_table(three_months: Store, role: str):
-    """They act as the owner: another table, or an odd name, must not get anywhere with them."""
+def test_the_functions_touch_only_months_of_this_table(three_months: Store, role: str):
+    """They run as the owner: they must reject other tables and odd names."""
     run(three_months, f"GRANT SELECT, INSERT, DELETE ON {PARENT} TO {role}", "CREATE TABLE precious (id int)")
     run(three_months, f"CREATE SCHEMA own AUTHORIZATION {role}")
     writer = as_role(three_months, role)
@@ -388,5 +325,32 @@ def test_the_functions_touch_nothing_but_months_of_this_table(three_months: Stor
         "drop_snapshot_partition('performance_snapshots', 'precious')",
         f"drop_snapshot_partition('own.{PARENT}', '{PARENT}_2026_01')",
     ):
-        with pytest.raises(DBAPIError, match=r"must be owner|no name of a partition"):
+        with pytest.raises(DBAPIError, match=r"must be owner|not a name of a partition"):
             _autocommit(writer, f"SELECT {call}")
+
+
+# Statistics: a run over days that exist must not be planned as if they did not
+
+
+def known_rows(bare: Store, name: str) -> int:
+    with bare.engine.connect() as connection:
+        return int(connection.execute(text(f"SELECT reltuples FROM pg_class WHERE relname = '{name}'")).scalar_one())  # noqa: S608
+
+
+def test_has_snapshots_tells_days_with_from_days_without(bare: Store):
+    ensure_partitions(bare.engine, bare.tables, JANUARY, FEBRUARY)
+    assert not has_snapshots(bare.engine, bare.tables, JANUARY, FEBRUARY)
+    put_snapshots(bare.engine, bare.tables, JANUARY)
+    assert has_snapshots(bare.engine, bare.tables, JANUARY, FEBRUARY)
+    assert not has_snapshots(bare.engine, bare.tables, date(2026, 1, 16), FEBRUARY)
+
+
+def test_only_stale_months_of_the_days_are_analyzed(bare: Store):
+    ensure_partitions(bare.engine, bare.tables, JANUARY, FEBRUARY)
+    put_snapshots(bare.engine, bare.tables, JANUARY)
+    put_snapshots(bare.engine, bare.tables, FEBRUARY)
+    assert known_rows(bare, "performance_snapshots_2026_01") == -1
+    assert refresh_statistics(bare.engine, bare.tables, JANUARY, JANUARY) == ["performance_snapshots_2026_01"]
+    assert known_rows(bare, "performance_snapshots_2026_01") == 2
+    assert known_rows(bare, "performance_snapshots_2026_02") == -1
+    assert refresh_statistics(bare.engine, bare.tables, JANUARY, JANUARY) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from snapshot_pipeline.store.outbox import (
-    PATIENCE,
+    BLOCKING_ATTEMPTS,
     mark_failed,
     mark_sent,
     queue_message,
@@ -47,14 +47,14 @@ def test_a_message_that_somebody_is_sending_is_neither_taken_nor_overtaken(store
 
 def test_a_message_waits_for_its_next_attempt_and_holds_back_the_next_for_some_attempts_only(store: Store) -> None:
     queued(store, "first", "second")
-    for attempt in range(PATIENCE):
+    for attempt in range(BLOCKING_ATTEMPTS):
         with store.engine.begin() as connection:
             taken = take_due(connection, store.tables, "one", LATER)
             assert taken is not None
             assert (taken.title, taken.attempts) == ("first", attempt)
             mark_failed(connection, store.tables, taken.id, LATER + timedelta(minutes=attempt % 2), "down")
         with store.engine.begin() as connection:
-            assert take_due(connection, store.tables, "one", NOW) is None or attempt == PATIENCE - 1
+            assert take_due(connection, store.tables, "one", NOW) is None or attempt == BLOCKING_ATTEMPTS - 1
             connection.execute(
                 store.tables.alert_messages.update()
                 .where(store.tables.alert_messages.c.title == "first")

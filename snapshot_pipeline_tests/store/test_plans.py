@@ -18,17 +18,12 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.urls import adbc_uri
-from snapshot_pipeline.store.changes import Cells
+from snapshot_pipeline.store.changes import StudentDayIndex
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline.store.retention import Keep, remove_old_rows
-from snapshot_pipeline.store.snapshots import (
-    ComputedDays,
-    mean_pace_by_day,
-    read_published,
-    read_snapshots,
-    replace_snapshots,
-)
+from snapshot_pipeline.store.retention import RetentionLimits, delete_expired_rows
+from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
+from snapshot_pipeline.store.snapshots import PublicationScope, read_active_days, read_published, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import new_database
 from snapshot_pipeline_tests.store.months import fill
@@ -121,8 +116,8 @@ def test_what_the_weekly_rules_and_the_comparison_read_touches_its_months_only(y
     before = counted(years)
     with bulk.transaction(adbc_uri(years.url)) as connection:
         for _ in range(10):  # the server makes a plan for all values after five of a kind
-            assert len(read_snapshots(connection, TABLES, 1, 50, DAY, DAY + timedelta(days=20))) == 50 * 21
-            read_published(connection, TABLES, Cells(np.arange(1, 100), DAY, DAY))
+            assert len(read_active_days(connection, TABLES, 1, 50, DAY, DAY + timedelta(days=20))) == 50 * 21
+            read_published(connection, TABLES, StudentDayIndex(np.arange(1, 100), DAY, DAY))
     with years.connect() as session:
         assert mean_pace_by_day(session, TABLES, DAY, DAY) == {DAY: 42.5}
     assert touched(years, before) == {JUNE, JULY}
@@ -143,7 +138,7 @@ def test_publishing_touches_its_months_only(years: Engine):
     days = np.full(STUDENTS, np.datetime64(DAY, "s"))
     published = pd.DataFrame({"user_id": user_ids, "snapshot_date": days, **figures, "last_activity_date": days})
     failures = pd.DataFrame({"user_id": user_ids[:0], "snapshot_date": days[:0], "reason": [], "detail": []})
-    computed = ComputedDays(user_ids, DAY, DAY, datetime.now(timezone.utc), "a run", "by hand")
+    computed = PublicationScope(user_ids, DAY, DAY, datetime.now(timezone.utc), "a run", "by hand")
     before = counted(years)
     with bulk.transaction(adbc_uri(years.url)) as connection:
         publication = replace_snapshots(connection, TABLES, computed, published, failures.astype({"reason": object}))
@@ -163,7 +158,7 @@ def test_removing_old_rows_looks_at_the_month_that_is_cut_only(years: Engine):
 
     event.listen(years, "before_cursor_execute", explain)
     ever = datetime(2000, 1, 1, tzinfo=timezone.utc)
-    removed = remove_old_rows(years, TABLES, Keep(ever, ever, limit))
+    removed = delete_expired_rows(years, TABLES, RetentionLimits(ever, ever, limit))
     assert removed["performance_snapshots"] == 10 * STUDENTS
     assert plans
     for plan in plans:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.recommendations import (
-    Week,
+    WeekScope,
     active_counts,
     deactivate_older_weeks,
     newest_week,
@@ -25,10 +25,10 @@ WEEK = timedelta(days=7)
 USERS = (1, 100)
 
 
-def week_of(start: date, is_newest: bool = True) -> Week:
+def week_of(start: date, is_newest: bool = True) -> WeekScope:
     """The week as it is computed on the next Monday at 06:00, in UTC."""
     end = datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + WEEK
-    return Week(start, end, is_newest, end + timedelta(hours=6))
+    return WeekScope(start, end, is_newest, end + timedelta(hours=6))
 
 
 def held(*rows: tuple[int, str], message: str = "Go on.", metadata: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def held(*rows: tuple[int, str], message: str = "Go on.", metadata: dict[str, An
     )
 
 
-def publish(store: Store, week: Week, rows: pd.DataFrame, users: tuple[int, int] = USERS) -> None:
+def publish(store: Store, week: WeekScope, rows: pd.DataFrame, users: tuple[int, int] = USERS) -> None:
     with bulk.transaction(store.uri) as connection:
         replace_recommendations(connection, store.tables, *users, week, rows)
 
@@ -77,7 +77,7 @@ def dismiss(store: Store, user_id: int, kind: str, at: datetime, week_start: dat
         )
 
 
-def dismissed(store: Store, week: Week) -> list[tuple[int, str]]:
+def dismissed(store: Store, week: WeekScope) -> list[tuple[int, str]]:
     with bulk.transaction(store.uri) as connection:
         frame = read_dismissals(connection, store.tables, *USERS, week)
     return list(zip(frame["user_id"].tolist(), frame["recommendation_type"].tolist(), strict=True))
@@ -105,7 +105,7 @@ def test_every_column_arrives_as_it_was_computed(store: Store):
 def test_one_that_still_holds_keeps_its_id_and_birth_and_gets_the_new_text(store: Store):
     publish(store, week_of(MONDAY), held((1, "RESUME_LEARNING"), metadata={"days_inactive": 7}))
     before = row_of(store, 1, "RESUME_LEARNING")
-    later = Week(MONDAY, week_of(MONDAY).end, True, week_of(MONDAY).computed_at + WEEK)
+    later = WeekScope(MONDAY, week_of(MONDAY).end, True, week_of(MONDAY).computed_at + WEEK)
     publish(store, later, held((1, "RESUME_LEARNING"), message="Come back.", metadata={"days_inactive": 8}))
     after = row_of(store, 1, "RESUME_LEARNING")
     changed = {name for name in after if after[name] != before[name]}

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from snapshot_pipeline.store import retention
-from snapshot_pipeline.store.retention import Keep, remove_old_rows
+from snapshot_pipeline.store.retention import RetentionLimits, delete_expired_rows
 from snapshot_pipeline_tests.store.conftest import Store
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 OLD = NOW - timedelta(days=400)
 RECENT = NOW - timedelta(days=100)
-KEEP = Keep(incidents=NOW - timedelta(days=365), restatements=NOW - timedelta(days=365), snapshots=None)
+KEEP = RetentionLimits(incidents=NOW - timedelta(days=365), restatements=NOW - timedelta(days=365), snapshots=None)
 
 
 def put(store: Store, table: str, *rows: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def count(store: Store, table: str) -> int:
 
 def incident(subject: str, closed_at: datetime | None) -> dict[str, Any]:
     said = {"kind": "missing day", "title": "title", "detail": "detail"}
-    return {**said, "subject": subject, "opened_at": OLD, "told_at": OLD, "closed_at": closed_at}
+    return {**said, "subject": subject, "opened_at": OLD, "notified_at": OLD, "closed_at": closed_at}
 
 
 def message(sent_at: datetime | None) -> dict[str, Any]:
@@ -47,13 +47,13 @@ def test_closed_incidents_sent_messages_and_restatements_go_and_open_and_unsent_
     put(store, "incidents", incident("old", OLD), incident("recent", RECENT), incident("open", None))
     put(store, "alert_messages", message(OLD), message(RECENT), message(None))
     put(store, "snapshot_restatements", restatement(OLD), restatement(RECENT))
-    removed = remove_old_rows(store.engine, store.tables, KEEP)
+    removed = delete_expired_rows(store.engine, store.tables, KEEP)
     assert removed == {"alert_messages": 1, "incidents": 1, "snapshot_restatements": 1}
     with store.engine.connect() as connection:
         left = connection.execute(select(store.tables.incidents.c.subject)).scalars().all()
     assert sorted(left) == ["open", "recent"]
     assert (count(store, "alert_messages"), count(store, "snapshot_restatements")) == (2, 1)
-    assert set(remove_old_rows(store.engine, store.tables, KEEP).values()) == {0}
+    assert set(delete_expired_rows(store.engine, store.tables, KEEP).values()) == {0}
 
 
 def day(snapshot_date: date) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def recommendation(week_start: date) -> dict[str, Any]:
 def test_snapshots_stay_for_ever_unless_a_day_is_named_and_then_go_with_all_that_belongs_to_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(retention, "ROWS_AT_A_TIME", 7)  # so that more than one transaction is needed
+    monkeypatch.setattr(retention, "ROWS_PER_TRANSACTION", 7)  # so that more than one transaction is needed
     first = date(2026, 1, 1)
     dates = [first + timedelta(days=n) for n in range(20)]
     put(store, "performance_snapshots", *(snapshot(user, on) for on in dates for user in (1, 2)))
@@ -89,9 +89,9 @@ def test_snapshots_stay_for_ever_unless_a_day_is_named_and_then_go_with_all_that
     put(store, "day_summary", *map(summary, dates))
     put(store, "cohort_summary", *(summary(on, specialization="Law", level=level) for on in dates for level in "AB"))
     put(store, "adaptive_recommendations", recommendation(date(2025, 12, 29)), recommendation(date(2026, 1, 12)))
-    assert "performance_snapshots" not in remove_old_rows(store.engine, store.tables, KEEP)
+    assert "performance_snapshots" not in delete_expired_rows(store.engine, store.tables, KEEP)
     assert count(store, "performance_snapshots") == 40
-    removed = remove_old_rows(store.engine, store.tables, Keep(OLD, OLD, date(2026, 1, 11)))
+    removed = delete_expired_rows(store.engine, store.tables, RetentionLimits(OLD, OLD, date(2026, 1, 11)))
     assert removed["performance_snapshots"] == 20
     assert removed["snapshot_days"] == removed["day_summary"] == 10
     assert removed["cohort_summary"] == 20

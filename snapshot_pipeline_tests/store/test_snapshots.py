@@ -12,19 +12,10 @@ import pytest
 from sqlalchemy import literal_column, select
 
 from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.store.days import DayCount, day_counts, last_day_count_before, read_fingerprints, record_days
 from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
-from snapshot_pipeline.store.snapshots import (
-    ComputedDays,
-    DayCount,
-    Publication,
-    day_counts,
-    last_day_count_before,
-    mean_pace_by_day,
-    read_fingerprints,
-    read_snapshots,
-    record_days,
-    replace_snapshots,
-)
+from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
+from snapshot_pipeline.store.snapshots import Publication, PublicationScope, read_active_days, replace_snapshots
 from snapshot_pipeline_tests.store.conftest import Store
 
 DAY = date(2026, 3, 10)
@@ -74,7 +65,7 @@ def publish(
     days: tuple[date, date] = (DAY, DAY),
     at: datetime = NOW,
 ) -> Publication:
-    computed = ComputedDays(np.array(users, dtype=np.int64), *days, at, "a run", "by hand")
+    computed = PublicationScope(np.array(users, dtype=np.int64), *days, at, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
         return replace_snapshots(
             connection, store.tables, computed, published, failures([]) if failed is None else failed
@@ -167,7 +158,7 @@ def test_a_student_who_has_not_begun_on_that_day_after_all_loses_the_row(store: 
 
 def test_readers_see_the_old_rows_until_all_the_new_ones_are_there(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
-    computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
+    computed = PublicationScope(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
         replace_snapshots(connection, store.tables, computed, snapshots([(1, DAY)], 20.0), failures([(2, DAY)]))
         assert paces(store) == {(1, DAY): 10.0, (2, DAY): 10.0}
@@ -186,7 +177,7 @@ def test_an_error_in_the_middle_leaves_everything_as_it_was(store: Store):
 
 def _publish_and_stop(store: Store, published: pd.DataFrame) -> None:
     with bulk.transaction(store.uri) as connection:
-        computed = ComputedDays(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
+        computed = PublicationScope(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
         replace_snapshots(connection, store.tables, computed, published, failures([]))
         raise KeyboardInterrupt
 
@@ -237,8 +228,8 @@ def test_the_status_counts_the_open_failures_and_averages_the_pace(store: Store)
 def test_the_weekly_rules_read_the_students_and_days_they_ask_for(store: Store):
     publish(store, [1, 2, 3], snapshots([(user_id, DAY) for user_id in (1, 2, 3)]))
     with bulk.transaction(store.uri) as connection:
-        frame = read_snapshots(connection, store.tables, 2, 3, YESTERDAY, DAY)
-        empty = read_snapshots(connection, store.tables, 2, 3, YESTERDAY, YESTERDAY)
+        frame = read_active_days(connection, store.tables, 2, 3, YESTERDAY, DAY)
+        empty = read_active_days(connection, store.tables, 2, 3, YESTERDAY, YESTERDAY)
     assert sorted(frame["user_id"]) == [2, 3]
     assert str(frame["snapshot_date"].dtype) == "datetime64[s]"
     assert set(frame["time_spent_minutes_today"]) == {3_000_000_000}
@@ -255,7 +246,7 @@ def test_the_weekly_rules_are_spared_idle_days_but_for_the_last(store: Store, do
         days[done] = 1
     publish(store, [1], days)
     with bulk.transaction(store.uri) as connection:
-        frame = read_snapshots(connection, store.tables, 1, 1, YESTERDAY, DAY)
+        frame = read_active_days(connection, store.tables, 1, 1, YESTERDAY, DAY)
     expected = [DAY] if done is None else [YESTERDAY, DAY]
     assert sorted(frame["snapshot_date"].dt.date) == expected
 

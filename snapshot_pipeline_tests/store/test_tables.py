@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Table
 
 from snapshot_pipeline.platform.tables import platform_metadata
-from snapshot_pipeline.store.tables import SENTENCE, StoreTables
+from snapshot_pipeline.store.tables import DESCRIPTION, StoreTables
 
 OURS = list(StoreTables.of("public").metadata.tables.values())
 PLATFORM = list(platform_metadata("public").tables.values())
@@ -19,4 +19,4 @@ def test_every_column_is_explained_in_a_sentence(table: Table):
 
 
 def test_every_table_of_ours_says_what_a_row_of_it_is():
-    assert [table.name for table in OURS if not table.info.get(SENTENCE, "").startswith("One row per ")] == []
+    assert [table.name for table in OURS if not table.info.get(DESCRIPTION, "").startswith("One row per ")] == []

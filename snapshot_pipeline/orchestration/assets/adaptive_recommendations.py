@@ -6,7 +6,7 @@ what is recommended (`recommendations`), or when it runs (`schedules`).
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
@@ -79,7 +79,8 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
 
 def _counts_by_week(installation: Installation, week_start: date) -> dict[date, dict[str, int]]:
     with installation.engine.connect() as connection:
-        return counts_by_week(connection, installation.store, week_start, COMPARED_WEEKS)
+        first = week_start - timedelta(weeks=COMPARED_WEEKS - 1)
+        return counts_by_week(connection, installation.store, first, week_start)
 
 
 def _numbers(report: WeekReport) -> Metadata:

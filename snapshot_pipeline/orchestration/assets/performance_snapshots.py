@@ -31,7 +31,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.snapshots import DayCount, last_day_count_before
+from snapshot_pipeline.store.days import DayCount, last_day_count_before
 
 NAME = "performance_snapshots"
 KEY = dg.AssetKey(NAME)

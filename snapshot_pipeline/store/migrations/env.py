@@ -1,4 +1,4 @@
-"""How Alembic runs here: on the connection and schema that `store.migrate` hands over, never by itself."""
+"""Alembic's environment: runs on the connection and schema that `store.migrate` passes."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from snapshot_pipeline.store.migrate import VERSION_TABLE
 schema = context.config.attributes["schema"]
 context.configure(
     connection=context.config.attributes["connection"],
-    version_table=VERSION_TABLE,  # the application beside us may have an alembic_version of its own
+    version_table=VERSION_TABLE,  # the application may have an alembic_version of its own
     version_table_schema=schema,
 )
 with context.begin_transaction():

@@ -1,10 +1,6 @@
-"""The tables that we own, as they stand after the last migration.
+"""Definitions of our tables, with a description of each table and column for the docs and the Dagster UI.
 
-Put here: table and column definitions, with the sentence that explains each: `docs/`, the Dagster UI and whoever reads
-the code have it from here. A test holds the definitions against the migrations.
-Do not put here: how they came about (`migrations/`).
-
-None has a foreign key into the platform's tables: a pipeline must not be able to block the application's deletes.
+No table has a foreign key into the platform's tables: the pipeline must never block the application's deletes.
 """
 
 from __future__ import annotations
@@ -15,14 +11,14 @@ from functools import lru_cache
 from sqlalchemy import MetaData, Table
 
 from snapshot_pipeline.store.tables import operations, published, summaries
-from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
+from snapshot_pipeline.store.tables.published import DESCRIPTION, VALUES
 
-__all__ = ["SENTENCE", "VALUES", "StoreTables"]
+__all__ = ["DESCRIPTION", "VALUES", "StoreTables"]
 
 
 @dataclass(frozen=True)
 class StoreTables:
-    """Our tables in one schema; what a row of each is, the table itself says."""
+    """Our tables in one schema."""
 
     performance_snapshots: Table
     snapshot_failures: Table
@@ -37,13 +33,13 @@ class StoreTables:
 
     @property
     def metadata(self) -> MetaData:
-        """The metadata that all of them belong to."""
+        """The metadata of all tables."""
         return self.performance_snapshots.metadata
 
     @classmethod
-    @lru_cache  # the same objects for each batch: SQLAlchemy compiles a statement about them once
+    @lru_cache  # the same objects for each batch, so that SQLAlchemy caches compiled statements
     def of(cls, schema: str) -> StoreTables:
-        """The tables in a schema; nothing is looked up."""
+        """The tables in a schema; does not access the database."""
         metadata = MetaData(schema=schema)
         return cls(
             performance_snapshots=published.performance_snapshots(metadata),

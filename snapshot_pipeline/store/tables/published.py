@@ -1,7 +1,4 @@
-"""The tables that are published: snapshots and recommendations, the days and failures beside them, what was restated.
-
-Put here: these tables, with their sentences. Do not put here: what a day comes to in all (`summaries`).
-"""
+"""The published tables: snapshots, recommendations, and the days, failures and restatements of the snapshots."""
 
 from __future__ import annotations
 
@@ -25,11 +22,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
+DESCRIPTION = "description"
+"""Key in the `info` of a table: what one of its rows is."""
+
+VALUES = "values"
+"""Key in the `info` of a column: its allowed values, if its type allows more."""
 
 
 def performance_snapshots(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "performance_snapshots",
         metadata,
@@ -46,7 +47,7 @@ def performance_snapshots(metadata: MetaData) -> Table:
             "pace_score",
             Double,
             nullable=False,
-            doc="How fast and how steadily the student learned in the last 7 to 30 days; see docs/metrics.md.",
+            doc="How fast and how regularly the student worked in the last 7 to 30 days; see docs/metrics.md.",
             info={VALUES: "0 to 100"},
         ),
         Column(
@@ -59,7 +60,7 @@ def performance_snapshots(metadata: MetaData) -> Table:
         Column(
             "quiz_average",
             Double,
-            doc="The weighted average of the last ten scored quiz attempts, in percent; null while there is none.",
+            doc="The weighted average of the last ten scored quiz attempts, in percent; null before the first one.",
             info={VALUES: "0 to 100"},
         ),
         Column(
@@ -94,23 +95,23 @@ def performance_snapshots(metadata: MetaData) -> Table:
             "last_activity_date",
             Date,
             nullable=False,
-            doc="The latest local date up to the day on which the student did anything.",
+            doc="The latest local date up to the day with any activity of the student.",
             info={VALUES: "not after snapshot_date"},
         ),
         Column(
             "computed_at",
             DateTime(timezone=True),
             nullable=False,
-            doc="When this row was last written; a computation that changes nothing leaves it as it is.",
+            doc="When this row was last written; a computation with the same figures does not touch it.",
         ),
         Index("performance_snapshots_snapshot_date_idx", "snapshot_date"),
-        postgresql_partition_by="RANGE (snapshot_date)",  # by month: `store.partitions`
-        info={SENTENCE: "One row per student and day: how the student was doing at the end of that day."},
+        postgresql_partition_by="RANGE (snapshot_date)",  # by month: `store.months`
+        info={DESCRIPTION: "One row per student and day: the student's figures at the end of that day."},
     )
 
 
 def snapshot_failures(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "snapshot_failures",
         metadata,
@@ -122,27 +123,27 @@ def snapshot_failures(metadata: MetaData) -> Table:
             "reason",
             Text,
             nullable=False,
-            doc="Why: the kind of row that cannot be right.",
+            doc="The kind of invalid row, or `unexpected_error`.",
             info={VALUES: "score_out_of_range, negative_time_spent, completed_before_started, unexpected_error"},
         ),
-        Column("detail", Text, nullable=False, doc="The row to blame and its value, or the message of the error."),
+        Column("detail", Text, nullable=False, doc="The invalid row and its value, or the error message."),
         Column("computed_at", DateTime(timezone=True), nullable=False, doc="When the student's day was last computed."),
-        Column("first_seen_at", DateTime(timezone=True), nullable=False, doc="Since when the failure is open."),
-        Column("last_seen_at", DateTime(timezone=True), nullable=False, doc="When the failure was last met."),
+        Column("first_seen_at", DateTime(timezone=True), nullable=False, doc="When the failure was first seen."),
+        Column("last_seen_at", DateTime(timezone=True), nullable=False, doc="When the failure was last seen."),
         Column(
             "attempts",
             Integer,
             nullable=False,
-            doc="How often the student's day was computed in vain.",
+            doc="How often the computation of the student's day has failed.",
             info={VALUES: "1 or more"},
         ),
         Index("snapshot_failures_snapshot_date_idx", "snapshot_date"),
-        info={SENTENCE: "One row per student and day that could not be computed, with the reason."},
+        info={DESCRIPTION: "One row per student and day that could not be computed, with the reason."},
     )
 
 
 def snapshot_days(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "snapshot_days",
         metadata,
@@ -151,7 +152,7 @@ def snapshot_days(metadata: MetaData) -> Table:
             "published",
             BigInteger,
             nullable=False,
-            doc="Students that have a snapshot of the day.",
+            doc="Students published on the day.",
             info={VALUES: "0 or more"},
         ),
         Column(
@@ -162,54 +163,52 @@ def snapshot_days(metadata: MetaData) -> Table:
             info={VALUES: "0 or more"},
         ),
         Column(
-            "computed_at", DateTime(timezone=True), nullable=False, doc="When the day was last computed as a whole."
+            "computed_at", DateTime(timezone=True), nullable=False, doc="When the day was last computed completely."
         ),
         Column("run_id", Text, nullable=False, doc="The Dagster run, or the command, that computed it."),
         Column(
             "source_fingerprint",
             Text,
-            doc="What the platform's rows of the day looked like then; null makes the day be computed again.",
+            doc="Digest of the platform's rows of the day at that time; null requests a new computation.",
         ),
         info={
-            SENTENCE: "One row per computed day: how many students were published and failed, when and by which run."
+            DESCRIPTION: "One row per computed day: how many students were published and failed, when and by which run."
         },
     )
 
 
 def snapshot_restatements(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "snapshot_restatements",
         metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="The number of the restatement."),
+        Column("id", BigInteger, Identity(always=True), primary_key=True, doc="Number of the restatement."),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id` of the platform."),
-        Column("snapshot_date", Date, nullable=False, doc="The day whose figure became another one."),
+        Column("snapshot_date", Date, nullable=False, doc="The day whose figure changed."),
         Column(
             "column_name",
             Text,
             nullable=False,
-            doc="Which figure, by its column in `performance_snapshots`; `*` for a row that is not due any more.",
+            doc="The column in `performance_snapshots`; `*` for a row that is no longer due.",
         ),
-        Column(
-            "old_value", Text, doc="What was published before, as text; null for none. With `*` the whole row as JSON."
-        ),
-        Column("new_value", Text, doc="What is published since, as text; null for none."),
-        Column("restated_at", DateTime(timezone=True), nullable=False, doc="When."),
-        Column("run_id", Text, nullable=False, doc="The run that restated it."),
+        Column("old_value", Text, doc="The earlier value as text, or null. With `*` the whole row as JSON."),
+        Column("new_value", Text, doc="The new value as text, or null."),
+        Column("restated_at", DateTime(timezone=True), nullable=False, doc="When it changed."),
+        Column("run_id", Text, nullable=False, doc="The run that changed it."),
         Column(
             "reason",
             Text,
             nullable=False,
-            doc="Why that run computed the day: the night, rows that came late, a backfill, by hand.",
+            doc="Why that run computed the day, such as `nightly`, `late data` or `backfill`.",
         ),
         Index("snapshot_restatements_snapshot_date_user_id_idx", "snapshot_date", "user_id"),
         Index("snapshot_restatements_restated_at_idx", "restated_at"),
-        info={SENTENCE: "One row per published figure that a later computation changed."},
+        info={DESCRIPTION: "One row per published figure that a later computation changed."},
     )
 
 
 def adaptive_recommendations(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "adaptive_recommendations",
         metadata,
@@ -218,21 +217,21 @@ def adaptive_recommendations(metadata: MetaData) -> Table:
             BigInteger,
             Identity(always=True),
             primary_key=True,
-            doc="The number of the recommendation; computing the week again keeps it.",
+            doc="Number of the recommendation; computing the week again keeps it.",
         ),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id` of the platform."),
         Column(
             "week_start",
             Date,
             nullable=False,
-            doc="The Monday of the week that the recommendation follows from.",
+            doc="The Monday of the week that the recommendation is based on.",
             info={VALUES: "a Monday"},
         ),
         Column(
             "recommendation_type",
             Text,
             nullable=False,
-            doc="Which rule it comes from.",
+            doc="The rule that produced it.",
             info={
                 VALUES: "TAKE_BREAK, RESUME_LEARNING, REVIEW_LESSON, START_LEARNING, PRACTICE_MORE, CONTINUE_LEARNING"
             },
@@ -243,7 +242,7 @@ def adaptive_recommendations(metadata: MetaData) -> Table:
             "priority",
             Integer,
             nullable=False,
-            doc="How urgent it is; a student's five most urgent ones are published.",
+            doc="Higher is more urgent; a student's five most urgent ones are published.",
             info={VALUES: "70 to 95"},
         ),
         Column(
@@ -251,14 +250,14 @@ def adaptive_recommendations(metadata: MetaData) -> Table:
             JSONB,
             nullable=False,
             server_default=text("'{}'::jsonb"),
-            doc="The facts behind it, such as `days_inactive` or `lesson_id`, as JSON.",
+            doc="The facts that it is based on, such as `days_inactive` or `lesson_id`.",
         ),
         Column(
             "is_active",
             Boolean,
             nullable=False,
             server_default=false(),
-            doc="Whether it is to be shown: of the newest week, still holding and not dismissed.",
+            doc="Whether to show it: of the newest week, still applicable and not dismissed.",
         ),
         Column(
             "created_at",
@@ -270,12 +269,12 @@ def adaptive_recommendations(metadata: MetaData) -> Table:
         Column(
             "dismissed_at",
             DateTime(timezone=True),
-            doc="When the student dismissed it, set by the platform; null while not.",
+            doc="When the student dismissed it, set by the platform; otherwise null.",
         ),
         UniqueConstraint(
             "user_id", "week_start", "recommendation_type", name="adaptive_recommendations_user_id_week_start_type_key"
         ),
         Index("adaptive_recommendations_week_start_idx", "week_start"),
         Index("adaptive_recommendations_active_idx", "user_id", postgresql_where=text("is_active")),
-        info={SENTENCE: "One row per student, week and type of recommendation."},
+        info={DESCRIPTION: "One row per student, week and type of recommendation."},
     )

@@ -1,7 +1,4 @@
-"""The tables of what a day comes to over all its students, and over those of a cohort.
-
-Put here: these tables, with their sentences. Do not put here: what is published of one student (`published`).
-"""
+"""The tables of a day's summaries: over all students, and by cohort."""
 
 from __future__ import annotations
 
@@ -18,22 +15,22 @@ from sqlalchemy import (
     Text,
 )
 
-from snapshot_pipeline.store.tables.explained import SENTENCE, VALUES
+from snapshot_pipeline.store.tables.published import DESCRIPTION, VALUES
 
 
 def day_summary(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "day_summary",
         metadata,
         Column("snapshot_date", Date, primary_key=True, doc="The day."),
         *_summary_columns(),
-        info={SENTENCE: "One row per summarized day, over all its students."},
+        info={DESCRIPTION: "One row per summarized day, over all its students."},
     )
 
 
 def cohort_summary(metadata: MetaData) -> Table:
-    """The table of this name."""
+    """Define the table."""
     return Table(
         "cohort_summary",
         metadata,
@@ -46,29 +43,29 @@ def cohort_summary(metadata: MetaData) -> Table:
         ),
         Column("level", Text, primary_key=True, doc="The level of the students; empty for those without one."),
         *_summary_columns(),
-        info={SENTENCE: "One row per summarized day, specialization and level."},
+        info={DESCRIPTION: "One row per summarized day, specialization and level."},
     )
 
 
 def _summary_columns() -> list[Column[Any]]:
-    """What is said of all students of a day, and of each cohort."""
+    """The columns that both tables have."""
     return [
         _count("students", "Students that have a snapshot of the day."),
         _count("failed", "Students whose day could not be computed."),
-        _count("active_students", "Students that did something on the day."),
-        _score("pace_mean", "The mean pace score; null of nobody."),
-        _score("pace_p25", "A quarter of the students have this pace score or less; null of nobody."),
-        _score("pace_median", "Half of the students have this pace score or less; null of nobody."),
-        _score("pace_p75", "Three quarters of the students have this pace score or less; null of nobody."),
+        _count("active_students", "Students active on the day."),
+        _score("pace_mean", "The mean pace score; null without students."),
+        _score("pace_p25", "A quarter of the students have this pace score or less; null without students."),
+        _score("pace_median", "Half of the students have this pace score or less; null without students."),
+        _score("pace_p75", "Three quarters of the students have this pace score or less; null without students."),
         _count("slow_students", "Students whose label is SLOW."),
         _count("medium_students", "Students whose label is MEDIUM."),
         _count("fast_students", "Students whose label is FAST."),
         _count("accelerated_students", "Students whose label is ACCELERATED."),
-        _score("quiz_average_mean", "The mean quiz average of those who have one; null where nobody has."),
+        _score("quiz_average_mean", "The mean quiz average of the students who have one, or null."),
         _count("minutes_spent", "Minutes spent on the lessons started on the day."),
         _count("lessons_completed", "Lessons completed on the day."),
-        _count("inactive_7_days", "Students that have done nothing for 7 days or more."),
-        _count("inactive_14_days", "Students that have done nothing for 14 days or more."),
+        _count("inactive_7_days", "Students without activity for 7 days or more."),
+        _count("inactive_14_days", "Students without activity for 14 days or more."),
         Column("computed_at", DateTime(timezone=True), nullable=False, doc="When the row was last written."),
         Column("run_id", Text, nullable=False, doc="The run that wrote it."),
     ]
@@ -79,5 +76,5 @@ def _count(name: str, sentence: str) -> Column[Any]:
 
 
 def _score(name: str, sentence: str) -> Column[Any]:
-    """Of points or percent; null of nobody."""
+    """Of points or percent; null without students."""
     return Column(name, Double, doc=sentence, info={VALUES: "0 to 100"})

@@ -14,8 +14,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
-from snapshot_pipeline.store.leases import LeaseLostError
-from snapshot_pipeline.store.locks import LockedError, exclusive_days
+from snapshot_pipeline.store.locks import LeaseLostError, LockedError, exclusive_days
 from snapshot_pipeline_tests.integration.database_faults.faults import (
     after_first_batch,
     end_session,

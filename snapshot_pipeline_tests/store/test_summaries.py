@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import literal_column, select
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.store.cohorts import SummarizedDays, replace_summaries
+from snapshot_pipeline.store.summaries import SummaryScope, replace_summaries
 from snapshot_pipeline_tests.store.conftest import Store
 
 DAY = date(2026, 3, 10)
@@ -41,7 +41,7 @@ def publish(
     store: Store, days: pd.DataFrame, cohorts: pd.DataFrame, run_id: str, first: date = DAY, last: date = TOMORROW
 ) -> int:
     with bulk.transaction(store.uri) as connection:
-        return replace_summaries(connection, store.tables, SummarizedDays(first, last, NOW, run_id), days, cohorts)
+        return replace_summaries(connection, store.tables, SummaryScope(first, last, NOW, run_id), days, cohorts)
 
 
 def stored(store: Store) -> dict[tuple[date, str], tuple[int, float | None, str, str]]:

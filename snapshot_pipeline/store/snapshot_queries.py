@@ -1,0 +1,172 @@
+"""Queries on published snapshots: totals and distributions of a day, and one student's days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
+
+from snapshot_pipeline.metrics.score_counts import ScoreCounts
+from snapshot_pipeline.store.tables import StoreTables
+
+
+@dataclass(frozen=True)
+class DayTotals:
+    """Totals of a day's snapshots.
+
+    Attributes:
+        active: Number of students active on the day.
+        lessons: Lessons completed.
+        minutes: Minutes spent.
+        students_with_average: Number of students with a quiz average.
+        quiz_total: Sum of their quiz averages.
+    """
+
+    active: int
+    lessons: int
+    minutes: int
+    students_with_average: int
+    quiz_total: float
+
+
+@dataclass(frozen=True)
+class PaceChange:
+    """A student whose pace score differs from the day before."""
+
+    user_id: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class StudentGroup:
+    """A number of students, and the ids of the first few."""
+
+    students: int
+    first: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WithoutData:
+    """Students of a day with little data.
+
+    Attributes:
+        idle: Pace score 0: no lesson completed in the window, and no scored quiz.
+        unscored: No scored quiz, so the quiz average is null.
+    """
+
+    idle: StudentGroup
+    unscored: StudentGroup
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """A row of `performance_snapshots`, without the student."""
+
+    snapshot_date: date
+    pace_score: float
+    learning_pace: str
+    quiz_average: float | None
+    lessons_completed_count: int
+    time_spent_minutes_today: int
+    quizzes_completed_count: int
+    exercises_submitted_count: int
+    last_activity_date: date
+    computed_at: datetime
+
+
+def day_totals(connection: Connection, tables: StoreTables, day: date) -> DayTotals:
+    """Totals of a day's snapshots; zeros if there are none."""
+    snapshots = tables.performance_snapshots
+    query = select(
+        func.count().filter(snapshots.c.last_activity_date == snapshots.c.snapshot_date),
+        _sum(snapshots.c.lessons_completed_count),
+        _sum(snapshots.c.time_spent_minutes_today),
+        func.count(snapshots.c.quiz_average),
+        func.coalesce(func.sum(snapshots.c.quiz_average), 0.0),
+    ).where(snapshots.c.snapshot_date == day)
+    return DayTotals(*connection.execute(query).one())
+
+
+def pace_counts(connection: Connection, tables: StoreTables, day: date) -> ScoreCounts:
+    """Number of students by pace score on a day."""
+    snapshots = tables.performance_snapshots
+    query = (
+        select(snapshots.c.pace_score, func.count())
+        .where(snapshots.c.snapshot_date == day)
+        .group_by(snapshots.c.pace_score)
+    )
+    return ScoreCounts.of({score: students for score, students in connection.execute(query)})
+
+
+def mean_pace_by_day(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, float]:
+    """The mean pace score of each of the days `first … last` that has snapshots."""
+    snapshots = tables.performance_snapshots
+    query = (
+        select(snapshots.c.snapshot_date, func.avg(snapshots.c.pace_score))
+        .where(snapshots.c.snapshot_date.between(first, last))
+        .group_by(snapshots.c.snapshot_date)
+    )
+    return {day: mean for day, mean in connection.execute(query)}
+
+
+def active_students(connection: Connection, tables: StoreTables, first: date, last: date) -> int:
+    """Number of students with a snapshot of `last` whose last activity is on one of the days `first … last`."""
+    snapshots = tables.performance_snapshots
+    query = select(func.count()).where(snapshots.c.snapshot_date == last, snapshots.c.last_activity_date >= first)
+    return connection.execute(query).scalar_one()
+
+
+def largest_pace_changes(connection: Connection, tables: StoreTables, day: date, count: int) -> list[PaceChange]:
+    """The students whose pace score changed most since the day before, the largest change first."""
+    today, yesterday = tables.performance_snapshots.alias("today"), tables.performance_snapshots.alias("yesterday")
+    change = func.abs(today.c.pace_score - yesterday.c.pace_score)
+    query = (
+        select(today.c.user_id, yesterday.c.pace_score, today.c.pace_score)
+        .join(yesterday, today.c.user_id == yesterday.c.user_id)
+        .where(today.c.snapshot_date == day, yesterday.c.snapshot_date == day - timedelta(days=1), change > 0)
+        .order_by(change.desc(), today.c.user_id)
+        .limit(count)
+    )
+    return [PaceChange(*row) for row in connection.execute(query)]
+
+
+def students_without_data(connection: Connection, tables: StoreTables, day: date, count: int) -> WithoutData:
+    """The students of a day with little data, and the first `count` ids of each kind."""
+    snapshots = tables.performance_snapshots
+    on_day = snapshots.c.snapshot_date == day
+    unscored = snapshots.c.quiz_average.is_(None)
+    idle = unscored & (snapshots.c.pace_score == 0)
+    totals = connection.execute(select(func.count().filter(idle), func.count().filter(unscored)).where(on_day))
+
+    def group(students: int, condition: ColumnElement[bool]) -> StudentGroup:
+        query = select(snapshots.c.user_id).where(on_day, condition).order_by(snapshots.c.user_id).limit(count)
+        return StudentGroup(students, tuple(connection.execute(query).scalars()) if students else ())
+
+    idle_students, unscored_students = totals.one()
+    return WithoutData(idle=group(idle_students, idle), unscored=group(unscored_students, unscored))
+
+
+def snapshots_of_student(
+    connection: Connection, tables: StoreTables, user_id: int, first: date, last: date
+) -> dict[date, StoredSnapshot]:
+    """A student's snapshots of the days `first … last`."""
+    snapshots = tables.performance_snapshots
+    query = select(*(snapshots.c[field.name] for field in fields(StoredSnapshot))).where(
+        snapshots.c.user_id == user_id, snapshots.c.snapshot_date.between(first, last)
+    )
+    rows = (StoredSnapshot(**row) for row in connection.execute(query).mappings())
+    return {row.snapshot_date: row for row in rows}
+
+
+def count_snapshots_of_student(connection: Connection, tables: StoreTables, user_id: int) -> tuple[int, date | None]:
+    """The number of a student's snapshots, and the day of the last one."""
+    snapshots = tables.performance_snapshots
+    query = select(func.count(), func.max(snapshots.c.snapshot_date)).where(snapshots.c.user_id == user_id)
+    count, last = connection.execute(query).one()
+    return count, last
+
+
+def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    return cast(func.coalesce(func.sum(cast(column, BigInteger)), 0), BigInteger)
