@@ -7,7 +7,7 @@ from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql import quoted_name
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.postgres.engines import quoted
+from snapshot_pipeline.postgres.urls import quote_identifier
 from snapshot_pipeline.store.tables import StoreTables
 
 HEAD = "initial"
@@ -56,7 +56,7 @@ def _upgrade(connection: Connection, schema: str) -> None:
     revision = _revision(connection, schema)
     if revision is not None and revision not in known:
         names = [table.name for table in StoreTables.of(schema).metadata.sorted_tables]
-        tables = ", ".join(f"{quoted(schema)}.{quoted(name)}" for name in [*names, VERSION_TABLE])
+        tables = ", ".join(f"{quote_identifier(schema)}.{quote_identifier(name)}" for name in [*names, VERSION_TABLE])
         raise UnknownRevisionError(
             f"schema {schema!r} has our tables at revision {revision}, expected {HEAD}; install the version of "
             "snapshot_pipeline that created them, or, since there are no upgrades before 0.1.0, drop them and "

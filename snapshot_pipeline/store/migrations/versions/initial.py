@@ -5,7 +5,7 @@ Revision: initial. No release exists yet, so this migration follows the table de
 
 from alembic import context, op
 
-from snapshot_pipeline.postgres.engines import quoted
+from snapshot_pipeline.postgres.urls import quote_identifier
 from snapshot_pipeline.store.tables import StoreTables
 
 revision = "initial"
@@ -74,5 +74,5 @@ def upgrade() -> None:
     for statement in (_CREATE_MONTH, _DROP_MONTH):
         # As driver SQL without parameters: the statements, and a schema's name, may contain % and colons.
         connection.exec_driver_sql(
-            statement.replace("{schema}", quoted(schema)), execution_options={"no_parameters": True}
+            statement.replace("{schema}", quote_identifier(schema)), execution_options={"no_parameters": True}
         )
