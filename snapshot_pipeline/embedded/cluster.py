@@ -1,7 +1,4 @@
-"""The first start: choosing where the cluster is kept, and making it with initdb.
-
-Put here: what a new cluster is like. Do not put here: settings that may differ from start to start (`starting`).
-"""
+"""The first start: choose the directory of the cluster, and create the cluster with initdb."""
 
 from __future__ import annotations
 
@@ -13,14 +10,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from snapshot_pipeline.embedded.account import Account, can_write, running_as, server_account
-from snapshot_pipeline.embedded.binaries import program
 from snapshot_pipeline.embedded.connection import USER
-from snapshot_pipeline.embedded.directory import ServerDirectory
-from snapshot_pipeline.embedded.errors import EmbeddedServerError
-from snapshot_pipeline.embedded.log import last_lines
+from snapshot_pipeline.embedded.directory import EmbeddedServerError, ServerDirectory, last_lines
+from snapshot_pipeline.embedded.programs import Account, can_write, program, running_as, server_account
 
-PLACES = (Path("/var/lib/snapshot_pipeline"), Path("/var/tmp"))  # noqa: S108 - the directory made there is random
+# Parents of the cluster's directory if root's server account cannot reach the home.
+FALLBACK_PARENTS = (Path("/var/lib/snapshot_pipeline"), Path("/var/tmp"))  # noqa: S108 - a random name is used there
 
 # Written to postgresql.conf once, where the owner of the server may change them.
 _SETTINGS = {
@@ -29,19 +24,19 @@ _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    "wal_level": "minimal",  # nothing replicates from here, and bulk loads write less
+    "wal_level": "minimal",  # nothing replicates from this server, and bulk loads write less
     "max_wal_senders": "0",
     "log_checkpoints": "off",
 }
 
 
-def initialise(directory: ServerDirectory) -> None:
-    """Make the cluster unless it is there, and remove what an interrupted first start left.
+def initialize(directory: ServerDirectory) -> None:
+    """Create the cluster unless it exists, and remove what an interrupted first start left.
 
     Raises:
-        EmbeddedServerError: It cannot be made, or the one that should be there is not whole.
+        EmbeddedServerError: It cannot be created, or the existing one is incomplete.
     """
-    for leftover in directory.place.glob("new-*"):
+    for leftover in directory.cluster_dir.glob("new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     if directory.data.is_dir():
         if directory.read("password") is None:
@@ -50,49 +45,49 @@ def initialise(directory: ServerDirectory) -> None:
                 f"put it back, or remove {directory.path} to begin with empty databases"
             )
         return
-    if not directory.place.is_dir():
+    if not directory.cluster_dir.is_dir():
         raise EmbeddedServerError(
-            f"{directory.place} is gone, where {directory.path / 'location'} says that the databases are; "
+            f"{directory.cluster_dir} is missing, where {directory.path / 'location'} says that the databases are; "
             f"put it back, or remove {directory.path} to begin with empty databases"
         )
     account = server_account(directory)
-    if directory.place == directory.path:
-        place = _choose_place(directory, account)
-        if place != directory.path:
-            directory.write("location", str(place))
+    if directory.cluster_dir == directory.path:
+        cluster_dir = _choose_cluster_dir(directory, account)
+        if cluster_dir != directory.path:
+            directory.write("location", str(cluster_dir))
     password = secrets.token_hex(24)
     directory.write("password", password)
-    _make_cluster(directory.place, password, account)
+    _create_cluster(directory.cluster_dir, password, account)
 
 
-def _choose_place(directory: ServerDirectory, account: Account | None) -> Path:
+def _choose_cluster_dir(directory: ServerDirectory, account: Account | None) -> Path:
     if account is None:
         return directory.path
-    directory.path.chmod(0o711)  # the account passes through, and sees no list
+    directory.path.chmod(0o711)  # the account can pass through, and cannot list the files
     if can_write(account, directory.path):
         return directory.path
-    for parent in PLACES:
+    for parent in FALLBACK_PARENTS:
         with contextlib.suppress(OSError):
             parent.mkdir(mode=0o755, exist_ok=True)
-            place = Path(tempfile.mkdtemp(prefix="snapshot_pipeline-", dir=parent))
-            place.chmod(0o711)
-            if can_write(account, place):
-                _write_private(place / "home", f"{directory.home}\n")
-                return place
-            shutil.rmtree(place, ignore_errors=True)
+            cluster_dir = Path(tempfile.mkdtemp(prefix="snapshot_pipeline-", dir=parent))
+            cluster_dir.chmod(0o711)
+            if can_write(account, cluster_dir):
+                _write_private(cluster_dir / "home", f"{directory.home}\n")
+                return cluster_dir
+            shutil.rmtree(cluster_dir, ignore_errors=True)
     raise EmbeddedServerError(
-        f"PostgreSQL does not run as root, and as the account {account.name} it can write neither below "
-        f"{directory.path} nor below {' nor '.join(str(parent) for parent in PLACES)}; "
+        f"PostgreSQL does not run as root, and the account {account.name} can write neither below "
+        f"{directory.path} nor below {' nor '.join(str(parent) for parent in FALLBACK_PARENTS)}; "
         "run as an ordinary user, or set SNAPSHOT_HOME to a directory that the account can reach"
     )
 
 
-def _make_cluster(place: Path, password: str, account: Account | None) -> None:
-    """Make it beside its place first, and move it then, so that half of one never counts."""
-    initdb = program("initdb", place, account)
-    staging = Path(tempfile.mkdtemp(prefix="new-", dir=place))
+def _create_cluster(cluster_dir: Path, password: str, account: Account | None) -> None:
+    """Create the cluster in a temporary directory, then move it, so that an incomplete one is never used."""
+    initdb = program("initdb", cluster_dir, account)
+    staging = Path(tempfile.mkdtemp(prefix="new-", dir=cluster_dir))
     try:
-        # initdb reads the password from a file, which must be readable by the account that runs it, and by it only.
+        # initdb reads the password from a file, which must be readable by the account that runs it, and by no other.
         password_file = staging / "password"
         _write_private(password_file, f"{password}\n")
         if account:
@@ -116,10 +111,10 @@ def _make_cluster(place: Path, password: str, account: Account | None) -> None:
         )
         if finished.returncode:
             raise EmbeddedServerError(
-                f"no PostgreSQL cluster could be made in {place}: {last_lines(finished.stdout)}; "
+                f"no PostgreSQL cluster could be created in {cluster_dir}: {last_lines(finished.stdout)}; "
                 "set SNAPSHOT_HOME to a directory on a local disk, or SNAPSHOT_DATABASE_URL to a server"
             )
-        (staging / "data").rename(place / "data")
+        (staging / "data").rename(cluster_dir / "data")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

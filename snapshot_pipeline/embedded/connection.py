@@ -1,7 +1,4 @@
-"""Asking the running server: whether it is ours, and which databases it has.
-
-Put here: connections of this package's own. Do not put here: anything about a server that does not answer.
-"""
+"""Connections to the running server: they check that it serves our data directory, and create its databases."""
 
 from __future__ import annotations
 
@@ -23,16 +20,16 @@ HOST = "127.0.0.1"
 
 
 class NotOurServerError(Exception):
-    """Something answers on our port that is not the server of our data directory, or nothing could."""
+    """The server on our port serves another data directory, or our server was never started."""
 
 
 @contextlib.contextmanager
 def connected(directory: ServerDirectory) -> Iterator[Connection]:
-    """A connection in autocommit mode to the server, once it has shown that it serves our data directory.
+    """Connect to the server in autocommit mode, and check that it serves our data directory.
 
     Raises:
         NotOurServerError: It serves another one, or ours was never started.
-        psycopg2.OperationalError: It does not answer, or does not let us in.
+        psycopg2.OperationalError: It does not answer, or refuses the connection.
     """
     password, port = directory.read("password"), directory.read("port")
     if password is None or port is None or not directory.data.is_dir():
@@ -60,20 +57,20 @@ def connected(directory: ServerDirectory) -> Iterator[Connection]:
 
 
 def missing_databases(directory: ServerDirectory) -> tuple[str, ...] | None:
-    """The databases of `DATABASES` that our running server does not have yet; None when it does not answer."""
+    """Return which of `DATABASES` our running server lacks; None if it does not answer."""
     try:
         with connected(directory) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT datname FROM pg_database")
-            found = {name for (name,) in cursor.fetchall()}
+            existing = {name for (name,) in cursor.fetchall()}
     except (psycopg2.Error, NotOurServerError):
         return None
-    return tuple(name for name in DATABASES if name not in found)
+    return tuple(name for name in DATABASES if name not in existing)
 
 
 def create_databases(directory: ServerDirectory) -> None:
-    """Create the databases of `DATABASES` that are missing."""
+    """Create those of `DATABASES` that are missing."""
     for name in missing_databases(directory) or ():
-        # A process that was killed while it created one leaves its statement running, which finishes before ours.
+        # The statement of a process that was killed while it created one goes on, and may finish before ours.
         with (
             contextlib.suppress(errors.DuplicateDatabase, errors.UniqueViolation),
             connected(directory) as connection,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline import cli
-from snapshot_pipeline.embedded.binaries import program
+from snapshot_pipeline.embedded.programs import program
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snapshot_pipeline.embedded import EmbeddedServer
-from snapshot_pipeline.embedded.binaries import copy_package, installed_package
+from snapshot_pipeline.embedded.programs import copy_package, installed_package
 from snapshot_pipeline_tests.integration.embedded.servers import execute
 
 

@@ -14,7 +14,7 @@ import psutil
 import psycopg2
 import pytest
 
-from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError, log, processes, stopping
+from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError, directory, processes
 from snapshot_pipeline_tests.integration.embedded.servers import (
     data_of,
     execute,
@@ -41,7 +41,7 @@ def test_a_query_that_outlives_its_killed_server_does_not_keep_the_new_one_out(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy backend does not notice that its postmaster is dead, and holds the shared memory until it is done."""
-    monkeypatch.setattr(stopping, "ORPHAN_SECONDS", 1.0)
+    monkeypatch.setattr(processes, "ORPHAN_SECONDS", 1.0)
     with contextlib.closing(psycopg2.connect(plain_url(server), async_=True)) as busy:
         finish(busy)
         busy.cursor().execute("SELECT count(*) FROM generate_series(1, 1e6) a, generate_series(1, 1e6) b")
@@ -144,7 +144,7 @@ def test_a_server_in_another_container_on_the_same_directory_keeps_us_out(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two servers on one cluster destroy it, and neither sees the other's processes: the inherited lock tells."""
-    monkeypatch.setattr(stopping, "ORPHAN_SECONDS", 0.2)
+    monkeypatch.setattr(processes, "ORPHAN_SECONDS", 0.2)
     monkeypatch.setattr(processes, "is_ours", lambda *_: False)
     (server.home / "postgres" / "port").write_text("1\n")
     with pytest.raises(EmbeddedServerError, match="in another container"):
@@ -178,7 +178,7 @@ def test_a_broken_cluster_is_told_with_the_end_of_the_log(
     stopped_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the log has just been put aside for its size."""
-    monkeypatch.setattr(log, "MAX_BYTES", 0)
+    monkeypatch.setattr(directory, "MAX_LOG_BYTES", 0)
     (data_of(stopped_server) / "PG_VERSION").write_text("12\n")
     with pytest.raises(EmbeddedServerError, match=r"server\.log: .*incompatible with server") as caught:
         stopped_server.start()

@@ -18,9 +18,8 @@ import psycopg2
 import pytest
 
 from snapshot_pipeline.embedded import DATABASES, EmbeddedServer, EmbeddedServerError
-from snapshot_pipeline.embedded.account import running_as, server_account
-from snapshot_pipeline.embedded.binaries import program
 from snapshot_pipeline.embedded.directory import ServerDirectory
+from snapshot_pipeline.embedded.programs import program, running_as, server_account
 from snapshot_pipeline_tests.integration.embedded.servers import (
     data_of,
     execute,
@@ -185,7 +184,7 @@ def test_a_server_that_was_started_by_hand_is_not_doubled(stopped_server: Embedd
         port = free.getsockname()[1]
     settings = ["-c", f"port={port}", "-c", "unix_socket_directories="]
     by_hand = subprocess.Popen(
-        [program("postgres", directory.place, account), "-D", directory.data, *settings],
+        [program("postgres", directory.cluster_dir, account), "-D", directory.data, *settings],
         cwd="/",
         stderr=subprocess.DEVNULL,
         **running_as(account),

@@ -18,9 +18,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
-from snapshot_pipeline.embedded.account import running_as, server_account
-from snapshot_pipeline.embedded.binaries import program
 from snapshot_pipeline.embedded.directory import ServerDirectory
+from snapshot_pipeline.embedded.programs import program, running_as, server_account
 from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
 
 _REPLICATING = {"wal_level": "replica", "max_wal_senders": "4", "fsync": "off", "autovacuum": "off"}
@@ -47,7 +46,7 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
     """A replica of a server, taken by `pg_basebackup`; the URL of its database `platform`."""
     directory = ServerDirectory(primary.home)
     account = server_account(directory)
-    data = directory.place / "replica"
+    data = directory.cluster_dir / "replica"
     data.mkdir(mode=0o700)
     if account:
         os.chown(data, account.uid, account.gid)
@@ -55,11 +54,11 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
     connection = f"host={url.host} port={url.port} user={url.username} password={url.password}"
     subprocess.run(
         [
-            program("pg_basebackup", directory.place, account),
+            program("pg_basebackup", directory.cluster_dir, account),
             *("--dbname", connection, "--pgdata", data, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync"),
         ],
         check=True,
-        cwd=directory.place,
+        cwd=directory.cluster_dir,
         **running_as(account),
     )
     with socket.socket() as free:
@@ -75,7 +74,7 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
     with log.open("wb") as said:
         process = subprocess.Popen(
             [
-                program("postgres", directory.place, account),
+                program("postgres", directory.cluster_dir, account),
                 *("-D", data),
                 *(argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")),
             ],
