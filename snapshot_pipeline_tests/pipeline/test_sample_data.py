@@ -1,6 +1,6 @@
-"""The whole way of the data on made-up students, wrong rows and a change of the clocks included.
+"""The whole pipeline on sample students, with invalid rows and a clock change, against the slow reference.
 
-The same equality as on the real data set, which is not everywhere; these run wherever the tests do.
+The same comparison as on the real data set, which is not available everywhere.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DAYS = [FIRST + timedelta(days=n) for n in range((SUNDAY - FIRST).days + 1)]
 
 @dataclass(frozen=True)
 class Computed:
-    """Two weeks of the sample, computed once in one range, and what was published."""
+    """Two weeks of the sample, computed in one range, and the published tables."""
 
     installation: Installation
     days: Tables
@@ -57,18 +57,18 @@ def computed(server_url: URL, sample_template: URL) -> Iterator[Computed]:
         yield Computed(installation, published(installation), recommended(installation))
 
 
-def test_every_figure_of_two_weeks_and_every_recommendation_is_that_of_the_reference(computed: Computed):
+def test_all_figures_and_recommendations_of_two_weeks_equal_the_reference(computed: Computed):
     rows = read_rows(computed.installation.engine, "public")
     expected = {day: reference_day(rows, day, ZONE) for day in DAYS}
     snapshots = {(row.user_id, row.snapshot_date): row for day in expected.values() for row in day.published}
     total = compare_week(computed.installation, rows, snapshots, MONDAY)
-    total = sum((compare_day(computed.installation, one, day) for day, one in expected.items()), total)
+    total = sum((compare_day(computed.installation, rows_of_day, day) for day, rows_of_day in expected.items()), total)
     assert total.differences == []
     assert total.rows > 300 * len(DAYS) / 2
     assert sum(len(day.failures) for day in expected.values()) > 50
 
 
-def test_the_comparison_notices_a_figure_a_missing_row_and_a_row_too_many(computed: Computed):
+def test_the_comparison_finds_a_wrong_figure_and_missing_and_extra_rows(computed: Computed):
     rows = read_rows(computed.installation.engine, "public")
     expected = reference_day(rows, SUNDAY, ZONE)
     first, second, *others = expected.published
@@ -85,19 +85,19 @@ def test_materializing_again_changes_no_row(computed: Computed):
     assert differences(recommended(computed.installation), computed.recommendations) == []
 
 
-def test_days_one_by_one_backwards_give_the_rows_of_the_range(computed: Computed, sample_url: URL):
-    around_the_change_of_the_clocks = DAYS[5:9]
+def test_single_days_in_reverse_order_equal_the_range(computed: Computed, sample_url: URL):
+    clock_change_days = DAYS[5:9]
     with installation_on(sample_url) as installation:
-        for day in reversed(around_the_change_of_the_clocks):
+        for day in reversed(clock_change_days):
             run_days(installation, day, day, "alone")
         alone = published(installation)
-    days = pa.array(around_the_change_of_the_clocks)
-    of_these_days = {name: rows.filter(pc.is_in(rows["snapshot_date"], days)) for name, rows in computed.days.items()}
-    assert differences(alone, of_these_days) == []
+    days = pa.array(clock_change_days)
+    expected = {name: rows.filter(pc.is_in(rows["snapshot_date"], days)) for name, rows in computed.days.items()}
+    assert differences(alone, expected) == []
 
 
 @pytest.mark.parametrize(("batch_rows", "workers"), [(1_500, 4), (4_000, 1)])
-def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
+def test_batch_size_and_number_of_workers_change_no_row(
     computed: Computed, sample_url: URL, batch_rows: int, workers: int
 ):
     steps: list[Progress] = []
@@ -111,24 +111,24 @@ def test_no_size_of_batches_and_no_number_of_workers_changes_a_row(
 
 
 @pytest.mark.parametrize("bad_rate", [0.05, 0.15])
-def test_the_success_rate_of_yesterday_is_exact_and_no_good_student_is_missing(server_url: URL, bad_rate: float):
+def test_exactly_the_students_with_invalid_rows_fail_yesterday(server_url: URL, bad_rate: float):
     options = replace(SAMPLE, students=400, days=20, bad_rate=bad_rate)
-    planted = generate(options).planted
+    invalid = generate(options).invalid_rows
     with new_database(server_url) as url:
         load_sample(options, url, "public")
         with installation_on(url) as installation:
             run = run_days(installation, SUNDAY, SUNDAY, "rate")
             tables = published(installation)
             due = reference_day(read_rows(installation.engine, "public"), SUNDAY, ZONE)
-    good, bad = tables["performance_snapshots"], tables["snapshot_failures"]
-    assert dict(zip(bad["user_id"].to_pylist(), bad["reason"].to_pylist(), strict=True)) == dict(
-        zip(planted["user_id"], planted["reason"], strict=True)
+    snapshots, failures = tables["performance_snapshots"], tables["snapshot_failures"]
+    assert dict(zip(failures["user_id"].to_pylist(), failures["reason"].to_pylist(), strict=True)) == dict(
+        zip(invalid["user_id"], invalid["reason"], strict=True)
     )
-    assert good["user_id"].to_pylist() == [row.user_id for row in due.published]
-    _assert_report_counts(run, published=len(good), failed=len(bad))
-    students = len(good) + len(bad)
-    assert len(bad) == round(bad_rate * students)
-    assert run.reports[0].count.success_rate == len(good) / students
+    assert snapshots["user_id"].to_pylist() == [row.user_id for row in due.published]
+    _assert_report_counts(run, published=len(snapshots), failed=len(failures))
+    students = len(snapshots) + len(failures)
+    assert len(failures) == round(bad_rate * students)
+    assert run.reports[0].count.success_rate == len(snapshots) / students
 
 
 def _assert_report_counts(run: SnapshotRun, published: int, failed: int) -> None:
@@ -139,8 +139,8 @@ def _assert_report_counts(run: SnapshotRun, published: int, failed: int) -> None
     assert len(examples) == min(EXAMPLES, failed)
 
 
-def test_a_platform_on_which_everybody_was_active_lately_is_computed(server_url: URL):
-    """Nobody's last activity had to be looked up; the query for no student at all was one that the server refused."""
+def test_a_platform_where_all_students_were_active_lately_is_computed(server_url: URL):
+    """No student's last activity has to be read; the server refused the query for an empty list of students."""
     with new_database(server_url) as url:
         load_sample(replace(SAMPLE, students=5, days=6, bad_rate=0.0), url, "public")
         with installation_on(url) as installation:
@@ -148,12 +148,12 @@ def test_a_platform_on_which_everybody_was_active_lately_is_computed(server_url:
     assert run.reports[0].published > 0
 
 
-def test_a_platform_without_any_student_has_no_rate(server_url: URL):
+def test_a_day_without_students_has_no_success_rate(server_url: URL):
     with new_database(server_url) as url:
         load_sample(replace(SAMPLE, students=1, days=1, bad_rate=0.0), url, "public")
         with installation_on(url) as installation:
             day = date(2020, 1, 1)
-            run = run_days(installation, day, day, "nobody")
+            run = run_days(installation, day, day, "no students")
             assert published(installation)["snapshot_days"].num_rows == 1
     assert (run.reports[0].count.students, run.reports[0].count.success_rate, run.reports[0].paces.mean) == (
         0,

@@ -1,4 +1,4 @@
-"""What the demo, the tests and the benchmark lean on when they use the made-up platform."""
+"""The generated platform: the same for a seed, consistent, realistic, with exactly the invalid rows asked for."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from snapshot_pipeline.metrics.issues import SCORE_OUT_OF_RANGE
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.platform.ownership import PlatformNotOursError, arrow_schema
 from snapshot_pipeline.platform.sample import (
-    CHUNK_CELLS,
-    CLOSED_DAYS_SPOILED,
-    PLANTED_REASONS,
+    AFFECTED_DAYS,
+    CHUNK_STUDENT_DAYS,
+    INVALID_REASONS,
     SampleError,
     SampleOptions,
     SamplePlatform,
@@ -44,7 +44,7 @@ def fortnight(platform: SamplePlatform) -> SnapshotBatch:
 
 
 def snapshots(platform: SamplePlatform, days: LocalDays) -> SnapshotBatch:
-    """What the pipeline computes of all active students of the sample."""
+    """Compute the snapshots of all active students of the sample."""
     users = platform.users.to_pandas()
     active = users.loc[users["is_active"] & (users["role"].str.upper() == "STUDENT"), "id"]
     progress = platform.user_lesson_progress.to_pandas()
@@ -59,11 +59,11 @@ def snapshots(platform: SamplePlatform, days: LocalDays) -> SnapshotBatch:
             "last_activity_before": pd.Series(pd.NaT, active.index, dtype="datetime64[us, UTC]"),
         }
     )
-    theirs = [
+    histories = [
         frame.loc[frame["user_id"].isin(active)].reset_index(drop=True)
         for frame in (progress, attempts, platform.exercise_submissions.to_pandas())
     ]
-    return compute_snapshots(StudentHistory(students, *theirs), days)
+    return compute_snapshots(StudentHistory(students, *histories), days)
 
 
 def days_before_end(count: int, options: SampleOptions) -> LocalDays:
@@ -74,15 +74,15 @@ def local(instants: pd.Series) -> pd.Series:
     return instants.dt.tz_convert(ZONE)
 
 
-# The promise of a seed
+# Reproducible
 
 
 def test_the_same_options_give_the_same_tables(platform):
     again = generate(OPTIONS)
     for name in TABLE_NAMES:
-        # NaN is a planted score, and equal to nothing: compare what stands in the buffers.
+        # NaN is an invalid score, and not equal to itself: pandas compares it as equal.
         pd.testing.assert_frame_equal(again.tables()[name].to_pandas(), platform.tables()[name].to_pandas())
-    pd.testing.assert_frame_equal(again.planted, platform.planted)
+    pd.testing.assert_frame_equal(again.invalid_rows, platform.invalid_rows)
 
 
 def test_another_seed_gives_other_students(platform):
@@ -91,20 +91,20 @@ def test_another_seed_gives_other_students(platform):
     assert other.lessons["title"].equals(platform.lessons["title"])
 
 
-def test_chunks_put_together_are_one_platform_without_a_repeated_id():
-    long = replace(OPTIONS, students=CHUNK_CELLS // 3_650 + 10, days=3_650)
+def test_several_chunks_are_one_platform_with_unique_ids():
+    long = replace(OPTIONS, students=CHUNK_STUDENT_DAYS // 3_650 + 10, days=3_650)
     whole = generate(long)
     for name in ("users", "lessons", "quizzes", "quiz_attempts", "exercise_submissions"):
         assert whole.tables()[name].to_pandas()["id"].is_unique
     assert students(whole) == long.students
-    assert_exactly_the_planted_fail(whole, long)
+    assert_only_students_with_invalid_rows_fail(whole, long)
 
 
 def students(platform: SamplePlatform) -> int:
     return int((platform.users.to_pandas()["role"].str.upper() == "STUDENT").sum())
 
 
-# What may stand in a platform
+# Consistent
 
 
 def test_every_table_has_the_columns_and_types_of_the_platform(platform):
@@ -116,7 +116,7 @@ def test_a_student_has_one_progress_row_a_lesson(platform):
     assert not platform.user_lesson_progress.to_pandas().duplicated(["user_id", "lesson_id"]).any()
 
 
-def test_nothing_happens_outside_the_days_asked_for(platform):
+def test_no_row_is_outside_the_days_asked_for(platform):
     begin = start_of_day(OPTIONS.until - timedelta(days=OPTIONS.days), ZONE)
     end = start_of_day(OPTIONS.until, ZONE)
     for name in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
@@ -126,7 +126,7 @@ def test_nothing_happens_outside_the_days_asked_for(platform):
             assert instants.max() < end, (name, column)
 
 
-def test_every_row_points_to_rows_that_exist(platform):
+def test_every_foreign_key_refers_to_an_existing_row(platform):
     frames = {name: table.to_pandas() for name, table in platform.tables().items()}
     users, lessons, quizzes = (set(frames[name]["id"]) for name in ("users", "lessons", "quizzes"))
     for name in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
@@ -136,7 +136,7 @@ def test_every_row_points_to_rows_that_exist(platform):
     assert set(frames["quizzes"]["lesson_id"].dropna()) <= lessons
 
 
-def test_a_student_studies_the_own_specialization_and_level(platform):
+def test_students_study_their_own_specialization_and_level(platform):
     progress = platform.user_lesson_progress.to_pandas().merge(
         platform.users.to_pandas(), "left", None, "user_id", "id"
     )
@@ -146,7 +146,7 @@ def test_a_student_studies_the_own_specialization_and_level(platform):
     assert rows["is_published"].all()
 
 
-def test_the_catalogue_is_what_a_reader_expects(platform):
+def test_lesson_titles_and_orders_are_unique_within_a_track(platform):
     lessons = platform.lessons.to_pandas()
     assert "Joins and keys" in set(lessons["title"])
     assert not lessons.duplicated(["specialization_id", "level_id", "title"]).any()
@@ -155,7 +155,7 @@ def test_the_catalogue_is_what_a_reader_expects(platform):
     assert (lessons.groupby(["specialization_id", "level_id"]).size() >= 12).sum() == 9
 
 
-# Whether it looks like life
+# Realistic
 
 
 def test_the_users_are_not_all_active_students(platform):
@@ -168,7 +168,7 @@ def test_the_users_are_not_all_active_students(platform):
     assert users["id"].iloc[-1] - users["id"].iloc[0] > 2 * len(users)
 
 
-def test_a_student_does_as_much_as_real_ones(platform):
+def test_the_number_of_rows_per_student_is_realistic(platform):
     rows = {name: table.num_rows for name, table in platform.tables().items()}
     assert 20 < rows["user_lesson_progress"] / OPTIONS.students < 40
     assert 0.3 < rows["quiz_attempts"] / rows["user_lesson_progress"] < 0.5
@@ -184,7 +184,7 @@ def test_weekends_are_quieter_and_evenings_busier(platform):
     assert 0.01 < started.dt.hour.isin([23, 0]).mean() < 0.15  # around midnight, where a day's edge can go wrong
 
 
-def test_students_come_one_after_the_other(platform):
+def test_students_enroll_over_the_whole_period(platform):
     first = local(platform.user_lesson_progress.to_pandas().groupby("user_id")["started_at"].min())
     day = (first.dt.tz_localize(None) - pd.Timestamp(OPTIONS.until - timedelta(days=OPTIONS.days))).dt.days
     assert 0.08 < (day == 0).mean() < 0.2
@@ -192,26 +192,26 @@ def test_students_come_one_after_the_other(platform):
     assert day.max() > 0.9 * OPTIONS.days
 
 
-def test_lessons_are_left_open_and_finished_days_later(platform):
+def test_some_lessons_stay_open_and_some_take_days(platform):
     progress = platform.user_lesson_progress.to_pandas()
     assert 0.05 < progress["completed_at"].isna().mean() < 0.25
     finished = progress.dropna(subset="completed_at")
     assert 0.1 < (finished["completed_at"] - finished["started_at"] > pd.Timedelta(days=1)).mean() < 0.4
 
 
-def test_attempts_are_repeated_with_better_scores_and_some_await_their_grade(platform):
+def test_attempts_are_repeated_with_better_scores_and_some_are_ungraded(platform):
     attempts = platform.quiz_attempts.to_pandas()
     assert 0.03 < platform.quiz_attempts["score"].null_count / len(attempts) < 0.07
-    usual = attempts.loc[~attempts["user_id"].isin(platform.planted["user_id"])].dropna(subset="score")
+    usual = attempts.loc[~attempts["user_id"].isin(platform.invalid_rows["user_id"])].dropna(subset="score")
     assert usual["score"].between(0, 100).all()
-    tries = usual.groupby(["user_id", "quiz_id"])["score"].agg(["first", "last", "size"])
-    repeated = tries.loc[tries["size"] > 1]
-    assert len(repeated) > 0.05 * len(tries)
+    attempts_by_quiz = usual.groupby(["user_id", "quiz_id"])["score"].agg(["first", "last", "size"])
+    repeated = attempts_by_quiz.loc[attempts_by_quiz["size"] > 1]
+    assert len(repeated) > 0.05 * len(attempts_by_quiz)
     assert (repeated["last"] >= repeated["first"]).all()
 
 
 def test_a_week_has_students_for_every_recommendation(platform, fortnight):
-    """Without them the demo's week would show only some of the six kinds."""
+    """Otherwise the demo's week would show only some of the six types."""
     published = fortnight.published.set_index("user_id")
     last_days = published.loc[published["snapshot_date"] > pd.Timestamp(SUNDAY - timedelta(days=3))]
     today = published.loc[published["snapshot_date"] == pd.Timestamp(SUNDAY)]
@@ -236,12 +236,12 @@ def test_a_week_has_students_for_every_recommendation(platform, fortnight):
         assert low < shares[name] < high, (name, shares)
 
 
-def test_students_have_all_four_paces(fortnight):
+def test_all_four_learning_paces_occur(fortnight):
     assert fortnight.published["learning_pace"].value_counts(normalize=True).min() > 0.01
     assert fortnight.published["learning_pace"].nunique() == 4
 
 
-def test_some_students_fade_and_some_come_back_after_weeks(platform):
+def test_some_students_stop_and_some_return_after_weeks(platform):
     progress = platform.user_lesson_progress.to_pandas().sort_values(["user_id", "started_at"])
     pause = progress.groupby("user_id")["started_at"].diff().dt.days
     came_back = (pause >= 14).groupby(progress["user_id"]).any()
@@ -258,13 +258,13 @@ def test_steady_students_never_run_out_of_lessons_in_three_years():
     assert progress.loc[last_month, "user_id"].nunique() > 0.6 * long.students
 
 
-# The rows that cannot be right
+# Invalid rows
 
 
-def assert_exactly_the_planted_fail(platform: SamplePlatform, options: SampleOptions) -> None:
-    """On the last day to the student; on the days before nobody else, and whoever of them has begun."""
-    batch = snapshots(platform, days_before_end(CLOSED_DAYS_SPOILED, options))
-    reasons = platform.planted.set_index("user_id")["reason"]
+def assert_only_students_with_invalid_rows_fail(platform: SamplePlatform, options: SampleOptions) -> None:
+    """On the last day exactly these students fail; on the days before, only these, once they have started."""
+    batch = snapshots(platform, days_before_end(AFFECTED_DAYS, options))
+    reasons = platform.invalid_rows.set_index("user_id")["reason"]
     failures, published = batch.failures, batch.published
     yesterday = pd.Timestamp(options.until - timedelta(days=1))
     failed = failures.loc[failures["snapshot_date"] == yesterday]
@@ -279,25 +279,25 @@ def assert_exactly_the_planted_fail(platform: SamplePlatform, options: SampleOpt
 @pytest.mark.parametrize("days", [60, 5])
 def test_exactly_the_share_asked_for_fails_on_the_last_days(bad_rate, days):
     options = replace(OPTIONS, students=900, days=days, bad_rate=bad_rate)
-    assert_exactly_the_planted_fail(generate(options), options)
+    assert_only_students_with_invalid_rows_fail(generate(options), options)
 
 
-def test_the_planted_fail_on_each_of_the_last_seven_days(platform):
+def test_students_with_invalid_rows_fail_on_each_of_the_last_seven_days(platform):
     batch = snapshots(platform, days_before_end(7, OPTIONS))
     assert (batch.failures.groupby("user_id").size() == 7).all()
 
 
-def test_a_sample_of_no_bad_students_has_no_failure_on_any_day():
+def test_without_invalid_rows_no_student_fails_on_any_day():
     options = replace(OPTIONS, students=500, bad_rate=0.0)
     platform = generate(options)
-    assert platform.planted.empty
+    assert platform.invalid_rows.empty
     assert snapshots(platform, days_before_end(options.days, options)).failures.empty
 
 
-def test_every_kind_of_wrong_row_is_planted(platform):
-    assert set(platform.planted["reason"]) == set(PLANTED_REASONS)
-    assert platform.planted["reason"].value_counts(normalize=True).min() > 0.3
-    marked = platform.planted.loc[platform.planted["reason"] == SCORE_OUT_OF_RANGE, "user_id"]
+def test_every_kind_of_invalid_row_occurs(platform):
+    assert set(platform.invalid_rows["reason"]) == set(INVALID_REASONS)
+    assert platform.invalid_rows["reason"].value_counts(normalize=True).min() > 0.3
+    marked = platform.invalid_rows.loc[platform.invalid_rows["reason"] == SCORE_OUT_OF_RANGE, "user_id"]
     attempts = platform.quiz_attempts.to_pandas().assign(valid=platform.quiz_attempts["score"].is_valid().to_numpy())
     scores = attempts.loc[attempts["user_id"].isin(marked) & attempts["valid"], "score"]
     assert (scores < 0).any()
@@ -305,7 +305,7 @@ def test_every_kind_of_wrong_row_is_planted(platform):
     assert scores.isna().any()  # NaN, which is not the null of an ungraded attempt
 
 
-# Bounds, and the way into a database
+# Bounds, and writing to a database
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_every_kind_of_wrong_row_is_planted(platform):
         ({"until": date(1900, 1, 1)}, "until=1900-01-01"),
     ],
 )
-def test_an_impossible_sample_is_refused_in_one_line(wrong, named):
+def test_an_option_out_of_bounds_is_refused_in_one_line(wrong, named):
     with pytest.raises(SampleError, match=named) as caught:
         replace(OPTIONS, **wrong)
     assert "\n" not in str(caught.value)
@@ -328,18 +328,18 @@ def test_an_impossible_sample_is_refused_in_one_line(wrong, named):
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_a_handful_of_students_on_a_single_day_is_a_sample_too(count):
+def test_a_few_students_on_a_single_day_are_a_sample(count):
     tiny = generate(SampleOptions(count, 1, 5, OPTIONS.until, 0.5, ZoneInfo("America/Santiago")))
     assert students(tiny) == count
 
 
-def test_a_sample_arrives_in_the_database_row_for_row(database_url: URL):
+def test_the_database_holds_every_row_of_the_sample(database_url: URL):
     options = replace(OPTIONS, students=400)
-    told: list[int] = []
-    rows = load_sample(options, database_url, "learning", told.append)
+    progress_calls: list[int] = []
+    rows = load_sample(options, database_url, "learning", progress_calls.append)
     expected = generate(options)
     assert rows == {name: table.num_rows for name, table in expected.tables().items()}
-    assert told == [400]
+    assert progress_calls == [400]
     engine = create_engine(database_url)
     progress = pd.read_sql(text("SELECT * FROM learning.user_lesson_progress"), engine)
     scores = pd.read_sql(text("SELECT count(*) FILTER (WHERE score = 'NaN') FROM learning.quiz_attempts"), engine)
@@ -357,7 +357,7 @@ def is_nan(score: float | None) -> bool:
     return score is not None and bool(np.isnan(score))
 
 
-def test_a_second_sample_takes_the_place_of_the_first(database_url: URL):
+def test_a_second_sample_replaces_the_first(database_url: URL):
     load_sample(replace(OPTIONS, students=50), database_url, "public")
     rows = load_sample(replace(OPTIONS, students=30, seed=9), database_url, "public")
     assert rows["users"] == 31

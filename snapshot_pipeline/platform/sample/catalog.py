@@ -1,8 +1,4 @@
-"""The lessons and quizzes of a sample, and the order in which students come upon them.
-
-Put here: what is offered, by track.
-Do not put here: the words (`topics`), or who has done what (`studies`, `attempts`).
-"""
+"""The lessons and quizzes of a sample, by track, and the order in which students take them."""
 
 from __future__ import annotations
 
@@ -13,37 +9,94 @@ import pandas as pd
 
 from snapshot_pipeline.platform.sample.arrays import Ints
 from snapshot_pipeline.platform.sample.options import SampleOptions, random_stream
-from snapshot_pipeline.platform.sample.topics import TRACKS, titles
 
 LESSONS_A_DAY = 1.3
-"""Room in the catalogue, so that a steady student never runs out of lessons."""
+"""Size of the catalog, so that a steady student never runs out of lessons."""
+
+_TOPICS_BY_TRACK = {
+    ("data", "1"): (
+        "Tables and types; Selecting rows; Filters and conditions; Sorting and limits; Joins and keys; "
+        "Grouping and totals; Missing values; Dates and times; Text and patterns; Charts that tell the truth; "
+        "Mean, median and spread; A first report"
+    ),
+    ("data", "2"): (
+        "Subqueries; Window functions; Views and reuse; Indexes and plans; Cleaning messy files; Reshaping "
+        "tables; Sampling and bias; Correlation and cause; Hypotheses and tests; Dashboards; Data quality "
+        "checks; Working with an API"
+    ),
+    ("data", "3"): (
+        "Star schemas; Slowly changing dimensions; Partitions and backfills; Streams and batches; Linear "
+        "models; Trees and forests; Evaluating a model; Time series; Experiments at scale; Privacy and "
+        "consent; Cost and performance; Lineage and contracts"
+    ),
+    ("web", "1"): (
+        "How a page is loaded; Headings and paragraphs; Links and images; Lists and tables; Forms and labels; "
+        "Selectors and the cascade; The box model; Colours and type; Flexible layouts; Grids; Pages on small "
+        "screens; Publishing a site"
+    ),
+    ("web", "2"): (
+        "Variables and functions; Arrays and objects; Events; Changing the page; Fetching data; Promises; "
+        "Modules; Components and state; Routing; Validating input; Accessibility; Testing a page"
+    ),
+    ("web", "3"): (
+        "Servers and requests; Databases behind a site; Sessions and sign-in; Cross-site attacks; Caching; "
+        "Queues and workers; Logs and traces; Rendering on the server; Real-time updates; Containers; "
+        "Deploying without downtime; Measuring speed"
+    ),
+    ("design", "1"): (
+        "Seeing and sketching; Contrast; Alignment and rhythm; White space; Typefaces; Colour harmony; Icons; "
+        "Photographs; Composition; Giving feedback; Paper prototypes; A first poster"
+    ),
+    ("design", "2"): (
+        "Interviews; Personas; User journeys; Card sorting; Wireframes; Clickable prototypes; Usability "
+        "tests; Writing for buttons; Forms people finish; Empty states; Motion; Design for everyone"
+    ),
+    ("design", "3"): (
+        "Design systems; Tokens and themes; Components and variants; Handing over to engineers; Measuring "
+        "success; Service blueprints; Running a workshop; Design for trust; Dark patterns; Localisation; "
+        "Critique and craft; Building a portfolio"
+    ),
+}
+_FORMS = (
+    "worked examples",
+    "practice",
+    "common mistakes",
+    "in pairs",
+    "a small project",
+    "a closer look",
+    "case study",
+    "review",
+    "challenge",
+)
+TRACKS = tuple(_TOPICS_BY_TRACK)
+"""Specialization and level of each track; a student is enrolled in one track. Elsewhere a track is its index here."""
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """The lessons and quizzes, and how students walk through them.
+class Catalog:
+    """The lessons and quizzes, and the order in which students take them.
 
     Attributes:
-        lessons: The columns of the platform's table, and the number of the `track`.
+        lessons: The columns of the platform's table, and `track`.
         quizzes: The columns of the platform's table.
-        walks: Shape (tracks, longest): the published lessons by display order, without the last one; padded with 0.
-        walk_lengths: Shape (tracks,), even numbers.
-        last_lessons: Shape (tracks,): the lesson that nobody reaches, where a planted row cannot meet another one.
-        quiz_of_lesson: By lesson id: the id of its quiz, 0 where it has none.
+        sequences: Shape (tracks, longest): the published lessons by display order without the last; padded with 0.
+        sequence_lengths: Shape (tracks,), even numbers.
+        last_lessons: Shape (tracks,): a lesson that no student reaches, so that an invalid row is the only row of it.
+        quiz_of_lesson: By lesson id: the id of its quiz, 0 if it has none.
         entry_tests: Shape (tracks,): the quiz without a lesson.
     """
 
     lessons: pd.DataFrame
     quizzes: pd.DataFrame
-    walks: Ints
-    walk_lengths: Ints
+    sequences: Ints
+    sequence_lengths: Ints
     last_lessons: Ints
     quiz_of_lesson: Ints
     entry_tests: Ints
 
 
-def make_catalogue(options: SampleOptions) -> Catalogue:
-    """Enough lessons in every track for all the days, and the quizzes; drawn from the seed's stream 0."""
+def make_catalog(options: SampleOptions) -> Catalog:
+    """Create enough lessons in every track for all days, and the quizzes, from the seed's random stream 0."""
     generator = random_stream(options.seed, 0)
     lessons = _make_lessons(options.days, generator)
     quizzes = _make_quizzes(lessons, generator)
@@ -52,16 +105,16 @@ def make_catalogue(options: SampleOptions) -> Catalogue:
     quiz_of_lesson[quizzes.loc[of_lesson, "lesson_id"].to_numpy(np.int64)] = quizzes.loc[of_lesson, "id"]
 
     by_track = [lessons.loc[lessons["track"] == track] for track in range(len(TRACKS))]
-    ways = [track.loc[track["is_published"], "id"].to_numpy()[:-1] for track in by_track]
-    lengths = np.array([len(way) // 2 * 2 for way in ways], dtype=np.int64)
-    walks = np.zeros((len(TRACKS), int(lengths.max())), dtype=np.int64)
-    for track, way in enumerate(ways):
-        walks[track, : lengths[track]] = way[: lengths[track]]
-    return Catalogue(
+    track_lessons = [track.loc[track["is_published"], "id"].to_numpy()[:-1] for track in by_track]
+    lengths = np.array([len(ids) // 2 * 2 for ids in track_lessons], dtype=np.int64)
+    sequences = np.zeros((len(TRACKS), int(lengths.max())), dtype=np.int64)
+    for track, ids in enumerate(track_lessons):
+        sequences[track, : lengths[track]] = ids[: lengths[track]]
+    return Catalog(
         lessons=lessons,
         quizzes=quizzes,
-        walks=walks,
-        walk_lengths=lengths,
+        sequences=sequences,
+        sequence_lengths=lengths,
         last_lessons=np.array([track["id"].iloc[-1] for track in by_track], dtype=np.int64),
         quiz_of_lesson=quiz_of_lesson,
         entry_tests=quizzes.loc[~of_lesson, "id"].to_numpy(np.int64),
@@ -69,18 +122,18 @@ def make_catalogue(options: SampleOptions) -> Catalogue:
 
 
 def _make_lessons(days: int, generator: np.random.Generator) -> pd.DataFrame:
-    """The lessons of all tracks by display order, with the number of the `track` as a further column."""
+    """Return the lessons of all tracks by display order, with `track` as an additional column."""
     counts = [16 + int(LESSONS_A_DAY * days) + 4 * (track % 3) for track in range(len(TRACKS))]
     lessons = pd.DataFrame(
         {
             "track": np.repeat(np.arange(len(TRACKS)), counts),
-            "title": [title for track, count in enumerate(counts) for title in titles(track, count)],
+            "title": [title for track, count in enumerate(counts) for title in _titles(track, count)],
             "display_order": np.concatenate([10 * np.arange(1, count + 1) for count in counts]),
         }
     )
     lessons["specialization_id"] = [TRACKS[track][0] for track in lessons["track"]]
     lessons["level_id"] = [TRACKS[track][1] for track in lessons["track"]]
-    # Some lessons were written later than those around them: the order of ids is not the order of study.
+    # Some lessons are written later than their neighbors: the order of ids is not the order of study.
     written = np.arange(len(lessons)) + len(lessons) * (generator.random(len(lessons)) < 0.05)
     lessons["id"] = 101 + np.argsort(np.argsort(written))
     is_last = (lessons["track"] != lessons["track"].shift(-1)).to_numpy()
@@ -89,7 +142,7 @@ def _make_lessons(days: int, generator: np.random.Generator) -> pd.DataFrame:
 
 
 def _make_quizzes(lessons: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
-    """A quiz for most lessons, and for every track an entry test that belongs to no lesson."""
+    """Return a quiz for most lessons, and for every track an entry test that belongs to no lesson."""
     with_quiz = lessons.loc[generator.random(len(lessons)) < 0.85]
     titles = [f"Quiz: {title}" for title in with_quiz["title"]]
     tests = [f"Entry test: {specialization}, level {level}" for specialization, level in TRACKS]
@@ -100,3 +153,16 @@ def _make_quizzes(lessons: pd.DataFrame, generator: np.random.Generator) -> pd.D
             "title": [*titles, *tests],
         }
     ).astype({"lesson_id": "Int64"})
+
+
+def _titles(track: int, count: int) -> list[str]:
+    """Return titles such as "Joins and keys" and "Joins and keys: worked examples", topic by topic."""
+    topics = _TOPICS_BY_TRACK[TRACKS[track]].split("; ")
+    per_topic = -(-count // len(topics))
+    titles = []
+    for number in range(count):
+        topic, part = topics[number // per_topic], number % per_topic
+        volume, form = divmod(part - 1, len(_FORMS))
+        suffix = "" if part == 0 else f": {_FORMS[form]}" + (f", part {volume + 1}" if volume else "")
+        titles.append(topic + suffix)
+    return titles
