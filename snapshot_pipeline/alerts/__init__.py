@@ -1,9 +1,8 @@
-"""Who is told when something goes wrong: once when it begins, once a day while it lasts, once when it is over.
+"""Alerts: one message when an incident opens, one a day while it stays open, one when it is resolved.
 
     observations ──▶ incidents and their messages ──▶ channels
-    (orchestration)   (one transaction, `record`)     (one transaction a message, `deliver`)
+    (orchestration)  (one transaction, `record_scan`) (one transaction per message, `deliver`)
 
-Put here: what is an incident, what a message says, which channels there are, how a message gets there.
-Do not put here: Dagster (`orchestration.observations` looks at it), the SQL of the tables (`store.incidents`,
-`store.outbox`), or telemetry, which nobody is woken by (`telemetry`).
+Put here: what an incident is, message texts, channels and delivery. Dagster belongs to `orchestration.incident_scan`,
+SQL to `store.incidents` and `store.outbox`, metrics and error reports to `telemetry`.
 """

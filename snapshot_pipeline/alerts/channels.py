@@ -1,10 +1,7 @@
-"""The channels of SNAPSHOT_ALERT_URLS: Slack, e-mail, Teams, PagerDuty, webhooks and whatever else Apprise knows.
+"""The channels of SNAPSHOT_ALERT_URLS, e.g. Slack, e-mail, Teams, PagerDuty or a webhook, through Apprise.
 
-Put here: how a URL becomes a channel, what a channel is called without its secrets, how one text is sent to it.
-Do not put here: what is sent (`messages`), or when, and how often it is tried (`delivery`).
-
-Apprise writes URLs, and so secrets, to its log: what it logs is kept from all other logs, and only the warnings about
-a send are read, without what is secret.
+Apprise logs URLs, which contain secrets. Its log records are therefore not propagated to other loggers; only the
+warnings about a send are read, and redacted.
 """
 
 from __future__ import annotations
@@ -26,23 +23,23 @@ if TYPE_CHECKING:
     from apprise import NotifyBase
 
 READ_SECONDS = 15.0
-"""How long a channel may take to answer, unless its URL has `rto=`; a later answer would mean a second message."""
+"""How long a channel may take to answer unless its URL has `rto=`; after a later answer the message is sent again."""
 
-CUT = "\n… (cut to what this channel takes; `snapshot-pipeline status` lists all incidents)"
-"""What stands at the end of a text that was too long."""
+TRUNCATION_NOTE = "\n… (truncated for this channel; `snapshot-pipeline status` lists all incidents)"
+"""The end of a text that is too long for its channel."""
 
 _LOGGER = logging.getLogger("apprise")
-_SHORTEST_SECRET = 4
+_MIN_SECRET_LENGTH = 4
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One way to tell somebody.
+    """One channel of SNAPSHOT_ALERT_URLS.
 
     Attributes:
-        id: A digest of its URL, by which the outbox knows it.
-        name: What it is called: its service and host, without anything secret.
-        url: Its Apprise URL, which is secret.
+        id: A digest of its URL; the outbox stores this instead of the URL.
+        name: Its service and host, without secrets.
+        url: Its Apprise URL; secret.
     """
 
     id: str
@@ -50,7 +47,7 @@ class Channel:
     url: str = field(repr=False)
 
     def send(self, title: str, body: str, severity: str) -> str | None:
-        """Send a text, cut to what the channel takes.
+        """Send a message, truncated to what the channel accepts.
 
         Args:
             title: One line.
@@ -58,33 +55,33 @@ class Channel:
             severity: `failure`, `warning`, `success` or `info`.
 
         Returns:
-            None when the channel has taken it, else one line that says why not, without secrets.
+            None if the channel accepted it, else the reason in one line, without secrets.
         """
-        from apprise import NotifyFormat, NotifyType  # as in `_service`
+        from apprise import NotifyFormat, NotifyType  # imported late, as in `_create_service`
 
-        service = _service(self.url)
+        service = _create_service(self.url)
         if service is None:
-            return "its URL cannot be read"
-        title, body = fitted(title, body, service)
+            return "its URL is invalid"
+        title, body = truncate(title, body, service)
         with _warnings_of_this_thread() as warnings:
             try:
-                taken = service.notify(
+                is_sent = service.notify(
                     title=title, body=body, notify_type=NotifyType(severity), body_format=NotifyFormat.TEXT
                 )
-            except Exception as error:  # noqa: BLE001  # a hundred plugins; whatever one raises is a failed attempt
+            except Exception as error:  # noqa: BLE001  # any error of one of a hundred plugins is a failed attempt
                 return f"it raised {type(error).__name__}"
-        if taken:
+        if is_sent:
             return None
-        return without_secrets(" ".join(warnings) or "it did not take the message", self.url)
+        return redact(" ".join(warnings) or "it did not accept the message", self.url)
 
 
 @dataclass(frozen=True)
 class ChannelList:
-    """What SNAPSHOT_ALERT_URLS names.
+    """The content of SNAPSHOT_ALERT_URLS.
 
     Attributes:
-        channels: The channels, in their order.
-        problems: One line for each URL that cannot be read, without secrets; the others are told all the same.
+        channels: The valid channels, in their order.
+        problems: One line per invalid URL, without secrets.
     """
 
     channels: Sequence[Channel]
@@ -92,43 +89,46 @@ class ChannelList:
 
 
 def read_channels(settings: Settings) -> ChannelList:
-    """Read SNAPSHOT_ALERT_URLS; nothing is connected to."""
+    """Parse SNAPSHOT_ALERT_URLS, without connecting to anything."""
     urls = settings.alert_urls.get_secret_value().split() if settings.alert_urls else []
     channels: list[Channel] = []
     problems: list[str] = []
     names: Counter[str] = Counter()
     for number, url in enumerate(dict.fromkeys(urls), start=1):
-        service = _service(url)
+        service = _create_service(url)
         if service is None:
             problems.append(
-                f"SNAPSHOT_ALERT_URLS: {_shown(url)}, number {number} of {len(urls)}, is no URL that Apprise can read; "
-                "expected one as described at https://appriseit.com/services, special characters percent-encoded"
+                f"SNAPSHOT_ALERT_URLS: {_scheme_only(url)}, number {number} of {len(urls)}, is not an Apprise URL; "
+                "expected one as described at https://appriseit.com/services, with special characters percent-encoded"
             )
             continue
-        name = _name(service)
+        name = _display_name(service)
         names[name] += 1
-        shown = name if names[name] == 1 else f"{name} ({names[name]})"
-        channels.append(Channel(hashlib.sha256(url.encode()).hexdigest()[:16], shown, url))
+        unique_name = name if names[name] == 1 else f"{name} ({names[name]})"
+        channels.append(Channel(hashlib.sha256(url.encode()).hexdigest()[:16], unique_name, url))
     return ChannelList(channels, problems)
 
 
-def fitted(title: str, body: str, service: NotifyBase) -> tuple[str, str]:
-    """A title and a body cut to what a service takes; where it knows no titles, the title is part of the body."""
+def truncate(title: str, body: str, service: NotifyBase) -> tuple[str, str]:
+    """Return title and body, truncated to the limits of a service.
+
+    A service without titles prepends the title to the body, so it counts towards the body's limit.
+    """
     limit = service.body_maxlen
     if service.title_maxlen > 0:
         title = title if len(title) <= service.title_maxlen else title[: service.title_maxlen - 1] + "…"
     if service.title_maxlen <= 0 or service.overflow_amalgamate_title:
         limit -= len(title) + len("\r\n")
     if 0 < limit < len(body):
-        body = body[: max(limit - len(CUT), 0)] + CUT[-limit:]
+        body = body[: max(limit - len(TRUNCATION_NOTE), 0)] + TRUNCATION_NOTE[-limit:]
     return title, body
 
 
-def without_secrets(text: str, url: str) -> str:
-    """A line without any part of a URL that could be secret: all but the scheme and the host of a plain address."""
+def redact(text: str, url: str) -> str:
+    """Return a text as one line, with `***` for every part of the URL except its scheme and a plain host name."""
     parts = urlsplit(url)
     pieces = re.split(r"[/?&=:@#,]", url.partition("://")[2])
-    secrets = {form for piece in pieces for form in (piece, unquote(piece)) if len(form) >= _SHORTEST_SECRET}
+    secrets = {form for piece in pieces for form in (piece, unquote(piece)) if len(form) >= _MIN_SECRET_LENGTH}
     if "@" in parts.netloc or "." in (parts.hostname or ""):
         secrets.discard(parts.hostname or "")
     line = " ".join(text.split())
@@ -137,11 +137,11 @@ def without_secrets(text: str, url: str) -> str:
     return line
 
 
-def _service(url: str) -> NotifyBase | None:
-    """Apprise's plugin for a URL, or None; a new one each time, since they are not made for several threads."""
-    from apprise import Apprise, NotifyBase  # here: every run's process imports this module, and none sends anything
+def _create_service(url: str) -> NotifyBase | None:
+    """Return a new Apprise plugin for a URL, or None if it is invalid; plugins are not thread-safe."""
+    from apprise import Apprise, NotifyBase  # imported late: every run's process imports this module, but sends nothing
 
-    # Apprise writes to its own logger only, where nobody but us listens: its errors show URLs.
+    # Apprise's errors contain URLs, so they must not reach another logger.
     _LOGGER.propagate = False
     if not _LOGGER.handlers:
         _LOGGER.addHandler(logging.NullHandler())
@@ -153,19 +153,19 @@ def _service(url: str) -> NotifyBase | None:
     return service
 
 
-def _shown(url: str) -> str:
+def _scheme_only(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     return f"{scheme}://…" if separator and re.fullmatch(r"[a-z][a-z0-9+]*", scheme, re.IGNORECASE) else "a word"
 
 
-def _name(service: NotifyBase) -> str:
-    # Apprise masks tokens in its privacy URL, but leaves paths and queries; those of a webhook are secret.
-    shown = urlsplit(str(service.url(privacy=True)))  # type: ignore[no-untyped-call]
-    return f"{shown.scheme}://{shown.netloc.rpartition('@')[2]}"
+def _display_name(service: NotifyBase) -> str:
+    # Apprise's privacy URL masks tokens, but not the path and query, which are secret in a webhook's URL.
+    masked = urlsplit(str(service.url(privacy=True)))  # type: ignore[no-untyped-call]
+    return f"{masked.scheme}://{masked.netloc.rpartition('@')[2]}"
 
 
-class _Warnings(logging.Handler):
-    """Keeps the warnings of one thread."""
+class _WarningHandler(logging.Handler):
+    """Collects the warnings that one thread logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -179,7 +179,7 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def _warnings_of_this_thread() -> Iterator[list[str]]:
-    handler = _Warnings()
+    handler = _WarningHandler()
     _LOGGER.addHandler(handler)
     try:
         yield handler.lines

@@ -1,11 +1,8 @@
-"""Sends what is due in the outbox: channels side by side, messages of one channel in their order.
+"""Delivery of the outbox: channels in parallel, the messages of one channel in their order.
 
-Put here: who sends when, and the pauses after a failed attempt.
-Do not put here: how a text is sent (`channels`), or the SQL (`store.outbox`).
-
-What is promised. A message is marked as sent in the transaction that holds its row locked while it is sent. A sender
-that is killed before the channel has answered, or after the mark was committed, neither loses nor repeats it, and two
-senders never send the same one. Between the channel's answer and our commit it can be repeated: that is the only place.
+A message is marked as sent in the transaction that keeps its row locked while it is sent. If the process is killed
+before the channel answers, or after the commit, the message is neither lost nor repeated, and two processes never send
+the same message. The one exception: a kill between the channel's answer and the commit sends the message again.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, create_engine
@@ -23,34 +20,34 @@ from snapshot_pipeline.alerts.channels import Channel
 from snapshot_pipeline.store.outbox import mark_failed, mark_sent, take_due
 from snapshot_pipeline.store.tables import StoreTables
 
-PATIENCE_SECONDS = 30.0
-"""How long one call of `deliver` takes at the most; Dagster gives a sensor's tick a minute."""
+TIMEOUT_SECONDS = 30.0
+"""How long one call of `deliver` takes at most; Dagster allows a sensor's tick one minute."""
 
-FIRST_PAUSE = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(hours=1)
+FIRST_RETRY_DELAY = timedelta(seconds=30)
+MAX_RETRY_DELAY = timedelta(hours=1)
 
 
 @dataclass
 class ChannelReport:
-    """How it went with one channel.
+    """The outcome of sending to one channel.
 
     Attributes:
-        name: What it is called.
-        sent: How many messages it has taken.
-        error: Why it did not take the next one; None when it took all.
-        is_over: False while the channel has not answered; its message stays locked, and nobody else sends it.
+        name: The channel's name.
+        sent: Number of messages that it accepted.
+        error: Why it did not accept the next message; None if it accepted all.
+        is_finished: False until the channel has answered; until then its message stays locked.
     """
 
     name: str
     sent: int = 0
     error: str | None = None
-    is_over: bool = field(default=False)
+    is_finished: bool = False
 
 
-def pause_after(attempts: int) -> timedelta:
-    """The pause after so many failed attempts: half a minute, doubled each time, an hour at the most."""
+def retry_delay(attempts: int) -> timedelta:
+    """Return the delay after this many failed attempts: 30 s, doubled each time, up to an hour."""
     doublings = min(attempts - 1, 20)
-    return min(FIRST_PAUSE * (1 << doublings), LONGEST_PAUSE)
+    return min(FIRST_RETRY_DELAY * (1 << doublings), MAX_RETRY_DELAY)
 
 
 def deliver(
@@ -58,78 +55,80 @@ def deliver(
     tables: StoreTables,
     channels: Sequence[Channel],
     now: datetime,
-    patience_seconds: float = PATIENCE_SECONDS,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> list[ChannelReport]:
-    """Send what is due to each channel; one that is down or does not answer holds up no other.
+    """Send the due messages of each channel; a channel that fails or hangs does not delay the others.
 
-    Rows of a channel that is not among `channels` stay where they are.
+    Messages to a channel that is not among `channels` stay in the outbox.
 
     Args:
         engine: The store's database.
         tables: Our tables.
-        channels: Who is told.
-        now: What is due is due by then, and pauses begin then.
-        patience_seconds: How long to wait for all channels together.
+        channels: The channels to notify.
+        now: The time at which messages must be due, and from which retry delays count.
+        timeout_seconds: How long to wait for all channels together.
     """
-    until = time.monotonic() + patience_seconds
-    # Connections of their own: a channel that does not answer keeps its connection beyond the end of this call.
-    apart = create_engine(engine.url, poolclass=NullPool)
-    reports = [ChannelReport(channel.name) for channel in channels]
+    deadline = time.monotonic() + timeout_seconds
+    # Not the caller's pool: a channel that hangs keeps its connection beyond the end of this call.
+    own_engine = create_engine(engine.url, poolclass=NullPool)
 
-    def send_queue(channel: Channel, report: ChannelReport) -> None:
-        _work_through(apart, tables, channel, report, now, until)
+    def send(channel: Channel, report: ChannelReport) -> None:
+        _send_due_messages(own_engine, tables, channel, report, now, deadline)
 
-    _side_by_side(send_queue, list(zip(channels, reports, strict=True)), until)
-    return reports
+    return _in_parallel(send, channels, deadline)
 
 
-def tell_at_once(
-    channels: Sequence[Channel], title: str, body: str, severity: str, patience_seconds: float = PATIENCE_SECONDS
+def send_immediately(
+    channels: Sequence[Channel], title: str, body: str, severity: str, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> list[ChannelReport]:
-    """Send a text past the outbox, for when there is no database to keep it: each channel is tried once.
+    """Send a message to each channel once, without the outbox: for a test, or when the database is down.
 
     Args:
-        channels: Who is told.
+        channels: The channels to notify.
         title: One line.
         body: Plain text.
-        severity: As `Channel.send` takes it.
-        patience_seconds: How long to wait for all channels together.
+        severity: As in `Channel.send`.
+        timeout_seconds: How long to wait for all channels together.
     """
-    reports = [ChannelReport(channel.name) for channel in channels]
 
     def send(channel: Channel, report: ChannelReport) -> None:
         report.error = channel.send(title, body, severity)
         report.sent = int(report.error is None)
-        report.is_over = True
+        report.is_finished = True
 
-    _side_by_side(send, list(zip(channels, reports, strict=True)), time.monotonic() + patience_seconds)
-    return reports
+    return _in_parallel(send, channels, time.monotonic() + timeout_seconds)
 
 
-def _side_by_side(
-    work: Callable[[Channel, ChannelReport], None], parts: Sequence[tuple[Channel, ChannelReport]], until: float
-) -> None:
-    # As daemons, so that a channel that never answers cannot keep the process from ending.
-    threads = [threading.Thread(target=work, args=part, daemon=True) for part in parts]
+def _in_parallel(
+    send: Callable[[Channel, ChannelReport], None], channels: Sequence[Channel], deadline: float
+) -> list[ChannelReport]:
+    """Send to each channel in a thread of its own; return the reports at the deadline, finished or not."""
+    reports = [ChannelReport(channel.name) for channel in channels]
+    # Daemon threads: a channel that never answers must not keep the process alive.
+    threads = [
+        threading.Thread(target=send, args=(channel, report), daemon=True)
+        for channel, report in zip(channels, reports, strict=True)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(until - time.monotonic(), 0))
+        thread.join(max(deadline - time.monotonic(), 0))
+    return reports
 
 
-def _work_through(
-    engine: Engine, tables: StoreTables, channel: Channel, report: ChannelReport, now: datetime, until: float
+def _send_due_messages(
+    engine: Engine, tables: StoreTables, channel: Channel, report: ChannelReport, now: datetime, deadline: float
 ) -> None:
     try:
-        while time.monotonic() < until and _send_next(engine, tables, channel, report, now):
+        while time.monotonic() < deadline and _send_next(engine, tables, channel, report, now):
             pass
-    except Exception as error:  # noqa: BLE001  # the end of a thread: it is told in the report, and tried again
+    except Exception as error:  # noqa: BLE001  # the thread ends here; the report shows the error, the next tick retries
         report.error = f"the outbox cannot be read or written: {type(error).__name__}"
-    report.is_over = True
+    report.is_finished = True
 
 
 def _send_next(engine: Engine, tables: StoreTables, channel: Channel, report: ChannelReport, now: datetime) -> bool:
-    """Send one message, in one transaction; whether there may be another one to send."""
+    """Send one message in one transaction; return whether there may be another one."""
     with engine.begin() as connection:
         message = take_due(connection, tables, channel.id, now)
         if message is None:
@@ -138,7 +137,7 @@ def _send_next(engine: Engine, tables: StoreTables, channel: Channel, report: Ch
         if report.error is None:
             mark_sent(connection, tables, message.id, now)
         else:
-            next_attempt_at = now + pause_after(message.attempts + 1)
+            next_attempt_at = now + retry_delay(message.attempts + 1)
             mark_failed(connection, tables, message.id, next_attempt_at, report.error)
     report.sent += report.error is None
     return report.error is None

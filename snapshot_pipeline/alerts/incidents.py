@@ -1,8 +1,4 @@
-"""What an incident is, and what an observation does to it: it opens, lasts, is reminded of, is over.
-
-Put here: the kinds, and the decision, which is pure: the same observations and incidents give the same changes.
-Do not put here: where observations come from (`orchestration.observations`), or the tables (`store.incidents`).
-"""
+"""Incidents: their kinds, and the pure function that decides which ones open, stay open, close or need a reminder."""
 
 from __future__ import annotations
 
@@ -13,46 +9,46 @@ from datetime import datetime, timedelta
 from snapshot_pipeline.store.incidents import Incident
 
 FAILED_CHECK = "failed_check"
-"""A check of severity ERROR does not pass. Over when the same check of the same partition passes."""
+"""A check of severity ERROR failed. Closed when the same check of the same partition passes."""
 
 FAILED_RUN = "failed_run"
-"""A run failed and is not retried. Over when the same was run successfully, or its partitions are there since."""
+"""A run failed and will not be retried. Closed when the same run succeeds, or its partitions have been materialized."""
 
 SLOW_RUN = "slow_run"
-"""A run takes, or took, more than SNAPSHOT_MAX_RUN_SECONDS. Over when a later run of the same ends in time."""
+"""A run takes, or took, more than SNAPSHOT_MAX_RUN_SECONDS. Closed when a later run of the asset is fast enough."""
 
 MISSING_DAY = "missing_day"
-"""A day is not there SNAPSHOT_OVERDUE_MINUTES after it has ended. Over when it is there."""
+"""A day is missing SNAPSHOT_OVERDUE_MINUTES after it ended. Closed when it has been computed."""
 
 MISSED_WEEK = "missed_week"
-"""A week is not there SNAPSHOT_OVERDUE_MINUTES after its schedule. Over when it, or a newer week, is there."""
+"""A week is missing SNAPSHOT_OVERDUE_MINUTES after its schedule. Closed when it, or a newer week, has been computed."""
 
 KINDS = (FAILED_CHECK, FAILED_RUN, SLOW_RUN, MISSING_DAY, MISSED_WEEK)
 
 REMIND_AFTER = timedelta(days=1)
-"""How long after it was last told of an incident that lasts is told of again."""
+"""An open incident whose last message is this old triggers a reminder."""
 
-GATHER_AFTER = timedelta(hours=12)
-"""How long after it was last told of an incident joins a reminder of another one, so that there is one a day of all."""
+REMIND_TOGETHER_AFTER = timedelta(hours=12)
+"""Open incidents whose last message is this old join the reminder of another one: one reminder a day for all."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What was found about one thing at one look. Neither of its texts may hold a student's id or name.
+    """The state of one subject at the time of a scan. Neither text may contain a student's id or name.
 
     Attributes:
         kind: One of `KINDS`.
-        subject: What it is about, e.g. a day; with the kind, what makes it the same incident at the next look.
-        is_trouble: Whether something is wrong with it; if not, an incident that is open is over.
-        title: What, and which day, in one line.
-        detail: Observed against expected.
-        run_id: The Dagster run, where there is one.
-        event_at: When the event happened that was observed; None for what is simply true now.
+        subject: What it is about, e.g. a day. Observations of the same kind and subject belong to the same incident.
+        is_problem: True opens an incident or keeps it open; False closes it.
+        title: What is wrong and for which day, in one line.
+        detail: The observed value and the expected one.
+        run_id: The Dagster run, if there is one.
+        event_at: When the observed event happened; None for a state that is true at the time of the scan.
     """
 
     kind: str
     subject: str
-    is_trouble: bool
+    is_problem: bool
     title: str
     detail: str
     run_id: str | None = None
@@ -60,66 +56,67 @@ class Observation:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it has in common with its incident."""
+        """Kind and subject, which identify the incident."""
         return self.kind, self.subject
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What one look changes.
+class PlannedChanges:
+    """What one scan changes.
 
     Attributes:
-        opened: What becomes an incident.
-        lasting: Incidents that were seen again and what was seen; nobody is told.
-        closed: Incidents that are over, and what was seen instead.
-        reminded: Incidents that have lasted for another day.
+        to_open: Observations that open an incident.
+        to_update: Incidents that stay open, and their new observation; no message is sent.
+        to_close: Incidents that are resolved, and the observation that resolves them.
+        to_remind: Open incidents whose reminder is due.
     """
 
-    opened: Sequence[Observation]
-    lasting: Sequence[tuple[Incident, Observation]]
-    closed: Sequence[tuple[Incident, Observation]]
-    reminded: Sequence[Incident]
+    to_open: Sequence[Observation]
+    to_update: Sequence[tuple[Incident, Observation]]
+    to_close: Sequence[tuple[Incident, Observation]]
+    to_remind: Sequence[Incident]
 
 
-def decide(
+def plan_changes(
     observations: Sequence[Observation],
-    still_open: Sequence[Incident],
+    open_incidents: Sequence[Incident],
     last_events: Mapping[tuple[str, str], datetime],
     now: datetime,
-) -> Decision:
-    """Decide what the observations of one look change.
+) -> PlannedChanges:
+    """Decide what the observations of one scan change.
 
-    An event that is not newer than the last one known of its subject was taken into account already, at a look whose
-    place was lost: it changes nothing. What is simply true now has no event and is always taken into account.
+    An event that is not newer than the last known event of its subject was handled by an earlier scan (whose cursor was
+    lost) and is ignored. Observations without an event describe the current state and are always handled.
 
     Args:
         observations: At most one per kind and subject.
-        still_open: All incidents that last.
-        last_events: The last known event of each kind and subject, of closed incidents too.
-        now: When the look was made.
+        open_incidents: All open incidents.
+        last_events: The last known event of each kind and subject, including closed incidents.
+        now: The time of the scan.
     """
-    incidents = {(incident.kind, incident.subject): incident for incident in still_open}
-    opened: list[Observation] = []
-    lasting: list[tuple[Incident, Observation]] = []
-    closed: list[tuple[Incident, Observation]] = []
+    incidents = {(incident.kind, incident.subject): incident for incident in open_incidents}
+    to_open: list[Observation] = []
+    to_update: list[tuple[Incident, Observation]] = []
+    to_close: list[tuple[Incident, Observation]] = []
     for observation in observations:
-        known = last_events.get(observation.key)
-        if known is not None and observation.event_at is not None and observation.event_at <= known:
+        last_event = last_events.get(observation.key)
+        if last_event is not None and observation.event_at is not None and observation.event_at <= last_event:
             continue
         incident = incidents.get(observation.key)
         if incident is None:
-            if observation.is_trouble:
-                opened.append(observation)
-        elif observation.is_trouble:
-            lasting.append((incident, observation))
+            if observation.is_problem:
+                to_open.append(observation)
+        elif observation.is_problem:
+            to_update.append((incident, observation))
         else:
-            closed.append((incident, observation))
-    over = {incident.id for incident, _ in closed}
-    return Decision(opened, lasting, closed, _due([one for one in still_open if one.id not in over], now))
+            to_close.append((incident, observation))
+    closed_ids = {incident.id for incident, _ in to_close}
+    still_open = [incident for incident in open_incidents if incident.id not in closed_ids]
+    return PlannedChanges(to_open, to_update, to_close, _due_reminders(still_open, now))
 
 
-def _due(still_open: Sequence[Incident], now: datetime) -> list[Incident]:
-    """Those that are reminded of now: once one has lasted for a day, all that were not told of just before."""
+def _due_reminders(still_open: Sequence[Incident], now: datetime) -> list[Incident]:
+    """Return no incident until one is due; then also those that would be due within the next half day."""
     if not any(incident.notified_at <= now - REMIND_AFTER for incident in still_open):
         return []
-    return [incident for incident in still_open if incident.notified_at <= now - GATHER_AFTER]
+    return [incident for incident in still_open if incident.notified_at <= now - REMIND_TOGETHER_AFTER]

@@ -1,7 +1,4 @@
-"""Turns what was observed into incidents and messages, all of one look in one transaction.
-
-Put here: the transaction. Do not put here: the decision (`incidents`), the texts (`messages`), the SQL (`store`).
-"""
+"""Record a scan: its incidents and their messages, in one transaction."""
 
 from __future__ import annotations
 
@@ -11,8 +8,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from snapshot_pipeline.alerts.incidents import Decision, Observation, decide
-from snapshot_pipeline.alerts.messages import Message, Wording, all_clear, opened, reminders
+from snapshot_pipeline.alerts.incidents import Observation, PlannedChanges, plan_changes
+from snapshot_pipeline.alerts.messages import (
+    Message,
+    MessageFormat,
+    opened_messages,
+    reminder_messages,
+    resolved_messages,
+)
 from snapshot_pipeline.store.incidents import (
     Incident,
     close_incident,
@@ -28,14 +31,14 @@ from snapshot_pipeline.store.tables import StoreTables
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What one look has changed.
+class IncidentChanges:
+    """What one scan changed.
 
     Attributes:
         opened: New incidents.
-        closed: Incidents that are over.
-        reminded: Incidents that have lasted for another day.
-        messages: What each channel will be sent.
+        closed: Resolved incidents.
+        reminded: Open incidents for which a reminder was queued.
+        messages: The messages queued for each channel.
     """
 
     opened: Sequence[Incident]
@@ -44,38 +47,38 @@ class Changes:
     messages: Sequence[Message]
 
 
-def record(
+def record_scan(
     engine: Engine,
     tables: StoreTables,
     observe: Callable[[Sequence[Incident]], Sequence[Observation]],
     channels: Sequence[str],
-    wording: Wording,
+    message_format: MessageFormat,
     now: datetime,
-) -> Changes:
-    """Look, open, keep and close incidents, and put the messages about them into the outbox: all of it or nothing.
+) -> IncidentChanges:
+    """Scan; open, update and close incidents; queue the messages about them: all or nothing.
 
-    Doing the same again changes nothing. Two looks at the same time take turns, the looking included, so that what is
-    recorded last was also seen last.
+    Repeating a scan changes nothing. Concurrent scans run one after the other, including their observations, so that an
+    older observation never overwrites a newer one.
 
     Args:
         engine: The store's database.
         tables: Our tables.
-        observe: Looks, and is told the incidents that last; finds at most one thing per kind and subject.
-        channels: The ids of the channels that are told.
-        wording: What the messages share.
-        now: When the look was made.
+        observe: Makes the observations, given the open incidents; at most one per kind and subject.
+        channels: The ids of the channels to notify.
+        message_format: The link and time format of the messages.
+        now: The time of the scan.
     """
     with engine.begin() as connection:
         lock_incidents(connection, tables)
         still_open = open_incidents(connection, tables)
         observations = observe(still_open)
         known = last_events(connection, tables, [observation.key for observation in observations])
-        decision = decide(observations, still_open, known, now)
-        new = _write(connection, tables, decision, now)
+        plan = plan_changes(observations, still_open, known, now)
+        opened = _write(connection, tables, plan, now)
         messages = [
-            *opened(new, wording),
-            *reminders(decision.reminded, wording),
-            *all_clear(decision.closed, now, wording),
+            *opened_messages(opened, message_format),
+            *reminder_messages(plan.to_remind, message_format),
+            *resolved_messages(plan.to_close, now, message_format),
         ]
         for message in messages:
             queue_message(
@@ -87,16 +90,14 @@ def record(
                 severity=message.severity,
                 now=now,
             )
-    return Changes(new, [incident for incident, _ in decision.closed], decision.reminded, messages)
+    return IncidentChanges(opened, [incident for incident, _ in plan.to_close], plan.to_remind, messages)
 
 
-def _write(connection: Connection, tables: StoreTables, decision: Decision, now: datetime) -> list[Incident]:
-    for incident, seen in decision.lasting:
-        if (seen.title, seen.detail, seen.run_id) != (
-            incident.title,
-            incident.detail,
-            incident.run_id,
-        ) or seen.event_at:
+def _write(connection: Connection, tables: StoreTables, plan: PlannedChanges, now: datetime) -> list[Incident]:
+    """Write the incidents; return the new ones."""
+    for incident, seen in plan.to_update:
+        is_changed = (seen.title, seen.detail, seen.run_id) != (incident.title, incident.detail, incident.run_id)
+        if is_changed or seen.event_at:
             update_incident(
                 connection,
                 tables,
@@ -106,10 +107,10 @@ def _write(connection: Connection, tables: StoreTables, decision: Decision, now:
                 run_id=seen.run_id,
                 event_at=seen.event_at or incident.last_event_at,
             )
-    for incident, seen in decision.closed:
+    for incident, seen in plan.to_close:
         close_incident(connection, tables, incident.id, seen.event_at, now)
-    if decision.reminded:
-        mark_notified(connection, tables, [incident.id for incident in decision.reminded], now)
+    if plan.to_remind:
+        mark_notified(connection, tables, [incident.id for incident in plan.to_remind], now)
     return [
         open_incident(
             connection,
@@ -122,5 +123,5 @@ def _write(connection: Connection, tables: StoreTables, decision: Decision, now:
             event_at=seen.event_at,
             now=now,
         )
-        for seen in decision.opened
+        for seen in plan.to_open
     ]

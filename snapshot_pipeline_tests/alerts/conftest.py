@@ -1,4 +1,4 @@
-"""Incidents are recorded in a real database, and told to a real web server."""
+"""Fixtures: a real database for the incidents, a real web server for the messages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ __all__ = ["migrated_url", "store"]
 
 @pytest.fixture
 def receiver() -> Iterator[WebReceiver]:
-    """A web server that remembers what it was sent."""
+    """A web server that records what it receives."""
     with web_receiver() as started:
         yield started

@@ -1,4 +1,4 @@
-"""Channels of real Apprise URLs against real receivers: what arrives, what is cut, and that no secret is ever shown."""
+"""Channels of real Apprise URLs and real receivers: what arrives, what is truncated, and that no secret is shown."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 import pytest
 from apprise import Apprise
 
-from snapshot_pipeline.alerts.channels import CUT, fitted, read_channels
+from snapshot_pipeline.alerts.channels import TRUNCATION_NOTE, read_channels, truncate
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline_tests.alerts.looks import channels_of
+from snapshot_pipeline_tests.alerts.scans import channels_of
 from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, mail_receiver, silent_receiver
 
-SECRET = "hunter2-very-secret"  # noqa: S105  # the mark that is searched for
+SECRET = "hunter2-very-secret"  # noqa: S105  # searched for in all output
 
 
-def test_a_webhook_gets_title_text_and_severity(receiver: WebReceiver):
+def test_a_webhook_receives_title_text_and_severity(receiver: WebReceiver):
     (channel,) = channels_of(f"json://{receiver.address}/hook")
     assert channel.send("Title", "First line\nsecond & <third>", "failure") is None
     (message,) = receiver.messages
@@ -24,7 +24,7 @@ def test_a_webhook_gets_title_text_and_severity(receiver: WebReceiver):
     assert message["message"] == "First line\nsecond & <third>"
 
 
-def test_a_mail_arrives_with_its_lines_and_its_signs():
+def test_an_email_keeps_line_breaks_and_special_characters():
     with mail_receiver() as mails:
         (channel,) = channels_of(
             f"mailto://{mails.address}?from=pipeline@example.org&to=oncall@example.org&mode=insecure"
@@ -40,7 +40,7 @@ def test_a_mail_arrives_with_its_lines_and_its_signs():
     assert "<more>" not in content or text.get_content_type() == "text/plain"
 
 
-def test_a_channel_that_refuses_says_so_without_a_secret(receiver: WebReceiver):
+def test_the_error_of_a_refusing_channel_has_no_secret(receiver: WebReceiver):
     receiver.status = 403
     (channel,) = channels_of(f"json://user:{SECRET}@{receiver.address}/{SECRET}/hook?+X-Token={SECRET}")
     error = channel.send("Title", "Text", "failure")
@@ -50,7 +50,7 @@ def test_a_channel_that_refuses_says_so_without_a_secret(receiver: WebReceiver):
     assert channel.name == f"json://{receiver.address}"
 
 
-def test_a_channel_that_is_down_or_silent_is_an_error_within_its_time():
+def test_a_channel_that_is_down_or_silent_fails_within_its_timeout():
     with silent_receiver() as silent:
         for address in (closed_address(), silent):
             (channel,) = channels_of(f"json://{address}/?rto=0.5")
@@ -59,7 +59,7 @@ def test_a_channel_that_is_down_or_silent_is_an_error_within_its_time():
             assert time.monotonic() - began < 5
 
 
-def test_no_url_shows_its_secret_and_each_has_a_name_of_its_own():
+def test_channel_names_are_unique_and_have_no_secret():
     urls = (
         f"slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?footer={SECRET}",
         f"discord://4174216298/{SECRET}",
@@ -76,7 +76,7 @@ def test_no_url_shows_its_secret_and_each_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "shown"),
     [
         (f"nosuch://{SECRET}", "nosuch://…"),
         (SECRET, "a word"),
@@ -84,19 +84,19 @@ def test_no_url_shows_its_secret_and_each_has_a_name_of_its_own():
         (f"slack://{SECRET}", "slack://…"),
     ],
 )
-def test_an_url_that_cannot_be_read_is_one_line_without_its_secret_and_the_others_are_told(
-    url: str, said: str, capfd: pytest.CaptureFixture[str]
+def test_an_invalid_url_is_one_line_without_its_secret_and_others_still_work(
+    url: str, shown: str, capfd: pytest.CaptureFixture[str]
 ):
-    # Everything that reaches the root logger, at any level (pytest's own capture listens to Apprise directly).
+    # Captures what reaches the root logger at any level (pytest's own capture listens to Apprise directly).
     listener, root = logging.StreamHandler(), logging.getLogger()
     root.addHandler(listener)
     try:
-        told = read_channels(load_settings(alert_urls=f"json://127.0.0.1:1/\n{url}"))
+        channel_list = read_channels(load_settings(alert_urls=f"json://127.0.0.1:1/\n{url}"))
     finally:
         root.removeHandler(listener)
-    assert [channel.name for channel in told.channels] == ["json://127.0.0.1:1"]
-    (problem,) = told.problems
-    assert f"SNAPSHOT_ALERT_URLS: {said}, number 2 of 2" in problem
+    assert [channel.name for channel in channel_list.channels] == ["json://127.0.0.1:1"]
+    (problem,) = channel_list.problems
+    assert f"SNAPSHOT_ALERT_URLS: {shown}, number 2 of 2" in problem
     output = capfd.readouterr()
     assert SECRET not in f"{problem}{output.out}{output.err}"
 
@@ -109,21 +109,21 @@ def test_the_same_url_twice_is_one_channel():
     "url",
     ["json://127.0.0.1/", "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", "tgram://123456789:abcdefg_hij/1/"],
 )
-def test_a_text_is_cut_to_what_the_channel_takes_and_says_that_it_was(url: str):
+def test_a_long_text_is_truncated_to_the_channels_limit_with_a_note(url: str):
     service = Apprise.instantiate(url)
-    title, body = fitted("T" * 300, "line\n" * 20_000, service)
-    room = service.body_maxlen
-    assert len(body) + (len(title) if service.title_maxlen <= 0 or service.overflow_amalgamate_title else 0) <= room
+    title, body = truncate("T" * 300, "line\n" * 20_000, service)
+    limit = service.body_maxlen
+    assert len(body) + (len(title) if service.title_maxlen <= 0 or service.overflow_amalgamate_title else 0) <= limit
     assert service.title_maxlen <= 0 or len(title) <= service.title_maxlen
-    assert body.endswith(CUT)
-    assert len(body) > 0.8 * (room - 300)
-    assert fitted("Title", "short", service) == ("Title", "short")
+    assert body.endswith(TRUNCATION_NOTE)
+    assert len(body) > 0.8 * (limit - 300)
+    assert truncate("Title", "short", service) == ("Title", "short")
 
 
-def test_a_text_that_is_too_long_arrives_cut_as_one_message(receiver: WebReceiver):
+def test_a_long_text_arrives_truncated_as_one_message(receiver: WebReceiver):
     (channel,) = channels_of(f"json://{receiver.address}/")
     assert channel.send("T" * 1000, "x" * 100_000, "failure") is None
     (message,) = receiver.messages
-    assert message["message"].endswith(CUT)
+    assert message["message"].endswith(TRUNCATION_NOTE)
     assert len(message["message"]) <= 32768
     assert len(message["title"]) <= 250

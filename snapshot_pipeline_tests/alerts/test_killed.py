@@ -1,7 +1,7 @@
-"""A look and a delivery that are killed at every step: each message arrives exactly once, save in one place.
+"""A scan and a delivery that are killed at every step: each message arrives exactly once, with one exception.
 
-The processes are real and die by SIGKILL; the database and the receiver are real as well. The one place is between the
-channel's answer and the commit of our mark: no sender can know what an answer that it did not live to note has said.
+The processes are real and die by SIGKILL; the database and the receiver are real as well. The exception is a kill
+between the channel's answer and our commit: the next sender cannot know the answer, so it sends the message again.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.channels import Channel
 from snapshot_pipeline.alerts.incidents import SLOW_RUN, Observation
-from snapshot_pipeline_tests.alerts.looks import MINUTE, NOW, channels_of, check, look_at, missing, outbox, send
+from snapshot_pipeline_tests.alerts.scans import MINUTE, NOW, channels_of, check, missing, outbox, scan, send
 from snapshot_pipeline_tests.integration.embedded.servers import fork
 from snapshot_pipeline_tests.receivers import WebReceiver
 from snapshot_pipeline_tests.store.conftest import Store
 
-FOUND = (
+OBSERVATIONS = (
     missing("2026-03-08"),
     check("2026-03-07", False, NOW),
-    Observation(SLOW_RUN, "performance_snapshots", True, "the run takes longer than it may", "took 400 s"),
+    Observation(SLOW_RUN, "performance_snapshots", True, "the run is too slow", "took 400 s"),
 )
 
 
@@ -36,7 +36,7 @@ def die() -> None:
 
 
 def die_at(name: str, condition: Callable[..., bool] = lambda *_: True) -> None:
-    """Die when SQLAlchemy is about to do something."""
+    """Die at an event of SQLAlchemy, if the condition holds."""
 
     def listener(*arguments: object) -> None:
         if condition(*arguments):
@@ -59,9 +59,9 @@ def nth(number: int) -> Callable[..., bool]:
     return is_it
 
 
-LOOK_STEPS: dict[str, Callable[[], None]] = {
+SCAN_STEPS: dict[str, Callable[[], None]] = {
     "before the transaction": lambda: die_at("begin"),
-    "before it has its turn": lambda: die_at("before_cursor_execute", statement_with("pg_advisory_xact_lock")),
+    "before it has the lock": lambda: die_at("before_cursor_execute", statement_with("pg_advisory_xact_lock")),
     "before the first incident": lambda: die_at(
         "before_cursor_execute", statement_with("INSERT INTO public.incidents")
     ),
@@ -69,12 +69,12 @@ LOOK_STEPS: dict[str, Callable[[], None]] = {
         "before_cursor_execute", statement_with("INSERT INTO public.alert_messages")
     ),
     "after the messages, before the commit": lambda: die_at("commit"),
-    "after the commit": lambda: None,  # it dies at its end
+    "after the commit": lambda: None,  # killed when it is done
 }
 
 
 class DiesBeforeSending(Channel):
-    """A channel whose sender is killed when it is about to send."""
+    """A channel whose sender is killed before it sends."""
 
     def send(self, title: str, body: str, severity: str) -> str | None:
         die()
@@ -82,7 +82,7 @@ class DiesBeforeSending(Channel):
 
 
 class DiesAfterSending(Channel):
-    """A channel whose sender is killed when the channel has taken the message."""
+    """A channel whose sender is killed after the channel accepted the message."""
 
     def send(self, title: str, body: str, severity: str) -> str | None:
         assert super().send(title, body, severity) is None
@@ -96,7 +96,7 @@ DELIVERY_STEPS: dict[str, tuple[Callable[[], None], type[Channel]]] = {
     "before it is sent": (lambda: None, DiesBeforeSending),
     "after the commit, before the next message": (lambda: die_at("begin", nth(2)), Channel),
     "after the second commit": (lambda: die_at("begin", nth(3)), Channel),
-    "after the last commit": (lambda: None, Channel),  # it dies at its end
+    "after the last commit": (lambda: None, Channel),  # killed when it is done
 }
 
 BETWEEN_ANSWER_AND_MARK: dict[str, tuple[Callable[[], None], type[Channel]]] = {
@@ -110,7 +110,7 @@ BETWEEN_ANSWER_AND_MARK: dict[str, tuple[Callable[[], None], type[Channel]]] = {
 
 
 def killed(url: URL, store: Store, prepare: Callable[[], None], task: Callable[[Store], object]) -> None:
-    """Run a task in a process of its own that dies at the step prepared, at the latest when the task is done."""
+    """Run a task in a process that dies at the prepared step, at the latest when the task is done."""
 
     def run() -> None:
         prepare()
@@ -118,54 +118,54 @@ def killed(url: URL, store: Store, prepare: Callable[[], None], task: Callable[[
         die()
 
     _, status = os.waitpid(fork(run), 0)
-    assert os.WIFSIGNALED(status), "the process ended by itself: the fault did not strike"
+    assert os.WIFSIGNALED(status), "the process exited normally: it was not killed"
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def look_and_deliver(store: Store, channels: Sequence[Channel]) -> None:
-    """What the next daemon does: looks again at the same things, and sends until nothing is left."""
-    look_at(store, channels, NOW + MINUTE, *FOUND)
+def scan_and_deliver(store: Store, channels: Sequence[Channel]) -> None:
+    """Do what the next daemon does: repeat the scan, and send until the outbox is empty."""
+    scan(store, channels, NOW + MINUTE, *OBSERVATIONS)
     deadline = time.monotonic() + 20
     while any(sent_at is None for _, _, sent_at, _ in outbox(store)):
         send(store, channels, NOW + MINUTE)
         assert time.monotonic() < deadline, "a message was never sent"
 
 
-@pytest.mark.parametrize("step", LOOK_STEPS)
-def test_a_look_that_is_killed_neither_loses_nor_repeats_a_message(
+@pytest.mark.parametrize("step", SCAN_STEPS)
+def test_a_killed_scan_neither_loses_nor_repeats_a_message(
     step: str, store: Store, migrated_url: URL, receiver: WebReceiver
 ):
     channels = channels_of(f"json://{receiver.address}/")
-    killed(migrated_url, store, LOOK_STEPS[step], lambda its: look_at(its, channels, NOW, *FOUND))
+    killed(migrated_url, store, SCAN_STEPS[step], lambda copy: scan(copy, channels, NOW, *OBSERVATIONS))
     # All or nothing: no incident without its message.
     assert len(outbox(store)) == (3 if step == "after the commit" else 0)
-    look_and_deliver(store, channels)
+    scan_and_deliver(store, channels)
     assert len(receiver.titles) == len(set(receiver.titles)) == 3
 
 
 @pytest.mark.parametrize("step", DELIVERY_STEPS)
-def test_a_delivery_that_is_killed_neither_loses_nor_repeats_a_message(
+def test_a_killed_delivery_neither_loses_nor_repeats_a_message(
     step: str, store: Store, migrated_url: URL, receiver: WebReceiver
 ):
     channels = channels_of(f"json://{receiver.address}/")
-    look_at(store, channels, NOW, *FOUND)
+    scan(store, channels, NOW, *OBSERVATIONS)
     prepare, kind = DELIVERY_STEPS[step]
     dying = [kind(channel.id, channel.name, channel.url) for channel in channels]
-    killed(migrated_url, store, prepare, lambda its: send(its, dying, NOW))
-    look_and_deliver(store, channels)
+    killed(migrated_url, store, prepare, lambda copy: send(copy, dying, NOW))
+    scan_and_deliver(store, channels)
     assert len(receiver.titles) == len(set(receiver.titles)) == 3
 
 
 @pytest.mark.parametrize("step", BETWEEN_ANSWER_AND_MARK)
-def test_between_the_channels_answer_and_our_commit_exactly_that_message_is_repeated(
+def test_a_kill_between_answer_and_commit_repeats_that_message_only(
     step: str, store: Store, migrated_url: URL, receiver: WebReceiver
 ):
     channels = channels_of(f"json://{receiver.address}/")
-    look_at(store, channels, NOW, *FOUND)
+    scan(store, channels, NOW, *OBSERVATIONS)
     prepare, kind = BETWEEN_ANSWER_AND_MARK[step]
     dying = [kind(channel.id, channel.name, channel.url) for channel in channels]
-    killed(migrated_url, store, prepare, lambda its: send(its, dying, NOW))
+    killed(migrated_url, store, prepare, lambda copy: send(copy, dying, NOW))
     assert len(receiver.titles) == 1
-    look_and_deliver(store, channels)
+    scan_and_deliver(store, channels)
     assert sorted(Counter(receiver.titles).values()) == [1, 1, 2]
     assert Counter(receiver.titles)[receiver.titles[0]] == 2

@@ -14,7 +14,7 @@ from snapshot_pipeline.cli import command
 from snapshot_pipeline.cli.alerts import NoChannelError
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.tables import StoreTables
-from snapshot_pipeline_tests.alerts.looks import channels_of, look_at, missing, send
+from snapshot_pipeline_tests.alerts.scans import channels_of, missing, scan, send
 from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, mail_receiver, web_receiver
 from snapshot_pipeline_tests.store.conftest import Store
 
@@ -38,10 +38,10 @@ def test_the_trial_says_for_each_channel_whether_it_arrived(receiver: WebReceive
         result = run("alerts", "test")
         assert result.exit_code == 0, result.output
         assert result.output.splitlines() == [
-            f"json://{receiver.address}: arrived",
-            f"mailto://{mails.address}: arrived",
+            f"json://{receiver.address}: sent",
+            f"mailto://{mails.address}: sent",
         ]
-        assert receiver.titles == ["snapshot_pipeline: a trial message"]
+        assert receiver.titles == ["snapshot_pipeline: test message"]
         assert len(mails.mails) == 1
     assert SECRET not in result.output
 
@@ -54,16 +54,16 @@ def test_a_channel_that_is_down_fails_the_trial_and_the_others_get_it(
     )
     result = run("alerts", "test")
     assert result.exit_code == 1
-    down, arrived = (line for line in result.output.splitlines() if line.startswith("json"))
+    down, sent = (line for line in result.output.splitlines() if line.startswith("json"))
     assert "failed: " in down
-    assert arrived.endswith("arrived")
+    assert sent.endswith("sent")
     assert "x://…, number 3 of 3" in result.output
     assert SECRET not in result.output
 
 
 def test_with_nobody_to_tell_the_trial_is_one_line_that_says_what_to_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
-    with pytest.raises(NoChannelError, match=r"^SNAPSHOT_ALERT_URLS is not set, so nobody is told[^\n]*$"):
+    with pytest.raises(NoChannelError, match=r"^SNAPSHOT_ALERT_URLS is not set, so nobody is notified[^\n]*$"):
         run("alerts", "test")
 
 
@@ -79,7 +79,7 @@ def test_the_status_lists_what_is_wrong_and_says_that_nobody_is_told(store: Stor
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
     assert "No incident is open." in run("status", "--days", "1").output
     opened = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
-    number = look_at(store, [], opened, missing("2026-03-08")).opened[0].id
+    number = scan(store, [], opened, missing("2026-03-08")).opened[0].id
     output = run("status", "--days", "1").output
     (line,) = [line for line in output.splitlines() if "2026-03-10 01:00" in line]
     assert str(number) in line.split()
@@ -93,7 +93,7 @@ def test_the_status_says_what_waits_for_which_channel_and_why(store: Store, monk
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{address}/{SECRET}")
     channels = channels_of(f"json://{address}/{SECRET}")
     opened = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
-    look_at(store, channels, opened, missing("2026-03-08"))
+    scan(store, channels, opened, missing("2026-03-08"))
     send(store, channels, opened)
     output = run("status", "--days", "1").output
     assert f"json://{address} waits for 1 message since 2026-03-10 01:00, tried 1 times: " in output

@@ -168,11 +168,11 @@ class World:
 
     def is_cleared(self, incident: int) -> bool:
         """Whether the all-clear has arrived."""
-        return any(title.startswith("Over: ") for title in self.messages_about(incident))
+        return any(title.startswith("Resolved: ") for title in self.messages_about(incident))
 
     def is_told_of_blindness(self) -> bool | None:
         """Whether somebody was told that incidents cannot be recorded."""
-        return "snapshot_pipeline cannot look for incidents" in self.receiver.titles or None
+        return "snapshot_pipeline cannot scan for incidents" in self.receiver.titles or None
 
     def cut_connections(self) -> int:
         """End all sessions of the pipeline in the platform's database; how many there were."""

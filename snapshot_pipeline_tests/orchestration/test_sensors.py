@@ -70,7 +70,7 @@ def test_from_a_failed_night_to_the_message_and_the_all_clear(watcher: Watcher, 
     assert tick(watcher, watch, later)[0] == "0 incidents have begun, 1 are over"
     tick(watcher, send)
     failed = "performance_snapshots, cohort_summary 2026-02-10: the run has failed"
-    assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Over: {failed}"]
+    assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Resolved: {failed}"]
 
 
 def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(watcher: Watcher) -> None:
@@ -147,14 +147,14 @@ def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_clear
     assert receiver.titles == []  # it may be a restart
     _, cursor = tick(watcher, monitoring_down, earlier(cursor, "down_since", timedelta(minutes=3)))
     _, cursor = tick(watcher, monitoring_down, cursor)
-    assert receiver.titles == ["snapshot_pipeline cannot look for incidents"]
+    assert receiver.titles == ["snapshot_pipeline cannot scan for incidents"]
     assert "cannot connect to" in receiver.messages[0]["message"]
     assert "secret" not in receiver.messages[0]["message"]
     _, cursor = tick(watcher, monitoring_down, earlier(cursor, "notified_at", timedelta(days=1)))
     assert len(receiver.titles) == 2
     said, cursor = tick(watcher, seeing, cursor)
     assert said == "nothing has changed"
-    assert receiver.titles[2:] == ["Over: snapshot_pipeline looks for incidents again"]
+    assert receiver.titles[2:] == ["Resolved: snapshot_pipeline scans for incidents again"]
     tick(watcher, seeing, cursor)
     assert len(receiver.titles) == 3
 

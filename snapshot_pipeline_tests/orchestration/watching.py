@@ -14,7 +14,7 @@ import dagster as dg
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.alerts.recording import Changes
+from snapshot_pipeline.alerts.recording import IncidentChanges
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.sensors.incidents import Watch, look
 from snapshot_pipeline.pipeline.installation import open_installation
@@ -42,7 +42,7 @@ class Watcher:
     settings: Settings
     since: datetime
 
-    def look(self, now: datetime | None = None, last_scan: datetime | None = None) -> Changes:
+    def look(self, now: datetime | None = None, last_scan: datetime | None = None) -> IncidentChanges:
         """Scan once, with a channel that nobody reads."""
         repository = build_defs(self.settings).get_repository_def()
         now = now or datetime.now(timezone.utc)

@@ -50,13 +50,13 @@ def _evaluations(scan: Scan) -> Iterator[dg.EventLogRecord]:
 
 
 def _observation(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> Observation:
-    is_trouble = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+    is_problem = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
     asset, partition = evaluation.asset_key.to_user_string(), evaluation.partition
     subject = _name(evaluation.asset_check_key) + (f" {partition}" if partition else "")
     return Observation(
         kind=FAILED_CHECK,
         subject=subject,
-        is_trouble=is_trouble,
+        is_problem=is_problem,
         title=f"{asset}{f' {partition}' if partition else ''}: the check {evaluation.check_name} has failed",
         detail=_detail(evaluation),
         run_id=entry.run_id or None,

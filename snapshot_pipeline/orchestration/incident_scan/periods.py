@@ -45,14 +45,14 @@ def missing_days(scan: Scan) -> Iterator[Observation]:
     there = _there(scan, performance_snapshots.KEY, wanted)
     for day in sorted(wanted):
         due_at = day_due_at(date.fromisoformat(day), settings)
-        is_trouble = day not in there and day in keys
+        is_problem = day not in there and day in keys
         detail = f"it should have been there by {due_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
         yield Observation(
             MISSING_DAY,
             day,
-            is_trouble,
+            is_problem,
             f"{performance_snapshots.NAME} {day}: the day is missing",
-            detail if is_trouble else "the day is there" if day in there else "it has no partition any more",
+            detail if is_problem else "the day is there" if day in there else "it has no partition any more",
         )
 
 
@@ -71,14 +71,14 @@ def missed_weeks(scan: Scan) -> Iterator[Observation]:
     newest = max(there, default="")
     for week in sorted(wanted):
         due_at = week_due_at(date.fromisoformat(week), settings)
-        is_trouble = week > newest and week in keys
+        is_problem = week > newest and week in keys
         detail = f"it should have been there by {due_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
         yield Observation(
             MISSED_WEEK,
             week,
-            is_trouble,
+            is_problem,
             f"{adaptive_recommendations.NAME}, week of {week}: the weekly run did not happen",
-            detail if is_trouble else "the week is there" if week in there else "it is not needed any more",
+            detail if is_problem else "the week is there" if week in there else "it is not needed any more",
         )
 
 

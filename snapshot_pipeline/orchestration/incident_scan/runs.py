@@ -111,7 +111,7 @@ def _failed(scan: Scan, target: Target, record: dg.RunRecord, incident: Incident
     return Observation(
         kind=FAILED_RUN,
         subject=target.subject,
-        is_trouble=healing is None,
+        is_problem=healing is None,
         title=f"{target.subject}: the run has failed",
         detail=healing or known or _reason(scan.instance, run_id),
         run_id=run_id,
@@ -176,12 +176,12 @@ def slow_runs(scan: Scan) -> Iterator[Observation]:
     yield from found.values()
 
 
-def _timed(target: Target, record: dg.RunRecord, took: str, is_trouble: bool, maximum: float) -> Observation:
+def _timed(target: Target, record: dg.RunRecord, took: str, is_problem: bool, maximum: float) -> Observation:
     started = record.start_time or 0
     return Observation(
         kind=SLOW_RUN,
         subject=target.name,
-        is_trouble=is_trouble,
+        is_problem=is_problem,
         title=f"{target.subject}: the run takes longer than it may",
         detail=f"the run of {target.subject} {took}, at most {maximum:g} s wanted",
         run_id=record.dagster_run.run_id,

@@ -16,10 +16,10 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from snapshot_pipeline.alerts.channels import Channel, read_channels
-from snapshot_pipeline.alerts.delivery import deliver, tell_at_once
+from snapshot_pipeline.alerts.delivery import deliver, send_immediately
 from snapshot_pipeline.alerts.incidents import Observation
-from snapshot_pipeline.alerts.messages import Message, Wording, monitoring_down, monitoring_restored
-from snapshot_pipeline.alerts.recording import Changes, record
+from snapshot_pipeline.alerts.messages import Message, MessageFormat, monitoring_down, monitoring_restored
+from snapshot_pipeline.alerts.recording import IncidentChanges, record_scan
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.descriptions import described_plainly
 from snapshot_pipeline.orchestration.incident_scan import Scan, observe
@@ -146,7 +146,7 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
         for report in reports:
             if report.error:
                 context.log.warning(f"{report.name}: {report.error}")
-            elif not report.is_over:
+            elif not report.is_finished:
                 context.log.warning(f"{report.name} has not answered yet")
         sent = sum(report.sent for report in reports)
         return dg.SkipReason(f"{sent} messages were sent" if sent else "nothing was to be sent")
@@ -161,7 +161,7 @@ def look(
     watch: Watch,
     channels: list[str],
     now: datetime,
-) -> Changes:
+) -> IncidentChanges:
     """Scan once, and record what was found.
 
     Args:
@@ -177,7 +177,7 @@ def look(
     def found(still_open: Sequence[Incident]) -> list[Observation]:
         return observe(Scan(instance, repository, settings, now, watch.since, watch.last_scan, still_open))
 
-    return record(installation.engine, installation.store, found, channels, _wording(settings), now)
+    return record_scan(installation.engine, installation.store, found, channels, _message_format(settings), now)
 
 
 def _watch(installation: Installation, cursor: str | None, now: datetime) -> Watch:
@@ -198,19 +198,19 @@ def _told_of_blindness(
         return watch
     if watch.notified_at and now - watch.notified_at < _REMINDER:
         return watch
-    _tell(channels, monitoring_down(text_to_send(error), watch.down_since, _wording(settings)))
+    _tell(channels, monitoring_down(text_to_send(error), watch.down_since, _message_format(settings)))
     return replace(watch, notified_at=now)
 
 
 def _tell(channels: Sequence[Channel], message: Message) -> None:
-    tell_at_once(channels, message.title, message.body, message.severity)
+    send_immediately(channels, message.title, message.body, message.severity)
 
 
-def _wording(settings: Settings) -> Wording:
-    return Wording(settings.ui_url.rstrip("/"), settings.zone)
+def _message_format(settings: Settings) -> MessageFormat:
+    return MessageFormat(settings.ui_url.rstrip("/"), settings.zone)
 
 
-def _lines(changes: Changes, is_anybody_told: bool) -> list[str]:
+def _lines(changes: IncidentChanges, is_anybody_told: bool) -> list[str]:
     told = "" if is_anybody_told else "; nobody is told, since SNAPSHOT_ALERT_URLS is not set"
     begun = [f"incident {one.id} has begun: {one.title}; {one.detail}{told}" for one in changes.opened]
     return begun + [f"incident {one.id} is over: {one.title}" for one in changes.closed]
