@@ -1,4 +1,4 @@
-"""What of an error may leave the house."""
+"""What of an error may be sent to others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from snapshot_pipeline.pipeline.batches import SystematicError
 from snapshot_pipeline.platform.csv_files.records import CsvFileError
 
 
-def test_our_own_line_may_be_sent_and_what_may_quote_a_student_may_not():
+def test_only_messages_that_cannot_quote_a_student_are_sent():
     assert text_to_send(SnapshotPipelineError("schema 'nowhere' has no tables")) == "schema 'nowhere' has no tables"
     for error in (ValueError("student 17"), SystematicError("the last one: student 17"), CsvFileError("row 17")):
         sent = text_to_send(error)

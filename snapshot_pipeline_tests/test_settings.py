@@ -1,4 +1,4 @@
-"""What a user may set: the defaults, the one readable line for a wrong value, and that the example file is complete."""
+"""Settings: defaults, one readable line for a value that is not valid, and a complete example file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither the environment nor a .env file of the developer's."""
+def _no_developer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the developer's environment and .env file."""
     for field in Settings.model_fields:
         monkeypatch.delenv(f"SNAPSHOT_{field.upper()}", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
-def test_with_nothing_set_everything_has_a_default(tmp_path: Path) -> None:
+def test_every_setting_has_a_default(tmp_path: Path) -> None:
     settings = load_settings()
     assert settings.database_url is None
     assert settings.home == tmp_path / ".snapshot_pipeline"
@@ -29,9 +29,9 @@ def test_with_nothing_set_everything_has_a_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "expected"),
     [
-        ("SNAPSHOT_TIMEZONE", "Europe/Budapset", "SNAPSHOT_TIMEZONE=Europe/Budapset: is no time zone"),
+        ("SNAPSHOT_TIMEZONE", "Europe/Budapset", "SNAPSHOT_TIMEZONE=Europe/Budapset: not a time zone"),
         ("SNAPSHOT_START_DATE", "2999-01-01", "SNAPSHOT_START_DATE=2999-01-01 is after today"),
         ("SNAPSHOT_START_DATE", "yesterday", "SNAPSHOT_START_DATE=yesterday: "),
         ("SNAPSHOT_MIN_SUCCESS_RATE", "1.5", "SNAPSHOT_MIN_SUCCESS_RATE=1.5: input should be less than or equal to 1"),
@@ -40,25 +40,33 @@ def test_with_nothing_set_everything_has_a_default(tmp_path: Path) -> None:
         ("SNAPSHOT_MAX_RUN_SECONDS", "0", "greater than 0"),
         ("SNAPSHOT_CATCH_UP_DAYS", "0", "greater than or equal to 1"),
         ("SNAPSHOT_SCHEDULES", "perhaps", "SNAPSHOT_SCHEDULES=perhaps: "),
-        ("SNAPSHOT_STORE_SCHEMA", "x" * 64, "is no schema name"),
+        ("SNAPSHOT_STORE_SCHEMA", "x" * 64, "not a schema name"),
         ("SNAPSHOT_WORKERS", "many", "SNAPSHOT_WORKERS=many: "),
         ("SNAPSHOT_DASK_SCHEDULER", "scheduler:8786", "expected tcp://host:port or tls://host:port"),
-        ("SNAPSHOT_DASK_SCHEDULER", "tcp://scheduler", "SNAPSHOT_DASK_SCHEDULER=tcp://scheduler: is no address"),
+        ("SNAPSHOT_DASK_SCHEDULER", "tcp://scheduler", "SNAPSHOT_DASK_SCHEDULER=tcp://scheduler: not the address"),
         ("SNAPSHOT_REPORT_WEEKS", "0", "SNAPSHOT_REPORT_WEEKS=0: "),
-        ("SNAPSHOT_REPORT_URL", "javascript:alert(1)", "SNAPSHOT_REPORT_URL cannot be read: no address of a web page"),
-        ("SNAPSHOT_REPORT_URL", "https://u:secret@h/", "SNAPSHOT_REPORT_URL cannot be read: no address of a web page"),
+        (
+            "SNAPSHOT_REPORT_URL",
+            "javascript:alert(1)",
+            "SNAPSHOT_REPORT_URL is not valid: not the address of a web page",
+        ),
+        (
+            "SNAPSHOT_REPORT_URL",
+            "https://u:secret@h/",
+            "SNAPSHOT_REPORT_URL is not valid: not the address of a web page",
+        ),
         ("SNAPSHOT_REPLICA_WAIT_SECONDS", "-1", "greater than or equal to 0"),
-        ("SNAPSHOT_OWNERS", "team:data,bob", "'bob' is no owner; expected team:name or an e-mail address"),
-        ("SNAPSHOT_OWNERS", "team:", "'team:' is no owner"),
+        ("SNAPSHOT_OWNERS", "team:data,bob", "'bob' is not an owner; expected team:name or an e-mail address"),
+        ("SNAPSHOT_OWNERS", "team:", "'team:' is not an owner"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_variable_and_what_is_allowed(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+def test_a_wrong_value_gives_one_line_with_the_variable_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as error:
         load_settings()
-    assert said in str(error.value)
+    assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -67,29 +75,27 @@ def test_an_empty_variable_means_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().database_url is None
 
 
-def test_settings_come_from_a_dotenv_file_and_the_environment_takes_precedence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_environment_takes_precedence_over_a_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SNAPSHOT_TIMEZONE=Asia/Kolkata\nSNAPSHOT_CATCH_UP_DAYS=3\nOTHER=1\n")
     monkeypatch.setenv("SNAPSHOT_CATCH_UP_DAYS", "5")
     assert (load_settings().timezone, load_settings().catch_up_days) == ("Asia/Kolkata", 5)
 
 
-def test_the_password_is_shown_by_no_form_of_the_settings() -> None:
+def test_no_representation_of_the_settings_shows_a_password() -> None:
     settings = load_settings(database_url="postgresql://u:hunter2@h/d")
     assert "hunter2" not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
 
 
 def test_the_example_file_explains_every_setting_with_its_default() -> None:
-    found = dict(re.findall(r"^#(SNAPSHOT_\w+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
-    assert set(found) == {f"SNAPSHOT_{field.upper()}" for field in Settings.model_fields}
+    example = dict(re.findall(r"^#(SNAPSHOT_\w+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    assert set(example) == {f"SNAPSHOT_{field.upper()}" for field in Settings.model_fields}
     secret = ("SNAPSHOT_DATABASE_URL", "SNAPSHOT_DAGSTER_DATABASE_URL", "SNAPSHOT_SOURCE_DATABASE_URL")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in found.items():
+        for name, value in example.items():
             if name not in secret:
                 patch.setenv(name, value)
         assert load_settings() == Settings()
-    assert load_settings().start_date == date.fromisoformat(found["SNAPSHOT_START_DATE"])
+    assert load_settings().start_date == date.fromisoformat(example["SNAPSHOT_START_DATE"])
 
 
 def test_owners_are_teams_and_addresses_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from snapshot_pipeline.cli.terminal import colors
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.garbage import collect_rarely
+from snapshot_pipeline.gc_settings import collect_less_often
 
 _COMMANDS = {
     "demo": ("snapshot_pipeline.cli.demo", "Fill the embedded database with sample students and run both jobs."),
@@ -103,7 +103,7 @@ def command(context: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend is shown as one line, with exit status 1."""
-    collect_rarely()
+    collect_less_often()
     try:
         command()
     except SnapshotPipelineError as error:

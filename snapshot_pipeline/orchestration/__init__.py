@@ -5,7 +5,7 @@ Do not put here: arithmetic, queries, rules; an asset reads its partition, calls
 See https://docs.dagster.io/getting-started/concepts.
 """
 
-from snapshot_pipeline.garbage import collect_rarely
+from snapshot_pipeline.gc_settings import collect_less_often
 
 # Every process of Dagster comes by here, with Dagster imported and SQLAlchemy and pandas still to come.
-collect_rarely()
+collect_less_often()

@@ -15,7 +15,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.failures import StepContext
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun
-from snapshot_pipeline.telemetry.otel import Numbers, send_numbers
+from snapshot_pipeline.telemetry.otel import Metrics, send_metrics
 from snapshot_pipeline.telemetry.sentry import send_error
 
 
@@ -43,7 +43,7 @@ def report_days(context: StepContext, asset: str, run: SnapshotRun) -> None:
     seconds = max(run.seconds, 1e-9)
     rows = sum(report.published for report in run.reports)
     numbers = [
-        Numbers(
+        Metrics(
             {"asset": asset, "day": report.day.isoformat()},
             {
                 "published": (report.count.published, "{student}"),
@@ -55,7 +55,7 @@ def report_days(context: StepContext, asset: str, run: SnapshotRun) -> None:
     ]
     speed = {"run.duration": (run.seconds, "s"), "run.rows_per_second": (rows / seconds, "{row}/s")}
     with _best_effort(context):
-        send_numbers([*numbers, Numbers({"asset": asset}, speed)])
+        send_metrics([*numbers, Metrics({"asset": asset}, speed)])
 
 
 def report_week(context: dg.AssetExecutionContext, report: WeekReport) -> None:
@@ -71,8 +71,8 @@ def report_week(context: dg.AssetExecutionContext, report: WeekReport) -> None:
     rate = report.types.total() / max(report.seconds, 1e-9)
     speed = {"run.duration": (report.seconds, "s"), "run.rows_per_second": (rate, "{row}/s")}
     with _best_effort(context):
-        send_numbers(
-            [Numbers({"asset": asset, "week": report.week_start.isoformat()}, values), Numbers({"asset": asset}, speed)]
+        send_metrics(
+            [Metrics({"asset": asset, "week": report.week_start.isoformat()}, values), Metrics({"asset": asset}, speed)]
         )
 
 

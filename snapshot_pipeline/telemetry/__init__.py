@@ -1,7 +1,6 @@
-"""What an operator's own tools are told of a run: its errors (Sentry), its numbers (OpenTelemetry).
+"""What is sent of a run to an operator's own tools: errors to Sentry, metrics by OpenTelemetry.
 
-Put here: one module per kind of tool; each does nothing unless its endpoint is set, and never fails or delays a run.
-Do not put here: messages to people (`alerts`), or Dagster (`orchestration.reporting` calls this).
-
-Both are told what went on, never about whom: no student's id, name or row leaves the house by these ways.
+One module per protocol; each does nothing unless its endpoint is set, never fails a run, and delays it by a few seconds
+at most. Neither sends a student's id, name or row. Messages to people belong to `alerts`, the calls from Dagster to
+`orchestration.reporting`.
 """

@@ -1,10 +1,9 @@
-"""Errors of runs to Sentry, or to anything that speaks its protocol, when SENTRY_DSN is set.
+"""Errors of runs, sent to Sentry or a server with the same protocol if SENTRY_DSN is set.
 
-Put here: what is sent of an error. Do not put here: which errors (`orchestration.reporting`).
-
-Sent are the names of the errors, their stack with lines of code, and what our own errors say. Not sent: what any other
-error says (PostgreSQL quotes the row it stumbled over), local variables, breadcrumbs, SQL, the host's name and user.
-The client is our own: a Sentry that is set up elsewhere in the process is neither used nor changed.
+Sent are the class names of the errors, their stack traces with lines of code, and the messages of our own errors. Not
+sent are the messages of all other errors (PostgreSQL quotes the row that it refuses), local variables, breadcrumbs,
+SQL, the host's name and user. The client is separate: a Sentry client that the process has set up is neither used nor
+changed.
 """
 
 from __future__ import annotations
@@ -19,36 +18,31 @@ if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
 
 FLUSH_SECONDS = 3.0
-"""How long the end of a failed run may wait for Sentry."""
+"""Maximum time that the end of a failed run waits for Sentry."""
 
 
 class SentryError(SnapshotPipelineError):
     """Nothing can be sent to Sentry."""
 
 
-def is_on() -> bool:
-    """Whether SENTRY_DSN is set."""
-    return bool(os.environ.get("SENTRY_DSN"))
-
-
 def send_error(error: BaseException, tags: Mapping[str, str]) -> None:
-    """Send one error with its causes; does nothing when SENTRY_DSN is not set, and waits `FLUSH_SECONDS` at the most.
+    """Send an error with its causes and wait at most `FLUSH_SECONDS`; do nothing if SENTRY_DSN is not set.
 
     Args:
-        error: What a run has raised.
-        tags: What it is found by, such as the run and the day; no student.
+        error: The error that a run has raised.
+        tags: Searchable values, such as the run and the day; never a student.
 
     Raises:
-        SentryError: The extra is not installed, or the DSN cannot be read; one line without the DSN.
+        SentryError: The extra is not installed, or the DSN is not valid; one line without the DSN.
     """
-    if not is_on():
+    if not os.environ.get("SENTRY_DSN"):
         return
     try:
         from sentry_sdk import Client, Scope
         from sentry_sdk.utils import BadDsn, event_from_exception
     except ImportError:
         raise SentryError(
-            "SENTRY_DSN is set but the package sentry-sdk is not installed, so errors are not sent; install it by "
+            "SENTRY_DSN is set but the package sentry-sdk is not installed, so errors are not sent; install it with "
             "pip install 'snapshot_pipeline[sentry]'"
         ) from None
     try:
@@ -63,7 +57,7 @@ def send_error(error: BaseException, tags: Mapping[str, str]) -> None:
             before_send=_without_rows,
         )
     except BadDsn:
-        raise SentryError("SENTRY_DSN is no DSN that can be read; expected https://key@host/project") from None
+        raise SentryError("SENTRY_DSN is not a valid DSN; expected https://key@host/project") from None
     scope = Scope(client=client)
     for name, value in tags.items():
         scope.set_tag(name, value)
@@ -73,27 +67,25 @@ def send_error(error: BaseException, tags: Mapping[str, str]) -> None:
 
 
 def _without_rows(event: Event, hint: Hint) -> Event | None:
-    """Replace what each error of the chain says by what may be sent of it."""
+    """Replace the message of each error of the chain by what may be sent of it, and drop all other data."""
     texts = {(type(error).__name__, str(error)): text_to_send(error) for error in _chain(hint["exc_info"][1])}
-    kept = cast("dict[str, Any]", event)
-    for value in kept.get("exception", {}).get("values", []):
+    content = cast("dict[str, Any]", event)
+    for value in content.get("exception", {}).get("values", []):
         key = (str(value.get("type")), str(value.get("value")))
         value["value"] = texts.get(key, "(not sent)")
     for name in ("breadcrumbs", "extra", "user", "request", "logentry", "message", "modules"):
-        kept.pop(name, None)
+        content.pop(name, None)
     return event
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error, its causes and contexts."""
-    found: list[BaseException] = []
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is None or one in found:
+    """Return an error, its causes and contexts, and the members of exception groups."""
+    chain: list[BaseException] = []
+    pending = [error]
+    while pending:
+        link = pending.pop()
+        if link is None or link in chain:
             continue
-        found.append(one)
-        waiting += [one.__cause__, one.__context__]
-        if hasattr(one, "exceptions"):
-            waiting += list(one.exceptions)
-    return found
+        chain.append(link)
+        pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
+    return chain

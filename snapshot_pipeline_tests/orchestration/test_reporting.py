@@ -60,7 +60,9 @@ def test_a_run_succeeds_although_nobody_takes_its_numbers_and_says_so_once(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{closed_address()}")
     result = watcher.run(range_tags(FIRST, FIRST))
     assert result.success
-    assert len([line for line in warnings_of(result, watcher.installation.instance) if "the numbers" in line]) == 1
+    assert (
+        len([line for line in warnings_of(result, watcher.installation.instance) if "the run's metrics" in line]) == 1
+    )
 
 
 def test_the_error_of_a_run_arrives_as_itself_and_the_run_shows_its_one_line_as_before(

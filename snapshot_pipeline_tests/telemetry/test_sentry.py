@@ -1,4 +1,4 @@
-"""Errors sent to a Sentry-like receiver: what arrives is read from the envelope, and holds nothing of a student."""
+"""Errors sent to a receiver in place of Sentry: the envelope contains the error, and no data of a student."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebReceiver]:
 
 
 def event_of(receiver: WebReceiver) -> dict[str, Any]:
-    """The event in the only envelope that has arrived."""
+    """Return the event of the only envelope received."""
     (body,) = receiver.bodies
     assert receiver.paths == ["/api/42/envelope/"]
     lines = body.split(b"\n")
@@ -37,7 +37,7 @@ def event_of(receiver: WebReceiver) -> dict[str, Any]:
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
-    """An error with a stack, in a frame that knows a student."""
+    """Raise and catch an error, in a frame with a local variable that identifies a student."""
     user_id = STUDENT
     assert user_id
     try:
@@ -46,7 +46,7 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
         return caught
 
 
-def test_our_own_error_arrives_with_what_it_says_where_it_was_and_its_tags(receiver: WebReceiver):
+def test_our_own_error_arrives_with_message_stack_and_tags(receiver: WebReceiver):
     send_error(
         raised(SnapshotPipelineError("schema 'nowhere' has no table users")), {"run_id": "run-1", "job": "daily"}
     )
@@ -57,17 +57,17 @@ def test_our_own_error_arrives_with_what_it_says_where_it_was_and_its_tags(recei
     assert event["tags"] == {"run_id": "run-1", "job": "daily"}
 
 
-def test_no_student_leaves_by_a_message_a_cause_a_local_variable_or_a_note(receiver: WebReceiver):
+def test_no_message_cause_or_local_variable_contains_a_student(receiver: WebReceiver):
     quoted = ValueError(f"Key (user_id)=({STUDENT}) already exists")
     send_error(raised(SystematicError(f"more than 50 students raise, the last one {quoted}"), raised(quoted)), {})
     assert str(STUDENT).encode() not in receiver.bodies[0]
     values = event_of(receiver)["exception"]["values"]
     assert [value["type"] for value in values] == ["ValueError", "SystematicError"]
-    assert all("in the run's log only" in value["value"] for value in values)
+    assert all("only in the run's log" in value["value"] for value in values)
     assert not any(frame.get("vars") for value in values for frame in value["stacktrace"]["frames"])
 
 
-def test_nothing_of_the_machine_or_its_user_is_sent(receiver: WebReceiver):
+def test_no_data_of_the_machine_or_its_user_is_sent(receiver: WebReceiver):
     send_error(raised(SnapshotPipelineError("something")), {})
     event = event_of(receiver)
     assert not event.keys() & {"breadcrumbs", "user", "request", "extra", "modules"}
@@ -79,20 +79,20 @@ def test_without_a_dsn_nothing_is_sent(monkeypatch: pytest.MonkeyPatch):
     send_error(ValueError("x"), {})
 
 
-def test_a_dsn_without_the_package_is_one_readable_line(receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch):
+def test_a_dsn_without_the_package_gives_one_line(receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sentry_sdk", None)
     with pytest.raises(SentryError, match=r"SENTRY_DSN is set but the package sentry-sdk is not installed.*\[sentry\]"):
         send_error(ValueError("x"), {})
 
 
-def test_a_dsn_that_cannot_be_read_is_one_line_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_dsn_gives_one_line_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SENTRY_DSN", "hunter2-no-dsn")
-    with pytest.raises(SentryError, match="SENTRY_DSN is no DSN") as error:
+    with pytest.raises(SentryError, match="SENTRY_DSN is not a valid DSN") as error:
         send_error(ValueError("x"), {})
     assert "hunter2" not in str(error.value)
 
 
-def test_a_sentry_that_is_down_or_never_answers_costs_a_few_seconds_at_the_most(monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_is_down_or_never_answers_costs_a_few_seconds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sentry, "FLUSH_SECONDS", 0.5)
     with silent_receiver() as silent:
         for address in (closed_address(), silent):
