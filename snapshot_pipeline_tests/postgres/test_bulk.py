@@ -1,4 +1,4 @@
-"""Values that are written into a statement mean there what they mean as parameters, and nothing else."""
+"""Literals in a statement mean the same as parameters; one connection per database is kept for its types."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from snapshot_pipeline_tests.running_dagster import waited_for
 EAST = timezone(timedelta(hours=5, minutes=30))
 
 
-def answer(url: URL, value: ColumnElement[Any]) -> Any:
+def fetch_value(url: URL, value: ColumnElement[Any]) -> Any:
     with bulk.transaction(adbc_uri(url)) as connection:
         return bulk.fetch(connection, select(value.label("value")))["value"][0].as_py()
 
@@ -46,19 +46,19 @@ def answer(url: URL, value: ColumnElement[Any]) -> Any:
         (r"it's \n %s :x $1 " "\\", String()),
     ],
 )
-def test_a_value_arrives_as_it_is(server_url: URL, value: Any, kind: Any):
-    found = answer(server_url, literal(value, kind))
-    assert found == value.astimezone(timezone.utc) if getattr(value, "tzinfo", None) else found == value
+def test_a_literal_arrives_unchanged(server_url: URL, value: Any, kind: Any):
+    fetched = fetch_value(server_url, literal(value, kind))
+    assert fetched == (value.astimezone(timezone.utc) if getattr(value, "tzinfo", None) else value)
 
 
-def test_a_list_of_integers_arrives_as_it_is_also_when_it_is_empty(server_url: URL):
-    assert answer(server_url, func.cardinality(bulk.integers([]))) == 0
-    assert answer(server_url, func.array_to_string(bulk.integers([2**63 - 1, -1]), ",")) == f"{2**63 - 1},-1"
+def test_a_list_of_integers_arrives_unchanged_also_if_empty(server_url: URL):
+    assert fetch_value(server_url, func.cardinality(bulk.integers([]))) == 0
+    assert fetch_value(server_url, func.array_to_string(bulk.integers([2**63 - 1, -1]), ",")) == f"{2**63 - 1},-1"
 
 
 @pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=timezone.utc), date(2026, 1, 1)])
-def test_an_instant_is_never_compared_as_a_text(server_url: URL, value: Any):
-    """A column that has become a text would be read without an error, and wrongly."""
+def test_a_time_is_never_compared_with_a_column_of_text(server_url: URL, value: Any):
+    """The comparison of two texts would raise no error, and select wrong rows."""
     rows = text("SELECT '2026'::text AS moment").columns(column("moment", DateTime(timezone=True))).subquery()
     query = select(rows).where(rows.c.moment < literal(value))
     with (
@@ -80,7 +80,7 @@ def test_an_error_does_not_repeat_a_long_statement(server_url: URL):
 
 
 def has_sessions(connection: Connection, number: int) -> bool | None:
-    """Whether so many others are connected to the database; one that has said goodbye is there for a moment longer."""
+    """Return True if so many other sessions exist, None if not: a closed session exists for a moment longer."""
     others = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
         "AND backend_type = 'client backend'"
@@ -88,18 +88,18 @@ def has_sessions(connection: Connection, number: int) -> bool | None:
     return connection.execute(text(others)).scalar_one() == number or None
 
 
-def test_the_types_of_a_database_are_learned_once_and_one_session_is_kept_for_it(database_url: URL):
-    """Each connection learned them for itself, 60 ms: more than all that a small batch asks."""
+def test_shared_type_cache_keeps_one_session_and_survives_its_loss(database_url: URL):
+    """Reading the types takes each connection 60 ms: more than all queries of a small batch."""
     uri, engine = adbc_uri(database_url), create_engine(database_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         with bulk.shared_type_cache(uri), bulk.shared_type_cache(uri, uri):
             assert has_sessions(connection, 0)
             for _ in range(3):
-                assert answer(database_url, literal(1, BigInteger())) == 1
-                waited_for(lambda: has_sessions(connection, 1), "one session is left", 10)
-            kept = "datname = current_database() AND pid <> pg_backend_pid()"
-            ended = text(f"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE {kept}")  # noqa: S608
-            assert connection.execute(ended).scalar_one() == 1
-            assert answer(database_url, literal(1, BigInteger())) == 1  # whatever has become of the one that was kept
-        waited_for(lambda: has_sessions(connection, 0), "no session is left", 10)
+                assert fetch_value(database_url, literal(1, BigInteger())) == 1
+                waited_for(lambda: has_sessions(connection, 1), "one session", 10)
+            others = "datname = current_database() AND pid <> pg_backend_pid()"
+            terminate = text(f"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE {others}")  # noqa: S608
+            assert connection.execute(terminate).scalar_one() == 1
+            assert fetch_value(database_url, literal(1, BigInteger())) == 1  # although the kept session is lost
+        waited_for(lambda: has_sessions(connection, 0), "no session", 10)
     engine.dispose()
