@@ -116,7 +116,7 @@ class ShownRuns:
 
         def tell(run: Progress) -> None:
             self._rows = before + run.rows
-            total = before + round(run.of_rows * (1 + others_to_come))
+            total = before + round(run.total_rows * (1 + others_to_come))
             self._show(At(what, self._rows, total, "rows", f"{run.done:,}/{run.total:,} {run.parts}"))
 
         return tell

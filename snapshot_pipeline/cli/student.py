@@ -40,13 +40,13 @@ def command(user_id: int, day: datetime | None, as_json: bool) -> None:
       3  the day is missing, has failed, or would come out otherwise now
     """  # noqa: D301  # the backspace tells click to keep the lines that follow
     from snapshot_pipeline.pipeline.installation import open_installation
-    from snapshot_pipeline.pipeline.student import look_at_student
+    from snapshot_pipeline.pipeline.student import read_student_report
 
     settings = load_settings()
     asked = day.date() if day else last_closed_day(settings)
     require_closed_day(settings, asked)
     with open_installation(settings) as installation:
-        report = look_at_student(installation, user_id, asked)
+        report = read_student_report(installation, user_id, asked)
     if as_json:
         click.echo(json.dumps(as_document(report, settings), indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -19,9 +19,9 @@ from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.orchestration.plots import Metadata
-from snapshot_pipeline.pipeline.cohorts import SummarizedDay
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
+from snapshot_pipeline.pipeline.summaries import SummarizedDay
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
 
@@ -270,15 +270,15 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
         found=(
             f"the week of {report.week_start}: there was nobody, no active student"
             if share is None
-            else f"the week of {report.week_start}: {percent(share)} of {report.receivers:,} students have a "
+            else f"the week of {report.week_start}: {percent(share)} of {report.recipients:,} students have a "
             f"recommendation, at least {percent(MIN_COVERAGE)} wanted{failed}"
         ),
         remediation=REMEDIATION_COVERAGE,
         metadata={
             **({} if share is None else {OBSERVED: share}),
             THRESHOLD: MIN_COVERAGE,
-            "receivers": report.receivers,
-            "reached": report.reached,
+            "receivers": report.recipients,
+            "reached": report.with_recommendation,
             "failed": len(report.failed),
         },
     )

@@ -18,7 +18,7 @@ from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD, rate_sen
 from snapshot_pipeline.orchestration.descriptions import described
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.tags import SEED
-from snapshot_pipeline.pipeline.open_problems import OpenProblems, due_days, due_weeks, look_at
+from snapshot_pipeline.pipeline.open_problems import OpenProblems, due_days, due_weeks, find_open_problems
 from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_day, recompute_day
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures
@@ -51,7 +51,9 @@ def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
         recommended = context.instance.get_materialized_partitions(adaptive_recommendations.KEY)
         missing_weeks = [week for week in due_weeks(settings, now) if week.isoformat() not in recommended]
         with step_installation(context, settings) as installation:
-            return check_no_open_incidents(look_at(installation, days, missing_weeks), settings.min_success_rate, now)
+            return check_no_open_incidents(
+                find_open_problems(installation, days, missing_weeks), settings.min_success_rate, now
+            )
 
     return no_open_incidents
 
@@ -217,7 +219,7 @@ def _differences_table(found: Recomputation) -> dg.TableMetadataValue:
                     "user_id": one.user_id,
                     "column": one.column,
                     "stored": "" if one.stored is None else one.stored,
-                    "rebuilt": "" if one.rebuilt is None else one.rebuilt,
+                    "rebuilt": "" if one.recomputed is None else one.recomputed,
                 }
             )
             for one in found.examples

@@ -22,8 +22,7 @@ from snapshot_pipeline.orchestration.plots import (
     calendar_plot,
     day_plots,
 )
-from snapshot_pipeline.pipeline.day_reports import DayReport
-from snapshot_pipeline.pipeline.day_review import DayReview, review_day, success_rates
+from snapshot_pipeline.pipeline.day_reports import DayDetails, DayReport, read_day_details, success_rates
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun
 
@@ -89,7 +88,7 @@ def reviewed_metadata(context: StepContext, installation: Installation, report: 
     """The tables and pictures of a day; what cannot be made is left out, with a warning."""
     shown: Metadata = {}
     with best_effort(context, f"the review of {report.day}"):
-        review = review_day(installation, report.day)
+        review = read_day_details(installation, report.day)
         shown |= day_plots(context, report, review)
         shown |= {MOVERS: _movers_table(review), WITHOUT_DATA: _without_data_table(review)}
     return shown
@@ -143,7 +142,7 @@ def _run_numbers(report: DayReport, run: SnapshotRun) -> Metadata:
     }
 
 
-def _movers_table(review: DayReview) -> dg.TableMetadataValue:
+def _movers_table(review: DayDetails) -> dg.TableMetadataValue:
     return _table(
         [
             {
@@ -152,16 +151,16 @@ def _movers_table(review: DayReview) -> dg.TableMetadataValue:
                 "pace_score": mover.after,
                 "change": round(mover.after - mover.before, 2),
             }
-            for mover in review.movers
+            for mover in review.pace_changes
         ],
         {"user_id": "int", "day_before": "float", "pace_score": "float", "change": "float"},
     )
 
 
-def _without_data_table(review: DayReview) -> dg.TableMetadataValue:
+def _without_data_table(review: DayDetails) -> dg.TableMetadataValue:
     kinds = {
-        "nothing completed in the window, and no scored quiz: the pace score is 0": review.students_without_data.idle,
-        "no scored quiz: there is no quiz average": review.students_without_data.unscored,
+        "nothing completed in the window, and no scored quiz: the pace score is 0": review.without_data.idle,
+        "no scored quiz: there is no quiz average": review.without_data.unscored,
     }
     return _table(
         [

@@ -17,8 +17,7 @@ import sqlalchemy.exc
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.failures import StepContext
 from snapshot_pipeline.pipeline.batches import one_line
-from snapshot_pipeline.pipeline.day_reports import DayReport
-from snapshot_pipeline.pipeline.day_review import CALENDAR, DayReview
+from snapshot_pipeline.pipeline.day_reports import CALENDAR, DayDetails, DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 
 Metadata = dict[str, dg.MetadataValue]
@@ -39,7 +38,7 @@ def best_effort(context: StepContext, what: str) -> Iterator[None]:
         context.log.warning(f"{what} is left out: {one_line(error)}; nothing else is affected, please report it")
 
 
-def day_plots(context: StepContext, report: DayReport, review: DayReview) -> Metadata:
+def day_plots(context: StepContext, report: DayReport, review: DayDetails) -> Metadata:
     """How the paces of a day are distributed against four weeks ago, and why students failed, if any did."""
     drawn: Metadata = {}
     with best_effort(context, f"the picture of the paces of {report.day}"):

@@ -62,12 +62,12 @@ def report_week(context: dg.AssetExecutionContext, report: WeekReport) -> None:
     """Send the numbers of a run over a week, when an endpoint is set."""
     asset, failed = context.asset_key.to_user_string(), len(report.failed)
     values: dict[str, tuple[float, str]] = {
-        "published": (report.reached, "{student}"),
+        "published": (report.with_recommendation, "{student}"),
         "failed": (failed, "{student}"),
-        "receivers": (report.receivers, "{student}"),
+        "receivers": (report.recipients, "{student}"),
     }
-    if report.receivers:
-        values["success_rate"] = (1 - failed / report.receivers, "1")
+    if report.recipients:
+        values["success_rate"] = (1 - failed / report.recipients, "1")
     rate = report.types.total() / max(report.seconds, 1e-9)
     speed = {"run.duration": (report.seconds, "s"), "run.rows_per_second": (rate, "{row}/s")}
     with _best_effort(context):

@@ -3,7 +3,7 @@
 Put here: what can be asked for in the launchpad, and the events of each day: a materialization with the new counts, and
 a new result of `success_rate`, so that the UI and everybody who reads check results sees the day healed; the same of
 the day's summary, which follows.
-Do not put here: the computation (`pipeline.retry`, `pipeline.cohorts`).
+Do not put here: the computation (`pipeline.retry`, `pipeline.summaries`).
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` as they stand.
@@ -99,7 +99,11 @@ def _sentence(day: RetriedDay) -> str:
     if day.report is None:
         return f"{day.day}: {day.retried:,} students computed again; the day itself was never computed as a whole"
     still = day.report.count.failed
-    gone = f", {day.forgotten:,} failures of students who are not active any more removed" if day.forgotten else ""
+    gone = (
+        f", {day.deleted_failures:,} failures of students who are not active any more removed"
+        if day.deleted_failures
+        else ""
+    )
     return f"{day.day}: {day.retried:,} students computed again, {still:,} still fail{gone}"
 
 

@@ -71,6 +71,6 @@ def _sentence(progressed: Progress, seconds: float) -> str:
     if not progressed.rows:
         return sentence
     rate = progressed.rows / seconds
-    seconds_left = (progressed.of_rows - progressed.rows) / rate
+    seconds_left = (progressed.total_rows - progressed.rows) / rate
     left = f", {seconds_left:.0f} s to go" if progressed.done < progressed.total else ""
     return f"{sentence}, {rate:,.0f} rows a second{left}"

@@ -1,6 +1,8 @@
-"""The way of the data, put together: read, compute, publish, batch by batch.
+"""Runs: read from the platform, compute, publish to our tables, one batch of students at a time.
 
-Put here: what happens to one batch (`snapshots`, `recommendations`), how students become batches and how a batch that
-raises is taken apart (`batches`), and the installation that all of it runs in (`installation`).
-Do not put here: queries, arithmetic, rules, Dagster. Nothing here imports Dagster: a batch runs wherever Python does.
+A day passes eight stations from the schedule to its SQL: `daily_snapshots_schedule`, the asset `performance_snapshots`,
+`run_days`, `BatchExecutor.map_batches`, `SnapshotWork`, `read_history`, `PlatformReader`, SQL.
+
+Nothing here imports Dagster, so a batch runs wherever Python does. Queries belong to `platform` and `store`, arithmetic
+to `metrics`, rules to `recommendations`.
 """

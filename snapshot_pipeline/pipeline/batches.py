@@ -1,19 +1,14 @@
-"""Students in batches: cut to a budget, worked through side by side, taken apart when one raises.
-
-Put here: what is the same for every kind of batch. Do not put here: what is done with one (`snapshots`,
-`recommendations`).
-"""
+"""Batches of students: split them to a memory budget, process them in parallel, isolate students that raise."""
 
 from __future__ import annotations
 
 import math
 import re
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import adbc_driver_manager
@@ -25,268 +20,304 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapshot_pipeline.errors import SnapshotPipelineError, truncate_middle
 from snapshot_pipeline.platform.reads import UserRange
 from snapshot_pipeline.postgres.errors import retry_transient
+from snapshot_pipeline.settings import Settings
 
-MOST_ISOLATED = 1_000
-"""How many students of one batch may raise before it is taken for a fault of the code and not of their data."""
+MAX_ISOLATED = 1_000
+"""If more students of one batch raise, the fault is in the code and not in their data."""
 
-FEWEST_STUDENTS = 1_000
-"""Students that are not cut into several batches just to have work for every lane."""
+MIN_STUDENTS = 1_000
+"""Smaller batches are not worth a transaction, even if a thread is idle."""
 
-SAMPLED_STUDENTS = 200
-"""How many students are asked how much there is to read of them."""
+SAMPLE_SIZE = 200
+"""Number of students whose source rows are counted to estimate those of all."""
 
-EVENTS_PER_CELL = 4
-"""How many rows that are read take the memory of one that is made, of all its stages."""
+EVENTS_PER_ROW = 4
+"""Source rows that take as much memory as one computed row, over all stages."""
 
-LONGEST_MESSAGE = 500
-"""Characters of an error that are kept: some repeat the whole statement."""
+MAX_ERROR_LENGTH = 500
+"""Characters of an error message to keep: some repeat the whole statement."""
 
-KEEP_SECONDS = 2.0
-"""How often a run looks after what it has to keep, while no batch is done."""
+LOCK_CHECK_SECONDS = 2.0
+"""How often a run checks its lock while no batch finishes."""
+
+BATCHES_PER_THREAD = 4
+"""Batches per thread of a cluster, so that a slow or dead worker does not leave the others idle."""
 
 _DATA_EXCEPTION = "22"  # SQLSTATE class: a value does not fit, which is the row's fault and not the database's
 
-# Control characters, line separators, and the marks that reverse the direction of what stands around them.
+# Control characters, line separators, and marks that change the direction of the surrounding text.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
-Result = TypeVar("Result", covariant=True)
-Kind = TypeVar("Kind")
+Result_co = TypeVar("Result_co", covariant=True)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some students, worked on together.
+    """Students that are processed together.
 
     Attributes:
-        user_ids: Their ids, int64, ascending, shape (students,), at least one.
+        user_ids: int64, ascending, shape (students,), at least one.
     """
 
     user_ids: NDArray[np.int64]
 
     @property
     def range(self) -> UserRange:
-        """From the first id to the last; no other batch has an active student in it."""
+        """From the first id to the last; no active student of another batch is in it."""
         return UserRange(int(self.user_ids[0]), int(self.user_ids[-1]))
 
     def halves(self) -> tuple[Batch, Batch]:
-        """The two halves of a batch of two students or more."""
+        """The two halves of a batch of at least two students."""
         middle = len(self.user_ids) // 2
         return Batch(self.user_ids[:middle]), Batch(self.user_ids[middle:])
 
 
-class BatchWork(Protocol[Result]):
-    """What is done with a batch. Picklable, so that it can travel to another process."""
+class BatchWork(Protocol[Result_co]):
+    """What to do with a batch; picklable, so that it can run in another process."""
 
     @property
     def name(self) -> str:
-        """What it is, for whoever watches, e.g. `snapshots 2026-01-01…2026-01-31`."""
+        """Name for dashboards and errors, e.g. `snapshots 2026-01-01…2026-01-31`."""
 
-    def __call__(self, batch: Batch) -> Result:
-        """Work on the students of the batch and publish what comes of it."""
+    def __call__(self, batch: Batch) -> Result_co:
+        """Process the students of the batch and publish the result."""
 
-    def fail(self, batch: Batch, error: Exception) -> Result:
-        """Note that the computation of this one student raised `error`."""
+    def fail(self, batch: Batch, error: Exception) -> Result_co:
+        """Record that the computation of this single student raised `error`."""
 
 
 class SystematicError(SnapshotPipelineError):
-    """So many students raise the same way that their data cannot be the reason; the message quotes the last one's."""
+    """So many students raise that their data cannot be the reason; the message quotes the last error."""
 
     quotes_rows = True
 
 
-def sample_of(user_ids: NDArray[np.int64]) -> list[int]:
-    """Some hundred students from all over, by whose events those of all are judged."""
-    every = max(1, len(user_ids) // SAMPLED_STUDENTS)
-    sample: list[int] = user_ids[::every].tolist()
-    return sample
-
-
-def cells_per_student(rows: int, events: float) -> int:
-    """What a student weighs in the budget of a batch.
-
-    Args:
-        rows: How many rows are made of each student.
-        events: How many of the platform's rows are read for it.
-    """
-    return rows + math.ceil(events / EVENTS_PER_CELL)
-
-
-def cut(user_ids: NDArray[np.int64], cells_per_student: int, cells: int, min_batches: int) -> list[Batch]:
-    """Cut students into batches of one size, so that memory stays within a budget.
-
-    As few as possible, since each batch looks through the same days of the platform; but one for each lane, so that all
-    of them have work, unless that made batches that are hardly worth a transaction.
-
-    Args:
-        user_ids: int64, ascending, shape (students,).
-        cells_per_student: What one student weighs; see the function of this name.
-        cells: The budget of one batch.
-        min_batches: How many batches are worked on at a time.
-    """
-    students, min_batches = len(user_ids), max(min_batches, 1)
-    most = max(1, cells // cells_per_student)
-    wanted = max(-(-students // most), min(min_batches, students // FEWEST_STUDENTS), 1 if students else 0)
-    # In rounds of one batch a lane: the last round is as long as the others.
-    full = -(-wanted // min_batches) * min_batches if wanted > min_batches else wanted
-    return [Batch(part) for part in np.array_split(user_ids, full)] if full else []
-
-
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        done: Parts that are done: batches, failures, stretches of days.
-        total: All of them.
-        parts: What they are.
-        rows: Rows that these stand for: students times days.
-        of_rows: The rows of all parts.
+        done: Parts done.
+        total: All parts.
+        parts: What they are: batches, failures, chunks of days.
+        rows: Student-days in the parts done.
+        total_rows: Student-days in all parts.
     """
 
     done: int
     total: int
     parts: str
     rows: int
-    of_rows: int
+    total_rows: int
 
 
 ProgressListener = Callable[[Progress], None]
 """Called before the first part and after each."""
 
 
-def ignore_progress(progressed: Progress) -> None:
-    """For a run that nobody watches."""
+def ignore_progress(progress: Progress) -> None:
+    """A listener that does nothing."""
 
 
-def ignore_batch(batch: Batch) -> None:
-    """For batches that nobody counts."""
-
-
-def progress_per_batch(
-    progress: ProgressListener, batches: Sequence[Batch], rows_per_student: int
-) -> Callable[[Batch], None]:
-    """Tell how far a run is: now, that nothing is done yet, and by what is returned, which each batch done is given.
+def progress_per_batch(listener: ProgressListener, batches: Sequence[Batch], days: int) -> Callable[[Batch], None]:
+    """Report that nothing is done yet; returns a function to be called with each finished batch.
 
     Args:
-        progress: Who is told.
-        batches: All batches of the run.
-        rows_per_student: How many rows are made of each student: the days.
+        days: Number of rows that are computed for each student.
     """
-    of_rows = sum(len(batch.user_ids) for batch in batches) * rows_per_student
-    told = Progress(0, len(batches), "batches", 0, of_rows)
-    progress(told)
+    total_rows = sum(len(batch.user_ids) for batch in batches) * days
+    progress = Progress(0, len(batches), "batches", 0, total_rows)
+    listener(progress)
 
-    def tell(batch: Batch) -> None:
-        nonlocal told
-        told = replace(told, done=told.done + 1, rows=told.rows + len(batch.user_ids) * rows_per_student)
-        progress(told)
+    def batch_done(batch: Batch) -> None:
+        nonlocal progress
+        progress = replace(progress, done=progress.done + 1, rows=progress.rows + len(batch.user_ids) * days)
+        listener(progress)
 
-    return tell
-
-
-def no_check() -> None:
-    """What is done between batches where nothing has to be kept."""
+    return batch_done
 
 
-def map_batches(
-    batches: Sequence[Batch],
-    work: BatchWork[Kind],
-    executor: Executor,
-    check_lock: Callable[[], None] = no_check,
-    most_at_once: Callable[[], int] = lambda: sys.maxsize,
-    batch_done: Callable[[Batch], None] = ignore_batch,
-) -> Iterator[Kind]:
-    """Work on all batches, side by side, and hand out what comes of each as it is done.
+def sample_students(user_ids: NDArray[np.int64]) -> list[int]:
+    """About `SAMPLE_SIZE` of the students, evenly spread."""
+    step = max(1, len(user_ids) // SAMPLE_SIZE)
+    sample: list[int] = user_ids[::step].tolist()
+    return sample
 
-    A batch that raises for a reason of its students' data is halved until the students that raise stand alone. A fault
-    of the database is nobody's data: one that passes makes the batch be tried again as a whole, since it is published
-    in one transaction; for any other the batches that have not begun are given up, and the error is raised.
+
+def memory_per_student(rows: int, events: float) -> int:
+    """Memory that a student takes in a batch, in computed rows, the unit of SNAPSHOT_BATCH_ROWS.
 
     Args:
-        batches: The batches.
-        work: What is done with each.
-        executor: Where.
-        check_lock: Called every few seconds, and before anything is handed out, e.g. to see that the run still holds
-            its lock; raises if not, which gives up the batches that have not begun.
-        most_at_once: How many batches the executor is given before the first of them is done.
-        batch_done: Told each batch after all that came of it was handed out; of one that was taken apart several do.
+        rows: Rows computed for each student.
+        events: Source rows read for each student, on average.
     """
-    waiting = deque(BatchTask(batch, work) for batch in batches)
-    running: dict[Future[list[Kind]], Batch] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < most_at_once():
-                task = waiting.popleft()
-                running[executor.submit(task)] = task.batch
-            done, _ = wait(running, timeout=KEEP_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                results = future.result()
-                retry_transient(check_lock)
-                yield from results
-                batch_done(running.pop(future))
-            if not done:
-                retry_transient(check_lock)
-    finally:
-        for future in running:
-            future.cancel()
+    return rows + math.ceil(events / EVENTS_PER_ROW)
+
+
+def split(user_ids: NDArray[np.int64], per_student: int, batch_rows: int, min_batches: int) -> list[Batch]:
+    """Split students into batches of equal size, so that memory stays within the budget.
+
+    As few batches as possible, since each scans the same days of the platform; but at least `min_batches`, unless they
+    would be very small.
+
+    Args:
+        user_ids: int64, ascending, shape (students,).
+        per_student: `memory_per_student`.
+        batch_rows: The budget of one batch, SNAPSHOT_BATCH_ROWS.
+        min_batches: How many batches are processed at the same time.
+    """
+    students, min_batches = len(user_ids), max(min_batches, 1)
+    max_students = max(1, batch_rows // per_student)
+    count = max(-(-students // max_students), min(min_batches, students // MIN_STUDENTS), 1 if students else 0)
+    # In rounds of `min_batches`, so that the last round takes as long as the others.
+    if count > min_batches:
+        count = -(-count // min_batches) * min_batches
+    return [Batch(part) for part in np.array_split(user_ids, count)] if count else []
 
 
 @dataclass(frozen=True)
-class BatchTask(Generic[Kind]):
-    """A batch and what is done with it; picklable, so that it can travel.
+class BatchExecutor:
+    """Processes the batches of a run, on threads of this process or on a cluster.
 
     Attributes:
-        batch: The students.
-        work: What is done with them.
+        executor: Processes batches.
+        local_executor: Threads of this process, for work that cannot be pickled.
+        max_submitted: How many batches may be submitted at the same time, now.
+        min_batches: How many batches keep all threads busy.
+        batch_rows: The memory budget of one batch, in rows.
     """
 
+    executor: Executor
+    local_executor: Executor
+    max_submitted: Callable[[], int]
+    min_batches: int
+    batch_rows: int
+
+    def split(self, user_ids: NDArray[np.int64], per_student: int) -> list[Batch]:
+        """Split students into batches within the budget, and enough of them to keep all threads busy; see `split`."""
+        return split(user_ids, per_student, self.batch_rows, self.min_batches)
+
+    def map_batches(
+        self,
+        batches: Sequence[Batch],
+        work: BatchWork[Result],
+        check_lock: Callable[[], None] = lambda: None,
+        batch_done: Callable[[Batch], None] = lambda _: None,
+    ) -> Iterator[Result]:
+        """Process all batches in parallel, and yield each result when it is ready.
+
+        A batch that raises because of its students' data is halved until the students that raise are isolated. A
+        database error is no student's fault: if it is transient, the whole batch is retried, since it is published in
+        one transaction; otherwise the batches that have not started are canceled, and the error is raised.
+
+        Args:
+            check_lock: Called every few seconds and before each result, to check that the run still holds its lock; if
+            it
+                raises, the batches that have not started are canceled.
+            batch_done: Called with each batch after its results; an isolated student has a result of its own.
+        """
+        waiting = deque(BatchTask(batch, work) for batch in batches)
+        running: dict[Future[list[Result]], Batch] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.max_submitted():
+                    task = waiting.popleft()
+                    running[self.executor.submit(task)] = task.batch
+                done, _ = wait(running, timeout=LOCK_CHECK_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    results = future.result()
+                    retry_transient(check_lock)
+                    yield from results
+                    batch_done(running.pop(future))
+                if not done:
+                    retry_transient(check_lock)
+        finally:
+            for future in running:
+                future.cancel()
+
+
+@contextmanager
+def open_executor(settings: Settings) -> Iterator[BatchExecutor]:
+    """The executor that the settings name: threads of this process, or a Dask cluster.
+
+    Raises:
+        dask_cluster.ClusterError: The cluster cannot be used: Dask is not installed here, or versions differ.
+        dask_cluster.ClusterLostError: No scheduler answers, or there is no worker.
+    """
+    if settings.dask_scheduler is None:
+        with open_local_executor(settings) as executor:
+            yield executor
+        return
+    from snapshot_pipeline.pipeline.dask_cluster.cluster import open_cluster
+
+    with open_cluster(settings.dask_scheduler) as cluster, ThreadPoolExecutor(1) as local_executor:
+        yield BatchExecutor(
+            cluster,
+            local_executor,
+            max_submitted=lambda: max(cluster.threads, 1) * 2,
+            min_batches=cluster.threads * BATCHES_PER_THREAD,
+            batch_rows=settings.batch_rows,
+        )
+
+
+@contextmanager
+def open_local_executor(settings: Settings) -> Iterator[BatchExecutor]:
+    """Threads of this process, whatever the settings name: for runs too small for a cluster."""
+    with ThreadPoolExecutor(settings.workers) as pool:
+        yield BatchExecutor(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_rows)
+
+
+@dataclass(frozen=True)
+class BatchTask(Generic[Result]):
+    """A batch and its work; picklable."""
+
     batch: Batch
-    work: BatchWork[Kind]
+    work: BatchWork[Result]
 
     @property
     def name(self) -> str:
-        """What it is, for whoever watches."""
+        """Name for dashboards and errors."""
         users = self.batch.range
         return f"{self.work.name}, students {users.first}\u2013{users.last}"
 
-    def __call__(self) -> list[Kind]:
-        """Work on the batch; isolate the students that raise."""
-        results: list[Kind] = []
+    def __call__(self) -> list[Result]:
+        """Process the batch; isolate the students that raise."""
+        results: list[Result] = []
         isolated = 0
         waiting = [self.batch]
         while waiting:
             part = waiting.pop()
             try:
-                results.append(retry_transient(partial(self.work, part)))
-            except Exception as error:  # whatever one student's data raises must not stop the others
-                if not is_about_a_student(error):
+                results.append(retry_transient(self.work, part))
+            except Exception as error:  # an error in one student's data must not stop the others
+                if not is_data_error(error):
                     raise
                 if len(part.user_ids) > 1:
                     waiting.extend(reversed(part.halves()))
                     continue
                 isolated += 1
-                if isolated > MOST_ISOLATED:
+                if isolated > MAX_ISOLATED:
                     raise SystematicError(
-                        f"more than {MOST_ISOLATED} students of one batch raise, the last one "
-                        f"{type(error).__name__}: {error}; that is a fault of the code or of the database rather than "
-                        "of their data, so nothing more of this batch is published; please report it"
+                        f"more than {MAX_ISOLATED} students of one batch raise, the last one "
+                        f"{type(error).__name__}: {error}; this is a fault of the code or the database rather than of "
+                        "their data, so nothing more of this batch is published; please report it"
                     ) from error
-                results.append(retry_transient(partial(self.work.fail, part, error)))
+                results.append(retry_transient(self.work.fail, part, error))
         return results
 
 
-def is_about_a_student(error: Exception) -> bool:
-    """Whether an error can come from one student's data, rather than from the database, the machine or a setting."""
+def is_data_error(error: Exception) -> bool:
+    """Whether an error can be caused by a student's data, rather than by the database, the machine or a setting."""
     if isinstance(error, adbc_driver_manager.Error):
         return (error.sqlstate or "").startswith(_DATA_EXCEPTION)
-    machine = (SnapshotPipelineError, SQLAlchemyError, psycopg2.Error, OSError, MemoryError)
-    return not isinstance(error, machine)
+    return not isinstance(error, (SnapshotPipelineError, SQLAlchemyError, psycopg2.Error, OSError, MemoryError))
 
 
 def one_line(error: Exception) -> str:
-    """The kind of an error and its message, as the table of failures shows it; a long one is cut in its middle.
+    """Class and message of an error in one line, for the table of failures; a long one is cut in the middle.
 
-    The message may repeat what a student has typed: it is made one line of text that stays within itself.
+    The message may quote text of students, so unprintable characters are replaced.
     """
     line = f"{type(error).__name__}: {' '.join(_UNPRINTABLE.sub(' ', str(error)).split())}"
-    return truncate_middle(line, LONGEST_MESSAGE)
+    return truncate_middle(line, MAX_ERROR_LENGTH)

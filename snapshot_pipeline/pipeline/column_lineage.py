@@ -1,8 +1,4 @@
-"""Which columns each of our published columns is made from, as `metrics.md` has it.
-
-Put here: one entry per column that follows from other columns. Do not put here: what a column means (`store.tables`,
-`platform.tables`), or how the way is shown (`orchestration.table_metadata`).
-"""
+"""The columns that each of our published columns is computed from, as docs/metrics.md defines them."""
 
 from __future__ import annotations
 
@@ -12,12 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class ColumnRef:
-    """A column that another one is made from.
-
-    Attributes:
-        table: A table of the platform, or one of ours.
-        column: Its column.
-    """
+    """A column of the platform's tables or of ours."""
 
     table: str
     column: str
@@ -91,4 +82,4 @@ COLUMN_LINEAGE: Mapping[str, Mapping[str, tuple[ColumnRef, ...]]] = {
         "metadata": (*_RULES, *_columns("lessons", "title")),
     },
 }
-"""By table and column. A column that is left out comes from no other one: it names the day or the moment."""
+"""By table and column. Columns that are not computed from others, such as days and times, are left out."""

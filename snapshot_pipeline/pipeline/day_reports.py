@@ -1,13 +1,9 @@
-"""How a day went, over all students: what is counted of each batch, and how the counts of batches go together.
-
-Put here: the counts, and how they are made of computed rows. Do not put here: who computes the rows (`snapshots`,
-`retry`), or whom they are shown to (`orchestration`, `cli`).
-"""
+"""Reports of a computed day: counts by batch and their sums, and details of the published rows for the UI."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -18,31 +14,47 @@ from numpy.typing import NDArray
 from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.metrics.score_counts import ScoreCounts
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch
-from snapshot_pipeline.store.days import DayCount
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import FailedStudent
+from snapshot_pipeline.store.snapshot_queries import (
+    PaceChange,
+    WithoutData,
+    largest_pace_changes,
+    pace_counts,
+    students_without_data,
+)
 from snapshot_pipeline.store.snapshots import Publication
 
 EXAMPLES = 10
-"""How many failed students a day's report names."""
+"""Number of failed students and of pace changes to name."""
+
+COMPARED_WITH = timedelta(weeks=4)
+"""Pace scores are compared with the same weekday four weeks before."""
+
+CALENDAR = timedelta(weeks=13)
+"""Length of the calendar of success rates."""
+
+FIRST_STUDENTS = 5
+"""Number of students without data to name."""
 
 
 @dataclass
 class DayReport:
-    """How one day went, over all students.
+    """Counts of one day, over all students.
 
     Attributes:
-        day: The day.
-        published: Students published.
-        failures: Students failed, by reason.
+        published: Number of students published.
+        failures: Number of students failed, by reason.
         examples: The first ten failed students, by id.
-        first_failed: The first student, by id, that failed for each reason.
-        active: Students published who did something on that day.
+        first_failed: The lowest id of a failed student, by reason.
+        active: Number of published students who were active on the day.
         lessons: Lessons completed.
         minutes: Minutes spent.
-        paces: The pace scores published, counted.
-        quizzers: Students published who have a quiz average.
-        quiz_total: The sum of their quiz averages.
-        restated: Figures published earlier that are others now.
+        paces: Number of published students by pace score.
+        students_with_average: Number of published students with a quiz average.
+        quiz_total: Sum of their quiz averages.
+        restated: Number of published figures that changed.
     """
 
     day: date
@@ -54,22 +66,22 @@ class DayReport:
     lessons: int = 0
     minutes: int = 0
     paces: ScoreCounts = field(default_factory=ScoreCounts.none)
-    quizzers: int = 0
+    students_with_average: int = 0
     quiz_total: float = 0.0
     restated: int = 0
 
     @property
     def count(self) -> DayCount:
-        """Published and failed, as the store keeps them."""
+        """Published and failed students, as stored."""
         return DayCount(self.day, self.published, self.failures.total())
 
     @property
     def mean_quiz_average(self) -> float | None:
-        """The mean quiz average of those who have one; None where nobody has."""
-        return self.quiz_total / self.quizzers if self.quizzers else None
+        """Mean of the quiz averages; None if no student has one."""
+        return self.quiz_total / self.students_with_average if self.students_with_average else None
 
     def add(self, other: DayReport) -> None:
-        """Count another batch's report of the same day in."""
+        """Add the report of another batch of the same day."""
         self.published += other.published
         self.failures += other.failures
         self.examples = sorted(self.examples + other.examples, key=lambda student: student.user_id)[:EXAMPLES]
@@ -79,24 +91,24 @@ class DayReport:
         self.lessons += other.lessons
         self.minutes += other.minutes
         self.paces += other.paces
-        self.quizzers += other.quizzers
+        self.students_with_average += other.students_with_average
         self.quiz_total += other.quiz_total
         self.restated += other.restated
 
 
-def reports_of(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
-    """The report of each of the days of one batch."""
+def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
+    """The reports of a batch, one per day."""
     published, failures = snapshots.published, snapshots.failures
     day = _day_numbers(published, days)
-    did_something = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
+    is_active = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
     averages = published["quiz_average"].to_numpy(np.float64)
     has_average = ~np.isnan(averages)
     totals = {
         "published": np.bincount(day, minlength=days.count),
-        "active": np.bincount(day, did_something, days.count),
+        "active": np.bincount(day, is_active, days.count),
         "lessons": np.bincount(day, published["lessons_completed_count"], days.count),
         "minutes": np.bincount(day, published["time_spent_minutes_today"], days.count),
-        "quizzers": np.bincount(day, has_average, days.count),
+        "students_with_average": np.bincount(day, has_average, days.count),
         "quiz_total": np.bincount(day, np.where(has_average, averages, 0), days.count),
     }
     paces = ScoreCounts.by_day(published["pace_score"].to_numpy(np.float64), day, days.count)
@@ -123,13 +135,49 @@ def reports_of(snapshots: SnapshotBatch, publication: Publication, days: LocalDa
             lessons=int(totals["lessons"][number]),
             minutes=int(totals["minutes"][number]),
             paces=paces[number],
-            quizzers=int(totals["quizzers"][number]),
+            students_with_average=int(totals["students_with_average"][number]),
             quiz_total=float(totals["quiz_total"][number]),
             restated=int(publication.restated[number]),
         )
 
 
+@dataclass(frozen=True)
+class DayDetails:
+    """Details of a published day, for the UI.
+
+    Attributes:
+        pace_changes: The ten largest changes of a pace score since the day before.
+        without_data: Students with little data.
+        earlier_day: The day four weeks before.
+        earlier_paces: Its pace scores; empty if it was not computed.
+    """
+
+    day: date
+    pace_changes: list[PaceChange]
+    without_data: WithoutData
+    earlier_day: date
+    earlier_paces: ScoreCounts
+
+
+def read_day_details(installation: Installation, day: date) -> DayDetails:
+    """Read the details of a published day; nothing else depends on them."""
+    earlier = day - COMPARED_WITH
+    return DayDetails(
+        day=day,
+        pace_changes=installation.transaction(largest_pace_changes, day, EXAMPLES),
+        without_data=installation.transaction(students_without_data, day, FIRST_STUDENTS),
+        earlier_day=earlier,
+        earlier_paces=installation.transaction(pace_counts, earlier),
+    )
+
+
+def success_rates(installation: Installation, last: date) -> Mapping[date, float | None]:
+    """The success rate of each computed day of the calendar that ends with `last`; None on a day without students."""
+    counts = installation.transaction(day_counts, last - CALENDAR + timedelta(days=1), last)
+    return {count.day: count.success_rate for count in counts}
+
+
 def _day_numbers(frame: pd.DataFrame, days: LocalDays) -> NDArray[np.int64]:
-    """Which of the days computed each row belongs to, from 0."""
+    """The number of each row's day, from 0."""
     dates = frame["snapshot_date"].to_numpy().astype("datetime64[D]")
     return (dates - np.datetime64(days.first, "D")).astype(np.int64)

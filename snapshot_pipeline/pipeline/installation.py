@@ -1,23 +1,26 @@
-"""One installation: its settings, its database, its tables.
-
-Put here: what every run needs before it can begin. Do not put here: the runs.
-"""
+"""An open installation: settings, databases, our tables, and the transactions and locks of its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
-from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine, run_transaction
+from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
 from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.locks import LeasedLock, exclusive_days, exclusive_recommendations
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.tables import StoreTables
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,9 @@ class Installation:
     """An open installation; see `open_installation`.
 
     Attributes:
-        settings: What the operator has set.
-        engine: For small questions, by SQLAlchemy.
-        uri: For bulk transfers, by ADBC; holds the password, so it is never shown.
-        source_engine: For small questions about the platform: `engine`, unless it is read in a database of its own.
+        engine: The database of our tables, for small queries.
+        uri: The same for bulk transfers by ADBC; contains the password, so it is never shown.
+        source_engine: The database of the platform's tables, for small queries; usually `engine`.
     """
 
     settings: Settings
@@ -38,13 +40,53 @@ class Installation:
 
     @property
     def store(self) -> StoreTables:
-        """The tables that we own."""
+        """Our tables."""
         return StoreTables.of(self.settings.store_schema)
+
+    def transaction(
+        self, function: Callable[Concatenate[Connection, StoreTables, P], Result], *args: P.args, **kwargs: P.kwargs
+    ) -> Result:
+        """Call a function of `store` with a connection and our tables, in a transaction that is retried.
+
+        For example `installation.transaction(day_counts, first, last)`; see `run_transaction`.
+        """
+        return run_transaction(self.engine, function, self.store, *args, **kwargs)
+
+    def leased_transaction(
+        self,
+        lock: LeasedLock,
+        function: Callable[Concatenate[Connection, StoreTables, P], Result],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Result:
+        """As `transaction`, but only while the run holds its lock and lease.
+
+        Raises:
+            LeaseLostError: Another run has taken over.
+        """
+
+        def attempt() -> Result:
+            lock.check_lock()
+            with self.engine.begin() as connection:
+                lock.lease.check(connection)
+                return function(connection, self.store, *args, **kwargs)
+
+        return retry_transient(attempt)
+
+    def lock_days(self, first: date, last: date, owner: str) -> AbstractContextManager[LeasedLock]:
+        """Lock the days `first … last` for a run; see `exclusive_days`."""
+        settings = self.settings
+        return exclusive_days(self.engine, settings.store_schema, first, last, owner, settings.run_lock_seconds)
+
+    def lock_recommendations(self, owner: str) -> AbstractContextManager[LeasedLock]:
+        """Lock the recommendations for a run; see `exclusive_recommendations`."""
+        settings = self.settings
+        return exclusive_recommendations(self.engine, settings.store_schema, owner, settings.run_lock_seconds)
 
 
 @contextmanager
 def open_installation(settings: Settings) -> Iterator[Installation]:
-    """Start or find the database and bring our tables up to date; everything is closed at the end.
+    """Connect to the database, or start the embedded one, and migrate our tables.
 
     Raises:
         SnapshotPipelineError: The database cannot be used; one line that says why and what to do.

@@ -1,11 +1,8 @@
-"""Rows that came late: which days of the platform are not what they were when they were computed.
+"""Late data: find the days whose source rows changed after they were computed.
 
-Put here: the fingerprints of local days, taken and compared. Do not put here: how one is made
-(`platform.fingerprints`), or who asks for the days (`orchestration.sensors.late_data`).
-
-A change on a day touches that day and all later ones: pace looks 30 days back, the quiz average and the last activity
-as far as it takes. So what has to be computed again reaches from the earliest changed day to yesterday; a day that the
-change does not touch after all costs its computation, and nothing is written.
+A change on a day affects it and all later ones, because pace uses 30 days, and the quiz average and the last activity
+have no limit. So everything from the earliest changed day to yesterday is computed again; a day whose figures do not
+change costs its computation, but nothing is written.
 """
 
 from __future__ import annotations
@@ -24,55 +21,52 @@ from snapshot_pipeline.platform.reads import PlatformReader
 from snapshot_pipeline.store import days as stored_days
 
 SLICE_DAYS = 7
-"""How many days are looked at in one go, newest first; a look ends between two slices."""
+"""Days that are compared at once, newest first; a scan can stop after each slice."""
 
 
 @dataclass(frozen=True)
-class LateLook:
-    """What a look has found.
+class LateDataScan:
+    """The result of a scan.
 
     Attributes:
         changed: The days whose rows have changed, ascending.
-        looked_from: The earliest day that was looked at: the time was over before the next slice.
+        scanned_from: The earliest day that was compared before the time was over.
     """
 
     changed: list[date]
-    looked_from: date
+    scanned_from: date
 
 
-def look_back(installation: Installation, window: Sequence[date], seconds: float) -> LateLook:
-    """Look for changed days from the newest day of a window back, a slice at a time, for as long as there is time.
+def scan_for_late_data(installation: Installation, window: Sequence[date], seconds: float) -> LateDataScan:
+    """Compare the days of a window with their fingerprints, from the newest back, until the time is over.
 
     Args:
-        installation: Where.
-        window: The days, ascending, without a gap, at least one.
-        seconds: After how long no further slice is begun; the first one always is.
+        window: Consecutive days, ascending, at least one.
+        seconds: After this time no further slice is started; the first one always is.
     """
     until = time.monotonic() + seconds
     changed: list[date] = []
     for end in range(len(window), 0, -SLICE_DAYS):
-        piece = window[max(end - SLICE_DAYS, 0) : end]
-        changed = changed_days(installation, piece[0], piece[-1]) + changed
+        slice_days = window[max(end - SLICE_DAYS, 0) : end]
+        changed = changed_days(installation, slice_days[0], slice_days[-1]) + changed
         if time.monotonic() >= until:
             break
-    return LateLook(changed, piece[0])
+    return LateDataScan(changed, slice_days[0])
 
 
 def day_fingerprints(reader: PlatformReader, first: date, last: date, zone: ZoneInfo) -> dict[date, str]:
-    """What the platform's rows of each of the local days `first … last` look like in an open read session."""
+    """The fingerprints of the platform's rows of the local days `first … last`, in an open session."""
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     starts = [start_of_day(day, zone) for day in [*days, last + timedelta(days=1)]]
     return dict(zip(days, fingerprints.read_fingerprints(reader, starts), strict=True))
 
 
 def changed_days(installation: Installation, first: date, last: date) -> list[date]:
-    """Those of the computed days `first … last` whose rows are not what they were, ascending.
+    """The computed days among `first … last` whose rows have changed, ascending.
 
-    A day of which nobody knows what its rows were counts as changed: one that was computed before fingerprints were
-    kept, or one that follows a changed day that was computed alone.
+    A day without a known fingerprint counts as changed, e.g. one that follows a changed day that was computed alone.
     """
-    with installation.engine.connect() as connection:
-        known = stored_days.read_fingerprints(connection, installation.store, first, last)
+    known = installation.transaction(stored_days.read_fingerprints, first, last)
     if not known:
         return []
     with open_source(installation, None).session() as reader:

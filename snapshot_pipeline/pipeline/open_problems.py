@@ -1,7 +1,4 @@
-"""What is broken now: the last days of an installation, as they stand in our tables.
-
-Put here: the questions. Do not put here: how severe an answer is, or what to do (`orchestration.daily_checks`).
-"""
+"""Open problems of an installation, from our tables: missing days and weeks, low success rates, failures."""
 
 from __future__ import annotations
 
@@ -14,22 +11,22 @@ from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
 
 _WEEK = timedelta(days=7)
-_TICK = timedelta(days=7, hours=6)
-"""After a week's Monday at 00:00: when its recommendations are asked for."""
+_WEEKLY_RUN = timedelta(days=7, hours=6)
+"""When the recommendations of a week are computed, after its Monday at 00:00."""
 
 
 @dataclass(frozen=True)
 class OpenProblems:
-    """What is broken over the days `first … last`.
+    """The open problems of the days `first … last`.
 
     Attributes:
-        first: The first day that was looked at.
-        last: The last day: the newest that should be there.
+        first: The first day.
+        last: The last day, the newest that is due.
         missing: Days that were never computed, ascending.
-        below: Days of which too few students were published, ascending.
+        below: Days below the minimum success rate, ascending.
         failures: Open failures by reason.
         failed_days: Days with an open failure, ascending.
-        missing_weeks: Mondays of weeks whose recommendations should be there, ascending.
+        missing_weeks: Mondays of weeks whose recommendations are due and missing, ascending.
     """
 
     first: date
@@ -42,50 +39,46 @@ class OpenProblems:
 
 
 def newest_due_day(settings: Settings, now: datetime) -> date:
-    """The newest day that should be there: one that ended less than `SNAPSHOT_OVERDUE_MINUTES` ago need not be yet."""
+    """The newest day that ended at least `SNAPSHOT_OVERDUE_MINUTES` ago."""
     return (now - timedelta(minutes=settings.overdue_minutes)).astimezone(settings.zone).date() - timedelta(days=1)
 
 
 def due_days(settings: Settings, now: datetime) -> list[date]:
-    """Those of the last `SNAPSHOT_CATCH_UP_DAYS` days that should be there, ascending."""
+    """The due days among the last `SNAPSHOT_CATCH_UP_DAYS`, ascending."""
     newest = newest_due_day(settings, now)
     days = (newest - timedelta(days=number) for number in reversed(range(settings.catch_up_days)))
     return [day for day in days if day >= settings.start_date]
 
 
 def due_weeks(settings: Settings, now: datetime) -> list[date]:
-    """The Mondays of the weeks that ended within the last `SNAPSHOT_CATCH_UP_DAYS` days and should be there."""
+    """The Mondays of the due weeks that ended within the last `SNAPSHOT_CATCH_UP_DAYS` days, ascending."""
     local = (now - timedelta(minutes=settings.overdue_minutes)).astimezone(settings.zone).replace(tzinfo=None)
     oldest_end = local.date() - timedelta(days=settings.catch_up_days)
     monday = local.date() - timedelta(days=local.weekday())
     weeks: list[date] = []
     while monday + _WEEK > oldest_end and monday >= settings.start_date:
-        if datetime(monday.year, monday.month, monday.day) + _TICK <= local:  # noqa: DTZ001  # both are wall clocks
+        if datetime(monday.year, monday.month, monday.day) + _WEEKLY_RUN <= local:  # noqa: DTZ001  # both are local times
             weeks.append(monday)
         monday -= _WEEK
     return weeks[::-1]
 
 
-def look_at(installation: Installation, days: list[date], missing_weeks: list[date]) -> OpenProblems:
-    """What is broken over some consecutive days, at least one.
+def find_open_problems(installation: Installation, days: list[date], missing_weeks: list[date]) -> OpenProblems:
+    """The open problems of some consecutive days, at least one.
 
     Args:
-        installation: Where.
-        days: The days that should be there, ascending.
-        missing_weeks: Mondays of weeks that should be there and are not.
+        days: The days that are due, ascending.
+        missing_weeks: Mondays of weeks that are due and missing.
     """
     first, last = days[0], days[-1]
     minimum = installation.settings.min_success_rate
-    with installation.engine.connect() as connection:
-        counts = {count.day: count for count in day_counts(connection, installation.store, first, last)}
-        failures = failures_by_reason(connection, installation.store, first, last)
-        failing = failing_students(connection, installation.store, first, last)
+    counts = {count.day: count for count in installation.transaction(day_counts, first, last)}
     return OpenProblems(
         first,
         last,
         missing=[day for day in days if day not in counts],
-        below=[one for one in counts.values() if one.success_rate is not None and one.success_rate < minimum],
-        failures=failures,
-        failed_days=list(failing),
+        below=[count for count in counts.values() if count.success_rate is not None and count.success_rate < minimum],
+        failures=installation.transaction(failures_by_reason, first, last),
+        failed_days=list(installation.transaction(failing_students, first, last)),
         missing_weeks=missing_weeks,
     )

@@ -1,15 +1,12 @@
-"""Why days are computed: what a restatement says in its column `reason`.
-
-Put here: the words. Do not put here: who says which (`orchestration`, `cli`).
-"""
+"""Why days are computed: the values of `snapshot_restatements.reason`. Commands import them without pandas."""
 
 from __future__ import annotations
 
 NIGHTLY = "nightly"
-"""The night's own days."""
+"""The nightly run."""
 
 LATE_DATA = "late data"
-"""Rows of days long past have changed."""
+"""Source rows of past days have changed."""
 
 RETRY = "retry"
 """Only the students that had failed."""
@@ -21,4 +18,4 @@ BACKFILL = "backfill"
 """A backfill in the UI."""
 
 BY_HAND = "by hand"
-"""Anything else that a person started."""
+"""Any other run that a person started."""

@@ -1,10 +1,7 @@
-"""A week, from published snapshots and the platform's rows to published recommendations.
+"""Compute and publish the recommendations of a week.
 
-    snapshots of the week, students, attempts, completions, lessons ──▶ recommend ──▶ replace_recommendations
-             (store, platform.reads)                          (recommendations, pure)   (store, one transaction)
-
-Put here: the order of these steps, and what must be there before a week can be recommended.
-Do not put here: any of the steps themselves.
+snapshots of the week, students, attempts, completions, lessons ──▶ recommend ──▶ replace_recommendations
+(store, platform.reads)                          (recommendations, pure)   (store, one transaction)
 """
 
 from __future__ import annotations
@@ -24,13 +21,13 @@ from snapshot_pipeline.metrics.days import end_of_day, start_of_day
 from snapshot_pipeline.pipeline.batches import (
     Batch,
     ProgressListener,
-    cells_per_student,
     ignore_progress,
+    memory_per_student,
     one_line,
+    open_executor,
     progress_per_batch,
-    sample_of,
+    sample_students,
 )
-from snapshot_pipeline.pipeline.executors import open_executor
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.postgres import bulk
@@ -38,7 +35,7 @@ from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.recommendations.ranking import RECOMMENDATIONS_PER_STUDENT
 from snapshot_pipeline.store.days import day_counts
-from snapshot_pipeline.store.locks import LeasedLock, RunLease, exclusive_recommendations
+from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.recommendations import (
     WeekScope,
     deactivate_older_weeks,
@@ -50,34 +47,34 @@ from snapshot_pipeline.store.snapshots import read_active_days
 from snapshot_pipeline.store.tables import StoreTables
 
 SNAPSHOT_DAYS = 14
-"""How many days of snapshots, up to the Sunday, the rules look at."""
+"""Days of snapshots, up to the Sunday, that the rules use."""
 
 REVIEW_DAYS = 30
-"""How many days of attempts, up to the Sunday, the rules look at."""
+"""Days of attempts, up to the Sunday, that the rules use."""
 
 
 class MissingSundayError(SnapshotPipelineError):
-    """The week's last day has no snapshots, and every rule about activity needs them."""
+    """The week's last day has no snapshots, which the rules about activity need."""
 
 
 @dataclass
 class WeekReport:
-    """How a week went, over all students.
+    """The result of a week, over all students.
 
     Attributes:
         week_start: Its Monday.
-        receivers: Active students.
-        reached: Students with at least one recommendation.
-        types: Recommendations by type.
+        recipients: Number of active students.
+        with_recommendation: Number of students with at least one recommendation.
+        types: Number of recommendations by type.
         missing_days: Days of the week without snapshots.
-        failed: Students whose data raised, with the error; they keep what they had.
-        is_newest: Whether the recommendations are shown, or older than those that are.
+        failed: Students whose computation raised, with the error; they keep their earlier recommendations.
+        is_newest: Whether no later week has been published, so that these recommendations are shown.
         seconds: Wall time.
     """
 
     week_start: date
-    receivers: int = 0
-    reached: int = 0
+    recipients: int = 0
+    with_recommendation: int = 0
     types: Counter[str] = field(default_factory=Counter)
     missing_days: list[date] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
@@ -86,15 +83,14 @@ class WeekReport:
 
     @property
     def coverage(self) -> float | None:
-        """The share of receivers with a recommendation; None when there are no receivers."""
-        return self.reached / self.receivers if self.receivers else None
+        """Share of the recipients with a recommendation; None without recipients."""
+        return self.with_recommendation / self.recipients if self.recipients else None
 
 
 def missing_days(installation: Installation, week_start: date) -> list[date]:
-    """The days of a week, from the first day that has a partition on, that were never computed."""
+    """The days of a week, not before the start date, that were never computed."""
     last = week_start + timedelta(days=6)
-    with installation.engine.connect() as connection:
-        computed = {count.day for count in day_counts(connection, installation.store, week_start, last)}
+    computed = {count.day for count in installation.transaction(day_counts, week_start, last)}
     week = (week_start + timedelta(days=n) for n in range(7))
     return [day for day in week if day not in computed and day >= installation.settings.start_date]
 
@@ -108,18 +104,16 @@ def run_week(
     """Compute and publish the recommendations of all active students for a week.
 
     Args:
-        installation: Where.
         week_start: The week's Monday.
-        run_id: Shown to a run that has to wait for this one.
-        progress: Told how many batches are published.
+        run_id: Shown to runs that wait for this one.
 
     Raises:
-        MissingSundayError: The snapshots of the week's Sunday are not there; the message names the recovery.
-        SnapshotPipelineError: Something else that the operator can mend.
+        MissingSundayError: The week's Sunday has no snapshots; the message says what to do.
+        SnapshotPipelineError: Another error that the operator can fix.
     """
-    began = time.monotonic()
-    settings = installation.settings
-    report = WeekReport(week_start, missing_days=retry_transient(lambda: missing_days(installation, week_start)))
+    started = time.monotonic()
+    zone = installation.settings.zone
+    report = WeekReport(week_start, missing_days=missing_days(installation, week_start))
     sunday = week_start + timedelta(days=6)
     if sunday in report.missing_days:
         raise MissingSundayError(
@@ -127,61 +121,46 @@ def run_week(
             f"materialize performance_snapshots for {sunday} (`snapshot-pipeline materialize --from {sunday} "
             f"--to {sunday}`), then this week again (`snapshot-pipeline recommend --week {week_start}`)"
         )
-    end = end_of_day(sunday, settings.zone)
+    end = end_of_day(sunday, zone)
     source = open_source(installation, end)
     with (
-        exclusive_recommendations(
-            installation.engine, settings.store_schema, f"run {run_id}", settings.run_lock_seconds
-        ) as lock,
-        open_executor(settings) as place,
+        installation.lock_recommendations(f"run {run_id}") as lock,
+        open_executor(installation.settings) as executor,
     ):
-        newest = retry_transient(lambda: _newest_week(installation))
+        newest = installation.transaction(newest_week)
         report.is_newest = newest is None or newest <= week_start
         week = WeekScope(week_start, end, report.is_newest, datetime.now(timezone.utc))
-        user_ids, events, lessons = retry_transient(lambda: _look_around(source, end))
-        batches = place.cut(user_ids, cells_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
-        work = RecommendationWork(installation.uri, source, lock.lease, settings.zone, week, lessons)
-        told = progress_per_batch(progress, batches, 1)
-        for part in place.map_batches(batches, work, lock.check_lock, told):
-            report.receivers += part.receivers
-            report.reached += part.reached
+        user_ids, events, lessons = retry_transient(_read_overview, source, end)
+        batches = executor.split(user_ids, memory_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
+        work = RecommendationWork(installation.uri, source, lock.lease, zone, week, lessons)
+        batch_done = progress_per_batch(progress, batches, days=1)
+        for part in executor.map_batches(batches, work, lock.check_lock, batch_done):
+            report.recipients += part.recipients
+            report.with_recommendation += part.with_recommendation
             report.types += part.types
             report.failed.update(part.failed)
         if report.is_newest:
-            retry_transient(lambda: _deactivate_older_weeks(installation, lock, week_start))
-    report.seconds = time.monotonic() - began
+            installation.leased_transaction(lock, deactivate_older_weeks, week_start)
+    report.seconds = time.monotonic() - started
     return report
 
 
-def _newest_week(installation: Installation) -> date | None:
-    with installation.engine.connect() as connection:
-        return newest_week(connection, installation.store)
-
-
-def _look_around(source: Source, end: datetime) -> tuple[NDArray[np.int64], float, pd.DataFrame]:
-    """The active students, how many events one has, and the published lessons."""
+def _read_overview(source: Source, end: datetime) -> tuple[NDArray[np.int64], float, pd.DataFrame]:
+    """The active students, the mean number of events of one, and the published lessons."""
     with source.session() as reader:
         user_ids = reader.active_student_ids()
-        return user_ids, reader.events_per_student(sample_of(user_ids), None, end), reader.published_lessons()
-
-
-def _deactivate_older_weeks(installation: Installation, lock: LeasedLock, week_start: date) -> None:
-    lock.check_lock()
-    with installation.engine.begin() as connection:
-        lock.lease.check(connection)
-        deactivate_older_weeks(connection, installation.store, week_start)
+        return user_ids, reader.events_per_student(sample_students(user_ids), None, end), reader.published_lessons()
 
 
 @dataclass(frozen=True)
 class RecommendationWork:
-    """Reads, recommends and publishes one batch; picklable.
+    """Reads, computes and publishes the recommendations of one batch; picklable.
 
     Attributes:
-        uri: The database of our tables, as libpq wants it; never shown.
-        source: Where the platform is read.
-        lease: What each publication has to pass.
+        uri: The database of our tables as a libpq URI; never shown.
+        source: The platform.
+        lease: Checked by each publication.
         zone: The platform's time zone.
-        week: The week.
         lessons: The published lessons, the same for every batch.
     """
 
@@ -194,11 +173,11 @@ class RecommendationWork:
 
     @property
     def name(self) -> str:
-        """What it is, for whoever watches."""
+        """Name for dashboards and errors."""
         return f"recommendations {self.week.start}"
 
     def __call__(self, batch: Batch) -> WeekReport:
-        """Publish the batch, in one transaction."""
+        """Compute the batch and publish it, in one transaction."""
         facts = self._read(batch)
         rows = recommend(facts)
         users = batch.range
@@ -208,15 +187,15 @@ class RecommendationWork:
             replace_recommendations(connection, tables, users.first, users.last, self.week, rows)
         return WeekReport(
             self.week.start,
-            receivers=len(facts.students),
-            reached=rows["user_id"].nunique(),
+            recipients=len(facts.students),
+            with_recommendation=rows["user_id"].nunique(),
             types=Counter(rows["recommendation_type"].tolist()),
         )
 
     def fail(self, batch: Batch, error: Exception) -> WeekReport:
-        """Leave the recommendations of a student that raises as they are, and report why."""
+        """Report a student that raised, whose earlier recommendations are kept."""
         failed = {int(user_id): one_line(error) for user_id in batch.user_ids}
-        return WeekReport(self.week.start, receivers=len(failed), failed=failed)
+        return WeekReport(self.week.start, recipients=len(failed), failed=failed)
 
     def _read(self, batch: Batch) -> WeekFacts:
         users, end = batch.range, self.week.end

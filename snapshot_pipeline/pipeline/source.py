@@ -1,8 +1,4 @@
-"""Where a run reads the platform: in its own database, or in a read replica that has come far enough.
-
-Put here: what a batch needs to read, wherever it is worked on.
-Do not put here: the questions (`platform.reads`), or how far a replica has come (`platform.replication`).
-"""
+"""The platform as a run reads it: in its own database, or on a read replica that has replayed enough."""
 
 from __future__ import annotations
 
@@ -23,14 +19,13 @@ from snapshot_pipeline.postgres.urls import adbc_uri
 
 @dataclass(frozen=True)
 class Source:
-    """The platform as one run reads it; picklable.
+    """The platform's tables and how to connect to them; picklable.
 
     Attributes:
-        url: The database; holds the password, which no form of it shows.
-        is_replica: Whether it is another one than that of our tables, so that an error must name it.
-        tables: The platform's tables.
-        naive_zone: The zone that plain time stamps are read in.
-        position: How far a replica must have come in the write-ahead log before it is read; None where it is none.
+        url: The database; its string forms mask the password.
+        is_replica: Whether it is not the database of our tables, so that errors must name it.
+        naive_zone: The time zone of time stamps without one.
+        position: The write-ahead log position that a replica must have replayed; None if it is not a replica.
     """
 
     url: URL
@@ -41,39 +36,38 @@ class Source:
 
     @contextmanager
     def session(self) -> Iterator[PlatformReader]:
-        """Read in one transaction: all that is read in it belongs to one state of the platform, see `read_session`.
+        """Open a read-only transaction with one snapshot of the platform; see `read_session`.
 
         Raises:
-            ReplicaBehindError: One name stands for several replicas, and this one is not as far as the first.
+            ReplicaBehindError: The host name resolves to several replicas, and this one is behind.
         """
-        # Without a replica the errors are made readable where the installation is opened.
+        # Errors of the installation's own database are translated where it is opened.
         readable = readable_database_errors(self.url) if self.is_replica else nullcontext()
         with readable, read_session(adbc_uri(self.url), self.tables, self.naive_zone, self.position) as reader:
             yield reader
 
     def not_before(self, reader: PlatformReader) -> Source:
-        """The same, read in no earlier state than an open session sees."""
+        """The same source, but never in an older state than an open session sees."""
         if self.position is None:
-            return self  # no standby, which has but one state
+            return self  # not a replica, so it has only one state
         return replace(self, position=reader.position() or self.position)
 
 
 def open_source(installation: Installation, until: datetime | None) -> Source:
-    """Find the platform's tables, and wait for a replica that does not have all that happened before a moment.
+    """Find the platform's tables, and wait until a replica has replayed everything before an instant.
 
     Args:
-        installation: Where.
-        until: The end of what is to be computed, which has passed; None for a look at the platform as it is, however
-            far a replica is behind.
+        until: The end of the days to compute, in the past; None to read the platform as it is, even from a replica that
+            is behind.
 
     Raises:
-        ReplicaBehindError: The replica has not come so far within SNAPSHOT_REPLICA_WAIT_SECONDS.
-        SnapshotPipelineError: A table is missing, or something else that the operator can mend.
+        ReplicaBehindError: The replica has not replayed enough within SNAPSHOT_REPLICA_WAIT_SECONDS.
+        SnapshotPipelineError: A table is missing, or another error that the operator can fix.
     """
     engine, settings = installation.source_engine, installation.settings
     is_replica = engine is not installation.engine
     with readable_database_errors(engine.url) if is_replica else nullcontext():
-        tables = retry_transient(lambda: PlatformTables.of(engine, settings.platform_schema))
+        tables = retry_transient(PlatformTables.of, engine, settings.platform_schema)
         source = Source(engine.url, is_replica, tables, settings.naive_zone)
         if until is None or not is_replica:
             return source

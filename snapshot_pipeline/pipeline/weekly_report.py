@@ -1,10 +1,7 @@
-"""The page of a week, from the tables to a file that is kept for some weeks.
+"""Write the report of a week, and delete expired ones.
 
-    summaries, recommendations, failures ──▶ Figures ──▶ words, pictures, page ──▶ <home>/reports/<monday>.html
-                  (store)                           (report, pure)                          (here)
-
-Put here: the order of these steps, where the page is kept and for how long.
-Do not put here: what the page says (`report`), or the queries (`store`).
+summaries, recommendations, failures ──▶ Figures ──▶ words, plots, page ──▶ <home>/reports/<monday>.html
+(store)                           (report, pure)                          (here)
 """
 
 from __future__ import annotations
@@ -37,22 +34,19 @@ _NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.html")
 
 
 class ReportError(SnapshotPipelineError):
-    """There is nothing to report on, or no place for the page."""
+    """There is nothing to report, or the file cannot be written."""
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A page that was written.
+    """A written report.
 
     Attributes:
-        week_start: The week's Monday.
-        path: The file.
-        size: Its bytes.
-        missing_days: Days of the week that were not summarized; the page names them.
-        notices: What a reader must know before the figures, in sentences.
+        size: In bytes.
+        missing_days: Days of the week that were not summarized; the report names them.
+        notices: Warnings about the figures, as sentences.
         sentences: The week in words.
-        plots: The pictures of the page.
-        removed: Pages that had had their time.
+        deleted: Expired reports that were deleted.
     """
 
     week_start: date
@@ -62,35 +56,33 @@ class WrittenReport:
     notices: list[str]
     sentences: list[str]
     plots: list[Plot]
-    removed: list[Path]
+    deleted: list[Path]
 
 
 def report_path(settings: Settings, week_start: date) -> Path:
-    """Where the page of a week is, or will be."""
+    """The path of a week's report, whether it exists or not."""
     return settings.home / "reports" / f"{week_start}.html"
 
 
 def write_report(installation: Installation, week_start: date) -> WrittenReport:
-    """Write the page of a week, in the place of an earlier one, and remove the pages that are too old.
+    """Write the report of a week, replacing an earlier one, and delete expired reports.
 
     Args:
-        installation: Where.
         week_start: The week's Monday.
 
     Raises:
-        ReportError: None of the week's days was summarized, or the file cannot be written; one line that says what to
-            do.
-        SnapshotPipelineError: Something else that the operator can mend.
+        ReportError: None of the week's days was summarized, or the file cannot be written.
+        SnapshotPipelineError: Another error that the operator can fix.
     """
-    # Here, because Matplotlib takes a second, and whoever loads the definitions draws nothing.
+    # Imported here, because Matplotlib takes a second, and most processes draw nothing.
     from snapshot_pipeline.report.page import render
     from snapshot_pipeline.report.plots import plots_of
 
-    figures = retry_transient(lambda: read_figures(installation, week_start))
+    figures = retry_transient(read_figures, installation, week_start)
     if not figures.week.known_days:
         sunday = figures.week.sunday
         raise ReportError(
-            f"none of the days {week_start} to {sunday} was summarized, so there is nothing to report on; materialize "
+            f"none of the days {week_start} to {sunday} was summarized, so there is nothing to report; materialize "
             f"performance_snapshots and cohort_summary for them (`snapshot-pipeline materialize --from {week_start} "
             f"--to {sunday}`), then this week again (`snapshot-pipeline report --week {week_start}`)"
         )
@@ -106,16 +98,16 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
         notices=notices(figures),
         sentences=sentences(figures),
         plots=plots,
-        removed=_remove_old(path, installation.settings.report_weeks),
+        deleted=_delete_expired(path, installation.settings.report_weeks),
     )
 
 
 def read_figures(installation: Installation, week_start: date) -> Figures:
-    """What our tables hold of a week and of those before it."""
+    """Read the figures of a week and of those before it from our tables."""
     sunday = week_start + timedelta(days=DAYS - 1)
     first_week = week_start - timedelta(days=DAYS * (WEEKS_SHOWN - 1))
     sundays = [sunday - timedelta(days=DAYS), sunday]
-    # One view of all tables: a run that publishes at the same moment must not come between two of the figures.
+    # One snapshot of all tables, so that a run that publishes meanwhile does not affect only some of the figures.
     with installation.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         return Figures(
             week_start=week_start,
@@ -138,7 +130,7 @@ def read_figures(installation: Installation, week_start: date) -> Figures:
 
 
 def _active(connection: Connection, installation: Installation, sundays: list[date]) -> dict[date, int]:
-    """The students that were active in the weeks that end on these Sundays, by Monday."""
+    """The number of students active in the weeks that end on these Sundays, by Monday."""
     mondays = {sunday - timedelta(days=DAYS - 1): sunday for sunday in sundays}
     return {
         monday: active_students(connection, installation.store, monday, sunday) for monday, sunday in mondays.items()
@@ -146,30 +138,30 @@ def _active(connection: Connection, installation: Installation, sundays: list[da
 
 
 def _write(path: Path, page: bytes) -> None:
-    """Put the page in its place at once: a reader sees the old one or the new one, whole."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """Replace the file atomically: a reader sees the old page or the new one."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            beside.write_bytes(page)
-            os.replace(beside, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
+            temporary.write_bytes(page)
+            os.replace(temporary, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ReportError(
-            f"the page {path} cannot be written: {error.strerror}; let this user write to {path.parent}, or set "
-            "SNAPSHOT_HOME to a directory where it may"
+            f"the report {path} cannot be written: {error.strerror}; give this user write permission on "
+            f"{path.parent}, or set SNAPSHOT_HOME to another directory"
         ) from error
 
 
-def _remove_old(written: Path, weeks: int) -> list[Path]:
-    """Remove the pages of weeks that are `weeks` or more before that of the newest page; never the one just written.
+def _delete_expired(written: Path, weeks: int) -> list[Path]:
+    """Delete the reports of weeks that are `weeks` or more before the newest one; never the one just written.
 
-    The newest page counts, and not the clock: an old week can be written at any time, to be looked at.
+    Relative to the newest report, not to the current date, so that an old week can be written at any time.
     """
     pages = {date.fromisoformat(path.stem): path for path in written.parent.iterdir() if _NAME.fullmatch(path.name)}
     oldest = max(pages) - timedelta(weeks=weeks - 1)
-    old = [path for monday, path in sorted(pages.items()) if monday < oldest and path != written]
-    for path in old:
+    expired = [path for monday, path in sorted(pages.items()) if monday < oldest and path != written]
+    for path in expired:
         path.unlink(missing_ok=True)
-    return old
+    return expired

@@ -81,14 +81,14 @@ def test_a_result_that_is_not_green_says_what_to_do_and_a_green_one_does_not() -
         check_success_rate(report(1_000, 0), 0.9),
         check_run_time(DAY, 1, 300),
         check_student_count_stable(DayCount(DAY, 1_000, 0), earlier, 0.2),
-        check_recommendation_coverage(WeekReport(monday, receivers=10, reached=10)),
+        check_recommendation_coverage(WeekReport(monday, recipients=10, with_recommendation=10)),
         check_week_complete(WeekReport(monday)),
     ]
     bad = [
         check_success_rate(report(1, 999), 0.9),
         check_run_time(DAY, 301, 300),
         check_student_count_stable(DayCount(DAY, 1, 0), earlier, 0.2),
-        check_recommendation_coverage(WeekReport(monday, receivers=10, reached=1)),
+        check_recommendation_coverage(WeekReport(monday, recipients=10, with_recommendation=1)),
         check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)])),
     ]
     for result in [*good, *bad]:
@@ -132,7 +132,7 @@ def test_a_week_with_a_missing_day_names_the_day_and_the_recovery() -> None:
 
 @pytest.mark.parametrize(("reached", "passed"), [(50, True), (49, False)])
 def test_a_week_that_reaches_few_students_is_a_warning(reached: int, passed: bool) -> None:
-    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16), receivers=100, reached=reached))
+    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=reached))
     assert (result.passed, result.severity) == (passed, WARN)
 
 
@@ -144,7 +144,7 @@ def test_a_week_without_students_says_that_there_was_nobody() -> None:
 
 def test_a_student_whose_recommendations_failed_turns_the_week_amber() -> None:
     result = check_recommendation_coverage(
-        WeekReport(date(2026, 2, 16), receivers=100, reached=99, failed={7: "ValueError: x"})
+        WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=99, failed={7: "ValueError: x"})
     )
     assert not result.passed
     assert "1 students failed" in str(result.description)

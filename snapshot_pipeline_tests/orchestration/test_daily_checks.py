@@ -12,7 +12,7 @@ from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.daily_checks import check_no_open_incidents, check_recompute_matches
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.pipeline.open_problems import OpenProblems
-from snapshot_pipeline.pipeline.recompute import Difference, Recomputation
+from snapshot_pipeline.pipeline.recompute import Recomputation, StoredDifference
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import OpenFailures
 from snapshot_pipeline_tests.installation import TestInstallation
@@ -81,7 +81,11 @@ def test_a_rebuilt_day_that_is_the_same_passes() -> None:
 
 def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
     different = Recomputation(
-        LAST, 1_000, Counter(pace_score=2, quiz_average=1), [Difference(7, "pace_score", "50", None)], rows_missing=3
+        LAST,
+        1_000,
+        Counter(pace_score=2, quiz_average=1),
+        [StoredDifference(7, "pace_score", "50", None)],
+        rows_missing=3,
     )
     result = check_recompute_matches(different, "a seed")
     assert (result.passed, result.severity) == (False, ERROR)

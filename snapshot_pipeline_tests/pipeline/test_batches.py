@@ -1,12 +1,14 @@
-"""A student whose data raises costs nobody else a snapshot; a fault of the database is put on no student."""
+"""An error in one student's data affects no other student; a database error is no student's failure."""
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import adbc_driver_manager
 import numpy as np
@@ -18,14 +20,16 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.pipeline import batches as batches_module
 from snapshot_pipeline.pipeline.batches import (
+    MIN_STUDENTS,
     Batch,
+    BatchExecutor,
+    BatchWork,
     Progress,
     SystematicError,
-    cells_per_student,
-    cut,
-    map_batches,
+    memory_per_student,
     progress_per_batch,
-    sample_of,
+    sample_students,
+    split,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
@@ -47,64 +51,63 @@ def ids(*numbers: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("cells_per_student", "cells", "sizes"),
+    ("per_student", "batch_rows", "sizes"),
     [(30, 90, [3, 2, 2]), (30, 119, [3, 2, 2]), (30, 210, [7]), (30, 1_000_000, [7]), (30, 1, [1] * 7)],
 )
-def test_a_batch_holds_as_many_students_as_the_budget_allows_and_at_least_one(cells_per_student, cells, sizes):
+def test_a_batch_is_as_large_as_the_budget_allows(per_student, batch_rows, sizes):
     students = ids(2, 3, 5, 7, 11, 13, 17)
-    batches = cut(students, cells_per_student, cells, min_batches=1)
+    batches = split(students, per_student, batch_rows, min_batches=1)
     assert [len(batch.user_ids) for batch in batches] == sizes
     assert np.concatenate([batch.user_ids for batch in batches]).tolist() == students.tolist()
 
 
-def test_nobody_makes_no_batch():
-    assert cut(ids(), 30, 100, min_batches=2) == []
+def test_no_students_make_no_batch():
+    assert split(ids(), 30, 100, min_batches=2) == []
 
 
 @pytest.mark.parametrize(
-    ("students", "cells", "batches"),
+    ("students", "batch_rows", "batches"),
     [(1_999, 10**9, 1), (2_000, 10**9, 2), (30_000, 10**9, 3), (30_000, 30 * 8_000, 6), (30_000, 30 * 5_000, 6)],
 )
-def test_every_lane_has_a_batch_and_the_last_round_is_as_long_as_the_others(students, cells, batches):
-    cut_up = cut(np.arange(students), 30, cells, min_batches=3)
-    sizes = [len(batch.user_ids) for batch in cut_up]
+def test_batches_keep_all_threads_busy_to_the_end(students, batch_rows, batches):
+    sizes = [len(batch.user_ids) for batch in split(np.arange(students), 30, batch_rows, min_batches=3)]
     assert len(sizes) == batches
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_student_whose_many_events_are_read_weighs_more():
-    assert cells_per_student(1, 0) == 1
-    assert cells_per_student(300, 200.5) == 351
+def test_events_add_to_the_memory_of_a_student():
+    assert memory_per_student(1, 0) == 1
+    assert memory_per_student(300, 200.5) == 351
 
 
-def test_the_sample_has_students_from_all_over():
-    sample = sample_of(np.arange(0, 100_000, 7))
+def test_the_sample_is_spread_over_all_students():
+    sample = sample_students(np.arange(0, 100_000, 7))
     assert 200 <= len(sample) <= 400
     assert sample[0] == 0
     assert sample[-1] > 99_000
-    assert sample_of(ids(3, 4)) == [3, 4]
-    assert sample_of(ids()) == []
+    assert sample_students(ids(3, 4)) == [3, 4]
+    assert sample_students(ids()) == []
 
 
-def test_the_ranges_of_two_batches_do_not_overlap_and_halves_lose_nobody():
-    one, two = cut(ids(2, 3, 90, 91, 200), 1, 3, min_batches=1)
+def test_ranges_do_not_overlap_and_halves_are_complete():
+    one, two = split(ids(2, 3, 90, 91, 200), 1, 3, min_batches=1)
     assert (one.range.first, one.range.last, two.range.first, two.range.last) == (2, 90, 91, 200)
     assert [half.user_ids.tolist() for half in one.halves()] == [[2], [3, 90]]
 
 
 @dataclass
 class WorkThatRaises:
-    """Raises when one of `raises` is in the batch; remembers what came of whom."""
+    """Raises if one of `raises` is in the batch; records the processed and failed students."""
 
     raises: dict[int, Exception]
-    worked: list[int] = field(default_factory=list)
+    processed: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
 
     def __call__(self, batch: Batch) -> int:
         for user_id in batch.user_ids.tolist():
             if user_id in self.raises:
                 raise self.raises[user_id]
-        self.worked += batch.user_ids.tolist()
+        self.processed += batch.user_ids.tolist()
         return len(batch.user_ids)
 
     def fail(self, batch: Batch, error: Exception) -> int:
@@ -113,28 +116,41 @@ class WorkThatRaises:
         return 0
 
 
-def worked_through(work: WorkThatRaises, students: int = 100, size: int = 40) -> list[int]:
-    with ThreadPoolExecutor(2) as pool:
-        return list(map_batches(cut(np.arange(students, dtype=np.int64), 1, size, min_batches=1), work, pool))
+def process(
+    batches: Sequence[Batch],
+    work: BatchWork[Any],
+    threads: int = 2,
+    batch_done: Callable[[Batch], None] = lambda _: None,
+) -> list[Any]:
+    with ThreadPoolExecutor(threads) as pool:
+        executor = BatchExecutor(pool, pool, lambda: sys.maxsize, min_batches=1, batch_rows=1)
+        return list(executor.map_batches(batches, work, batch_done=batch_done))
 
 
-def test_only_the_students_that_raise_fail_each_with_the_own_message():
+def process_students(work: WorkThatRaises, students: int = 100, size: int = 40) -> list[int]:
+    return process(split(np.arange(students, dtype=np.int64), 1, size, min_batches=1), work)
+
+
+def test_only_students_that_raise_fail_each_with_its_message():
     work = WorkThatRaises({3: ValueError("three"), 4: KeyError("four"), 39: ValueError("last"), 77: ValueError("77")})
-    assert sum(worked_through(work)) == 96
-    assert sorted(work.worked) == [number for number in range(100) if number not in work.raises]
+    assert sum(process_students(work)) == 96
+    assert sorted(work.processed) == [number for number in range(100) if number not in work.raises]
     assert work.failed == {3: "three", 4: "'four'", 39: "last", 77: "77"}
 
 
-def test_a_batch_that_is_taken_apart_counts_once_and_what_is_done_never_passes_the_total():
-    told: list[Progress] = []
-    batches = cut(np.arange(100, dtype=np.int64), 1, 40, min_batches=1)
+def test_a_halved_batch_counts_once_in_the_progress():
+    reported: list[Progress] = []
+    batches = split(np.arange(100, dtype=np.int64), 1, 40, min_batches=1)
     work = WorkThatRaises({3: ValueError("three"), 77: ValueError("77")})
-    with ThreadPoolExecutor(1) as pool:
-        done = progress_per_batch(told.append, batches, rows_per_student=30)
-        results = list(map_batches(batches, work, pool, batch_done=done))
+    results = process(batches, work, 1, progress_per_batch(reported.append, batches, days=30))
     assert len(results) > len(batches)
-    assert [(one.done, one.total, one.of_rows) for one in told] == [(number, 3, 3_000) for number in range(4)]
-    assert [one.rows for one in told] == [0, *np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist()]
+    assert [(progress.done, progress.total, progress.total_rows) for progress in reported] == [
+        (number, 3, 3_000) for number in range(4)
+    ]
+    assert [progress.rows for progress in reported] == [
+        0,
+        *np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist(),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -150,26 +166,26 @@ def test_a_batch_that_is_taken_apart_counts_once_and_what_is_done_never_passes_t
         ),
     ],
 )
-def test_what_is_nobodys_data_stops_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
+def test_errors_that_are_not_of_data_stop_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     work = WorkThatRaises({7: error})
     with pytest.raises(type(error)):
-        worked_through(work)
+        process_students(work)
     assert work.failed == {}
 
 
-def test_so_many_failures_that_the_code_must_be_wrong_stop_the_run(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batches_module, "MOST_ISOLATED", 10)
+def test_too_many_failures_in_a_batch_stop_the_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batches_module, "MAX_ISOLATED", 10)
     everybody = {number: ValueError("always") for number in range(100)}
     with pytest.raises(SystematicError, match="more than 10 students of one batch raise, the last one ValueError"):
-        worked_through(WorkThatRaises(everybody))
+        process_students(WorkThatRaises(everybody))
     ten_a_batch = {number: ValueError("always") for number in [*range(10), *range(40, 50)]}
-    assert sum(worked_through(WorkThatRaises(ten_a_batch), students=80)) == 60
+    assert sum(process_students(WorkThatRaises(ten_a_batch), students=80)) == 60
 
 
 @dataclass(frozen=True)
 class SnapshotWorkThatRaises(SnapshotWork):
-    """The real work, with a defect that shows for certain students."""
+    """The real work, with an error for certain students."""
 
     raises_for: frozenset[int] = frozenset()
 
@@ -182,12 +198,12 @@ class SnapshotWorkThatRaises(SnapshotWork):
 
 @pytest.fixture
 def small(installation: Installation) -> Installation:
-    """A fifth of the sample's students, so that not many halves have to be tried."""
+    """A fifth of the sample's students, so that few halves have to be tried."""
     execute(installation.engine.url, "UPDATE users SET is_active = false WHERE id % 5 > 0")
     return installation
 
 
-def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_raises(small: Installation):
+def test_everyone_else_is_published_when_two_students_raise(small: Installation):
     installation = small
     settings = installation.settings
     days = LocalDays(SUNDAY, SUNDAY, settings.zone)
@@ -195,10 +211,7 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
     one, two = due.published[0].user_id, due.published[20].user_id
     with installation.engine.connect() as connection:
         active = [row.user.id for row in read_rows(connection, "public").active_students(settings.zone)]
-    with (
-        exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock,
-        ThreadPoolExecutor(2) as pool,
-    ):
+    with exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock:
         ensure_partitions(installation.engine, installation.store, SUNDAY, SUNDAY)
         work = SnapshotWorkThatRaises(
             installation.uri,
@@ -210,7 +223,7 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
             BY_HAND,
             raises_for=frozenset({one, two}),
         )
-        reports = [day for part in map_batches(cut(ids(*active), 30, 1_000, min_batches=1), work, pool) for day in part]
+        reports = [day for part in process(split(ids(*active), 30, 1_000, min_batches=1), work) for day in part]
     tables = published(installation)
     others = [row.user_id for row in due.published if row.user_id not in {one, two}]
     assert tables["performance_snapshots"]["user_id"].to_pylist() == others
@@ -222,8 +235,8 @@ def test_the_day_of_everybody_else_is_published_when_the_computation_of_two_rais
     assert sum(report.published for report in reports) == len(others)
 
 
-def test_a_number_too_large_for_any_column_fails_its_student_alone(small: Installation):
-    """Nothing is patched: a platform that keeps minutes as `numeric` can hold what no snapshot can."""
+def test_a_number_too_large_for_a_column_fails_only_its_student(small: Installation):
+    """Without a patch: a platform with `numeric` minutes can store values that a snapshot cannot."""
     installation = small
     url = installation.engine.url
     zone = installation.settings.zone
@@ -244,7 +257,7 @@ def test_a_number_too_large_for_any_column_fails_its_student_alone(small: Instal
     assert "bigint out of range" in failure["detail"]
 
 
-def test_a_student_that_raises_fails_on_no_day_before_the_first_start(small: Installation):
+def test_a_student_that_raises_fails_from_the_first_start_on(small: Installation):
     installation = small
     zone = installation.settings.zone
     newcomer = text(
@@ -267,7 +280,7 @@ def test_a_student_that_raises_fails_on_no_day_before_the_first_start(small: Ins
     assert all("\n" not in row["detail"] and len(row["detail"]) <= 500 for row in failures)
 
 
-def test_a_student_whose_week_raises_keeps_the_recommendations_of_before(small: Installation):
+def test_a_student_whose_week_raises_keeps_old_recommendations(small: Installation):
     installation = small
     url = installation.engine.url
     run_days(installation, SUNDAY, SUNDAY, "days")
@@ -290,20 +303,18 @@ def test_a_student_whose_week_raises_keeps_the_recommendations_of_before(small: 
     assert before
     assert list(again.failed) == [unlucky]
     assert "out of range" in again.failed[unlucky]
-    assert again.receivers == first.receivers
+    assert again.recipients == first.recipients
 
 
 @pytest.fixture
 def stalled(installation: Installation) -> Iterator[Installation]:
-    """An installation whose failures cannot be written, because somebody holds their table, until the test ends it."""
+    """An installation whose failures cannot be written, because their table is locked."""
     with installation.engine.connect() as connection:
         connection.execute(text("LOCK TABLE snapshot_failures IN ACCESS EXCLUSIVE MODE"))
         yield installation
 
 
-def test_a_connection_that_the_database_ends_is_put_on_no_student(
-    stalled: Installation, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_terminated_connection_is_no_students_failure(stalled: Installation, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     errors: list[Exception] = []
 
@@ -311,12 +322,12 @@ def test_a_connection_that_the_database_ends_is_put_on_no_student(
         try:
             with installation_on(stalled.engine.url) as own:
                 run_days(own, SUNDAY, SUNDAY, "ended")
-        except Exception as error:  # noqa: BLE001  # whatever it is, the test looks at it
+        except Exception as error:  # noqa: BLE001  # the test checks it
             errors.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
-    _end_who_waits_for_the_table(stalled)
+    _terminate_waiting_session(stalled)
     thread.join(30)
     (error,) = errors
     assert isinstance(error, SnapshotPipelineError)
@@ -326,7 +337,7 @@ def test_a_connection_that_the_database_ends_is_put_on_no_student(
         assert connection.execute(text("SELECT count(*) FROM performance_snapshots")).scalar_one() == 0
 
 
-def _end_who_waits_for_the_table(installation: Installation) -> None:
+def _terminate_waiting_session(installation: Installation) -> None:
     query = text(
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'snapshot_failures'::regclass AND NOT granted"
     )
@@ -336,11 +347,11 @@ def _end_who_waits_for_the_table(installation: Installation) -> None:
             if connection.execute(query).scalar():
                 return
         pause.wait(0.05)
-    pytest.fail("no run has come to the table")
+    pytest.fail("no run has reached the table")
 
 
-def test_a_batch_whose_commit_was_answered_by_nobody_is_published_once(small: Installation):
-    """The first publication of a day compares with nothing; one that is tried again finds its own rows."""
+def test_a_batch_whose_commit_got_no_answer_is_published_once(small: Installation):
+    """The first publication of a day skips the comparison; a retry finds its own rows."""
     days = LocalDays(SUNDAY, SUNDAY, small.settings.zone)
     with exclusive_days(small.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock:
         ensure_partitions(small.engine, small.store, SUNDAY, SUNDAY)
@@ -352,3 +363,18 @@ def test_a_batch_whose_commit_was_answered_by_nobody_is_published_once(small: In
     assert once == again
     assert once.restated == 0
     assert published(small)["performance_snapshots"].num_rows == once.published > 0
+
+
+@pytest.mark.parametrize(
+    ("students", "threads", "sizes"),
+    [
+        (100_000, 2, {12_500}),  # four per thread
+        (100_000, 1_000, {MIN_STUDENTS}),  # not smaller
+        (100_000, 0, {50_000}),  # no thread yet: the budget alone
+        (0, 2, set()),
+    ],
+)
+def test_a_cluster_gets_several_batches_per_thread(students: int, threads: int, sizes: set[int]):
+    executor = BatchExecutor(None, None, lambda: 2, threads * 4, 50_000 * 30)  # type: ignore[arg-type]
+    batches = executor.split(np.arange(students, dtype=np.int64), 30)
+    assert {len(batch.user_ids) for batch in batches} == sizes

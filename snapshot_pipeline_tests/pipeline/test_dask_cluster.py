@@ -6,14 +6,18 @@ import sys
 
 import pytest
 
-from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError, Sealed, require_same_versions
-from snapshot_pipeline.pipeline.dask_cluster.versions import versions_here
-from snapshot_pipeline.pipeline.executors import open_executor
+from snapshot_pipeline.pipeline.batches import open_executor
+from snapshot_pipeline.pipeline.dask_cluster.cluster import (
+    ClusterError,
+    OpaqueBytes,
+    require_same_versions,
+    versions_here,
+)
 from snapshot_pipeline.settings import load_settings
 
 
 def test_what_travels_shows_nothing_of_what_it_holds():
-    assert "hunter2" not in repr(Sealed(b"hunter2"))
+    assert "hunter2" not in repr(OpaqueBytes(b"hunter2"))
 
 
 def test_a_difference_is_named_with_the_place_the_package_and_both_versions():

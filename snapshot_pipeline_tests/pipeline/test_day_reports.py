@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import URL, text
 
-from snapshot_pipeline.pipeline.day_reports import DayReport
-from snapshot_pipeline.pipeline.day_review import review_day, success_rates
+from snapshot_pipeline.pipeline.day_reports import DayReport, read_day_details, success_rates
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.snapshot_queries import day_totals, pace_counts
@@ -45,7 +44,7 @@ def test_what_is_asked_of_the_rows_later_is_what_the_run_counted(ran: tuple[Inst
             totals = day_totals(connection, installation.store, report.day)
             assert pace_counts(connection, installation.store, report.day) == report.paces
             assert (totals.active, totals.lessons, totals.minutes) == (report.active, report.lessons, report.minutes)
-            assert totals.quizzers == report.quizzers
+            assert totals.students_with_average == report.students_with_average
             assert totals.quiz_total == pytest.approx(report.quiz_total)
 
 
@@ -65,8 +64,8 @@ def test_a_review_names_those_whose_pace_changed_most_and_those_without_data(
 ):
     installation, _ = ran
     day = COMPUTED[-1]
-    review = review_day(installation, day)
-    changes = [abs(mover.after - mover.before) for mover in review.movers]
+    review = read_day_details(installation, day)
+    changes = [abs(mover.after - mover.before) for mover in review.pace_changes]
     assert len(changes) == 10
     assert changes == sorted(changes, reverse=True)
     with installation.engine.connect() as connection:

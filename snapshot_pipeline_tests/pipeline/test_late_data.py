@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.late_data import SLICE_DAYS, changed_days, look_back
+from snapshot_pipeline.pipeline.late_data import SLICE_DAYS, changed_days, scan_for_late_data
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
@@ -84,8 +84,8 @@ def test_a_day_computed_before_fingerprints_were_kept_counts_as_changed_once(com
 def test_a_look_that_has_no_more_time_ends_with_the_newest_days_and_goes_on_before_them(computed: Installation):
     noon = f"created_at BETWEEN '{FIRST} 10:00+00' AND '{FIRST} 14:00+00'"  # of that local day and of no other
     execute(computed.engine.url, f"DELETE FROM exercise_submissions WHERE {noon}")  # noqa: S608
-    newest = look_back(computed, COMPUTED, seconds=0)
-    assert (newest.changed, newest.looked_from) == ([], COMPUTED[-SLICE_DAYS])
-    rest = look_back(computed, COMPUTED[:-SLICE_DAYS], seconds=0)
-    assert (rest.changed, rest.looked_from) == ([FIRST], FIRST)
-    assert look_back(computed, COMPUTED, seconds=60) == rest
+    newest = scan_for_late_data(computed, COMPUTED, seconds=0)
+    assert (newest.changed, newest.scanned_from) == ([], COMPUTED[-SLICE_DAYS])
+    rest = scan_for_late_data(computed, COMPUTED[:-SLICE_DAYS], seconds=0)
+    assert (rest.changed, rest.scanned_from) == ([FIRST], FIRST)
+    assert scan_for_late_data(computed, COMPUTED, seconds=60) == rest

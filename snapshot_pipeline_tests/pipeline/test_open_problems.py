@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.open_problems import due_days, due_weeks, look_at
+from snapshot_pipeline.pipeline.open_problems import due_days, due_weeks, find_open_problems
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY
 
@@ -48,7 +48,7 @@ def test_a_week_is_due_an_hour_after_its_monday_morning(now: datetime, weeks: li
 
 
 def test_nothing_broken_is_nothing_but_the_open_failures(computed: Installation):
-    standing = look_at(computed, COMPUTED, [])
+    standing = find_open_problems(computed, COMPUTED, [])
     assert (standing.missing, standing.below, standing.missing_weeks) == ([], [], [])
     assert {one.reason for one in standing.failures} == {
         "score_out_of_range",
@@ -63,6 +63,6 @@ def test_a_missing_day_and_a_day_below_the_rate_are_found(computed: Installation
     with computed.engine.begin() as connection:
         connection.execute(delete(days).where(days.c.snapshot_date == COMPUTED[2]))
         connection.execute(update(days).where(days.c.snapshot_date == SUNDAY).values(published=80, failed=20))
-    standing = look_at(computed, COMPUTED, [])
+    standing = find_open_problems(computed, COMPUTED, [])
     assert standing.missing == [COMPUTED[2]]
     assert [(one.day, one.success_rate) for one in standing.below] == [(SUNDAY, 0.8)]

@@ -72,9 +72,9 @@ def test_the_newest_week_is_shown_to_every_student_and_no_other(installation: In
     report = run_week(installation, MONDAY, "two")
     found = shown(installation)
     assert {week for kinds in found.values() for week in kinds.values()} == {MONDAY}
-    assert len(found) == report.reached
+    assert len(found) == report.with_recommendation
     assert report.is_newest
-    assert report.coverage == report.reached / report.receivers
+    assert report.coverage == report.with_recommendation / report.recipients
 
 
 def test_an_older_week_that_is_made_up_for_is_kept_and_not_shown(installation: Installation):
@@ -149,7 +149,7 @@ def test_a_week_whose_sunday_was_never_computed_says_how_to_recover(installation
 def test_other_days_that_are_missing_are_told_and_stop_nothing(installation: Installation):
     report = run_week(installation, MONDAY + WEEK, "with gaps")
     assert report.missing_days == [MONDAY + WEEK + n * DAY for n in range(6)]
-    assert report.reached > 0
+    assert report.with_recommendation > 0
 
 
 def test_days_before_the_first_partition_are_not_missing(installation: Installation):

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select, update
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.recompute import Difference, random_computed_day, recompute_day
+from snapshot_pipeline.pipeline.recompute import StoredDifference, random_computed_day, recompute_day
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute, installation_on, published
@@ -39,7 +39,7 @@ def test_a_figure_that_somebody_has_changed_is_found_with_both_values(computed: 
         connection.execute(update(table).where(*where).values(lessons_completed_count=77))
     found = recompute_day(computed, SUNDAY, "check")
     assert found.columns == {"lessons_completed_count": 1}
-    assert found.examples == [Difference(student, "lessons_completed_count", "77", str(stored))]
+    assert found.examples == [StoredDifference(student, "lessons_completed_count", "77", str(stored))]
     assert found.changed_days == []
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 import snapshot_pipeline
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.pipeline.batches import is_about_a_student
+from snapshot_pipeline.pipeline.batches import is_data_error
 from snapshot_pipeline.pipeline.dask_cluster.remote_errors import RemoteError, WorkerError
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import DatabaseError, is_transient, readable_database_errors, sqlstate
@@ -76,9 +76,7 @@ def test_an_error_of_the_database_is_judged_as_where_it_was_raised(
 ):
     error = raised(statement, module_database_url, by_adbc)
     back = travelled(error)
-    judged = [
-        (sqlstate(getattr(one, "orig", one)), is_transient(one), is_about_a_student(one)) for one in (error, back)
-    ]
+    judged = [(sqlstate(getattr(one, "orig", one)), is_transient(one), is_data_error(one)) for one in (error, back)]
     assert judged[0] == judged[1]
     assert type(back) is type(error)
 

@@ -121,7 +121,7 @@ def test_a_student_who_left_is_nobodys_failure_any_more(computed: Installation):
     after = failing(computed)
     assert all(gone not in user_ids for user_ids in after.values())
     assert stays in after[SUNDAY]
-    assert sum(day.forgotten for day in run.days) == sum(gone in user_ids for user_ids in before.values()) > 0
+    assert sum(day.deleted_failures for day in run.days) == sum(gone in user_ids for user_ids in before.values()) > 0
     assert all(one.failed == len(after.get(day, ())) for day, one in counts(computed).items())
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.student import NoSuchStudentError, look_at_student
+from snapshot_pipeline.pipeline.student import NoSuchStudentError, read_student_report
 from snapshot_pipeline_tests.pipeline.installations import SUNDAY, ZONE, execute
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import last_ten_scored, window_of
@@ -24,7 +24,7 @@ def test_the_terms_are_those_of_the_reference_and_add_up_to_what_is_published(co
             .order_by(snapshots.c.pace_score)
         ).all()
     for user_id, pace_score, label in published[::9]:
-        report = look_at_student(computed, user_id, SUNDAY)
+        report = read_student_report(computed, user_id, SUNDAY)
         pace, student = report.pace, students[user_id]
         assert pace is not None
         assert student.first_started_on is not None
@@ -51,7 +51,7 @@ def test_rows_that_have_changed_since_are_told_with_both_figures_and_the_command
             .limit(1)
         ).scalar_one()
     execute(computed.engine.url, f"DELETE FROM quiz_attempts WHERE user_id = {int(best)}")  # noqa: S608
-    report = look_at_student(computed, best, SUNDAY)
+    report = read_student_report(computed, best, SUNDAY)
     changed = {one.column: one for one in report.differences}
     assert {"pace_score", "quiz_average"} <= changed.keys()
     assert report.pace is not None
@@ -69,7 +69,7 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
             .where(failures.c.snapshot_date == SUNDAY, failures.c.reason == "negative_time_spent")
             .limit(1)
         ).one()
-    report = look_at_student(computed, user_id, SUNDAY)
+    report = read_student_report(computed, user_id, SUNDAY)
     assert report.last.state == "failed"
     assert report.last.failure is not None
     assert report.pace is not None
@@ -79,7 +79,7 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
     mended = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
     execute(computed.engine.url, f"{mended} AND time_spent_minutes < 0")
-    after = look_at_student(computed, user_id, SUNDAY)
+    after = read_student_report(computed, user_id, SUNDAY)
     assert after.pace is not None
     assert after.pace.faults == []
     assert after.remediation is not None
@@ -92,7 +92,7 @@ def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told
         for one in read_rows(computed.engine, "public").active_students(ZONE)
         if one.first_started_on is not None and one.first_started_on < SUNDAY - timedelta(days=20)
     )
-    report = look_at_student(computed, student.user.id, SUNDAY - timedelta(days=8))
+    report = read_student_report(computed, student.user.id, SUNDAY - timedelta(days=8))
     assert {day.state for day in report.days} == {"missing"}
     assert report.remediation is not None
     assert "never computed" in report.remediation.why
@@ -101,7 +101,7 @@ def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told
         "INSERT INTO users (id, role, is_active) VALUES (900001, 'student', true), (900002, 'student', false), "
         "(900003, 'teacher', true)",
     )
-    nobody_yet = look_at_student(computed, 900_001, SUNDAY)
+    nobody_yet = read_student_report(computed, 900_001, SUNDAY)
     assert (nobody_yet.last.state, nobody_yet.pace, nobody_yet.remediation) == ("not due", None, None)
     for user_id, said in (
         (900_002, "student 900002 is not active"),
@@ -109,4 +109,4 @@ def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told
         (900_004, "public.users has no user 900004"),
     ):
         with pytest.raises(NoSuchStudentError, match=said):
-            look_at_student(computed, user_id, SUNDAY)
+            read_student_report(computed, user_id, SUNDAY)

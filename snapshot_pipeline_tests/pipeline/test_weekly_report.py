@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, text
 
-from snapshot_pipeline.pipeline.cohorts import summarize_days
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.summaries import summarize_days
 from snapshot_pipeline.pipeline.weekly_report import ReportError, read_figures, report_path, write_report
 from snapshot_pipeline_tests.pipeline.installations import (
     COMPUTED,
@@ -99,7 +99,7 @@ def test_pages_are_kept_for_so_many_weeks_and_other_files_for_ever(summarized: I
     for name in [*(f"{monday}.html" for monday in mondays), "notes.html", "2025-10-06.html.bak"]:
         (reports / name).write_text("kept by somebody")
     report = write_report(at_home(summarized, tmp_path, report_weeks=3), MONDAY)
-    assert [path.name for path in report.removed] == ["2025-09-29.html", "2025-10-06.html"]
+    assert [path.name for path in report.deleted] == ["2025-09-29.html", "2025-10-06.html"]
     assert sorted(path.name for path in reports.iterdir()) == [
         "2025-10-06.html.bak",
         "2025-10-13.html",

@@ -86,8 +86,8 @@ def _counts_by_week(installation: Installation, week_start: date) -> dict[date, 
 def _numbers(report: WeekReport) -> Metadata:
     share = {} if report.coverage is None else {"coverage": dg.MetadataValue.float(report.coverage)}
     return {
-        "receivers": dg.MetadataValue.int(report.receivers),
-        "students_reached": dg.MetadataValue.int(report.reached),
+        "receivers": dg.MetadataValue.int(report.recipients),
+        "students_reached": dg.MetadataValue.int(report.with_recommendation),
         **share,
         "failed": dg.MetadataValue.int(len(report.failed)),
         # Every type, also where it is 0: a plot has no hole then.

@@ -1,7 +1,7 @@
 """The daily summaries: one row per day, specialization and level, and one per day.
 
 Put here: the assets' definition, and the events of a day's summary. Do not put here: how a day is summarized
-(`pipeline.cohorts`).
+(`pipeline.summaries`).
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
@@ -22,7 +22,7 @@ from snapshot_pipeline.orchestration.partitions import daily_partitions, ranges
 from snapshot_pipeline.orchestration.steps import log_progress, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
 from snapshot_pipeline.orchestration.tags import EACH_DAY, GRAIN
-from snapshot_pipeline.pipeline.cohorts import SummarizedDay, SummaryRun, summarize_days
+from snapshot_pipeline.pipeline.summaries import SummarizedDay, SummaryRun, summarize_days
 from snapshot_pipeline.settings import Settings
 
 NAME = "cohort_summary"

@@ -57,7 +57,7 @@ def _metadata(report: WrittenReport, settings: Settings) -> dict[str, dg.Metadat
         "activity": dg.MetadataValue.md(report.plots[0].markdown()),
         "missing_days": dg.MetadataValue.int(len(report.missing_days)),
         "bytes": dg.MetadataValue.int(report.size),
-        "pages_removed": dg.MetadataValue.int(len(report.removed)),
+        "pages_removed": dg.MetadataValue.int(len(report.deleted)),
     }
 
 

@@ -16,7 +16,7 @@ from snapshot_pipeline.orchestration.jobs import daily_snapshots_job
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges
 from snapshot_pipeline.orchestration.tags import REASON
 from snapshot_pipeline.pipeline.installation import open_installation
-from snapshot_pipeline.pipeline.late_data import LateLook, look_back
+from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
 from snapshot_pipeline.settings import Settings
 
@@ -52,9 +52,9 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
         if not window:
             return dg.SkipReason("no day has ended yet")
         with open_installation(settings) as installation:
-            look = look_back(installation, still_to_be_looked_at(window, context.cursor), LOOK_SECONDS)
-        is_through = look.looked_from == window[0]
-        context.update_cursor("" if is_through else look.looked_from.isoformat())
+            look = scan_for_late_data(installation, still_to_be_looked_at(window, context.cursor), LOOK_SECONDS)
+        is_through = look.scanned_from == window[0]
+        context.update_cursor("" if is_through else look.scanned_from.isoformat())
         return ask_for_late_data(context.instance, settings, look, window[-1])
 
     return late_data_sensor
@@ -66,7 +66,7 @@ def still_to_be_looked_at(window: Sequence[date], cursor: str | None) -> Sequenc
 
 
 def ask_for_late_data(
-    instance: dg.DagsterInstance, settings: Settings, look: LateLook, last: date
+    instance: dg.DagsterInstance, settings: Settings, look: LateDataScan, last: date
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Ask for all days from the earliest changed one on, unless one of them is on its way already.
 
@@ -81,7 +81,7 @@ def ask_for_late_data(
     """
     changed = look.changed
     if not changed:
-        return dg.SkipReason(f"no row from {look.looked_from} on has changed since its day was computed")
+        return dg.SkipReason(f"no row from {look.scanned_from} on has changed since its day was computed")
     wanted = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
     busy = _in_progress(instance, settings, wanted)
     if busy:

@@ -1,18 +1,19 @@
-"""A Dask cluster that works on batches.
+"""Dask clusters as executors of batches; imported only if SNAPSHOT_DASK_SCHEDULER names one.
 
-Put here: all that knows Dask. It is imported only where a scheduler is named.
-Do not put here: how an error travels (`travelling_errors`), or what must be the same on both sides (`versions`).
-
-A batch travels as bytes that only our own code opens, and its outcome comes back as such: Dask sees a name and nothing
-else, so no password and no student's row gets into its dashboard or its logs. Its workers need no settings. A worker
-works on a batch only where the code and the libraries are those of the run, whenever it joined.
+Tasks and results are sent as bytes that only our code unpickles: Dask sees a name and nothing else, so neither
+passwords nor students' rows appear in its dashboard or logs. Workers need no settings. A worker processes a batch only
+if its code and libraries are those of the run, whenever it joined; Dask's own version check covers neither our code nor
+later workers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import importlib.metadata
 import logging
 import pickle
+import platform
 import threading
 import time
 import uuid
@@ -20,18 +21,25 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.pipeline.batches import BatchTask
 from snapshot_pipeline.pipeline.dask_cluster.remote_errors import RemoteError
-from snapshot_pipeline.pipeline.dask_cluster.versions import Versions, differences, versions_here
 
 CONNECT_SECONDS = 10.0
-"""How long a scheduler may take to answer."""
+"""Timeout of a connection to the scheduler."""
 
 WORKERS_SECONDS = 60.0
-"""How long a cluster may be without any worker, at the beginning and later."""
+"""How long a cluster may have no worker, at the start and later."""
+
+LIBRARIES = ("numpy", "pandas", "pyarrow", "adbc-driver-manager", "adbc-driver-postgresql", "sqlalchemy", "distributed")
+"""Libraries that must have the same version everywhere, because figures or pickles depend on them."""
+
+Versions = Mapping[str, str]
+"""Versions by package."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,22 +47,22 @@ Kind = TypeVar("Kind")
 
 
 class ClusterError(SnapshotPipelineError):
-    """A Dask cluster cannot be used as it is."""
+    """A Dask cluster cannot be used."""
 
 
 class ClusterLostError(SnapshotPipelineError):
-    """A Dask cluster is not there, or not any more; the same thing may well succeed when it is back."""
+    """A Dask cluster is unreachable, or its workers are gone."""
 
     transient = True
 
 
 @contextmanager
 def open_cluster(address: str) -> Iterator[Cluster]:
-    """The cluster of a scheduler, with a worker at least, all of them with the versions that are here.
+    """Connect to a cluster that has a worker, and whose scheduler and workers have the versions of this process.
 
     Raises:
         ClusterError: The cluster cannot be used: Dask is not installed here, or versions differ.
-        ClusterLostError: No scheduler answers, or no worker is there.
+        ClusterLostError: No scheduler answers, or there is no worker.
     """
     try:
         from distributed import Client
@@ -65,7 +73,7 @@ def open_cluster(address: str) -> Iterator[Cluster]:
         ) from None
     try:
         client: Any = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-    # The last two: a certificate of tls:// is missing or wrong.
+    # ValueError and TypeError: a certificate of tls:// is missing or wrong.
     except (OSError, asyncio.TimeoutError, ValueError, TypeError) as error:
         raise ClusterLostError(
             f"no Dask scheduler answers at {address} (SNAPSHOT_DASK_SCHEDULER) within {CONNECT_SECONDS:g} s: "
@@ -75,7 +83,7 @@ def open_cluster(address: str) -> Iterator[Cluster]:
         cluster = Cluster(client, address)
         cluster.await_workers()
         cluster.require_same_versions()
-        _LOG.info("batches are worked on by the Dask cluster %s: %d threads", address, cluster.threads)
+        _LOG.info("batches run on the Dask cluster %s: %d threads", address, cluster.threads)
         with cluster:
             yield cluster
     finally:
@@ -84,10 +92,10 @@ def open_cluster(address: str) -> Iterator[Cluster]:
 
 
 class Cluster(Executor):
-    """A Dask cluster as an executor of tasks that have a name.
+    """A Dask cluster as an executor of named tasks.
 
     Attributes:
-        threads: How many it has, as far as is known.
+        threads: Number of worker threads, updated every second.
     """
 
     def __init__(self, client: Any, address: str) -> None:
@@ -105,22 +113,22 @@ class Cluster(Executor):
         return self
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take back what has not begun; what has begun goes on where it is, and does not pass the run's fence."""
+        """Cancel tasks that have not started; those in progress continue, but can no longer publish."""
         self._ended.set()
         if self._open and self._client.status == "running":
             with suppress(OSError, asyncio.TimeoutError):
                 self._client.cancel(list(self._open.values()))
 
     def submit(self, task: BatchTask[Kind], /) -> Future[list[Kind]]:  # type: ignore[override]  # tasks only
-        """Hand a task to the cluster."""
+        """Submit a task to the cluster."""
         future: Future[list[Kind]] = Future()
-        # The name is not enough: Dask takes two tasks of the same key for one, and an earlier run's may still be there.
+        # With the run: Dask takes two tasks with the same key for one, and one of an earlier run may still exist.
         key = f"{task.name}, {self._run}"
-        # No `retries`: a worker's death is not counted among them, and what a task raises was tried again by itself.
-        sealed = Sealed(pickle.dumps(task))
+        # Without `retries`, which do not cover a worker's death; transient errors are retried within the task.
+        payload = OpaqueBytes(pickle.dumps(task))
         try:
-            remote = self._client.submit(_work, sealed, self._versions, key=key, pure=False)
-        except Exception as error:  # noqa: BLE001  # the client has given the scheduler up
+            remote = self._client.submit(_work, payload, self._versions, key=key, pure=False)
+        except Exception as error:  # noqa: BLE001  # the client has lost the scheduler
             raise self._readable(error, task.name) from None
         self._open[future] = remote
         self._client.loop.add_callback(self._follow, future, remote, task.name)
@@ -130,7 +138,7 @@ class Cluster(Executor):
         """Wait for the first worker.
 
         Raises:
-            ClusterLostError: None has come.
+            ClusterLostError: There is none within `WORKERS_SECONDS`.
         """
         deadline = time.monotonic() + WORKERS_SECONDS
         while not self._count_threads():
@@ -142,24 +150,24 @@ class Cluster(Executor):
             time.sleep(0.2)
 
     def require_same_versions(self) -> None:
-        """See that the scheduler, which unpacks what it hands on, and all workers have what the run has.
+        """Check that the scheduler, which unpickles tasks, and all workers have the versions of the run.
 
         Raises:
             ClusterError: One has not; the message names it, the package and both versions.
         """
         try:
-            found = {f"scheduler {self._address}": self._client.run_on_scheduler(versions_here)}
-        except Exception as error:  # noqa: BLE001  # whatever it says, the scheduler could not run it
-            found = {f"scheduler {self._address}": error}
+            answers = {f"scheduler {self._address}": self._client.run_on_scheduler(versions_here)}
+        except Exception as error:  # noqa: BLE001  # any error means that the scheduler cannot run our code
+            answers = {f"scheduler {self._address}": error}
         for worker, versions in sorted(self._client.run(versions_here, on_error="return").items()):
-            found[f"worker {worker}"] = versions
-        for place, versions in found.items():
+            answers[f"worker {worker}"] = versions
+        for place, versions in answers.items():
             if isinstance(versions, OSError):
-                continue  # it has just gone
+                continue  # the worker has just left
             if not isinstance(versions, Mapping):
                 raise ClusterError(
                     f"the Dask {place} cannot load snapshot_pipeline ({type(versions).__name__}: {versions}); "
-                    f"install there what is here: snapshot_pipeline {self._versions['snapshot_pipeline']}"
+                    f"install there the version of this run: snapshot_pipeline {self._versions['snapshot_pipeline']}"
                 )
             require_same_versions(place, versions, self._versions)
 
@@ -170,29 +178,29 @@ class Cluster(Executor):
     def _watch_workers(self) -> None:
         last_seen = time.monotonic()
         while not self._ended.wait(1.0):
-            with suppress(Exception):  # the scheduler is gone, or we are: each task hears of it by itself
+            with suppress(Exception):  # each task notices by itself that the scheduler is gone
                 if self._client.status != "running" or self._count_threads():
                     last_seen = time.monotonic()
             if time.monotonic() - last_seen > WORKERS_SECONDS:
-                self._give_up(
+                self._fail_all(
                     ClusterLostError(
-                        f"the Dask cluster {self._address} has lost its last worker, and none has come back for "
+                        f"the Dask cluster {self._address} has lost its last worker, and has had none for "
                         f"{WORKERS_SECONDS:g} s; see the workers' logs, start some by `dask worker {self._address}`, "
-                        "then start again: what is published stays"
+                        "then start again: published batches are kept"
                     )
                 )
 
-    def _give_up(self, error: Exception) -> None:
+    def _fail_all(self, error: Exception) -> None:
         for future in list(self._open):
             _fail(future, error)
 
     async def _follow(self, future: Future[Any], remote: Any, name: str) -> None:
-        """Bring the outcome of one of Dask's futures home; in the client's own thread."""
+        """Transfer the result of a Dask future to ours; runs in the client's thread."""
         try:
-            # A result that is lost with its worker is computed again, and waited for.
-            sealed = await self._client.gather(remote, asynchronous=True)
-            outcome = pickle.loads(sealed.content)  # noqa: S301  # our own worker's
-        except BaseException as error:  # noqa: BLE001  # nobody else would see it
+            # A result that is lost with its worker is computed again.
+            payload = await self._client.gather(remote, asynchronous=True)
+            outcome = pickle.loads(payload.content)  # noqa: S301  # our own worker's
+        except BaseException as error:  # noqa: BLE001  # otherwise the error would be lost
             outcome = self._readable(error, name)
         else:
             if isinstance(outcome, RemoteError):
@@ -208,45 +216,45 @@ class Cluster(Executor):
 
         if isinstance(error, KilledWorker):
             return ClusterError(
-                f"{name}: {error.allowed_failures + 1} workers of the Dask cluster {self._address} died while they "
-                f"worked on this batch, the last one {error.last_worker.address}; most often they had too little "
-                "memory: see their logs, lower SNAPSHOT_BATCH_ROWS or give them more"
+                f"{name}: {error.allowed_failures + 1} workers of the Dask cluster {self._address} died while "
+                f"processing this batch, the last one {error.last_worker.address}; most often they run out of memory: "
+                "see their logs, lower SNAPSHOT_BATCH_ROWS or give them more"
             )
         is_lost = isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__name__.endswith("CancelledError")
         if is_lost or self._client.status != "running":
             return ClusterLostError(
-                f"{name}: the Dask scheduler {self._address} was lost, or has given the batch up; see its log, then "
-                "start again: what is published stays"
+                f"{name}: the Dask scheduler {self._address} was lost, or has canceled the batch; see its log, then "
+                "start again: published batches are kept"
             )
         return ClusterError(
-            f"{name}: the Dask cluster {self._address} could not work on the batch: {type(error).__name__}: "
+            f"{name}: the Dask cluster {self._address} could not process the batch: {type(error).__name__}: "
             f"{' '.join(str(error).split())}"
         )
 
 
 def _fail(future: Future[Any], error: Exception) -> None:
-    """Let a future that is not done yet, nor cancelled, raise an error."""
+    """Set the error of a future, unless it is done or canceled."""
     if not future.done() and future.set_running_or_notify_cancel():
         future.set_exception(error)
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """Bytes that show nothing of what they hold: Dask prints arguments and results into its logs."""
+class OpaqueBytes:
+    """Bytes with an empty `repr`, because Dask logs arguments and results."""
 
     content: bytes = field(repr=False)
 
 
-def _work(task: Sealed, expected: Versions) -> Sealed:
-    """What a worker does with a task; it never raises."""
+def _work(task: OpaqueBytes, expected: Versions) -> OpaqueBytes:
+    """Run a task on a worker; never raises."""
     try:
         require_same_versions(_this_worker(), versions_here(), expected)
-        outcome = pickle.loads(task.content)()  # noqa: S301  # from the run, which may run any code here anyway
-    except Exception as error:  # noqa: BLE001  # it is raised where the run is
-        # For whoever looks at the worker: the run may be gone.
-        _LOG.warning("a batch was given up: %s", text_to_send(error))
+        outcome = pickle.loads(task.content)()  # noqa: S301  # from the run, which can run any code here anyway
+    except Exception as error:  # noqa: BLE001  # raised again in the run's process
+        # Logged for the operator of the worker, because the run may be gone.
+        _LOG.warning("a batch failed: %s", text_to_send(error))
         outcome = RemoteError.of(error)
-    return Sealed(pickle.dumps(outcome))
+    return OpaqueBytes(pickle.dumps(outcome))
 
 
 def _this_worker() -> str:
@@ -255,14 +263,43 @@ def _this_worker() -> str:
     return f"worker {get_worker().address}"
 
 
-def require_same_versions(place: str, found: Versions, expected: Versions) -> None:
-    """See that a part of a cluster has what the run has.
+@cache
+def versions_here() -> Versions:
+    """The versions in this process: Python, our code, and the libraries that figures depend on."""
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "snapshot_pipeline": f"{_version_of('snapshot_pipeline')} (code {_hash_code()})",
+        **{name: _version_of(name) for name in LIBRARIES},
+    }
+
+
+def require_same_versions(place: str, versions: Versions, expected: Versions) -> None:
+    """Check that a part of a cluster has the versions of the run.
 
     Raises:
         ClusterError: It has not; the message names the place, each package and both versions.
     """
-    if differing := differences(found, expected):
+    differing = [name for name in expected if versions.get(name) != expected[name]]
+    if differing:
+        listed = ", ".join(f"{name} {versions.get(name)} instead of {expected[name]}" for name in differing)
         raise ClusterError(
-            f"the Dask {place} has {differing}; figures could differ, so nothing is computed there: install the same "
-            "versions on both sides, and start it again"
+            f"the Dask {place} has {listed}; figures could differ, so nothing is computed there: install the same "
+            "versions on both sides, and restart it"
         )
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _hash_code() -> str:
+    """A short digest of our code, which distinguishes two commits of one version."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]

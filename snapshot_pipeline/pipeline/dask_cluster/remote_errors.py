@@ -1,7 +1,6 @@
-"""Errors that travel from one machine to another, with their causes and their tracebacks.
+"""Pickle errors of workers with their causes and tracebacks.
 
-Put here: how an error becomes bytes, and becomes an error again. Do not put here: which errors there are, or what is
-done about one (`postgres.errors`).
+Dask's own transport loses causes, fails on ADBC's errors, and logs messages that may quote students' rows.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 
 
 class WorkerError(SnapshotPipelineError):
-    """What a worker raised cannot travel; its log has all of it."""
+    """A worker's error that cannot be pickled; the worker's log has the details."""
 
 
 @dataclass(frozen=True)
 class RemoteError:
-    """An error as it travels, with its causes: whether it passes is a question to the cause.
+    """A pickled error with its causes, which decide whether it is transient.
 
     Attributes:
-        chain: The error, its cause, the cause of that, and so on; each pickled.
+        chain: The error, its cause, the cause of that, and so on, each pickled.
         text: The traceback.
     """
 
@@ -35,38 +34,38 @@ class RemoteError:
 
     @classmethod
     def of(cls, error: BaseException) -> RemoteError:
-        """Pack an error."""
+        """Pickle an error."""
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         chain: list[bytes] = []
         link: BaseException | None = error
         while link is not None:
-            chain.append(_packed(link))
+            chain.append(_pickle(link))
             link = link.__cause__
         return cls(tuple(chain), text)
 
     def error(self) -> Exception:
-        """Unpack it; what the worker's traceback was stands at the end of its causes."""
-        links: list[BaseException] = [pickle.loads(one) for one in self.chain]  # noqa: S301  # our own worker's
+        """The error, with the worker's traceback as its last cause."""
+        links: list[BaseException] = [pickle.loads(link) for link in self.chain]  # noqa: S301  # from our own worker
         for link, cause in zip(links, [*links[1:], _WorkerTraceback(self.text)], strict=True):
             link.__cause__ = cause
         first = links[0]
         return first if isinstance(first, Exception) else WorkerError(str(first))
 
 
-class _WorkerTraceback(Exception):  # no error, but what is shown of one
-    """The traceback of an error, as it was where it was raised."""
+class _WorkerTraceback(Exception):  # only shown as a cause
+    """The traceback of an error on the worker."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
-def _packed(error: BaseException) -> bytes:
+def _pickle(error: BaseException) -> bytes:
     try:
-        packed = pickle.dumps(error)
-        pickle.loads(packed)  # noqa: S301  # just packed; some can be packed and not unpacked
-    except Exception:  # noqa: BLE001  # whatever it says, another one must travel in its place
+        pickled = pickle.dumps(error)
+        pickle.loads(pickled)  # noqa: S301  # our own; some errors can be pickled but not unpickled
+    except Exception:  # noqa: BLE001  # any error means that a replacement is needed
         return pickle.dumps(WorkerError(f"{type(error).__name__}: {error}"))
-    return packed
+    return pickled
 
 
 def _adbc_error(
@@ -80,7 +79,7 @@ def _reduce_adbc_error(error: adbc_driver_manager.Error) -> tuple[Any, ...]:
     return _adbc_error, (type(error), str(error), {name: getattr(error, name) for name in names})
 
 
-# Theirs take keywords only, which pickle does not know of.
+# ADBC's errors take keyword arguments, which pickle does not restore by default.
 for _kind in (
     adbc_driver_manager.Error,
     adbc_driver_manager.InterfaceError,

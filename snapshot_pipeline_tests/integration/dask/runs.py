@@ -106,4 +106,4 @@ def busy_worker(cluster: Cluster, *names: str) -> str:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of a few dozen students: the sample has 300."""
-    monkeypatch.setattr(batches, "FEWEST_STUDENTS", 20)
+    monkeypatch.setattr(batches, "MIN_STUDENTS", 20)

@@ -41,7 +41,7 @@ def test_days_and_a_week_come_out_as_in_one_process_to_the_bit(
         assert differences(left_by(installation), expected) == []
     assert [(step.done, step.total) for step in seen] == [(n, BATCHES) for n in range(BATCHES + 1)] * 2
     assert sum(day.restated for day in run.reports) == expected["snapshot_restatements"].num_rows
-    assert week.receivers > 200
+    assert week.recipients > 200
     assert "the Dask cluster tcp://127.0.0.1" in caplog.text
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError
-from snapshot_pipeline.pipeline.dask_cluster.versions import versions_here
+from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError, versions_here
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, cluster
 from snapshot_pipeline_tests.integration.dask.runs import busy_worker, held_in_work, run, running, small_batches

@@ -73,7 +73,7 @@ def test_a_week_outlasts_it_as_well(sample_url: URL, caplog: pytest.LogCaptureFi
                 ours = pool.submit(run_week, installation, MONDAY, "under fault")
                 assert end_session(sample_url, waits_for_table(sample_url, table))
                 other.rollback()
-            assert ours.result().receivers
+            assert ours.result().recipients
         assert "attempt 2 of" in caplog.text
         assert differences(recommended(installation), before) == []
 

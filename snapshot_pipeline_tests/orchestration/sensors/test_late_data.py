@@ -17,7 +17,7 @@ from snapshot_pipeline.orchestration.sensors.late_data import (
     still_to_be_looked_at,
 )
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
-from snapshot_pipeline.pipeline.late_data import look_back
+from snapshot_pipeline.pipeline.late_data import scan_for_late_data
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
@@ -42,7 +42,7 @@ def compute(installation: TestInstallation, tags: dict[str, str], settings: Sett
 
 def look(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest] | dg.SkipReason:
     with opened(installation) as ours:
-        found = look_back(ours, WINDOW, 60)
+        found = scan_for_late_data(ours, WINDOW, 60)
     return ask_for_late_data(installation.instance, settings or installation.settings, found, LAST)
 
 

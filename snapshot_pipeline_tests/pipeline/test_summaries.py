@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Table, select, text
 
-from snapshot_pipeline.pipeline import cohorts as pipeline_cohorts
+from snapshot_pipeline.pipeline import summaries as pipeline_cohorts
 from snapshot_pipeline.pipeline.batches import Progress
-from snapshot_pipeline.pipeline.cohorts import MissingSnapshotsError, cut_days, summarize_days
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.pipeline.summaries import MissingSnapshotsError, split_days, summarize_days
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.locks import LeaseLostError, LockedError, exclusive_days
 from snapshot_pipeline_tests.pipeline.installations import (
@@ -138,7 +138,7 @@ def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_th
         summarize_days(summarized, day, day, "alone")
     assert [without_stamps(rows(summarized, table)) for table in tables] == expected
     told: list[Progress] = []
-    monkeypatch.setattr(pipeline_cohorts, "cut_days", lambda counts, _: cut_days(counts, 500))
+    monkeypatch.setattr(pipeline_cohorts, "split_days", lambda counts, _: split_days(counts, 500))
     run = summarize_days(summarized, FIRST, LAST, "in stretches", told.append)
     assert len(told) > 2
     assert [step.done for step in told] == list(range(told[-1].total + 1))
@@ -149,8 +149,8 @@ def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_th
 
 def test_days_are_cut_into_stretches_by_their_students():
     counts = [DayCount(FIRST + timedelta(days=n), students, 0) for n, students in enumerate([4, 4, 2, 30, 1, 9])]
-    assert [[one.students for one in stretch] for stretch in cut_days(counts, 10)] == [[4, 4, 2], [30], [1, 9]]
-    assert cut_days([], 10) == []
+    assert [[one.students for one in stretch] for stretch in split_days(counts, 10)] == [[4, 4, 2], [30], [1, 9]]
+    assert split_days([], 10) == []
 
 
 def test_as_many_are_inactive_for_seven_days_as_are_asked_to_resume(computed: Installation):
@@ -210,9 +210,9 @@ def test_a_run_that_writes_the_days_is_waited_for_and_one_that_was_taken_over_pu
 
     def taken_over(*arguments: Any) -> Any:
         execute(computed.engine.url, "DELETE FROM run_leases")  # as the next run does
-        return cut_days(*arguments)
+        return split_days(*arguments)
 
-    monkeypatch.setattr(pipeline_cohorts, "cut_days", taken_over)
+    monkeypatch.setattr(pipeline_cohorts, "split_days", taken_over)
     with pytest.raises(LeaseLostError):
         summarize_days(computed, FIRST, LAST, "summary")
     assert rows(computed, computed.store.day_summary) == []
