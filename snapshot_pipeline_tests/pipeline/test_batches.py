@@ -144,13 +144,10 @@ def test_a_halved_batch_counts_once_in_the_progress():
     work = WorkThatRaises({3: ValueError("three"), 77: ValueError("77")})
     results = process(batches, work, 1, progress_per_batch(reported.append, batches, days=30))
     assert len(results) > len(batches)
-    assert [(progress.done, progress.total, progress.total_rows) for progress in reported] == [
-        (number, 3, 3_000) for number in range(4)
-    ]
-    assert [progress.rows for progress in reported] == [
-        0,
-        *np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist(),
-    ]
+    totals = [(progress.done, progress.total, progress.total_rows) for progress in reported]
+    assert totals == [(number, 3, 3_000) for number in range(4)]
+    rows = np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist()
+    assert [progress.rows for progress in reported] == [0, *rows]
 
 
 @pytest.mark.parametrize(

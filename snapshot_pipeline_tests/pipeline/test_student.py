@@ -77,13 +77,13 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     assert report.remediation is not None
     assert "mend them in the platform" in report.remediation.why
     assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
-    mended = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
-    execute(computed.engine.url, f"{mended} AND time_spent_minutes < 0")
+    fixed = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
+    execute(computed.engine.url, f"{fixed} AND time_spent_minutes < 0")
     after = read_student_report(computed, user_id, SUNDAY)
     assert after.pace is not None
     assert after.pace.faults == []
     assert after.remediation is not None
-    assert "mended since" in after.remediation.why
+    assert "fixed since" in after.remediation.why
 
 
 def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told_apart(computed: Installation):
@@ -105,7 +105,7 @@ def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told
     assert (nobody_yet.last.state, nobody_yet.pace, nobody_yet.remediation) == ("not due", None, None)
     for user_id, said in (
         (900_002, "student 900002 is not active"),
-        (900_003, "user 900003 of public.users is no student"),
+        (900_003, "user 900003 of public.users is not a student"),
         (900_004, "public.users has no user 900004"),
     ):
         with pytest.raises(NoSuchStudentError, match=said):

@@ -70,7 +70,7 @@ def test_a_run_that_has_waited_long_enough_says_who_holds_the_days_and_other_mon
             run_days(impatient, FIRST, SUNDAY, "late")
         run_days(impatient, SUNDAY, SUNDAY, "november")
     message = str(caught.value)
-    assert "the days 2025-10-30 to 2025-11-02 are being written by another run" in message
+    assert "another run is writing the days 2025-10-30 to 2025-11-02" in message
     assert "run of the other process" in message
     assert "waited 0.3 s" in message
     assert published(installation)["snapshot_days"]["snapshot_date"].to_pylist() == [SUNDAY]
