@@ -1,4 +1,4 @@
-"""Homes with servers: made once, and shared by tests that stop, kill, copy and move them."""
+"""Home directories with servers, shared by tests that stop, kill, copy and move them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snapshot_pipeline_tests.integration.embedded.servers import execute
 
 @pytest.fixture(scope="session")
 def shelf() -> Iterator[Path]:
-    """A directory that every account can pass through; pytest's own is closed to the account that root uses."""
+    """A directory that every account can reach; root's server account cannot reach pytest's own."""
     path = Path(tempfile.mkdtemp(prefix="snapshot_pipeline-test-"))
     path.chmod(0o755)
     yield path
@@ -28,17 +28,17 @@ def shelf() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def home_with_data(shelf: Path) -> Path:
-    """A home whose server was started, and given a table. Its path is one that careless quoting breaks."""
+    """A home with a server that has a table, and a path that careless quoting would break."""
     server = EmbeddedServer(shelf / 'Zoë\'s $HOME, "the 2nd" %d \\ 学习')
     server.start()
     execute(server, "CREATE TABLE kept AS SELECT 42 AS answer")
-    execute(server, "ALTER SYSTEM SET fsync = off")  # the tests kill processes, and cut no power
+    execute(server, "ALTER SYSTEM SET fsync = off")  # the tests kill processes, but do not cut the power
     return server.home
 
 
 @pytest.fixture
 def stopped_server(home_with_data: Path) -> EmbeddedServer:
-    """The server of the home with data, stopped. Tests leave its files as they found them."""
+    """The server of the home with data, stopped. Tests restore the files that they change."""
     server = EmbeddedServer(home_with_data)
     server.stop()
     return server
@@ -54,7 +54,7 @@ def server(home_with_data: Path) -> EmbeddedServer:
 
 @pytest.fixture
 def copied_server(stopped_server: EmbeddedServer, shelf: Path) -> EmbeddedServer:
-    """The stopped server of a copy of that home: the same password, and the same port in its file."""
+    """The stopped server of a copy of that home, with the same password and the same stored port."""
     home = shelf / "copy"
     if home.exists():
         EmbeddedServer(home).stop()
@@ -73,6 +73,6 @@ def new_server(shelf: Path, request: pytest.FixtureRequest) -> Iterator[Embedded
 
 @pytest.fixture(scope="session")
 def binaries(shelf: Path) -> Path:
-    """A directory with a copy of the package of binaries, which every account reaches."""
+    """A directory with a copy of the package of binaries that every account can reach."""
     copy_package(installed_package(), shelf / "binaries")
     return shelf / "binaries"

@@ -1,8 +1,4 @@
-"""What the tests of the embedded server do with servers, clients and other users.
-
-Put here: looking at a server from outside, and processes of other clients and users. Do not put here: fixtures
-(`conftest`), or what is asserted.
-"""
+"""Helpers for tests of the embedded server: its processes and files, other client processes, other users."""
 
 from __future__ import annotations
 
@@ -40,7 +36,7 @@ def postmaster(server: EmbeddedServer) -> psutil.Process:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended; where nobody reaps orphans, as in many containers, a zombie stays."""
+    """Return whether it has ended; a zombie has: many containers have no init process that reaps orphans."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
@@ -52,15 +48,15 @@ def data_of(server: EmbeddedServer) -> Path:
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "waited a minute in vain"
+        assert time.monotonic() < deadline, "the condition was not met within a minute"
         time.sleep(0.002)
 
 
 def fork(function: Callable[[], object]) -> int:
     """Run `function` in a process, and a process group, of its own; return the process id.
 
-    A fork keeps the modules that are loaded: starting Python anew takes longer than most of what is tested here, and
-    root's Python may lie where no other user reaches it.
+    A fork keeps the modules that are loaded: starting Python takes longer than most of these tests, and other users may
+    not be able to reach root's Python.
     """
     child = os.fork()
     if child:
@@ -77,23 +73,23 @@ def fork(function: Callable[[], object]) -> int:
 
 
 def succeeded(child: int) -> bool:
-    """Wait for a forked process; whether its function returned."""
+    """Wait for a forked process; return whether its function returned."""
     return os.waitpid(child, 0)[1] == 0
 
 
 def as_ordinary_user(directory: Path, binaries: Path, function: Callable[[], None]) -> None:
-    """Run `function` as a user without rights, who owns `directory`; as whoever runs the tests, unless that is root."""
+    """Run `function` as the current user or, if that is root, as an unprivileged user, who then owns `directory`."""
     if not IS_ROOT:
         function()
         return
     user = pwd.getpwnam("nobody")
     os.chown(directory, user.pw_uid, user.pw_gid)
 
-    def without_rights() -> None:
+    def unprivileged() -> None:
         os.setgroups([])
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
         sys.path.insert(0, str(binaries))
         function()
 
-    assert succeeded(fork(without_rights))
+    assert succeeded(fork(unprivileged))

@@ -1,4 +1,4 @@
-"""The server and the rights of users: root, an ordinary user, and homes that belong to somebody else."""
+"""The server under root, under an ordinary user, and in homes of other users."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ from snapshot_pipeline_tests.integration.embedded.servers import (
 )
 
 AS_ROOT = pytest.mark.skipif(
-    not IS_ROOT, reason="tells of root; run: sudo .venv/bin/pytest snapshot_pipeline_tests/integration"
+    not IS_ROOT, reason="needs root; run: sudo .venv/bin/pytest snapshot_pipeline_tests/integration"
 )
 
 
 @dataclass(frozen=True)
-class Closed:
-    """A running server whose home is below a directory that only its owner enters."""
+class ServerInPrivateDirectory:
+    """A running server whose home is below a directory that only its owner can enter.
+
+    Attributes:
+        before: Mode and owner of every directory above the home before the start.
+        after: The same after the start.
+    """
 
     server: EmbeddedServer
     before: dict[Path, tuple[int, int, int]]
@@ -35,8 +40,7 @@ class Closed:
 
 
 @pytest.fixture(scope="module")
-def closed(shelf: Path) -> Iterator[Closed]:
-    """Started once; `before` and `after` are mode and owner of every directory above the home."""
+def private(shelf: Path) -> Iterator[ServerInPrivateDirectory]:
     home = shelf / "private" / "deep" / "home"
     home.parent.mkdir(parents=True)
     home.parent.parent.chmod(0o700)
@@ -44,7 +48,7 @@ def closed(shelf: Path) -> Iterator[Closed]:
     server = EmbeddedServer(home)
     server.start()
     execute(server, "ALTER SYSTEM SET fsync = off")  # as in `home_with_data`
-    yield Closed(server, before, permissions_above(home))
+    yield ServerInPrivateDirectory(server, before, permissions_above(home))
     server.delete()
 
 
@@ -53,68 +57,68 @@ def permissions_above(path: Path) -> dict[Path, tuple[int, int, int]]:
     return {parent: (parent.stat().st_mode, parent.stat().st_uid, parent.stat().st_gid) for parent in parents}
 
 
-def test_no_permission_above_the_home_changes(closed: Closed) -> None:
-    assert closed.after == closed.before
-    assert execute(closed.server, "SELECT 1") == [(1,)]
+def test_no_permission_above_the_home_changes(private: ServerInPrivateDirectory) -> None:
+    assert private.after == private.before
+    assert execute(private.server, "SELECT 1") == [(1,)]
 
 
 @AS_ROOT
-def test_root_under_a_closed_directory_keeps_the_cluster_where_its_account_can_reach(closed: Closed) -> None:
-    place = data_of(closed.server).parent
-    assert closed.server.home not in place.parents
-    assert (place / "home").read_text() == f"{closed.server.home}\n"
-    assert postmaster(closed.server).uids().real != 0
-    assert stat.S_IMODE(data_of(closed.server).stat().st_mode) == 0o700
-    assert stat.S_IMODE((closed.server.home / "postgres" / "password").stat().st_mode) == 0o600
-    postmaster(closed.server).kill()
-    closed.server.start()
+def test_root_keeps_the_cluster_where_its_server_account_can_reach_it(private: ServerInPrivateDirectory) -> None:
+    cluster_dir = data_of(private.server).parent
+    assert private.server.home not in cluster_dir.parents
+    assert (cluster_dir / "home").read_text() == f"{private.server.home}\n"
+    assert postmaster(private.server).uids().real != 0
+    assert stat.S_IMODE(data_of(private.server).stat().st_mode) == 0o700
+    assert stat.S_IMODE((private.server.home / "postgres" / "password").stat().st_mode) == 0o600
+    postmaster(private.server).kill()
+    private.server.start()
 
 
 @AS_ROOT
-def test_root_whose_home_is_deleted_and_remade_meets_no_old_cluster(closed: Closed) -> None:
-    """The old cluster has another password; a name derived from the home's path would bring them together."""
-    home = closed.server.home
-    local_executor = EmbeddedServer(home.rename(home.with_name("aside")))
+def test_a_recreated_home_of_root_gets_a_new_cluster(private: ServerInPrivateDirectory) -> None:
+    """The old cluster has another password; a directory name derived from the home's path would find it again."""
+    home = private.server.home
+    moved = EmbeddedServer(home.rename(home.with_name("moved")))
     try:
-        closed.server.start()
-        place = data_of(closed.server).parent
-        assert place != data_of(local_executor).parent
-        assert local_executor.is_running()
-        closed.server.delete()
-        assert not place.exists()
-        assert local_executor.is_running()
+        private.server.start()
+        cluster_dir = data_of(private.server).parent
+        assert cluster_dir != data_of(moved).parent
+        assert moved.is_running()
+        private.server.delete()
+        assert not cluster_dir.exists()
+        assert moved.is_running()
     finally:
         shutil.rmtree(home)
-        local_executor.home.rename(home)
+        moved.home.rename(home)
 
 
 @AS_ROOT
-def test_root_whose_binaries_are_closed_to_the_account_runs_a_copy_of_them(
+def test_root_copies_binaries_that_its_server_account_cannot_reach(
     shelf: Path, binaries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binaries.chmod(0o700)  # as a virtual environment below /root
     monkeypatch.syspath_prepend(binaries)
     server = EmbeddedServer(shelf / "binaries closed")
-    of_an_older_version = server.home / "postgres" / "binaries-0.0.1"
-    of_an_older_version.mkdir(parents=True)
+    old_copy = server.home / "postgres" / "binaries-0.0.1"
+    old_copy.mkdir(parents=True)
     server.start()
     program = Path(postmaster(server).cmdline()[0])
     assert server.home in program.parents
-    assert not of_an_older_version.exists()
+    assert not old_copy.exists()
     assert stat.S_IMODE(binaries.stat().st_mode) == 0o700
     server.delete()
     binaries.chmod(0o755)
 
 
 @AS_ROOT
-def test_root_leaves_another_user_s_server_to_that_user(stopped_server: EmbeddedServer) -> None:
+def test_root_refuses_the_server_of_another_user(stopped_server: EmbeddedServer) -> None:
     os.chown(stopped_server.home / "postgres", 65534, 65534)
     with pytest.raises(EmbeddedServerError, match=r"belongs to the user with id 65534.*run as that user"):
         stopped_server.start()
     os.chown(stopped_server.home / "postgres", 0, 0)
 
 
-def test_an_ordinary_user_needs_no_rights_of_root(shelf: Path, binaries: Path) -> None:
+def test_an_ordinary_user_can_start_and_stop_a_server(shelf: Path, binaries: Path) -> None:
     directory = shelf / "ordinary"
     directory.mkdir()
 
@@ -132,7 +136,7 @@ def test_an_ordinary_user_needs_no_rights_of_root(shelf: Path, binaries: Path) -
     as_ordinary_user(directory, binaries, start_kill_and_stop)
 
 
-def test_another_user_s_home_is_refused_in_a_readable_line(
+def test_the_home_of_another_user_is_refused_in_one_line(
     stopped_server: EmbeddedServer, shelf: Path, binaries: Path
 ) -> None:
     if not IS_ROOT:
@@ -142,7 +146,7 @@ def test_another_user_s_home_is_refused_in_a_readable_line(
         with pytest.raises(EmbeddedServerError, match="belongs to another user; run as that user"):
             stopped_server.start()
 
-    directory = shelf / "somebody"
+    directory = shelf / "other user"
     directory.mkdir()
     try:
         as_ordinary_user(directory, binaries, start_it)

@@ -1,4 +1,4 @@
-"""The server after what may befall it: killed, rebooted, interrupted, damaged, met from another container."""
+"""The server after a kill, a reboot, an interruption or damage, and seen from another container."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
@@ -37,16 +36,17 @@ def test_a_killed_server_starts_again_with_its_data(server: EmbeddedServer) -> N
     assert [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE] == []
 
 
-def test_a_query_that_outlives_its_killed_server_does_not_keep_the_new_one_out(
+def test_a_query_that_outlives_its_killed_server_does_not_block_the_new(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A busy backend does not notice that its postmaster is dead, and holds the shared memory until it is done."""
+    """A busy backend does not notice that its postmaster is dead, and keeps the shared memory until it is done."""
     monkeypatch.setattr(processes, "ORPHAN_SECONDS", 1.0)
     with contextlib.closing(psycopg2.connect(plain_url(server), async_=True)) as busy:
         finish(busy)
         busy.cursor().execute("SELECT count(*) FROM generate_series(1, 1e6) a, generate_series(1, 1e6) b")
         backend = psutil.Process(busy.get_backend_pid())
-        time.sleep(0.2)
+        is_active = f"SELECT 1 FROM pg_stat_activity WHERE pid = {backend.pid} AND state = 'active'"  # noqa: S608
+        wait_until(lambda: execute(server, is_active) == [(1,)])
         postmaster(server).kill()
         server.start()
         assert execute(server, "SELECT answer FROM kept") == [(42,)]
@@ -61,10 +61,10 @@ def leftovers(server: EmbeddedServer) -> list[Path]:
     return list((server.home / "postgres").glob("new-*"))
 
 
-def test_what_a_first_start_left_when_it_was_cut_off_is_removed_by_the_next(new_server: EmbeddedServer) -> None:
+def test_the_next_start_removes_what_an_interrupted_first_start_left(new_server: EmbeddedServer) -> None:
     client = fork(new_server.start)
     wait_until(lambda: any(new_server.home.glob("postgres/new-*/data/PG_VERSION")))
-    os.killpg(client, signal.SIGKILL)  # initdb too, as when the power fails
+    os.killpg(client, signal.SIGKILL)  # initdb too, as after a power failure
     assert not succeeded(client)
     assert leftovers(new_server) != []
     new_server.start()
@@ -73,10 +73,10 @@ def test_what_a_first_start_left_when_it_was_cut_off_is_removed_by_the_next(new_
 
 
 @pytest.mark.parametrize("moment", ["new-*/data/PG_VERSION", "data/postmaster.pid"])
-def test_a_client_killed_during_the_first_start_leaves_nothing_in_the_way(
+def test_a_client_killed_during_the_first_start_does_not_block_the_next(
     new_server: EmbeddedServer, moment: str
 ) -> None:
-    """What it had started runs on: initdb below a directory that is being removed, or the server."""
+    """Its child goes on: initdb in a directory that is being removed, or the server."""
     client = fork(new_server.start)
     wait_until(lambda: any(new_server.home.glob(f"postgres/{moment}")))
     os.kill(client, signal.SIGKILL)
@@ -84,21 +84,21 @@ def test_a_client_killed_during_the_first_start_leaves_nothing_in_the_way(
     new_server.start()
     assert execute(new_server, "SELECT 1", "dagster") == [(1,)]
     new_server.stop()
-    new_server.start()  # the killed client's initdb, which may have run on, has ended by now
+    new_server.start()  # the killed client's initdb has ended by now
     assert leftovers(new_server) == []
 
 
-def test_a_database_that_a_killed_client_was_creating_is_not_in_the_way(server: EmbeddedServer) -> None:
-    """Its statement runs on: the database is not there when we look, and is when we create it."""
+def test_a_database_that_a_killed_client_is_creating_does_no_harm(server: EmbeddedServer) -> None:
+    """Its statement goes on: the database is missing when we check, and exists when we create it."""
     execute(server, "DROP DATABASE dagster")
-    with contextlib.closing(psycopg2.connect(plain_url(server), async_=True)) as of_the_killed:
-        finish(of_the_killed)
-        of_the_killed.cursor().execute("CREATE DATABASE dagster")
+    with contextlib.closing(psycopg2.connect(plain_url(server), async_=True)) as killed:
+        finish(killed)
+        killed.cursor().execute("CREATE DATABASE dagster")
         server.start()
         assert execute(server, "SELECT 1", "dagster") == [(1,)]
 
 
-def test_after_a_reboot_a_file_that_names_a_dead_process_is_no_obstacle(server: EmbeddedServer) -> None:
+def test_after_a_reboot_a_pid_file_of_a_dead_process_is_ignored(server: EmbeddedServer) -> None:
     with subprocess.Popen(["true"]) as gone:
         pass
     leave_pid_file(server, gone.pid)
@@ -107,7 +107,7 @@ def test_after_a_reboot_a_file_that_names_a_dead_process_is_no_obstacle(server: 
     assert server.is_running()
 
 
-def test_after_a_reboot_an_unrelated_process_with_the_old_id_is_left_alone(server: EmbeddedServer) -> None:
+def test_after_a_reboot_an_unrelated_process_with_the_old_pid_survives(server: EmbeddedServer) -> None:
     with subprocess.Popen(["sleep", "60"]) as unrelated:
         leave_pid_file(server, unrelated.pid)
         assert not server.is_running()
@@ -118,7 +118,7 @@ def test_after_a_reboot_an_unrelated_process_with_the_old_id_is_left_alone(serve
         unrelated.kill()
 
 
-def test_after_a_reboot_another_home_s_server_with_the_old_id_is_left_alone(
+def test_after_a_reboot_another_homes_server_with_the_old_pid_survives(
     stopped_server: EmbeddedServer, copied_server: EmbeddedServer
 ) -> None:
     copied_server.start()
@@ -140,10 +140,10 @@ def leave_pid_file(server: EmbeddedServer, pid: int) -> None:
     shutil.chown(path, data_of(server).stat().st_uid, data_of(server).stat().st_gid)
 
 
-def test_a_server_in_another_container_on_the_same_directory_keeps_us_out(
+def test_a_server_of_another_container_on_the_directory_is_respected(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two servers on one cluster destroy it, and neither sees the other's processes: the inherited lock tells."""
+    """Two servers would destroy the cluster. Neither sees the other's processes; the inherited lock shows them."""
     monkeypatch.setattr(processes, "ORPHAN_SECONDS", 0.2)
     monkeypatch.setattr(processes, "is_ours", lambda *_: False)
     (server.home / "postgres" / "port").write_text("1\n")
@@ -154,7 +154,7 @@ def test_a_server_in_another_container_on_the_same_directory_keeps_us_out(
     assert server.stop() is True
 
 
-def test_a_lost_password_is_told_and_the_data_are_not_thrown_away(stopped_server: EmbeddedServer) -> None:
+def test_a_lost_password_file_is_reported_and_the_data_are_kept(stopped_server: EmbeddedServer) -> None:
     password = stopped_server.home / "postgres" / "password"
     kept = password.rename(stopped_server.home / "kept")
     with pytest.raises(EmbeddedServerError, match=r"password is missing.*put it back"):
@@ -164,7 +164,7 @@ def test_a_lost_password_is_told_and_the_data_are_not_thrown_away(stopped_server
     assert execute(stopped_server, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_wrong_password_file_is_told_at_once(stopped_server: EmbeddedServer) -> None:
+def test_a_wrong_password_file_is_reported_at_once(stopped_server: EmbeddedServer) -> None:
     password = stopped_server.home / "postgres" / "password"
     kept = password.read_text()
     password.write_text("wrong\n")
@@ -174,10 +174,10 @@ def test_a_wrong_password_file_is_told_at_once(stopped_server: EmbeddedServer) -
     assert stopped_server.stop() is True
 
 
-def test_a_broken_cluster_is_told_with_the_end_of_the_log(
+def test_a_broken_cluster_is_reported_with_the_end_of_the_log(
     stopped_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the log has just been put aside for its size."""
+    """Also when the log has just been rotated."""
     monkeypatch.setattr(directory, "MAX_LOG_BYTES", 0)
     (data_of(stopped_server) / "PG_VERSION").write_text("12\n")
     with pytest.raises(EmbeddedServerError, match=r"server\.log: .*incompatible with server") as caught:
@@ -187,7 +187,7 @@ def test_a_broken_cluster_is_told_with_the_end_of_the_log(
     (data_of(stopped_server) / "PG_VERSION").write_text("18\n")
 
 
-def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_home_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(EmbeddedServerError, match="set SNAPSHOT_HOME to a directory that you can write"):
         EmbeddedServer(tmp_path / "home").start()

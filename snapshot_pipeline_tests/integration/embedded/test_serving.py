@@ -32,7 +32,7 @@ from snapshot_pipeline_tests.integration.embedded.servers import (
 )
 
 
-def test_a_first_start_gives_both_databases_in_utc_on_loopback_only(server: EmbeddedServer) -> None:
+def test_the_first_start_creates_both_databases_in_utc_on_loopback(server: EmbeddedServer) -> None:
     for database in DATABASES:
         assert execute(server, "SHOW timezone", database) == [("UTC",)]
     assert execute(server, "SELECT datcollate FROM pg_database WHERE datname = 'platform'") == [("C",)]
@@ -41,12 +41,12 @@ def test_a_first_start_gives_both_databases_in_utc_on_loopback_only(server: Embe
     assert postmaster(server).net_connections("unix") == []
 
 
-def test_a_path_may_hold_spaces_quotes_and_letters_of_any_script(server: EmbeddedServer) -> None:
+def test_the_path_may_contain_spaces_quotes_and_any_letters(server: EmbeddedServer) -> None:
     assert execute(server, "SHOW data_directory") == [(str(data_of(server)),)]
     assert {" ", "'", '"', "$", "%", "\\", "学"} <= set(str(data_of(server)))
 
 
-def test_only_the_owner_reads_the_password_and_no_process_list_shows_it(server: EmbeddedServer) -> None:
+def test_only_the_owner_can_read_the_password(server: EmbeddedServer) -> None:
     password = server.url("platform").password
     assert password is not None
     for name in ("password", "port", "server.log", "lock"):
@@ -84,7 +84,7 @@ def test_a_restart_keeps_the_data_and_the_url(server: EmbeddedServer) -> None:
     assert execute(server, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_stopping_ends_what_is_connected(server: EmbeddedServer) -> None:
+def test_stop_ends_open_connections(server: EmbeddedServer) -> None:
     with contextlib.closing(psycopg2.connect(plain_url(server))) as connection:
         assert server.stop() is True
         with pytest.raises(psycopg2.OperationalError):
@@ -93,7 +93,7 @@ def test_stopping_ends_what_is_connected(server: EmbeddedServer) -> None:
 
 def test_two_homes_have_two_servers(stopped_server: EmbeddedServer, copied_server: EmbeddedServer) -> None:
     stopped_server.start()
-    assert not copied_server.is_running()  # though the password is right, and the port is the one in its file
+    assert not copied_server.is_running()  # although the password is right and the port is the stored one
     copied_server.start()
     assert copied_server.url("platform").port != stopped_server.url("platform").port
     execute(stopped_server, "CREATE TABLE mine (a int)")
@@ -102,7 +102,7 @@ def test_two_homes_have_two_servers(stopped_server: EmbeddedServer, copied_serve
     assert stopped_server.is_running()
 
 
-def test_several_processes_that_start_it_at_once_share_one_server(new_server: EmbeddedServer) -> None:
+def test_processes_that_start_it_at_once_share_one_server(new_server: EmbeddedServer) -> None:
     def start_it() -> None:
         new_server.start()
         (new_server.home / f"url-{os.getpid()}").write_text(plain_url(new_server))
@@ -122,7 +122,10 @@ def test_the_server_outlives_a_client_that_is_killed_or_interrupted(stopped_serv
         started.touch()
         time.sleep(60)
 
-    for ending in (signal.SIGINT, signal.SIGKILL):  # the first as Ctrl-C in its terminal: its whole group gets it
+    for ending in (
+        signal.SIGINT,
+        signal.SIGKILL,
+    ):  # the first as by Ctrl-C in its terminal
         stopped_server.stop()
         client = fork(start_it_and_stay)
         wait_until(started.exists)
@@ -133,16 +136,16 @@ def test_the_server_outlives_a_client_that_is_killed_or_interrupted(stopped_serv
 
 
 @contextlib.contextmanager
-def stranger_on(port: int) -> Iterator[None]:
-    """Something that is no database listens on `port`, and hangs up on everyone."""
+def other_program_on(port: int) -> Iterator[None]:
+    """Listen on `port` as a program that is not a database, and close every connection."""
 
-    def hang_up() -> None:
+    def close_all() -> None:
         with contextlib.suppress(OSError):
             while True:
                 listening.accept()[0].close()
 
     with socket.create_server(("127.0.0.1", port)) as listening:
-        thread = threading.Thread(target=hang_up)
+        thread = threading.Thread(target=close_all)
         thread.start()
         try:
             yield
@@ -151,23 +154,23 @@ def stranger_on(port: int) -> Iterator[None]:
             thread.join()
 
 
-def test_when_a_stranger_has_taken_the_port_another_is_chosen(stopped_server: EmbeddedServer) -> None:
+def test_if_another_program_uses_the_port_a_new_one_is_chosen(stopped_server: EmbeddedServer) -> None:
     port = stopped_server.url("platform").port
     assert port is not None
-    with stranger_on(port):
+    with other_program_on(port):
         stopped_server.start()
         assert stopped_server.url("platform").port != port
         assert execute(stopped_server, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_forgotten_port_is_learned_from_the_running_server(server: EmbeddedServer) -> None:
+def test_a_wrong_port_file_is_corrected_from_the_running_server(server: EmbeddedServer) -> None:
     url = server.url("platform")
     (server.home / "postgres" / "port").write_text("1\n")
     server.start()
     assert server.url("platform") == url
 
 
-def test_a_home_that_is_moved_while_its_server_runs_is_found_again(server: EmbeddedServer, shelf: Path) -> None:
+def test_a_home_moved_while_its_server_runs_keeps_its_server(server: EmbeddedServer, shelf: Path) -> None:
     running = postmaster(server)
     moved = EmbeddedServer(server.home.rename(shelf / "moved"))
     moved.start()
@@ -177,7 +180,7 @@ def test_a_home_that_is_moved_while_its_server_runs_is_found_again(server: Embed
     moved.home.rename(server.home)
 
 
-def test_a_server_that_was_started_by_hand_is_not_doubled(stopped_server: EmbeddedServer) -> None:
+def test_a_server_started_by_hand_is_refused(stopped_server: EmbeddedServer) -> None:
     directory = ServerDirectory(stopped_server.home)
     account = server_account(directory)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -197,7 +200,7 @@ def test_a_server_that_was_started_by_hand_is_not_doubled(stopped_server: Embedd
     stopped_server.start()
 
 
-def test_a_pgsslmode_for_another_server_does_not_shut_this_one(
+def test_libpq_variables_for_another_server_are_ignored(
     stopped_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGSSLMODE", "require")
@@ -207,7 +210,7 @@ def test_a_pgsslmode_for_another_server_does_not_shut_this_one(
     assert execute(stopped_server, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_the_url_of_a_server_that_never_was_says_so(new_server: EmbeddedServer) -> None:
+def test_the_url_of_a_server_that_was_never_started_is_an_error(new_server: EmbeddedServer) -> None:
     with pytest.raises(EmbeddedServerError, match="no embedded server was ever started below"):
         new_server.url("platform")
     assert not new_server.home.exists()
