@@ -71,7 +71,12 @@ def test_the_known_day_has_the_known_students_and_paces(real: RealData):
 
 
 def test_the_known_week_has_the_known_recommendations(real: RealData):
-    assert (real.week.recipients, real.week.reached, real.week.missing_days, real.week.failed) == (1_038, 1_038, [], {})
+    assert (real.week.recipients, real.week.with_recommendation, real.week.missing_days, real.week.failed) == (
+        1_038,
+        1_038,
+        [],
+        {},
+    )
     assert real.week.types == {
         "CONTINUE_LEARNING": 1_038,
         "RESUME_LEARNING": 366,

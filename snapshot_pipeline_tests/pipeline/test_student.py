@@ -75,7 +75,7 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     assert report.pace is not None
     assert ("negative_time_spent", detail) in [(one.reason, one.detail) for one in report.pace.faults]
     assert report.remediation is not None
-    assert "mend them in the platform" in report.remediation.why
+    assert "fix them on the platform" in report.remediation.why
     assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
     fixed = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
     execute(computed.engine.url, f"{fixed} AND time_spent_minutes < 0")
