@@ -32,7 +32,7 @@ PORTS = range(20_000, 30_000)
 # ended yet.
 _TRANSIENT = ("could not bind", "could not create any TCP/IP sockets", "shared memory block", "lock file")
 
-# Servers that this process started. Kept so that one that was killed is reaped and leaves no zombie, and so that
+# Servers that this process started. They are kept so that a killed server is reaped and leaves no zombie, and so that
 # Python does not warn of a child that is meant to outlive it.
 _children: list[subprocess.Popen[bytes]] = []
 

@@ -69,7 +69,7 @@ _FORMS = (
     "challenge",
 )
 TRACKS = tuple(_TOPICS_BY_TRACK)
-"""Specialization and level of each track; a student is enrolled in one track. Elsewhere a track is its index here."""
+"""Specialization and level of each track; a student is enrolled in one. Other code refers to a track by its index."""
 
 
 @dataclass(frozen=True)

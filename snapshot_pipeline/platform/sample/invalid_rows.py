@@ -64,7 +64,7 @@ def choose_invalid(
     person, moment = eligible[chosen], moment[chosen]
     number = first_number + np.arange(count)
     reason = number % len(INVALID_REASONS)
-    # An invalid score has an effect only among the newest ten, so not for a student with more attempts in the week.
+    # An invalid score has an effect only among the newest ten attempts; a student with more newer ones gets reason 1.
     newer = _scored_since(person, moment, attempts, len(people.user_id))
     reason = np.where((reason == 0) & (newer >= _QUIZ_AVERAGE_ATTEMPTS), 1, reason)
     return InvalidRows(number, person, reason, moment)
@@ -115,9 +115,9 @@ def add_invalid(
         is_completed=completed < calendar.end,
         minutes=np.where(is_negative, -amount, amount),
     )
-    return concatenate([study, invalid_study.where(~is_score)]), concatenate(
-        [attempts, invalid_attempts.where(is_score)]
-    )
+    study = concatenate([study, invalid_study.where(~is_score)])
+    attempts = concatenate([attempts, invalid_attempts.where(is_score)])
+    return study, attempts
 
 
 def invalid_frame(people: People, invalid: InvalidRows) -> pd.DataFrame:

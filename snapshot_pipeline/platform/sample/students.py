@@ -238,6 +238,7 @@ def _swap_neighbors(rank: Ints, generator: np.random.Generator) -> Ints:
 def _complete(
     person: Ints, lesson: Ints, started: Ints, is_burst: Flags, end: int, generator: np.random.Generator
 ) -> Study:
+    """Return the lessons with time spent and completion; some are given up, some take days."""
     count = len(person)
     minutes = np.exp(np.log(22) + 0.6 * generator.standard_normal(count)) * np.where(is_burst, 3.0, 1.0)
     is_given_up = generator.random(count) < 0.09
