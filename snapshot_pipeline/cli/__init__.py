@@ -1,8 +1,7 @@
-"""The command `snapshot-pipeline`.
+"""The command `snapshot-pipeline`: its subcommands, its exit status, and shell completion.
 
-Put here: the list of commands, and what they share (errors shown as one line). Each command lives in a module of its
-own that is imported only when it is called, so that `--help`, `status` and `db` start in an instant.
-Do not put here: anything that computes; a command reads its options, calls one function and prints.
+Put here: options and output; a command parses its options, calls one function of another package and prints the result.
+A module is imported only when one of its commands is called, so that `--help`, `status` and `db` start fast.
 """
 
 from __future__ import annotations
@@ -13,32 +12,35 @@ import sys
 from typing import IO, Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
 from snapshot_pipeline.cli.terminal import colors
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.gc_settings import collect_less_often
 
+_PACKAGE = "snapshot_pipeline.cli"
+
 _COMMANDS = {
-    "demo": ("snapshot_pipeline.cli.demo", "Fill the embedded database with sample students and run both jobs."),
-    "dev": ("snapshot_pipeline.cli.dev", "Open the Dagster UI on this machine."),
-    "load": ("snapshot_pipeline.cli.load", "Load a platform from six CSV files."),
-    "sample": ("snapshot_pipeline.cli.sample", "Fill the database with life-like sample students."),
-    "check": ("snapshot_pipeline.cli.check", "Hold a platform's database against what the pipeline needs."),
-    "materialize": ("snapshot_pipeline.cli.materialize", "Compute the snapshots of a range of days, through Dagster."),
-    "retry-failed": ("snapshot_pipeline.cli.retry_failed", "Compute only the students that failed, through Dagster."),
-    "recommend": ("snapshot_pipeline.cli.recommend", "Compute the recommendations of a week, through Dagster."),
-    "report": ("snapshot_pipeline.cli.report", "Write the page of a week, through Dagster, and open it."),
-    "student": ("snapshot_pipeline.cli.student", "Show one student's days, and how a pace score comes about."),
-    "status": ("snapshot_pipeline.cli.status", "Show the last days and the latest week."),
-    "alerts": ("snapshot_pipeline.cli.alerts", "Who is told of incidents: send a trial message to each channel."),
-    "db": ("snapshot_pipeline.cli.db", "The database: its URL, starting, stopping, migrating."),
-    "completion": ("snapshot_pipeline.cli.completion", "Print what bash, zsh or fish needs to complete all this."),
+    "demo": ("local", "Generate sample students, compute 30 days and a week, write the report."),
+    "dev": ("local", "Start the Dagster UI and its daemon on this machine."),
+    "load": ("platform_data", "Load a platform from CSV files."),
+    "sample": ("platform_data", "Generate a platform with realistic sample students."),
+    "check": ("check", "Check that a platform's database has what the pipeline needs."),
+    "materialize": ("runs", "Compute the snapshots of a range of days."),
+    "retry-failed": ("runs", "Compute only the failed students again."),
+    "recommend": ("runs", "Compute the recommendations of a week."),
+    "report": ("runs", "Write the report of a week as an HTML page."),
+    "student": ("student", "Show one student's days, and how a pace score is computed."),
+    "status": ("status", "Show the last days, the newest week and the open incidents."),
+    "alerts": ("alerts", "Test the alert channels."),
+    "db": ("db", "Print the database's URL; start, stop, delete or migrate it."),
+    "completion": ("", "Print the completion script of bash, zsh or fish."),
 }
+"""The module (below this package) and the summary of each command; the function has the command's name."""
 
 
 class _Interrupted(click.ClickException):
-    """Ctrl-C: one line, and the exit status by which shells know it."""
+    """Ctrl-C: one line, and the exit status that shells expect."""
 
     exit_code = 128 + signal.SIGINT
 
@@ -46,8 +48,8 @@ class _Interrupted(click.ClickException):
         click.echo(self.message, file=file, err=file is None)
 
 
-class _Commands(click.Group):
-    """Commands by name, imported when they are called."""
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when the command is called; listing the commands imports none."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -56,11 +58,12 @@ class _Commands(click.Group):
             raise _Interrupted("interrupted") from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        # From the table, too.
-        found = [
-            CompletionItem(name, help=told) for name, (_, told) in _COMMANDS.items() if name.startswith(incomplete)
+        commands = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in _COMMANDS.items()
+            if name.startswith(incomplete)
         ]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -68,17 +71,17 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
-        return command
+        module = importlib.import_module(f"{_PACKAGE}.{_COMMANDS[cmd_name][0]}".rstrip("."))
+        loaded: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # Written from the table: the listing imports no command.
         with formatter.section("Commands"):
-            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
 
 @click.group(
-    cls=_Commands,
+    cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: snapshot-pipeline demo",
 )
@@ -87,22 +90,41 @@ class _Commands(click.Group):
 def command(context: click.Context) -> None:
     """Compute nightly performance snapshots and weekly recommendations for a learning platform.
 
-    Settings come from SNAPSHOT_* variables or a .env file (see .env.example). With none set, a private PostgreSQL
-    server is used, below ./.snapshot_pipeline.
+    Settings are read from SNAPSHOT_* variables or a .env file (see .env.example). Without any, the data is kept in an
+    embedded PostgreSQL server in ./.snapshot_pipeline.
 
     \b
     Exit status of every command:
-      0    done, and nothing is wrong
-      1    an error: one line on stderr says what, and what to do
+      0    done, no problems
+      1    an error: one line on stderr says what happened and what to do
       2    a wrong option or argument
-      3    done, and something is to be seen to (status, check)
+      3    done, but there is a problem or advice (status, check, student)
       130  interrupted by Ctrl-C
-    """  # noqa: D301  # the backspace tells click to keep the lines that follow
+    """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     context.color = colors()
 
 
+@click.command(epilog='Example: eval "$(snapshot-pipeline completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options and their values.
+
+    \b
+    To install it permanently:
+      bash  add to ~/.bashrc:  eval "$(snapshot-pipeline completion bash)"
+      zsh   add to ~/.zshrc:   eval "$(snapshot-pipeline completion zsh)"
+      fish  snapshot-pipeline completion fish > ~/.config/fish/completions/snapshot-pipeline.fish
+    """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None  # noqa: S101  # click supports these three
+    script = completion_class(context.find_root().command, {}, "snapshot-pipeline", "_SNAPSHOT_PIPELINE_COMPLETE")
+    # Not `source()`, which runs bash to find its version: the script may be for another machine.
+    click.echo(script.source_template % script.source_vars())
+
+
 def main() -> None:
-    """Run the command line; what a user can mend is shown as one line, with exit status 1."""
+    """Run the command line; an error that a user can fix is one line on stderr, with exit status 1."""
     collect_less_often()
     try:
         command()

@@ -1,4 +1,4 @@
-"""`python -m snapshot_pipeline.cli`, for where the command is not on the path."""
+"""Run the command line with `python -m snapshot_pipeline.cli`."""
 
 from snapshot_pipeline.cli import main
 

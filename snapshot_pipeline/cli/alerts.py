@@ -21,11 +21,11 @@ class NoChannelError(SnapshotPipelineError):
 
 
 @click.group(name="alerts", epilog="Example: snapshot-pipeline alerts test")
-def command() -> None:
+def alerts() -> None:
     """Test the alert channels of SNAPSHOT_ALERT_URLS."""
 
 
-@command.command(name="test", epilog="Example: SNAPSHOT_ALERT_URLS=json://127.0.0.1:8080 snapshot-pipeline alerts test")
+@alerts.command(name="test", epilog="Example: SNAPSHOT_ALERT_URLS=json://127.0.0.1:8080 snapshot-pipeline alerts test")
 def send_test() -> None:
     """Send a test message to each channel, and show which channels accepted it.
 

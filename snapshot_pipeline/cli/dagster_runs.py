@@ -1,8 +1,4 @@
-"""Runs started from the command line: through the same Dagster instance as the UI's, so the UI knows of them.
-
-Put here: finding `dagster.yaml`, and executing a job in this process. Imported only by commands that run something.
-Do not put here: which days or weeks may be asked for (`periods`).
-"""
+"""Execute a job in this process, recorded in the same Dagster instance as the UI's, so that the UI shows the run."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snapshot_pipeline.cli.progress import At, Show
+from snapshot_pipeline.cli.progress import ProgressUpdate, ShowProgress
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener
 from snapshot_pipeline.settings import Settings
@@ -20,30 +16,29 @@ _FILES = ("dagster.yaml", "workspace.yaml")
 
 
 class RunFailedError(SnapshotPipelineError):
-    """A run has failed; the message is its own line."""
+    """A run failed; the message is the run's own, in one line."""
 
 
 def dagster_home() -> Path:
-    """The directory whose files count for Dagster: DAGSTER_HOME, else the working directory, else the source tree.
+    """Return the directory with Dagster's files: DAGSTER_HOME, else the working directory, else the source tree.
 
     Raises:
-        SnapshotPipelineError: There is none.
+        SnapshotPipelineError: The files are missing.
     """
-    named = os.environ.get("DAGSTER_HOME")
-    candidates = [Path(named)] if named else [Path.cwd(), Path(__file__).parents[2]]
+    configured = os.environ.get("DAGSTER_HOME")
+    candidates = [Path(configured)] if configured else [Path.cwd(), Path(__file__).parents[2]]
     for directory in candidates:
         if all((directory / name).is_file() for name in _FILES):
             return directory.resolve()
     raise SnapshotPipelineError(
-        f"no {' and '.join(_FILES)} in {' or '.join(map(str, candidates))}; call this from the project's directory, "
-        "or set DAGSTER_HOME to a directory with copies of the project's"
+        f"there is no {' and '.join(_FILES)} in {' or '.join(map(str, candidates))}; run this command in the project's "
+        "directory, or set DAGSTER_HOME to a directory with copies of the two files"
     )
 
 
-def prepare_environment() -> dict[str, str]:
-    """The environment for Dagster: where its settings are."""
+def set_dagster_home() -> None:
+    """Set DAGSTER_HOME for this process and its children."""
     os.environ["DAGSTER_HOME"] = str(dagster_home())
-    return dict(os.environ)
 
 
 def execute(
@@ -53,25 +48,22 @@ def execute(
     progress: ProgressListener,
     partition_key: str | None = None,
     run_config: Mapping[str, Any] | None = None,
-) -> str:
-    """Execute a job of ours in this process and record it in the Dagster instance.
+) -> None:
+    """Execute a job in this process and record it in the Dagster instance.
 
     Args:
-        settings: The installation.
+        settings: The installation's settings.
         job_name: A job of `orchestration.jobs`.
         tags: The run's tags, e.g. the range of days.
-        progress: Told how far the run is.
-        partition_key: For a job that computes one partition.
-        run_config: What the job is configured by.
-
-    Returns:
-        The run's id.
+        progress: Called with the run's progress.
+        partition_key: The partition, for a job that computes one.
+        run_config: The job's configuration.
 
     Raises:
-        RunFailedError: The run failed; what its step said.
-        KeyboardInterrupt: It was interrupted by Ctrl-C, and is canceled.
+        RunFailedError: The run failed.
+        KeyboardInterrupt: The run was canceled by Ctrl-C.
     """
-    prepare_environment()
+    set_dagster_home()
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
@@ -91,41 +83,38 @@ def execute(
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
         raise KeyboardInterrupt
     if not result.success:
-        raise RunFailedError(_reason(result))
-    return result.run_id
+        raise RunFailedError(_failure_message(result))
 
 
-class ShownRuns:
-    """Shows how far some runs are, one after the other, as one piece of work."""
+class RunSeries:
+    """Shows the progress of consecutive runs as one task."""
 
-    def __init__(self, show: Show) -> None:
+    def __init__(self, show: ShowProgress) -> None:
         self._show = show
         self._rows = 0
 
-    def begin(self, what: str, others_to_come: float = 0) -> ProgressListener:
-        """Begin with a run.
+    def start_run(self, task: str, runs_left: float = 0) -> ProgressListener:
+        """Return the progress listener of the next run.
 
         Args:
-            what: What it computes.
-            others_to_come: How much there is to do after it, in runs like this one.
-
-        Returns:
-            To be told how far it is.
+            task: What the run computes, e.g. `2026-11-01 to 2026-11-30`.
+            runs_left: How many runs follow; a fraction for a shorter last run.
         """
-        before = self._rows
+        rows_before = self._rows
 
-        def tell(run: Progress) -> None:
-            self._rows = before + run.rows
-            total = before + round(run.total_rows * (1 + others_to_come))
-            self._show(At(what, self._rows, total, "rows", f"{run.done:,}/{run.total:,} {run.parts}"))
+        def update(progress: Progress) -> None:
+            self._rows = rows_before + progress.rows
+            total = rows_before + round(progress.total_rows * (1 + runs_left))
+            detail = f"{progress.done:,}/{progress.total:,} {progress.parts}"
+            self._show(ProgressUpdate(task, self._rows, total, "rows", detail))
 
-        return tell
+        return update
 
 
-def _reason(result: object) -> str:
+def _failure_message(result: object) -> str:
     import dagster as dg
 
-    assert isinstance(result, dg.ExecuteInProcessResult)  # noqa: S101  # typed late, so that Dagster is imported late
+    assert isinstance(result, dg.ExecuteInProcessResult)  # noqa: S101  # the annotation would import Dagster
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
@@ -134,4 +123,4 @@ def _reason(result: object) -> str:
             if failure.error:
                 error = failure.error.cause or failure.error
                 return f"run {result.run_id}: {error.message.strip()}"
-    return f"run {result.run_id} failed; its log in the Dagster UI says why"
+    return f"run {result.run_id} failed; see its log in the Dagster UI"

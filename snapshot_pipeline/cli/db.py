@@ -1,8 +1,4 @@
-"""`snapshot-pipeline db`: the database's URL, the embedded server, the migrations.
-
-Put here: the options and what is printed. Do not put here: how a URL is made (`database`), how the server is run
-(`embedded`), or what a migration does (`store.migrate`).
-"""
+"""`snapshot-pipeline db`: the database's URL, the embedded server, the migrations."""
 
 from __future__ import annotations
 
@@ -15,63 +11,67 @@ from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
 from snapshot_pipeline.settings import Settings, load_settings
 
 
-@click.group(name="db", epilog='Example: psql "$(snapshot-pipeline db url)"')
-def command() -> None:
-    """The database: its URL, starting, stopping, migrating."""
+@click.group(epilog='Example: psql "$(snapshot-pipeline db url)"')
+def db() -> None:
+    """Print the database's URL; start, stop, delete or migrate it."""
 
 
-@command.command(epilog='Example: pg_dump "$(snapshot-pipeline db url --dagster)" > dagster.sql')
-@click.option("--dagster", is_flag=True, help="Dagster's own database instead of the platform's.")
-@click.option("--mask", is_flag=True, help="Show *** for the password, for a log or a ticket.")
+@db.command(epilog='Example: pg_dump "$(snapshot-pipeline db url --dagster)" > dagster.sql')
+@click.option("--dagster", is_flag=True, help="Print the URL of Dagster's own database.")
+@click.option("--mask", is_flag=True, help="Print *** instead of the password, e.g. for a log or a ticket.")
 def url(dagster: bool, mask: bool) -> None:
-    """Print the URL, with its password, as psql and other clients take it; the embedded server is started."""
+    """Print the database's URL with its password, for psql and other clients.
+
+    Starts the embedded server if it is used and not running.
+    """
     settings = load_settings()
-    found = dagster_url(settings) if dagster else platform_url(settings)
-    click.echo(masked_url(found) if mask else adbc_uri(found))
+    database_url = dagster_url(settings) if dagster else platform_url(settings)
+    click.echo(masked_url(database_url) if mask else adbc_uri(database_url))
 
 
-@command.command(epilog="Example: snapshot-pipeline db start")
+@db.command(epilog="Example: snapshot-pipeline db start")
 def start() -> None:
-    """Start the embedded server, which every other command does by itself."""
+    """Start the embedded server. Other commands do this automatically."""
     server = _embedded_server(load_settings(), "start")
-    ran = server.is_running()
+    was_running = server.is_running()
     server.start()
-    click.echo(f"The embedded server {'runs already' if ran else 'was started'}: {masked_url(server.url('platform'))}")
+    state = "is already running" if was_running else "was started"
+    click.echo(f"The embedded server {state}: {masked_url(server.url('platform'))}")
 
 
-@command.command(epilog="Example: snapshot-pipeline db stop")
+@db.command(epilog="Example: snapshot-pipeline db stop")
 def stop() -> None:
-    """Stop the embedded server; what is connected to it is disconnected, and the data stay."""
+    """Stop the embedded server. Its clients are disconnected; its data is kept."""
     server = _embedded_server(load_settings(), "stop")
-    stopped = server.stop()
-    click.echo(f"The embedded server below {server.home} {'was stopped' if stopped else 'does not run'}.")
+    was_running = server.stop()
+    click.echo(f"The embedded server in {server.home} {'was stopped' if was_running else 'is not running'}.")
 
 
-@command.command(epilog="Example: snapshot-pipeline db delete")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@db.command(epilog="Example: snapshot-pipeline db delete")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(yes: bool) -> None:
-    """Stop the embedded server and delete its databases, Dagster's records among them."""
+    """Stop the embedded server and delete all its databases, including Dagster's records."""
     server = _embedded_server(load_settings(), "delete")
     if not yes:
-        click.confirm(f"Delete the embedded server below {server.home} with all that is in it?", abort=True)
+        click.confirm(f"Delete the embedded server in {server.home} and all its databases?", abort=True)
     server.delete()
-    click.echo(f"The embedded server below {server.home} is deleted.")
+    click.echo(f"The embedded server in {server.home} was deleted.")
 
 
-@command.command(epilog="Example: SNAPSHOT_DATABASE_URL=postgresql://owner@host/platform snapshot-pipeline db migrate")
+@db.command(epilog="Example: SNAPSHOT_DATABASE_URL=postgresql://owner@host/platform snapshot-pipeline db migrate")
 def migrate() -> None:
-    """Create our tables, or bring them to this version's shape; the other commands do it by themselves.
+    """Create the pipeline's tables. Other commands do this automatically.
 
-    Needs a role that may create tables in SNAPSHOT_STORE_SCHEMA; where the pipeline's own role may not, run this once
-    with another SNAPSHOT_DATABASE_URL.
+    Needs a role that may create tables in SNAPSHOT_STORE_SCHEMA. If the pipeline's own role may not, run this once with
+    another role in SNAPSHOT_DATABASE_URL.
     """
-    from snapshot_pipeline.store.migrate import migrate as bring_up_to_date
+    from snapshot_pipeline.store.migrate import migrate as migrate_store  # imports Alembic, which is slow
 
     settings = load_settings()
     engine = create_platform_engine(settings)
     try:
         with readable_database_errors(engine.url):
-            revision = bring_up_to_date(engine, settings.store_schema)
+            revision = migrate_store(engine, settings.store_schema)
     finally:
         engine.dispose()
     click.echo(f"The tables in schema {settings.store_schema} of {masked_url(engine.url)} are at revision {revision}.")
@@ -80,7 +80,7 @@ def migrate() -> None:
 def _embedded_server(settings: Settings, verb: str) -> EmbeddedServer:
     if settings.database_url:
         raise EmbeddedServerError(
-            "SNAPSHOT_DATABASE_URL names a server of your own, which is not ours to "
-            f"{verb}; unset it for the embedded server"
+            "SNAPSHOT_DATABASE_URL is set, so the embedded server is not used; unset SNAPSHOT_DATABASE_URL to "
+            f"{verb} the embedded server"
         )
     return EmbeddedServer(settings.home)

@@ -1,8 +1,4 @@
-"""Which days and weeks can be asked for on the command line.
-
-Put here: the bounds of `--from`, `--to` and `--week`, and the sentence when one is wrong.
-Do not put here: partitions (`orchestration.partitions`), which say the same to Dagster.
-"""
+"""Days and weeks on the command line: which ones have ended, and errors for those that cannot be computed."""
 
 from __future__ import annotations
 
@@ -14,78 +10,69 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import Settings
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
-"""An option that takes a calendar date."""
+"""The type of an option that takes a date."""
 
 _MONDAY = 0
 
 
 class PeriodError(SnapshotPipelineError):
-    """A day or a week that cannot be computed."""
+    """A day or a week cannot be computed. The message is one line that says why and what is allowed."""
 
 
 def last_closed_day(settings: Settings) -> date:
-    """The last day that has ended, in the platform's time zone."""
+    """Return the last day that has ended in the platform's time zone."""
     return datetime.now(settings.zone).date() - timedelta(days=1)
 
 
 def last_closed_week(settings: Settings) -> date:
-    """The Monday of the last week that has ended."""
+    """Return the Monday of the last week that has ended."""
     day = last_closed_day(settings)
     return day - timedelta(days=(day.weekday() + 1) % 7 + 6)
 
 
-def require_closed_days(settings: Settings, first: date, last: date) -> None:
-    """Refuse a range that is upside down, has not ended, or begins before the start date.
-
-    Raises:
-        PeriodError: One line that says which, and what is allowed.
-    """
-    closed = last_closed_day(settings)
+def require_ascending(first: date, last: date) -> None:
+    """Raise `PeriodError` if --from is after --to."""
     if first > last:
         raise PeriodError(f"--from {first} is after --to {last}; expected the earlier day first")
-    if last > closed:
-        raise PeriodError(
-            f"--to {last} has not ended yet in {settings.timezone}; the last day that has is {closed}. A day is "
-            "computed when it is over"
-        )
+
+
+def require_closed_days(settings: Settings, first: date, last: date) -> None:
+    """Raise `PeriodError` if --from is after --to or before the start date, or --to has not ended."""
+    require_ascending(first, last)
+    _require_closed(settings, "--to", last)
     _require_started(settings, "--from", first)
 
 
 def require_closed_day(settings: Settings, day: date) -> None:
-    """Refuse a day that has not ended, or is before the start date.
-
-    Raises:
-        PeriodError: One line that says which, and what is allowed.
-    """
-    closed = last_closed_day(settings)
-    if day > closed:
-        raise PeriodError(
-            f"--day {day} has not ended yet in {settings.timezone}; the last day that has is {closed}. A day is "
-            "computed when it is over"
-        )
+    """Raise `PeriodError` if --day has not ended or is before the start date."""
+    _require_closed(settings, "--day", day)
     _require_started(settings, "--day", day)
 
 
 def require_closed_week(settings: Settings, week_start: date) -> None:
-    """Refuse a week that is not named by its Monday, has not ended, or begins before the start date.
-
-    Raises:
-        PeriodError: One line that says which, and what is allowed.
-    """
-    monday = week_start - timedelta(days=week_start.weekday())
+    """Raise `PeriodError` if --week is not a Monday, or the week has not ended or begins before the start date."""
     if week_start.weekday() != _MONDAY:
-        raise PeriodError(f"--week {week_start} is a {week_start:%A}; a week is named by its Monday, here {monday}")
+        monday = week_start - timedelta(days=week_start.weekday())
+        raise PeriodError(f"--week {week_start} is a {week_start:%A}; expected the Monday of the week, {monday}")
     closed = last_closed_week(settings)
     if week_start > closed:
         raise PeriodError(
-            f"--week {week_start} has not ended yet in {settings.timezone}; the last week that has is that of {closed}"
+            f"--week {week_start} has not ended yet in {settings.timezone}; expected {closed} or an earlier Monday"
         )
     _require_started(settings, "--week", week_start)
+
+
+def _require_closed(settings: Settings, option: str, day: date) -> None:
+    closed = last_closed_day(settings)
+    if day > closed:
+        raise PeriodError(
+            f"{option} {day} has not ended yet in {settings.timezone}; expected {closed} or an earlier day"
+        )
 
 
 def _require_started(settings: Settings, option: str, day: date) -> None:
     if day < settings.start_date:
         raise PeriodError(
-            f"{option} {day} is before SNAPSHOT_START_DATE={settings.start_date}; set an earlier start date to "
-            "compute it"
+            f"{option} {day} is before SNAPSHOT_START_DATE={settings.start_date}; expected a later day, or set an "
+            "earlier start date"
         )

@@ -1,8 +1,6 @@
-"""How far a command is: a bar on a terminal, a few plain lines in a log or a pipe; on standard error either way.
+"""Progress of a command: a bar on a terminal, a few plain lines in a log or a pipe; both on standard error.
 
-Put here: all that is drawn while a command works. Do not put here: what it works on, or what it prints when it is done.
-
-Both are written past `sys.stderr`, on a descriptor of their own: while a step runs, Dagster sends the process's
+Both write to a duplicate of the descriptor of standard error: while a step runs, Dagster redirects the process's
 standard error into the step's log.
 """
 
@@ -27,98 +25,96 @@ from rich.text import Text
 from snapshot_pipeline.cli.terminal import is_drawable
 
 LINE_SECONDS = 10.0
-"""How often a line is written where there is no terminal, while something is being done."""
+"""How often a line is written without a terminal."""
 
-_TO_DO = "bright_black"
-"""The part of the bar that is still to come: a grey that is seen on a dark terminal and on a light one."""
+_EMPTY_BAR_STYLE = "bright_black"
+"""A gray that is visible on dark and on light terminals."""
 
 Unit = Literal["rows", "students", "bytes"]
 
 
 @dataclass(frozen=True)
-class At:
-    """How far a command is.
+class ProgressUpdate:
+    """How much of a task is done.
 
     Attributes:
-        what: What is being done, e.g. `2026-11-01 to 2026-11-30`.
-        done: How much of it is done.
-        total: How much there is of it; None: nobody knows.
-        unit: What both are counted in.
-        parts: The same in the words of whoever does it, e.g. `3/12 batches`.
+        task: What is being done, e.g. `2026-11-01 to 2026-11-30`.
+        done: How much is done, in `unit`.
+        total: How much there is, in `unit`; None if unknown.
+        detail: The same in parts, e.g. `3/12 batches`.
     """
 
-    what: str
+    task: str
     done: int = 0
     total: int | None = None
     unit: Unit = "rows"
-    parts: str = ""
+    detail: str = ""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing of it is left."""
+        """Whether nothing is left to do."""
         return self.total is not None and self.done >= self.total
 
 
-Show = Callable[[At], None]
-"""Called whenever a command is further than before."""
+ShowProgress = Callable[[ProgressUpdate], None]
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How fast something is being done, on average since its beginning.
+class Speed:
+    """The average speed of a task since its first update.
 
     Attributes:
-        at: How far it is.
-        began: When it began, of `time.monotonic`.
-        seconds: How long it had taken when it was that far.
-        before: How much was done before it began.
+        update: The last update.
+        start: The time of the first update, as `time.monotonic`.
+        seconds: From the first to the last update.
+        done_at_start: How much was done at the first update.
     """
 
-    at: At
-    began: float = field(default_factory=time.monotonic)
+    update: ProgressUpdate
+    start: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
-    before: int = 0
+    done_at_start: int = 0
 
-    def told(self, at: At) -> Pace:
-        """The pace after it was said how far it is: a new one when something else is being done, or the same again."""
+    def after(self, update: ProgressUpdate) -> Speed:
+        """Return the speed after an update; an update of another task, or of a restarted one, starts anew."""
         now = time.monotonic()
-        if at.what != self.at.what or at.done < self.at.done:
-            return Pace(at, now, before=at.done)
-        return Pace(at, self.began, now - self.began, self.before)
+        if update.task != self.update.task or update.done < self.update.done:
+            return Speed(update, now, done_at_start=update.done)
+        return Speed(update, self.start, now - self.start, self.done_at_start)
 
     @property
-    def rate(self) -> str:
-        """How much is done in a second; nothing where nothing is done yet."""
+    def text(self) -> str:
+        """The amount per second, e.g. `1,200 rows/s`; empty while nothing is done."""
         if not self._done or not self.seconds:
             return ""
         amount = self._done / self.seconds
-        return f"{decimal(int(amount))}/s" if self.at.unit == "bytes" else f"{amount:,.0f} {self.at.unit}/s"
+        return f"{decimal(int(amount))}/s" if self.update.unit == "bytes" else f"{amount:,.0f} {self.update.unit}/s"
 
-    def left(self, now: float) -> timedelta | None:
-        """How long the rest takes at this pace; None where that is not known."""
-        if not self._done or self.at.total is None or self.at.is_done:
+    def time_left(self, now: float) -> timedelta | None:
+        """Return the estimated time for the rest; None if it cannot be estimated or nothing is left."""
+        if not self._done or self.update.total is None or self.update.is_done:
             return None
-        seconds = self.seconds / self._done * (self.at.total - self.at.done) - (now - self.began - self.seconds)
-        return timedelta(seconds=max(round(seconds), 0))
+        rest = self.seconds / self._done * (self.update.total - self.update.done)
+        return timedelta(seconds=max(round(rest - (now - self.start - self.seconds)), 0))
 
     @property
     def _done(self) -> int:
-        return self.at.done - self.before
+        return self.update.done - self.done_at_start
 
 
 @contextmanager
-def shown_progress(what: str) -> Iterator[Show]:
-    """Show how far a command is while it works; nothing of a bar remains afterwards.
+def progress_display(task: str) -> Iterator[ShowProgress]:
+    """Show the progress of a command while it works; the bar is removed at the end.
 
     Args:
-        what: What the bar says until the first is known. In a log that is no line yet: a command that is refused at
-            once leaves the reason alone.
+        task: The text of the bar until the first update. Not written to a log: if the command is refused at once, the
+            log contains the reason only.
     """
     with _own_standard_error() as stream:
         if not is_drawable(sys.stderr):
-            yield _Lines(stream, what)
+            yield _LineDisplay(stream, task)
             return
-        with _bar(stream, what) as show:
+        with _bar_display(stream, task) as show:
             yield show
 
 
@@ -126,82 +122,88 @@ def shown_progress(what: str) -> Iterator[Show]:
 def _own_standard_error() -> Iterator[TextIO]:
     try:
         descriptor = os.dup(sys.stderr.fileno())
-    except (OSError, ValueError):  # it is no file: a test's
+    except (OSError, ValueError):  # not a file, e.g. captured by a test
         yield sys.stderr
         return
     with os.fdopen(descriptor, "w", encoding=sys.stderr.encoding, errors="replace") as stream:
         yield stream
 
 
-class _TerminalConsole(Console):
-    """A console whose cursor is never hidden: a command that is killed could not show it again."""
+class _ConsoleWithCursor(Console):
+    """A console that never hides the cursor: a command that is killed could not show it again."""
 
     def show_cursor(self, show: bool = True) -> bool:
-        """Leave it as it is."""
+        """Do nothing."""
         return False
 
 
 @contextmanager
-def _bar(terminal: TextIO, what: str) -> Iterator[Show]:
-    fitting = Column(no_wrap=True, overflow="ellipsis")
+def _bar_display(terminal: TextIO, first_task: str) -> Iterator[ShowProgress]:
+    one_line = Column(no_wrap=True, overflow="ellipsis")
     columns = (
-        TextColumn("{task.description}", markup=False, table_column=fitting),
-        BarColumn(None, style=_TO_DO, complete_style="default", finished_style="default", pulse_style=_TO_DO),
-        TextColumn("{task.fields[pace].at.parts}", markup=False, table_column=fitting),
-        TextColumn("{task.fields[pace].rate}", markup=False, table_column=fitting),
-        _Time(table_column=fitting),
+        TextColumn("{task.description}", markup=False, table_column=one_line),
+        BarColumn(
+            None,
+            style=_EMPTY_BAR_STYLE,
+            complete_style="default",
+            finished_style="default",
+            pulse_style=_EMPTY_BAR_STYLE,
+        ),
+        TextColumn("{task.fields[speed].update.detail}", markup=False, table_column=one_line),
+        TextColumn("{task.fields[speed].text}", markup=False, table_column=one_line),
+        _TimeColumn(table_column=one_line),
     )
-    console = _TerminalConsole(file=terminal, force_terminal=True)
+    console = _ConsoleWithCursor(file=terminal, force_terminal=True)
     with Progress(*columns, console=console, transient=True, expand=True) as bar:
-        task_id = bar.add_task(what, total=None, pace=Pace(At(what)))
+        task_id = bar.add_task(first_task, total=None, speed=Speed(ProgressUpdate(first_task)))
         (task,) = bar.tasks
 
-        def show(at: At) -> None:
-            task.total = at.total  # `update` takes None for "as before"
-            pace = task.fields["pace"].told(at)
-            bar.update(task_id, description=at.what, completed=at.done, pace=pace)
+        def show(update: ProgressUpdate) -> None:
+            task.total = update.total  # `bar.update` takes None for "unchanged"
+            speed = task.fields["speed"].after(update)
+            bar.update(task_id, description=update.task, completed=update.done, speed=speed)
 
         yield show
 
 
-class _Time(ProgressColumn):
-    """The time that is left, or, while that is not known, the time that has passed."""
+class _TimeColumn(ProgressColumn):
+    """The time left, or the time elapsed while the former is unknown, as `h:mm:ss`."""
 
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        """One of the two, in hours, minutes and seconds."""
-        pace: Pace = task.fields["pace"]
+        speed: Speed = task.fields["speed"]
         now = time.monotonic()
-        left = pace.left(now)
-        return Text(str(timedelta(seconds=int(now - pace.began))) if left is None else f"{left} left")
+        left = speed.time_left(now)
+        return Text(str(timedelta(seconds=int(now - speed.start))) if left is None else f"{left} left")
 
 
-class _Lines:
-    """A line when something begins, every ten seconds, and when it is done."""
+class _LineDisplay:
+    """Writes a line when a task starts, every ten seconds, and when it is done."""
 
-    def __init__(self, log: TextIO, what: str) -> None:
+    def __init__(self, log: TextIO, task: str) -> None:
         self._log = log
-        self._pace = Pace(At(what))
+        self._speed = Speed(ProgressUpdate(task))
         self._announced = ""
-        self._written = 0.0
+        self._written_at = 0.0
 
-    def __call__(self, at: At) -> None:
-        """Write a line, when it is time for one."""
+    def __call__(self, update: ProgressUpdate) -> None:
+        """Write a line if one is due."""
         now = time.monotonic()
-        if at.what != self._announced:
-            self._announced = at.what
-            self._write(at.what, now)
-        self._pace = self._pace.told(at)
-        if at.done and (at.is_done or now - self._written >= LINE_SECONDS):
+        if update.task != self._announced:
+            self._announced = update.task
+            self._write(update.task, now)
+        self._speed = self._speed.after(update)
+        if update.done and (update.is_done or now - self._written_at >= LINE_SECONDS):
             self._write(self._line(now), now)
 
     def _line(self, now: float) -> str:
-        left = self._pace.left(now)
-        time_said = f"{left} left" if left is not None else f"{timedelta(seconds=round(self._pace.seconds))} taken"
-        said = (self._pace.at.parts, self._pace.rate, time_said)
-        return f"{self._pace.at.what}: {', '.join(part for part in said if part)}"
+        left = self._speed.time_left(now)
+        elapsed = timedelta(seconds=round(self._speed.seconds))
+        time_text = f"{left} left" if left is not None else f"{elapsed} elapsed"
+        parts = (self._speed.update.detail, self._speed.text, time_text)
+        return f"{self._speed.update.task}: {', '.join(part for part in parts if part)}"
 
     def _write(self, line: str, now: float) -> None:
-        self._written = now
+        self._written_at = now
         click.echo(line, file=self._log)

@@ -1,8 +1,4 @@
-"""`snapshot-pipeline status`: the last days, the latest week, what is wrong and who is told of it.
-
-Put here: what counts as wrong, the document of `--json`, the exit status. Do not put here: what is read (`readings`),
-or how it looks (`tables`).
-"""
+"""`snapshot-pipeline status`: the last days, the newest week, open incidents, and a summary of the problems."""
 
 from __future__ import annotations
 
@@ -12,68 +8,66 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.documents import json_option, print_document
 from snapshot_pipeline.cli.periods import last_closed_day
+from snapshot_pipeline.cli.terminal import json_option, print_json
 from snapshot_pipeline.settings import Settings, load_settings
 
-if TYPE_CHECKING:  # a help text does without what a look needs
-    from snapshot_pipeline.cli.readings import Day, Incidents, WeekCounts
+if TYPE_CHECKING:  # imported late, so that a help text is fast
+    from snapshot_pipeline.cli.tables import DayStatus, IncidentOverview, WeekCounts
     from snapshot_pipeline.store.failures import OpenFailures
 
-WRONG = 3
-"""The exit status when something is wrong; 1 is for a look that failed, 2 is click's for a wrong option."""
+PROBLEM_STATUS = 3
+"""Exit status if there are problems; 1 means that the status could not be read, 2 is click's for a wrong option."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What `status` shows of the days `first … last`."""
+    """The status of the days `first … last`."""
 
     first: date
     last: date
-    days: list[Day]
+    days: list[DayStatus]
     failures: list[OpenFailures]
     week: WeekCounts | None
-    incidents: Incidents
+    incidents: IncidentOverview
 
     @property
-    def wrong(self) -> list[str]:
-        """What is wrong, one phrase each; empty when all is well.
+    def problems(self) -> list[str]:
+        """One phrase per kind of problem, e.g. `3 days missing`.
 
-        Open failures are not: they wait for their rows to be mended, and too many of them make a day `too few`.
+        Open failures are not a problem: they wait for a fix of their rows, and many of them make a day `too few`.
         """
         missing = sum(day.state == "missing" for day in self.days)
         too_few = sum(day.state == "too few" for day in self.days)
         counts = (
-            (missing, "day is missing", "days are missing"),
-            (too_few, "day has too few students published", "days have too few students published"),
-            (len(self.incidents.lasting), "incident is open", "incidents are open"),
-            (len(self.incidents.held_up), "channel does not take its messages", "channels do not take their messages"),
-            (len(self.incidents.problems), "channel cannot be read", "channels cannot be read"),
+            (missing, "day missing", "days missing"),
+            (too_few, "day with too few students published", "days with too few students published"),
+            (len(self.incidents.open), "open incident", "open incidents"),
+            (len(self.incidents.failing_channels), "failing alert channel", "failing alert channels"),
+            (len(self.incidents.channel_problems), "invalid alert URL", "invalid alert URLs"),
         )
-        return [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count]
+        return [f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in counts if count]
 
 
-@click.command(name="status", epilog="Example: snapshot-pipeline status --days 30 --json | jq '.wrong'")
-@click.option(
-    "--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How many of the last days to show."
-)
+@click.command(epilog="Example: snapshot-pipeline status --days 30 --json | jq '.problems'")
+@click.option("--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How many days to show.")
 @json_option
-def command(days: int, as_json: bool) -> None:
-    """Show the last days, the open failures, the latest week, the open incidents and who is told.
+def status(days: int, as_json: bool) -> None:
+    """Show the last days, open failures, the newest week and open incidents.
 
-    Days: students, published, failed, missing days. Incidents: their number, since when, what; and what waits for a
-    channel that is down.
+    The last line lists the problems.
 
     \b
     Exit status:
-      0  all is well
-      1  it cannot be told: an error
-      3  something is wrong: a day is missing or has too few students, an
-         incident is open, a channel does not take its messages
+      0  no problems
+      1  an error: the status could not be read
+      3  problems: a day is missing or has too few students published, an
+         incident is open, an alert channel fails or its URL is invalid
 
     \b
     The JSON document:
-      is_well, wrong            whether all is well; what is not, in phrases
+      ok, problems              whether there are no problems; one phrase
+                                per kind of problem
       first_day, last_day, timezone, min_success_rate
       days                      day, state (ok, too few, missing, not yet),
                                 students, published, failed, success_rate,
@@ -82,22 +76,22 @@ def command(days: int, as_json: bool) -> None:
       newest_week               week_start, active (a number by type); or null
       incidents                 id, kind, subject, title, detail, run_id,
                                 opened_at
-      channels                  name, and of what waits for it: messages,
+      channels                  name; of its undelivered messages: messages,
                                 oldest_at, attempts, last_error
-      channel_problems          one line for each that cannot be read
-    """  # noqa: D301  # the backspace tells click to keep the lines that follow
+      channel_problems          one line per invalid URL
+    """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     settings = load_settings()
-    status = _read(settings, days)
+    current = _read(settings, days)
     if as_json:
-        print_document(_document(status, settings))
+        print_json(_document(current, settings))
     else:
-        _print(status, settings)
-    if status.wrong:
-        raise click.exceptions.Exit(WRONG)
+        _print(current, settings)
+    if current.problems:
+        raise click.exceptions.Exit(PROBLEM_STATUS)
 
 
 def _read(settings: Settings, days: int) -> Status:
-    from snapshot_pipeline.cli import readings
+    from snapshot_pipeline.cli import tables
     from snapshot_pipeline.pipeline.installation import open_installation
 
     last = last_closed_day(settings)
@@ -106,10 +100,10 @@ def _read(settings: Settings, days: int) -> Status:
         return Status(
             first,
             last,
-            days=readings.read_days(installation, first, last),
-            failures=readings.read_failures(installation, first, last),
-            week=readings.read_newest_week(installation),
-            incidents=readings.read_incidents(installation),
+            days=tables.read_days(installation, first, last),
+            failures=tables.read_failures(installation, first, last),
+            week=tables.read_newest_week(installation),
+            incidents=tables.read_incidents(installation),
         )
 
 
@@ -124,54 +118,56 @@ def _print(status: Status, settings: Settings) -> None:
     click.echo()
     tables.print_incidents(status.incidents, settings.zone)
     click.echo()
-    if status.wrong:
-        click.secho(f"Not well: {', '.join(status.wrong)}.", fg="red")
+    if status.problems:
+        click.secho(f"Problems: {', '.join(status.problems)}.", fg="red")
     else:
-        click.echo("All is well.")
+        click.echo("No problems.")
 
 
 def _document(status: Status, settings: Settings) -> dict[str, object]:
-    waiting = {one.channel: one for one in status.incidents.waiting}
+    undelivered = {messages.channel: messages for messages in status.incidents.undelivered}
     return {
-        "is_well": not status.wrong,
-        "wrong": status.wrong,
+        "ok": not status.problems,
+        "problems": status.problems,
         "first_day": status.first,
         "last_day": status.last,
         "timezone": settings.timezone,
         "min_success_rate": settings.min_success_rate,
-        "days": [_day(day) for day in status.days],
+        "days": [_day_document(day) for day in status.days],
         "open_failures": [
             {
-                "reason": one.reason,
-                "student_days": one.student_days,
-                "first_seen": one.first_seen.astimezone(settings.zone),
-                "attempts": one.attempts,
+                "reason": failure.reason,
+                "student_days": failure.student_days,
+                "first_seen": failure.first_seen.astimezone(settings.zone),
+                "attempts": failure.attempts,
             }
-            for one in status.failures
+            for failure in status.failures
         ],
         "newest_week": status.week and {"week_start": status.week.week_start, "active": status.week.active},
         "incidents": [
             {
-                **{name: getattr(one, name) for name in ("id", "kind", "subject", "title", "detail", "run_id")},
-                "opened_at": one.opened_at.astimezone(settings.zone),
+                **{name: getattr(incident, name) for name in ("id", "kind", "subject", "title", "detail", "run_id")},
+                "opened_at": incident.opened_at.astimezone(settings.zone),
             }
-            for one in status.incidents.lasting
+            for incident in status.incidents.open
         ],
         "channels": [
             {
                 "name": name,
-                "messages": waiting[channel].messages if channel in waiting else 0,
-                "oldest_at": waiting[channel].oldest_at.astimezone(settings.zone) if channel in waiting else None,
-                "attempts": waiting[channel].attempts if channel in waiting else 0,
-                "last_error": waiting[channel].last_error if channel in waiting else None,
+                "messages": undelivered[channel].messages if channel in undelivered else 0,
+                "oldest_at": undelivered[channel].oldest_at.astimezone(settings.zone)
+                if channel in undelivered
+                else None,
+                "attempts": undelivered[channel].attempts if channel in undelivered else 0,
+                "last_error": undelivered[channel].last_error if channel in undelivered else None,
             }
             for channel, name in status.incidents.channels.items()
         ],
-        "channel_problems": list(status.incidents.problems),
+        "channel_problems": list(status.incidents.channel_problems),
     }
 
 
-def _day(day: Day) -> dict[str, Any]:
+def _day_document(day: DayStatus) -> dict[str, Any]:
     count = day.count
     return {
         "day": day.day,

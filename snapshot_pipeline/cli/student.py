@@ -1,11 +1,7 @@
-"""`snapshot-pipeline student`: one student's last days, and how a day's pace score comes about.
-
-Put here: the table, the terms and the JSON document. Do not put here: what is looked at (`pipeline.student`).
-"""
+"""`snapshot-pipeline student`: one student's last days, and how a day's pace score is computed."""
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,49 +9,50 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snapshot_pipeline.cli.periods import DAY, last_closed_day, require_closed_day
+from snapshot_pipeline.cli.terminal import print_json
 from snapshot_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from snapshot_pipeline.metrics.explanation import PaceExplanation
     from snapshot_pipeline.pipeline.student import StudentDay, StudentReport
 
-SOMETHING_TO_DO = 3
-"""The exit status when the day does not stand as it should; 2 is click's for a wrong option."""
+NOT_UP_TO_DATE_STATUS = 3
+"""Exit status if the day is missing, has failed, or is out of date; 2 is click's for a wrong option."""
 
 
-@click.command(name="student", epilog="Example: snapshot-pipeline student 4711 --day 2026-11-22")
+@click.command(epilog="Example: snapshot-pipeline student 4711 --day 2026-11-22")
 @click.argument("user_id", metavar="ID", type=click.IntRange(-(2**63), 2**63 - 1))
-@click.option("--day", type=DAY, help="The day that is explained; left out, the last one that has ended.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead; its keys are in docs/operations.md.")
-def command(user_id: int, day: datetime | None, as_json: bool) -> None:
-    """Show the last 30 days of the student ID, and how the last one's pace score comes about, term by term.
+@click.option("--day", type=DAY, help="The day to explain.  [default: the last day that has ended]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; its keys are in docs/operations.md.")
+def student(user_id: int, day: datetime | None, as_json: bool) -> None:
+    """Show 30 days of the student ID, and how the pace score of the last one is computed, term by term.
 
-    The score is computed from the platform's rows as they are now, by the code of the nightly run; where it is not what
-    is published, that is said, and what to do.
+    The score is computed from the platform's current rows, by the code of the nightly run. If it differs from the
+    published one, the command that updates it is shown.
 
     \b
     Exit status:
-      0  the day stands as it should
-      1  there is no such active student, or the day cannot be asked for
-      3  the day is missing, has failed, or would come out otherwise now
-    """  # noqa: D301  # the backspace tells click to keep the lines that follow
+      0  the day is published and up to date
+      1  there is no such active student, or the day is out of range
+      3  the day is missing, has failed, or would be computed differently now
+    """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.pipeline.student import read_student_report
 
     settings = load_settings()
-    asked = day.date() if day else last_closed_day(settings)
-    require_closed_day(settings, asked)
+    explained_day = day.date() if day else last_closed_day(settings)
+    require_closed_day(settings, explained_day)
     with open_installation(settings) as installation:
-        report = read_student_report(installation, user_id, asked)
+        report = read_student_report(installation, user_id, explained_day)
     if as_json:
-        click.echo(json.dumps(as_document(report, settings), indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(as_document(report, settings))
     else:
         _print(report, settings)
-    sys.exit(SOMETHING_TO_DO if report.remediation else 0)
+    sys.exit(NOT_UP_TO_DATE_STATUS if report.remediation else 0)
 
 
 def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
-    """The report as it is printed by `--json`; instants in the platform's time zone."""
+    """Return the document that `--json` prints; times are in the platform's time zone."""
     return {
         "user_id": report.user_id,
         "specialization": report.user.specialization,
@@ -65,10 +62,14 @@ def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
         "days": [_day_document(day) for day in report.days],
         "pace": _pace_document(report.pace, settings) if report.pace else None,
         "differences": [
-            {"column": one.column, "published": _json_value(one.published), "now": _json_value(one.now)}
-            for one in report.differences
+            {
+                "column": difference.column,
+                "published": _json_value(difference.published),
+                "now": _json_value(difference.now),
+            }
+            for difference in report.differences
         ],
-        "remedy": {"why": report.remediation.why, "command": report.remediation.command}
+        "remediation": {"why": report.remediation.why, "command": report.remediation.command}
         if report.remediation
         else None,
     }
@@ -97,12 +98,12 @@ def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
         "lessons_by_day": {day.isoformat(): count for day, count in pace.lessons.items()},
         "attempts": [
             {
-                "attempt_id": one.attempt_id,
-                "completed_at": one.completed_at.astimezone(settings.zone).isoformat(),
-                "score": _json_value(one.score),
-                "weight": one.weight / 100,
+                "attempt_id": attempt.attempt_id,
+                "completed_at": attempt.completed_at.astimezone(settings.zone).isoformat(),
+                "score": _json_value(attempt.score),
+                "weight": attempt.weight / 100,
             }
-            for one in pace.attempts
+            for attempt in pace.attempts
         ],
         "quiz_average": _json_value(pace.quiz_average),
         "terms": {
@@ -112,12 +113,12 @@ def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
         "unrounded": _json_value(pace.unrounded),
         "pace_score": _json_value(pace.pace_score),
         "learning_pace": pace.learning_pace,
-        "faults": [{"reason": one.reason, "detail": one.detail} for one in pace.faults],
+        "issues": [{"reason": issue.reason, "detail": issue.detail} for issue in pace.faults],
     }
 
 
 def _json_value(value: Any) -> Any:
-    """JSON has no dates, and neither NaN nor infinity: a score that cannot be right may be one."""
+    """Return dates, NaN and infinity, which JSON lacks, as text; an invalid score may be NaN or infinite."""
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float) and not -1e308 <= value <= 1e308:
@@ -129,23 +130,32 @@ def _print(report: StudentReport, settings: Settings) -> None:
     from snapshot_pipeline.cli.tables import print_student_days
 
     specialization, level = report.user.specialization or "none", report.user.level or "none"
-    click.echo(f"Student {report.user_id}, specialization {specialization}, level {level}\n")
+    click.echo(f"Student {report.user_id}, specialization: {specialization}, level: {level}\n")
     print_student_days(report.days)
-    for lines in (_failures(report), _pace(report, settings), _against_published(report, settings), _remedy(report)):
+    sections = (
+        _failures(report),
+        _pace(report, settings),
+        _published_against_current(report, settings),
+        _remediation(report),
+    )
+    for lines in sections:
         if lines:
             click.echo("\n" + "\n".join(lines))
 
 
 def _failures(report: StudentReport) -> list[str]:
-    """The open failures of all days shown, with the row that is to blame; a row may fail many days."""
+    """List the open failures of the shown days with their invalid rows; one row may fail many days."""
     from snapshot_pipeline.metrics.days import contiguous_ranges
 
     days: dict[tuple[str, str], list[date]] = {}
     for day in report.days:
         if day.failure:
             days.setdefault((day.failure.reason, day.failure.detail), []).append(day.day)
-    named = {key: ", ".join(_range(*one) for one in contiguous_ranges(failed)) for key, failed in days.items()}
-    return [line for (reason, detail), when in named.items() for line in _wrapped(f"{reason} on {when}: {detail}")]
+    lines = []
+    for (reason, detail), failed in days.items():
+        ranges = ", ".join(_range(first, last) for first, last in contiguous_ranges(failed))
+        lines += _wrapped(f"{reason} on {ranges}: {detail}")
+    return lines
 
 
 def _range(first: date, last: date) -> str:
@@ -155,26 +165,27 @@ def _range(first: date, last: date) -> str:
 def _pace(report: StudentReport, settings: Settings) -> list[str]:
     pace, day = report.pace, report.last.day
     if pace is None:
-        return _wrapped(f"No lesson was started before the end of {day}, so no snapshot is due.")
+        return _wrapped(f"The student started no lesson by the end of {day}, so there is no snapshot.")
     if pace.faults:
-        faults = (line for one in pace.faults for line in _wrapped(f"{one.reason}: {one.detail}"))
-        return [f"The pace score of {day} cannot be computed from the platform's rows of now:", *faults]
+        issues = (line for issue in pace.faults for line in _wrapped(f"{issue.reason}: {issue.detail}"))
+        return [f"No pace score of {day} can be computed from the platform's current rows:", *issues]
     return [
-        f"How the pace score of {day} comes about, by the platform's rows of now",
+        f"Pace score of {day}, computed from the platform's current rows",
         "",
-        f"{pace.days} days, {pace.first} to {pace.last} (since the first start; 7 to 30)",
+        f"Window: {_count(pace.days, 'day')}, {pace.first} to {pace.last} (since the first start, 7 to 30)",
         *_terms(pace),
         *_attempts(pace, settings),
     ]
 
 
 def _terms(pace: PaceExplanation) -> list[str]:
-    lessons, active, wanted = sum(pace.lessons.values()), len(pace.lessons), pace.days * 2 / 3
-    capped = ", at most 1"
+    lessons, active, full_score = sum(pace.lessons.values()), len(pace.lessons), pace.days * 2 / 3
+    velocity = f"{_count(lessons, 'lesson')} / {_count(pace.days, 'day')}{', at most 1' if lessons > pace.days else ''}"
+    consistency = f"{_count(active, 'active day')} / {full_score:.4g}{', at most 1' if active > full_score else ''}"
     rows = [
-        ("velocity", f"{lessons} lessons / {pace.days}{capped if lessons > pace.days else ''}", pace.velocity),
-        ("consistency", f"{active} days with one / {wanted:.4g}{capped if active > wanted else ''}", pace.consistency),
-        ("quiz average", "see below" if pace.attempts else "no scored attempt", pace.quiz),
+        ("velocity", velocity, pace.velocity),
+        ("consistency", consistency, pace.consistency),
+        ("quiz average", "see below" if pace.attempts else "no scored attempts", pace.quiz),
     ]
     return [
         *(
@@ -189,36 +200,45 @@ def _terms(pace: PaceExplanation) -> list[str]:
 def _attempts(pace: PaceExplanation, settings: Settings) -> list[str]:
     if not pace.attempts:
         return []
-    weights, total = sum(one.weight for one in pace.attempts), sum(one.weight * one.score for one in pace.attempts)
+    weights = sum(attempt.weight for attempt in pace.attempts)
+    weighted_sum = sum(attempt.weight * attempt.score for attempt in pace.attempts)
+    number = len(pace.attempts)
     return [
         "",
-        f"Quiz average of the last {len(pace.attempts)} scored attempts (at most 10), newest first",
+        f"Quiz average of the last {_count(number, 'scored attempt')} (at most 10), newest first",
         *(
-            f"  attempt {one.attempt_id:<19} {one.completed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
-            f"{one.score:>16.2f} * {one.weight / 100:.2f} = {one.weight * one.score / 100:>7.4f}"
-            for one in pace.attempts
+            f"  attempt {attempt.attempt_id:<19} {attempt.completed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
+            f"{attempt.score:>16.2f} * {attempt.weight / 100:.2f} = {attempt.weight * attempt.score / 100:>7.4f}"
+            for attempt in pace.attempts
         ),
-        f"  {'sum / weights':<48} {total / 100:.4f} / {weights / 100:.2f} = {pace.quiz_average:>8.4f}",
+        f"  {'sum / sum of weights':<48} {weighted_sum / 100:.4f} / {weights / 100:.2f} = {pace.quiz_average:>8.4f}",
     ]
 
 
-def _against_published(report: StudentReport, settings: Settings) -> list[str]:
+def _published_against_current(report: StudentReport, settings: Settings) -> list[str]:
     snapshot = report.last.snapshot
     if snapshot is None or report.pace is None or report.pace.faults:
         return []
     written = f"{snapshot.computed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
     if not report.differences:
-        return [f"That is what is published, written on {written}."]
+        return [f"The published snapshot, written on {written}, has the same figures."]
     return [
-        f"What is published, written on {written}, is something else:",
-        *(f"  {one.column}: {one.published} published, {one.now} now" for one in report.differences),
+        f"The published snapshot, written on {written}, differs:",
+        *(
+            f"  {difference.column}: {difference.published} published, {difference.now} now"
+            for difference in report.differences
+        ),
     ]
 
 
-def _remedy(report: StudentReport) -> list[str]:
+def _remediation(report: StudentReport) -> list[str]:
     if report.remediation is None:
         return []
     return [*_wrapped(f"{report.last.day}: {report.remediation.why}:"), f"  {report.remediation.command}"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _wrapped(text: str) -> list[str]:

@@ -1,16 +1,15 @@
-"""The tables that commands print: days, weeks, incidents, at most 80 columns wide.
+"""What several commands show: days, open failures, recommendations of a week, incidents. How it is read and printed.
 
-Put here: how what was read looks in a terminal. Do not put here: what is read (`readings`).
-
-Red is what is wrong, and it says so in words as well.
+Tables are at most 80 columns wide. Problems are red, and also named in words.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import click
@@ -18,115 +17,240 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snapshot_pipeline.cli.readings import Day, Incidents, WeekCounts
-from snapshot_pipeline.store.failures import OpenFailures
-from snapshot_pipeline.store.incidents import Incident
-from snapshot_pipeline.store.outbox import Undelivered
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.open_problems import newest_due_day
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.days import DayCount, day_counts
+from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
+from snapshot_pipeline.store.incidents import Incident, open_incidents
+from snapshot_pipeline.store.outbox import Undelivered, undelivered
+from snapshot_pipeline.store.recommendations import active_counts, newest_week
+from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
 
-if TYPE_CHECKING:  # what computes is imported by the command that needs it
+if TYPE_CHECKING:  # imports pandas
     from snapshot_pipeline.pipeline.student import StudentDay
 
 _WIDTH = 80
 
+DayState = Literal["ok", "too few", "missing", "not yet"]
 
-def print_days(days: Sequence[Day]) -> None:
-    """One line per day: students, published, failed, rate, mean pace; what is wrong with it."""
+
+@dataclass(frozen=True)
+class DayStatus:
+    """The status of a day.
+
+    Attributes:
+        day: The day.
+        state: `too few`: the success rate is below SNAPSHOT_MIN_SUCCESS_RATE. `missing`: not computed although it is
+            due. `not yet`: not computed, and not due yet.
+        count: Published and failed students; None if the day was not computed.
+        mean_pace: The mean pace score; None without snapshots.
+    """
+
+    day: date
+    state: DayState
+    count: DayCount | None
+    mean_pace: float | None
+
+
+@dataclass(frozen=True)
+class WeekCounts:
+    """The number of active recommendations of a week, by type."""
+
+    week_start: date
+    active: dict[str, int]
+
+
+@dataclass(frozen=True)
+class IncidentOverview:
+    """Open incidents and alert channels.
+
+    Attributes:
+        open: The open incidents, by number.
+        channels: The names of the channels, by id.
+        channel_problems: One line per invalid URL of SNAPSHOT_ALERT_URLS.
+        undelivered: Messages that have not been sent yet, one entry per channel.
+    """
+
+    open: list[Incident] = field(default_factory=list)
+    channels: dict[str, str] = field(default_factory=dict)
+    channel_problems: Sequence[str] = ()
+    undelivered: list[Undelivered] = field(default_factory=list)
+
+    @property
+    def failing_channels(self) -> list[Undelivered]:
+        """The channels whose last message could not be sent."""
+        return [messages for messages in self.undelivered if messages.last_error]
+
+
+def read_days(installation: Installation, first: date, last: date) -> list[DayStatus]:
+    """Return the status of every day `first … last`, ascending."""
+    settings = installation.settings
+    with installation.engine.connect() as connection:
+        counts = {count.day: count for count in day_counts(connection, installation.store, first, last)}
+        paces = mean_pace_by_day(connection, installation.store, first, last)
+    newest_due = newest_due_day(settings, datetime.now(timezone.utc))
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return [
+        DayStatus(day, _state(counts.get(day), day <= newest_due, settings), counts.get(day), paces.get(day))
+        for day in days
+    ]
+
+
+def _state(count: DayCount | None, is_due: bool, settings: Settings) -> DayState:
+    if count is None:
+        return "missing" if is_due else "not yet"
+    rate = count.success_rate
+    return "too few" if rate is not None and rate < settings.min_success_rate else "ok"
+
+
+def read_failures(installation: Installation, first: date, last: date) -> list[OpenFailures]:
+    """Return the open failures of the days `first … last`, by reason."""
+    with installation.engine.connect() as connection:
+        return failures_by_reason(connection, installation.store, first, last)
+
+
+def read_failed_period(installation: Installation, first: date | None, last: date | None) -> tuple[date, date] | None:
+    """Return the first and the last day with an open failure, within the bounds; None without open failures."""
+    with installation.engine.connect() as connection:
+        days = list(failing_students(connection, installation.store, first, last))
+    return (days[0], days[-1]) if days else None
+
+
+def read_week(installation: Installation, week_start: date) -> WeekCounts:
+    """Return the active recommendations of a week."""
+    with installation.engine.connect() as connection:
+        return WeekCounts(week_start, dict(active_counts(connection, installation.store, week_start)))
+
+
+def read_newest_week(installation: Installation) -> WeekCounts | None:
+    """Return the active recommendations of the newest week; None if no week has been computed."""
+    with installation.engine.connect() as connection:
+        newest = newest_week(connection, installation.store)
+    return None if newest is None else read_week(installation, newest)
+
+
+def read_incidents(installation: Installation) -> IncidentOverview:
+    """Return the open incidents, the alert channels and their undelivered messages."""
+    channels: dict[str, str] = {}
+    problems: Sequence[str] = ()
+    if installation.settings.alert_urls:
+        from snapshot_pipeline.alerts.channels import read_channels  # imports Apprise, which takes half a second
+
+        channel_list = read_channels(installation.settings)
+        channels = {channel.id: channel.name for channel in channel_list.channels}
+        problems = channel_list.problems
+    with installation.engine.connect() as connection:
+        return IncidentOverview(
+            open_incidents(connection, installation.store),
+            channels,
+            problems,
+            undelivered(connection, installation.store, list(channels)),
+        )
+
+
+def print_days(days: Sequence[DayStatus]) -> None:
+    """Print one line per day: students, published, failed, success rate, mean pace, and its state unless `ok`."""
     table = _table("day", "students", "published", "failed", "rate", "mean pace")
     table.add_column("", no_wrap=True)
-    for one in days:
-        name, remark = f"{one.day:%a} {one.day}", "" if one.state == "ok" else one.state
-        style = "red" if one.state in ("missing", "too few") else None
-        if one.count is None:
-            table.add_row(name, *[""] * 5, remark, style=style)
+    for status in days:
+        name, state = f"{status.day:%a} {status.day}", "" if status.state == "ok" else status.state
+        style = "red" if status.state in ("missing", "too few") else None
+        if status.count is None:
+            table.add_row(name, *[""] * 5, state, style=style)
             continue
-        count = one.count
+        count = status.count
         numbers = (f"{number:,}" for number in (count.students, count.published, count.failed))
-        rate = "nobody" if count.success_rate is None else _rate(count.success_rate)
-        pace = "" if one.mean_pace is None else f"{one.mean_pace:.2f}"
-        table.add_row(name, *numbers, rate, pace, remark, style=style)
+        rate = "" if count.success_rate is None else _percent(count.success_rate)
+        pace = "" if status.mean_pace is None else f"{status.mean_pace:.2f}"
+        table.add_row(name, *numbers, rate, pace, state, style=style)
     _print(table)
 
 
-def _rate(rate: float) -> str:
-    """In percent, rounded down: what is below 99 % is not shown as 99.00%."""
+def _percent(rate: float) -> str:
+    """Round down, so that a rate below 99 % is not shown as 99.00%."""
     return f"{math.floor(rate * 10_000) / 10_000:.2%}"
 
 
 def print_week(week: WeekCounts | None) -> None:
-    """One line per type of recommendation that is active for the week."""
+    """Print one line per type of recommendation."""
     if week is None:
-        click.echo("No week has been recommended yet: see `snapshot-pipeline recommend --help`.")
+        click.echo("No recommendations yet; see `snapshot-pipeline recommend --help`.")
         return
     if not week.active:
-        click.echo(f"No recommendation of the week of {week.week_start} is active.")
+        click.echo(f"No active recommendations of the week of {week.week_start}.")
         return
     table = _table(f"week of {week.week_start}", "active")
-    for kind, count in week.active.items():
-        table.add_row(kind, f"{count:,}")
+    for recommendation_type, count in week.active.items():
+        table.add_row(recommendation_type, f"{count:,}")
     _print(table)
 
 
 def print_student_days(days: Sequence[StudentDay]) -> None:
-    """One line per day of a student; one that failed shows what an earlier run published, if there is any."""
+    """Print one line per day of a student; a failed day shows the snapshot of an earlier run, if there is one."""
     table = _table("day", "pace", "quiz average", "lessons", "minutes", "")
     for day in days:
         name, state = f"{day.day:%a} {day.day}", "" if day.state == "published" else day.state
         style = "red" if day.state in ("failed", "missing") else None
-        one = day.snapshot
-        if one is None:
+        snapshot = day.snapshot
+        if snapshot is None:
             table.add_row(name, "", "", "", "", state, style=style)
             continue
-        average = "" if one.quiz_average is None else f"{one.quiz_average:.2f}"
-        pace = f"{one.pace_score:.2f} {one.learning_pace:<11}"
-        lessons, minutes = f"{one.lessons_completed_count:,}", f"{one.time_spent_minutes_today:,}"
+        average = "" if snapshot.quiz_average is None else f"{snapshot.quiz_average:.2f}"
+        pace = f"{snapshot.pace_score:.2f} {snapshot.learning_pace:<11}"
+        lessons, minutes = f"{snapshot.lessons_completed_count:,}", f"{snapshot.time_spent_minutes_today:,}"
         table.add_row(name, pace, average, lessons, minutes, state, style=style)
     _print(table)
 
 
 def print_failures(failures: Sequence[OpenFailures], first: date, last: date, zone: ZoneInfo) -> None:
-    """How many failures of the days are open, by reason, since when and after how many attempts."""
+    """Print one line per reason: how many student-days failed, since when, after how many attempts."""
     if not failures:
-        click.echo(f"No student has an open failure from {first} to {last}.")
+        click.echo(f"No open failures from {first} to {last}.")
         return
     table = _table("open failures", "student days", "first seen", "attempts")
-    for one in failures:
-        seen = one.first_seen.astimezone(zone)
-        table.add_row(one.reason, f"{one.student_days:,}", f"{seen:%Y-%m-%d %H:%M}", f"{one.attempts:,}")
+    for failure in failures:
+        first_seen = failure.first_seen.astimezone(zone)
+        table.add_row(
+            failure.reason, f"{failure.student_days:,}", f"{first_seen:%Y-%m-%d %H:%M}", f"{failure.attempts:,}"
+        )
     _print(table)
 
 
-def print_incidents(incidents: Incidents, zone: ZoneInfo) -> None:
-    """The incidents that last, by number, and who is told: nobody, or what waits for which channel."""
-    if incidents.lasting:
-        _print(_incidents(incidents.lasting, zone))
+def print_incidents(overview: IncidentOverview, zone: ZoneInfo) -> None:
+    """Print the open incidents, and the undelivered messages of each channel."""
+    if overview.open:
+        _print(_incident_table(overview.open, zone))
     else:
-        click.echo("No incident is open.")
-    if not incidents.channels:
-        click.echo("Nobody is told of incidents: set SNAPSHOT_ALERT_URLS, then try")
+        click.echo("No open incidents.")
+    if not overview.channels:
+        click.echo("Nobody is notified of incidents: set SNAPSHOT_ALERT_URLS, then run")
         click.echo("`snapshot-pipeline alerts test`.")
-    for one in incidents.waiting:
-        click.echo(_waiting(incidents.channels[one.channel], one, zone))
-    for problem in incidents.problems:
+    for messages in overview.undelivered:
+        click.echo(f"{overview.channels[messages.channel]}: {_undelivered(messages, zone)}")
+    for problem in overview.channel_problems:
         click.secho(f"error: {problem}", fg="red", err=True)
 
 
-def _incidents(lasting: Sequence[Incident], zone: ZoneInfo) -> Table:
+def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("incident", justify="right", no_wrap=True)
     table.add_column("open since", no_wrap=True)
-    table.add_column("what", overflow="fold")
-    for incident in lasting:
+    table.add_column("problem", overflow="fold")
+    for incident in incidents:
         since = incident.opened_at.astimezone(zone)
-        what = Text(f"{incident.title}; {incident.detail}")  # as it stands: a title may look like markup
-        table.add_row(str(incident.id), f"{since:%Y-%m-%d %H:%M}", what)
+        problem = Text(f"{incident.title}; {incident.detail}")  # not markup, even if a title has brackets
+        table.add_row(str(incident.id), f"{since:%Y-%m-%d %H:%M}", problem)
     return table
 
 
-def _waiting(name: str, one: Undelivered, zone: ZoneInfo) -> str:
-    count = f"{one.messages:,} message{'' if one.messages == 1 else 's'}"
-    since = f"{one.oldest_at.astimezone(zone):%Y-%m-%d %H:%M}"
-    why = f", tried {one.attempts:,} times: {one.last_error}" if one.last_error else ""
-    return f"{name} waits for {count} since {since}{why}"
+def _undelivered(messages: Undelivered, zone: ZoneInfo) -> str:
+    count = f"{messages.messages:,} message{'' if messages.messages == 1 else 's'} waiting"
+    since = f"{messages.oldest_at.astimezone(zone):%Y-%m-%d %H:%M}"
+    if not messages.last_error:
+        return f"{count} since {since}"
+    attempts = f"{messages.attempts:,} attempt{'' if messages.attempts == 1 else 's'}"
+    return f"{count} since {since}, after {attempts}: {messages.last_error}"
 
 
 def _table(first: str, *others: str) -> Table:

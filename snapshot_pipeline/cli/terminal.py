@@ -1,22 +1,42 @@
-"""What the terminal can do, and what its user wants of it.
+"""Output options shared by the commands: colors, and `--json`.
 
-Put here: such questions. It is imported by every command, so nothing here imports more than the standard library.
-Do not put here: anything that is drawn (`progress`, `tables`).
+Every command imports this module, so it imports nothing but click and the standard library.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from datetime import date
 from typing import TextIO
 
-_TELETYPES = ("dumb", "unknown")
+import click
+
+_TERMINALS_WITHOUT_CURSOR = ("dumb", "unknown")
 
 
 def is_drawable(stream: TextIO) -> bool:
-    """Whether lines there can be drawn over: a terminal, and one that is more than a teletype (`TERM=dumb`)."""
-    return stream.isatty() and os.environ.get("TERM") not in _TELETYPES
+    """Return whether lines can be redrawn: the stream is a terminal, and not one with `TERM=dumb`."""
+    return stream.isatty() and os.environ.get("TERM") not in _TERMINALS_WITHOUT_CURSOR
 
 
 def colors() -> bool | None:
-    """False where the user wants no colours (https://no-color.org) or has none; None: as the stream is."""
-    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") in _TELETYPES else None
+    """Return False if colors are off (https://no-color.org) or not supported; None lets the stream decide."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") in _TERMINALS_WITHOUT_CURSOR else None
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document; progress and errors go to stderr."
+)
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print a JSON document. Dates and times are ISO 8601, times with their offset; unknown values are null."""
+    click.echo(json.dumps(document, default=_iso_format, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _iso_format(value: object) -> str:
+    if isinstance(value, date):  # or a datetime, which is a subclass
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -84,9 +84,7 @@ def test_channel_names_are_unique_and_have_no_secret():
         (f"slack://{SECRET}", "slack://…"),
     ],
 )
-def test_an_invalid_url_is_one_line_without_its_secret_and_others_still_work(
-    url: str, shown: str, capfd: pytest.CaptureFixture[str]
-):
+def test_an_invalid_url_is_one_line_without_its_secret(url: str, shown: str, capfd: pytest.CaptureFixture[str]):
     # Captures what reaches the root logger at any level (pytest's own capture listens to Apprise directly).
     listener, root = logging.StreamHandler(), logging.getLogger()
     root.addHandler(listener)

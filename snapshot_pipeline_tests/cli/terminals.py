@@ -1,4 +1,4 @@
-"""A real terminal, by a pseudo-terminal of 80 columns: what a command draws there, and keys that are pressed."""
+"""A pseudo-terminal of 80 columns: what a command draws there, and key presses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPES = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
 
 class Terminal:
-    """A command that runs in the foreground of a terminal of its own."""
+    """A command in the foreground of its own terminal."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._master, slave = pty.openpty()
@@ -32,10 +32,10 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches it
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
         )
         os.close(slave)
-        self.seen = ""
+        self.output = ""
 
     def __enter__(self) -> Terminal:
         return self
@@ -51,27 +51,27 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def wait_for(self, pattern: str, seconds: float) -> None:
-        """Wait until something is seen."""
+        """Wait until the text matches a pattern."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.text):
-            assert time.monotonic() < deadline, f"not seen within {seconds} s: {pattern}; but: {self.text[-2000:]}"
-            assert self._read(), f"it has ended without {pattern}: {self.text[-2000:]}"
+            assert time.monotonic() < deadline, f"no {pattern} within {seconds} s: {self.text[-2000:]}"
+            assert self._read(), f"ended without {pattern}: {self.text[-2000:]}"
 
     def wait(self) -> int:
-        """Look on until the command has ended; its exit status."""
+        """Wait until the command has ended; return its exit status."""
         while self._read():
             pass
         return self._process.wait(30)
 
     @property
     def text(self) -> str:
-        """What was written, without what moves the cursor or sets a colour."""
-        return _ESCAPES.sub("", self.seen)
+        """The output without escape sequences."""
+        return _ESCAPES.sub("", self.output)
 
     def screen(self) -> str:
-        """What is left to be seen at the end: a line that was wiped out is not."""
+        """Return what is visible at the end, without erased lines."""
         lines = [""]
-        for part in re.split(r"(\r\n|\n|\r|\x1b\[2K|\x1b\[1A)", self.seen):
+        for part in re.split(r"(\r\n|\n|\r|\x1b\[2K|\x1b\[1A)", self.output):
             if part in ("\r\n", "\n"):
                 lines.append("")
             elif part == "\x1b[2K":
@@ -84,13 +84,13 @@ class Terminal:
         return "\n".join(lines)
 
     def _read(self) -> bool:
-        """Read what has come; False when nobody will write any more."""
+        """Read available output; return False at its end."""
         ready, _, _ = select.select([self._master], [], [], 0.2)
         if not ready:
             return self._process.poll() is None
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # the other end is closed
+        except OSError:  # closed by the command
             return False
-        self.seen += data.decode(errors="replace")
+        self.output += data.decode(errors="replace")
         return bool(data)

@@ -1,4 +1,4 @@
-"""`alerts test` says which channel has taken the trial message; `status` says what is wrong and who is told."""
+"""`alerts test` shows which channels accepted the test message; `status` lists incidents and undelivered messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snapshot_pipeline_tests.alerts.scans import channels_of, missing, scan, sen
 from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, mail_receiver, web_receiver
 from snapshot_pipeline_tests.store.conftest import Store
 
-SECRET = "hunter2-very-secret"  # noqa: S105  # the mark that is searched for
+SECRET = "hunter2-very-secret"  # noqa: S105  # searched for in all output
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
-def test_the_trial_says_for_each_channel_whether_it_arrived(receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch):
+def test_the_outcome_is_shown_for_each_channel(receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch):
     with mail_receiver() as mails:
         mail = f"mailto://{mails.address}?from=pipeline@example.org&to=oncall@example.org&mode=insecure"
         monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{receiver.address}/{SECRET} {mail}")
@@ -46,7 +46,7 @@ def test_the_trial_says_for_each_channel_whether_it_arrived(receiver: WebReceive
     assert SECRET not in result.output
 
 
-def test_a_channel_that_is_down_fails_the_trial_and_the_others_get_it(
+def test_a_channel_that_is_down_fails_the_test_but_not_the_others(
     receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(
@@ -61,7 +61,7 @@ def test_a_channel_that_is_down_fails_the_trial_and_the_others_get_it(
     assert SECRET not in result.output
 
 
-def test_with_nobody_to_tell_the_trial_is_one_line_that_says_what_to_set(monkeypatch: pytest.MonkeyPatch):
+def test_without_channels_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
     with pytest.raises(NoChannelError, match=r"^SNAPSHOT_ALERT_URLS is not set, so nobody is notified[^\n]*$"):
         run("alerts", "test")
@@ -75,20 +75,20 @@ def store(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(engine, "", StoreTables.of("public"))
 
 
-def test_the_status_lists_what_is_wrong_and_says_that_nobody_is_told(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_status_lists_incidents_and_says_that_nobody_is_notified(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
-    assert "No incident is open." in run("status", "--days", "1").output
+    assert "No open incidents." in run("status", "--days", "1").output
     opened = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
-    number = scan(store, [], opened, missing("2026-03-08")).opened[0].id
+    incident_id = scan(store, [], opened, missing("2026-03-08")).opened[0].id
     output = run("status", "--days", "1").output
     (line,) = [line for line in output.splitlines() if "2026-03-10 01:00" in line]
-    assert str(number) in line.split()
+    assert str(incident_id) in line.split()
     assert "performance_snapshots 2026-03-08" in line
-    assert "Nobody is told of incidents: set SNAPSHOT_ALERT_URLS" in output
+    assert "Nobody is notified of incidents: set SNAPSHOT_ALERT_URLS" in output
     assert max(map(len, output.splitlines())) <= 100
 
 
-def test_the_status_says_what_waits_for_which_channel_and_why(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_status_shows_undelivered_messages_and_the_last_error(store: Store, monkeypatch: pytest.MonkeyPatch):
     address = closed_address()
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{address}/{SECRET}")
     channels = channels_of(f"json://{address}/{SECRET}")
@@ -96,7 +96,7 @@ def test_the_status_says_what_waits_for_which_channel_and_why(store: Store, monk
     scan(store, channels, opened, missing("2026-03-08"))
     send(store, channels, opened)
     output = run("status", "--days", "1").output
-    assert f"json://{address} waits for 1 message since 2026-03-10 01:00, tried 1 times: " in output
+    assert f"json://{address}: 1 message waiting since 2026-03-10 01:00, after 1 attempt: " in output
     assert "Connection error" in output
-    assert "Nobody is told" not in output
+    assert "Nobody is notified" not in output
     assert SECRET not in output

@@ -1,4 +1,4 @@
-"""`snapshot-pipeline check` as a deployment script meets it: lines to read, SQL to paste, a status to branch on."""
+"""`snapshot-pipeline check`: its lines, the SQL to paste, the exit status and the JSON document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUR_TABLES = tuple(table.name for table in StoreTables.of("public").metadata.sor
 
 @pytest.fixture
 def engine(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """A database with a whole platform and a student, named by the settings."""
+    """A database with a complete platform and one student; the settings use it."""
     monkeypatch.setenv("SNAPSHOT_DATABASE_URL", database_url.render_as_string(hide_password=False))
     with replace_platform(database_url, "public"):
         pass
@@ -35,13 +35,13 @@ def _run(engine: Engine, statement: str) -> None:
 
 
 def _check(*options: str) -> Result:
-    return CliRunner().invoke(check.command, options)
+    return CliRunner().invoke(check.check, options)
 
 
-def test_a_whole_platform_is_status_0_and_one_line(engine: Engine) -> None:
+def test_a_complete_platform_is_status_0_and_one_line(engine: Engine) -> None:
     result = _check()
     assert result.exit_code == 0
-    assert result.output == f"schema public of database {engine.url.database}: has all that the pipeline needs\n"
+    assert result.output == f"schema public of database {engine.url.database}: no problems found\n"
 
 
 def test_advice_alone_is_status_3_and_its_statement_can_be_pasted(engine: Engine) -> None:
@@ -58,7 +58,7 @@ def test_advice_alone_is_status_3_and_its_statement_can_be_pasted(engine: Engine
     assert _check().exit_code == 0
 
 
-def test_an_error_is_status_1_and_stands_first(engine: Engine) -> None:
+def test_an_error_is_status_1_and_listed_first(engine: Engine) -> None:
     _run(engine, "DROP INDEX user_lesson_progress_started_at_idx")
     _run(engine, "DROP TABLE quizzes")
     result = _check()
@@ -66,19 +66,19 @@ def test_an_error_is_status_1_and_stands_first(engine: Engine) -> None:
     lines = result.output.splitlines()
     assert lines[0].startswith("error   quizzes: is missing in the schema public; create it")
     assert lines[1].startswith("advice  user_lesson_progress: ")
-    assert lines[-1].endswith("1 error, 1 piece of advice; mend the errors, then check again")
+    assert lines[-1].endswith("1 error, 1 piece of advice; fix the errors, then check again")
 
 
-def test_our_own_tables_that_a_superuser_made_are_granted_to_the_role_of_the_nights(
+def test_missing_grants_on_our_own_tables_are_printed_for_the_nightly_role(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(engine, "public")
-    role = f"night_{engine.url.database}"
-    _run(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'night'")
+    role = f"nightly_{engine.url.database}"
+    _run(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'nightly'")
     _run(engine, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
     _run(engine, f"GRANT SELECT ON users, lessons, user_lesson_progress, quizzes, quiz_attempts TO {role}")
     _run(engine, f"GRANT SELECT ON exercise_submissions TO {role}")
-    url = engine.url.set(username=role, password="night")  # noqa: S106
+    url = engine.url.set(username=role, password="nightly")  # noqa: S106
     monkeypatch.setenv("SNAPSHOT_DATABASE_URL", url.render_as_string(hide_password=False))
     result = _check()
     grants = [line for line in result.output.splitlines() if line.startswith("GRANT ")]
@@ -94,24 +94,24 @@ def test_our_own_tables_that_a_superuser_made_are_granted_to_the_role_of_the_nig
     _run(engine, f"DROP ROLE {role}")
 
 
-def test_a_script_is_given_one_document(engine: Engine) -> None:
+def test_json_is_one_document(engine: Engine) -> None:
     result = _check("--json")
-    whole = {"schema": "public", "database": engine.url.database}
+    checked = {"schema": "public", "database": engine.url.database}
     assert (result.exit_code, result.stderr) == (0, "")
-    assert json.loads(result.stdout) == {"can_run": True, "errors": 0, "advice": 0, **whole, "findings": []}
+    assert json.loads(result.stdout) == {"can_run": True, "errors": 0, "advice": 0, **checked, "findings": []}
     _run(engine, "DROP INDEX user_lesson_progress_started_at_idx")
     _run(engine, "DROP TABLE quizzes")
     result = _check("--json")
-    found = json.loads(result.stdout)
+    document = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert (found["can_run"], found["errors"], found["advice"]) == (False, 1, 1)
-    error, advice = found["findings"]
+    assert (document["can_run"], document["errors"], document["advice"]) == (False, 1, 1)
+    error, advice = document["findings"]
     assert set(error) == set(advice) == {"severity", "table", "message", "statement"}
     assert (error["severity"], error["table"], error["statement"]) == ("error", "quizzes", None)
     assert advice["statement"].startswith("CREATE INDEX CONCURRENTLY")
 
 
-def test_the_help_says_what_the_exit_status_means() -> None:
-    output = CliRunner().invoke(check.command, ["--help"]).output
-    assert "0  nothing found\n" in output
+def test_the_help_explains_the_exit_status() -> None:
+    output = CliRunner().invoke(check.check, ["--help"]).output
+    assert "0  no findings\n" in output
     assert "3  advice only\n" in output

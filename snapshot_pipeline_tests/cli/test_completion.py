@@ -1,4 +1,4 @@
-"""Completion, in a real bash at a real prompt, and how long one waits for it."""
+"""Shell completion, in a real bash at a real prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is n
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A user who has the command on the path, and a prompt that is easy to find."""
+    """An environment with the command on the path and a prompt that is easy to find."""
     program = tmp_path / "snapshot-pipeline"
     program.write_text(f"#!{sys.executable}\nfrom snapshot_pipeline.cli import main\nmain()\n")
     program.chmod(0o755)
@@ -35,9 +35,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         ("snapshot-pipeline status --js", "snapshot-pipeline status --json "),
     ],
 )
-def test_in_bash_the_tabulator_completes_commands_options_and_values(
-    environment: dict[str, str], typed: str, completed: str
-):
+def test_tab_completes_commands_options_and_values_in_bash(environment: dict[str, str], typed: str, completed: str):
     with Terminal(["bash", "--norc", "--noprofile", "-i"], environment) as terminal:
         terminal.wait_for("prompt> ", 10)
         terminal.type('eval "$(snapshot-pipeline completion bash)"; echo rea""dy\r')
@@ -47,7 +45,7 @@ def test_in_bash_the_tabulator_completes_commands_options_and_values(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_is_given_its_script_whatever_is_installed_here(environment: dict[str, str], shell: str):
+def test_the_script_of_each_shell_is_printed_even_if_it_is_not_installed(environment: dict[str, str], shell: str):
     here = {**environment, "PATH": environment["HOME"]}
     done = subprocess.run(
         ["snapshot-pipeline", "completion", shell], env=here, capture_output=True, text=True, check=True
@@ -58,7 +56,7 @@ def test_each_shell_is_given_its_script_whatever_is_installed_here(environment: 
         subprocess.run([program, "-n"], input=done.stdout, text=True, check=True)
 
 
-def test_another_shell_is_refused_with_those_that_there_are(environment: dict[str, str]):
+def test_an_unknown_shell_is_refused_with_the_known_ones(environment: dict[str, str]):
     done = subprocess.run(
         ["snapshot-pipeline", "completion", "tcsh"], env=environment, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The command `db`: what a user types to reach, start and stop the database."""
+"""`snapshot-pipeline db`: print the URL; start, stop, delete and migrate the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snapshot_pipeline.embedded import EmbeddedServer
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left: its exit status and what it printed."""
+    """The exit status and the output of a command."""
 
     status: int
     stdout: str
@@ -33,7 +33,7 @@ Command = Callable[..., Finished]
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory with nothing set. Tests may start, stop and delete its embedded server."""
+    """A working directory without settings. Tests may start, stop and delete its embedded server."""
     path = tmp_path_factory.mktemp("working directory")
     yield path
     EmbeddedServer(path / ".snapshot_pipeline").delete()
@@ -41,7 +41,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def snapshot_pipeline(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command as its entry point does, in that directory, with no SNAPSHOT_* but those named."""
+    """Run the command as its entry point does, in that directory, with only the given SNAPSHOT_* variables."""
     monkeypatch.chdir(directory)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     for name in [name for name in os.environ if name.startswith("SNAPSHOT_")]:
@@ -60,8 +60,8 @@ def snapshot_pipeline(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     return run
 
 
-def test_the_printed_urls_connect_as_they_are(snapshot_pipeline: Command) -> None:
-    """And the server is started by the first command that needs it."""
+def test_the_printed_urls_connect(snapshot_pipeline: Command) -> None:
+    """The first command that needs the server starts it."""
     snapshot_pipeline("db", "stop")
     for arguments, database in ((["db", "url"], "platform"), (["db", "url", "--dagster"], "dagster")):
         printed = snapshot_pipeline(*arguments)
@@ -72,17 +72,17 @@ def test_the_printed_urls_connect_as_they_are(snapshot_pipeline: Command) -> Non
     assert masked.startswith("postgresql://snapshot:***@127.0.0.1:")
 
 
-def test_start_and_stop_say_what_they_found(snapshot_pipeline: Command) -> None:
+def test_start_and_stop_report_the_servers_state(snapshot_pipeline: Command) -> None:
     snapshot_pipeline("db", "stop")
     assert "was started: postgresql://snapshot:***@" in snapshot_pipeline("db", "start").stdout
-    assert "runs already: postgresql://snapshot:***@" in snapshot_pipeline("db", "start").stdout
+    assert "is already running: postgresql://snapshot:***@" in snapshot_pipeline("db", "start").stdout
     assert "was stopped." in snapshot_pipeline("db", "stop").stdout
     again = snapshot_pipeline("db", "stop")
-    assert "does not run." in again.stdout
+    assert "is not running." in again.stdout
     assert again.status == 0
 
 
-def test_delete_asks_first_and_then_leaves_nothing(snapshot_pipeline: Command, directory: Path) -> None:
+def test_delete_asks_for_confirmation_and_deletes_everything(snapshot_pipeline: Command, directory: Path) -> None:
     snapshot_pipeline("db", "start")
     unanswered = snapshot_pipeline("db", "delete")
     assert unanswered.status == 1
@@ -92,15 +92,15 @@ def test_delete_asks_first_and_then_leaves_nothing(snapshot_pipeline: Command, d
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "delete"])
-def test_a_server_of_the_user_s_own_is_left_alone(snapshot_pipeline: Command, verb: str) -> None:
+def test_the_users_own_server_is_never_started_stopped_or_deleted(snapshot_pipeline: Command, verb: str) -> None:
     finished = snapshot_pipeline("db", verb, SNAPSHOT_DATABASE_URL="postgresql://me:secret@host/db")
     assert finished.status == 1
-    assert finished.stderr.startswith("error: SNAPSHOT_DATABASE_URL names a server of your own")
+    assert finished.stderr.startswith("error: SNAPSHOT_DATABASE_URL is set, so the embedded server is not used")
     assert finished.stderr.count("\n") == 1
     assert "secret" not in finished.stderr
 
 
-def test_migrating_makes_our_tables_and_says_where(snapshot_pipeline: Command, database_url: URL) -> None:
+def test_migrate_creates_our_tables_and_prints_where(snapshot_pipeline: Command, database_url: URL) -> None:
     url = database_url.render_as_string(hide_password=False)
     for _ in range(2):
         migrated = snapshot_pipeline("db", "migrate", SNAPSHOT_DATABASE_URL=url, SNAPSHOT_STORE_SCHEMA="ours")
@@ -112,8 +112,8 @@ def test_migrating_makes_our_tables_and_says_where(snapshot_pipeline: Command, d
         assert cursor.fetchone() != (None,)
 
 
-def test_a_database_that_is_not_there_is_one_line_and_no_traceback(directory: Path) -> None:
-    """In a process of its own, as a user runs it: nothing of what Python prints at its end is missed."""
+def test_an_unreachable_database_is_one_line_without_traceback(directory: Path) -> None:
+    """In its own process, so that output at the interpreter's exit is checked too."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSHOT_")}
     finished = subprocess.run(
         [sys.executable, "-c", "from snapshot_pipeline.cli import main; main()", "db", "migrate"],
@@ -128,7 +128,7 @@ def test_a_database_that_is_not_there_is_one_line_and_no_traceback(directory: Pa
     assert finished.stderr.count("\n") == 1
 
 
-def test_the_command_loads_nothing_heavy() -> None:
+def test_importing_the_command_imports_no_slow_package() -> None:
     program = (
         "import sys, snapshot_pipeline.embedded; print({'sqlalchemy'} & {*sys.modules});"
         "import snapshot_pipeline.cli.db; print({'dagster', 'pandas', 'pyarrow', 'alembic'} & {*sys.modules})"

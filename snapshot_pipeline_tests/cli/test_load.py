@@ -1,4 +1,4 @@
-"""`snapshot-pipeline load` as an operator meets it: what it prints, and how it refuses."""
+"""`snapshot-pipeline load`: what it prints and what it refuses."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def _load(directory: Path, url: URL, **settings: str) -> subprocess.CompletedPro
     )
 
 
-def test_a_load_prints_what_it_ignored_and_the_rows_of_every_table(directory: Path, database_url: URL) -> None:
+def test_load_prints_ignored_columns_and_row_counts(directory: Path, database_url: URL) -> None:
     run = _load(directory, database_url, SNAPSHOT_NAIVE_TIMEZONE="Europe/Budapest")
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
-    assert lines[0] == "users.csv: ignoring email"
+    assert lines[0] == "users.csv: ignored column: email"
     assert [line.split() for line in lines[1:6]] == [
         ["users", "2", "rows"],
-        ["lessons", "1", "rows"],
-        ["user_lesson_progress", "1", "rows"],
+        ["lessons", "1", "row"],
+        ["user_lesson_progress", "1", "row"],
         ["quizzes", "0", "rows"],
         ["quiz_attempts", "0", "rows"],
     ]
-    assert lines[6].startswith(f"loaded into schema public of database {database_url.database} in ")
-    # Not a terminal: plain lines instead of a bar.
+    assert lines[6].startswith(f"Loaded into schema public of database {database_url.database} in ")
+    # Without a terminal there are plain lines instead of a bar.
     first, read, last = run.stderr.splitlines()
     assert (first, last) == ("reading files", "building keys and indexes")
-    assert re.fullmatch(r"reading files: quiz_attempts, file 5/5, [\d.]+ (bytes|kB|MB)/s, 0:00:0\d taken", read)
+    assert re.fullmatch(r"reading files: quiz_attempts, file 5/5, [\d.]+ (bytes|kB|MB)/s, 0:00:0\d elapsed", read)
     engine = create_engine(database_url)
     with engine.connect() as connection:
         started = text("SELECT started_at = '2024-07-01T10:00Z' FROM user_lesson_progress")
-        assert connection.execute(started).scalar_one() is True, "a time without offset is SNAPSHOT_NAIVE_TIMEZONE's"
+        assert connection.execute(started).scalar_one() is True, "without offset: SNAPSHOT_NAIVE_TIMEZONE"
     engine.dispose()
 
 
@@ -69,7 +69,7 @@ def test_a_bad_value_is_one_line_and_exit_status_1(directory: Path, database_url
     assert run.stderr == (f"error: {directory}/users.csv, line 2, column is_active: 'perhaps' is not true or false\n")
 
 
-def test_a_platforms_own_tables_are_refused_with_what_to_do(directory: Path, database_url: URL) -> None:
+def test_a_platforms_own_tables_are_refused_with_a_remediation(directory: Path, database_url: URL) -> None:
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE users (id bigint)"))

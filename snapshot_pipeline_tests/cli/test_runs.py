@@ -1,4 +1,4 @@
-"""The commands that compute: materialize, recommend, status, demo, and the lines they give for what cannot be."""
+"""The commands that start runs (materialize, retry-failed, recommend, report, demo), and their errors."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from snapshot_pipeline_tests.installation import TestInstallation
 
 
 def run(*arguments: str) -> str:
-    """The output of a command that succeeds."""
+    """Run a command that succeeds; return its output."""
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def refused(*arguments: str) -> str:
-    """The one line of a command that is refused."""
+    """Run a command that is refused; return its error, one line."""
     with pytest.raises(Exception, match=r".") as error:
         CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_days_and_a_week_are_computed_shown_and_known_to_dagster(installation: TestInstallation) -> None:
+def test_days_and_a_week_are_computed_printed_and_recorded_in_dagster(installation: TestInstallation) -> None:
     output = run("materialize", "--from", "2026-01-30", "--to", "2026-02-15")
     assert "Sun 2026-02-15" in output
     assert "100.00%" in output
@@ -53,7 +53,7 @@ def test_days_and_a_week_are_computed_shown_and_known_to_dagster(installation: T
     assert max(map(len, output.splitlines())) <= 80
 
 
-def test_a_week_is_written_as_a_page_and_opened_in_the_browser(installation: TestInstallation, tmp_path: Path) -> None:
+def test_a_weeks_report_is_written_and_opened_in_the_browser(installation: TestInstallation, tmp_path: Path) -> None:
     run("materialize", "--from", "2026-02-09", "--to", "2026-02-15")
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/opened"\n')
@@ -71,28 +71,28 @@ def test_a_week_is_written_as_a_page_and_opened_in_the_browser(installation: Tes
     assert (tmp_path / "opened").read_text() == page.as_uri()
 
 
-def test_a_page_of_a_week_that_cannot_be_is_refused_with_one_line(installation: TestInstallation) -> None:
+def test_an_impossible_report_is_refused_with_one_line(installation: TestInstallation) -> None:
     assert "is a Tuesday" in refused("report", "--week", "2026-02-10")
     assert "none of the days 2026-01-05 to 2026-01-11 was summarized" in refused("report", "--week", "2026-01-05")
 
 
-def test_the_status_shows_missing_days_and_the_newest_week(installation: TestInstallation) -> None:
+def test_status_shows_missing_days_and_the_newest_week(installation: TestInstallation) -> None:
     run("materialize", "--from", "2026-02-09", "--to", "2026-02-15")
     run("recommend", "--week", "2026-02-09")
     status = CliRunner().invoke(command, ["status", "--days", "3"], catch_exceptions=False)
     assert status.exit_code == 3
     assert len(re.findall(r"^\w{3} [-\d]{10} +missing$", status.output, re.MULTILINE)) == 3  # the sample ended long ago
-    assert status.output.endswith("Not well: 3 days are missing.\n")
+    assert status.output.endswith("Problems: 3 days missing.\n")
     assert "week of 2026-02-09" in status.output
 
 
-def test_a_failed_run_is_one_line_that_says_what_to_do(installation: TestInstallation) -> None:
+def test_a_failed_run_is_one_line_with_a_remediation(installation: TestInstallation) -> None:
     line = refused("recommend", "--week", "2026-01-12")
     assert "no snapshots for its Sunday, 2026-01-18" in line
     assert "snapshot-pipeline materialize --from 2026-01-18" in line
 
 
-def test_a_day_of_failures_is_listed_with_its_reasons(installation: TestInstallation) -> None:
+def test_failures_of_a_day_are_recorded_with_their_reasons(installation: TestInstallation) -> None:
     run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
     engine = create_engine(installation.url)
     with engine.connect() as connection:
@@ -105,7 +105,7 @@ def test_a_day_of_failures_is_listed_with_its_reasons(installation: TestInstalla
     assert failed > 0
 
 
-def test_only_the_failed_are_computed_again_and_what_is_still_open_is_listed(installation: TestInstallation) -> None:
+def test_retry_failed_computes_only_failures_and_lists_what_is_still_open(installation: TestInstallation) -> None:
     run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
     engine = create_engine(installation.url)
     with engine.begin() as connection:
@@ -129,43 +129,43 @@ def test_only_the_failed_are_computed_again_and_what_is_still_open_is_listed(ins
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "said"),
+    ("first", "last", "message"),
     [
         ("2026-02-02", "2026-02-01", "--from 2026-02-02 is after --to 2026-02-01"),
-        ("2026-02-01", "2999-01-01", "--to 2999-01-01 has not ended yet in UTC; the last day that has is"),
+        ("2026-02-01", "2999-01-01", "--to 2999-01-01 has not ended yet in UTC; expected "),
         ("2025-12-31", "2026-01-01", "--from 2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
     ],
 )
-def test_days_that_cannot_be_computed_are_refused_with_one_line(first: str, last: str, said: str) -> None:
+def test_days_that_cannot_be_computed_are_refused(first: str, last: str, message: str) -> None:
     settings = load_settings(start_date=date(2026, 1, 1))
     with pytest.raises(PeriodError, match=r"^[^\n]*$") as error:
         require_closed_days(settings, date.fromisoformat(first), date.fromisoformat(last))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("week", "said"),
+    ("week", "message"),
     [
-        ("2026-02-10", "--week 2026-02-10 is a Tuesday; a week is named by its Monday, here 2026-02-09"),
+        ("2026-02-10", "--week 2026-02-10 is a Tuesday; expected the Monday of the week, 2026-02-09"),
         ("2998-12-31", "--week 2998-12-31 has not ended yet"),
         ("2025-12-29", "--week 2025-12-29 is before SNAPSHOT_START_DATE=2026-01-01"),
     ],
 )
-def test_weeks_that_cannot_be_computed_are_refused_with_one_line(week: str, said: str) -> None:
+def test_weeks_that_cannot_be_computed_are_refused(week: str, message: str) -> None:
     settings = load_settings(start_date=date(2026, 1, 1))
     with pytest.raises(PeriodError, match=r"^[^\n]*$") as error:
         require_closed_week(settings, date.fromisoformat(week))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_the_last_closed_week_is_a_monday_whose_sunday_is_over() -> None:
+def test_the_last_closed_week_is_a_monday_whose_sunday_has_ended() -> None:
     settings = load_settings()
     week = last_closed_week(settings)
     assert week.weekday() == 0
     assert week + timedelta(days=6) <= last_closed_day(settings) < week + timedelta(days=13)
 
 
-def test_an_error_is_a_line_on_standard_error_and_exit_status_1(installation: TestInstallation) -> None:
+def test_an_error_is_one_line_on_stderr_and_exit_status_1(installation: TestInstallation) -> None:
     tomorrow = (datetime.now(installation.settings.zone) + timedelta(days=1)).date()
     arguments = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize", "--from", str(tomorrow)]
     result = subprocess.run(
@@ -177,13 +177,13 @@ def test_an_error_is_a_line_on_standard_error_and_exit_status_1(installation: Te
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_date_that_is_none_is_refused_by_name(installation: TestInstallation) -> None:
+def test_an_invalid_date_is_refused_with_its_option(installation: TestInstallation) -> None:
     result = CliRunner().invoke(command, ["materialize", "--from", "2026-02-30", "--to", "2026-03-01"])
     assert result.exit_code == 2
     assert "'--from'" in result.output
 
 
-def test_every_command_explains_itself_with_an_example() -> None:
+def test_every_help_has_an_example() -> None:
     listing = run("--help")
     context = click.Context(command)
     for name in command.list_commands(context):
@@ -191,7 +191,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
         assert "Example:" in run(name, "--help")
 
 
-def test_the_demo_computes_thirty_days_and_a_week_and_says_what_next(installation: TestInstallation) -> None:
+def test_demo_computes_30_days_and_a_week_and_prints_next_steps(installation: TestInstallation) -> None:
     output = run("demo", "--students", "50", "--days", "40")
     assert output.count("%") >= 30
     assert "week of" in output

@@ -1,4 +1,4 @@
-"""What an operator sees of `snapshot-pipeline sample`: the whole command line, on a real database."""
+"""`snapshot-pipeline sample`, the whole command line on a real database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snapshot_pipeline.cli import main
 
 @dataclass(frozen=True)
 class Finished:
-    """What is left of a command: its exit status and what it printed."""
+    """The exit status and the output of a command."""
 
     status: int
     output: str
@@ -29,7 +29,7 @@ Run = Callable[..., Finished]
 
 @pytest.fixture
 def run(database_url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command with the environment and the directory of a user who has set nothing but the database."""
+    """Run the command in an empty directory, with no setting but the database."""
     for name in [name for name in os.environ if name.startswith("SNAPSHOT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SNAPSHOT_DATABASE_URL", database_url.render_as_string(hide_password=False))
@@ -47,13 +47,15 @@ def run(database_url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     return run_here
 
 
-def test_it_fills_the_database_and_says_what_is_in_it(run: Run, database_url: URL):
+def test_sample_fills_the_database_and_prints_row_counts(run: Run, database_url: URL):
     done = run(
         "--students", "1000", "--days", "30", "--until", "2025-11-24", "--bad-rate", "0.1",
         SNAPSHOT_TIMEZONE="Europe/Budapest", SNAPSHOT_PLATFORM_SCHEMA="learning",
     )  # fmt: skip
     assert done.status == 0, done.errors
-    assert "1,000 students from 2025-10-25 to 2025-11-23 (Europe/Budapest), seed 1; 10 % of them" in done.output
+    assert (
+        "1,000 students, 2025-10-25 to 2025-11-23 (Europe/Budapest), seed 1, 10 % with an invalid row:\n" in done.output
+    )
     first, written, last = done.errors.splitlines()
     assert (first, last) == ("writing students", "building keys and indexes")
     assert written.startswith("writing students: 1,000/1,000, ")
@@ -67,7 +69,7 @@ def test_it_fills_the_database_and_says_what_is_in_it(run: Run, database_url: UR
     assert newest.date() == date(2025, 11, 23)
 
 
-def test_the_same_command_twice_gives_the_same_students(run: Run, database_url: URL):
+def test_the_same_seed_generates_the_same_students(run: Run, database_url: URL):
     arguments = ("--students", "200", "--days", "20", "--seed", "4", "--until", "2025-11-24")
     engine = create_engine(database_url)
     sums = []
@@ -80,7 +82,7 @@ def test_the_same_command_twice_gives_the_same_students(run: Run, database_url: 
     assert sums[0] == sums[1]
 
 
-def test_without_a_date_it_ends_with_yesterday(run: Run, database_url: URL):
+def test_the_last_day_is_yesterday_by_default(run: Run, database_url: URL):
     done = run("--students", "300", "--days", "10")
     assert done.status == 0, done.errors
     engine = create_engine(database_url)
@@ -99,17 +101,17 @@ def test_without_a_date_it_ends_with_yesterday(run: Run, database_url: URL):
         (("--students", "0"), "error: students=0: expected 1 to 10,000,000 students"),
         (("--days", "99999"), "error: days=99999: expected 1 to 3,650 days"),
         (("--bad-rate", "5"), "error: bad rate=5.0: expected a share between 0 and 1, such as 0.05 for 5 %"),
-        (("--until", "2199-01-01"), "error: until=2199-01-01 is after today"),
+        (("--until", "2199-01-01"), "error: --until 2199-01-01 is after today"),
     ],
 )
-def test_a_wrong_option_is_answered_with_one_line(run: Run, arguments, message):
+def test_an_invalid_option_is_refused_with_one_line(run: Run, arguments, message):
     refused = run(*arguments)
     assert refused.status == 1
     assert refused.errors.startswith(message)
     assert len(refused.errors.splitlines()) == 1
 
 
-def test_the_database_of_a_real_platform_is_refused_and_left_alone(run: Run, database_url: URL):
+def test_a_real_platforms_database_is_refused_and_not_changed(run: Run, database_url: URL):
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE lessons (id bigint PRIMARY KEY)"))

@@ -1,4 +1,4 @@
-"""`snapshot-pipeline status` as a monitoring script meets it: a status to branch on, and one document to read."""
+"""`snapshot-pipeline status` for a monitoring script: the exit status and the JSON document."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = datetime(2026, 3, 1, 6, tzinfo=timezone.utc)
 
 @pytest.fixture(scope="module")
 def yesterday(installation: TestInstallation) -> date:
-    """Everything begins with yesterday, which is computed."""
+    """Yesterday, which has been computed; tests set it as the start date."""
     day = last_closed_day(installation.settings)
     arguments = ["materialize", "--from", str(day), "--to", str(day)]
     environment = {**installation.environment, "SNAPSHOT_START_DATE": str(day)}
@@ -39,29 +39,29 @@ def document(installation: TestInstallation, expected_status: int, **variables: 
     done = status(installation, "--json", **variables)
     assert (done.returncode, done.stderr) == (expected_status, ""), done.stdout
     read: dict[str, Any] = json.loads(done.stdout)
-    assert read["is_well"] is (expected_status == 0)
-    assert bool(read["wrong"]) is (expected_status != 0)
+    assert read["ok"] is (expected_status == 0)
+    assert bool(read["problems"]) is (expected_status != 0)
     return read
 
 
 @pytest.fixture
 def incident(installation: TestInstallation) -> Iterator[None]:
     engine, incidents = create_engine(installation.url), StoreTables.of("public").incidents
-    told = {"title": "a title", "detail": "a detail", "opened_at": NOW, "notified_at": NOW}
+    columns = {"title": "a title", "detail": "a detail", "opened_at": NOW, "notified_at": NOW}
     with engine.begin() as connection:
-        connection.execute(insert(incidents).values(kind="missing_day", subject="2026-02-28", **told))
+        connection.execute(insert(incidents).values(kind="missing_day", subject="2026-02-28", **columns))
     yield
     with engine.begin() as connection:
         connection.execute(delete(incidents))
     engine.dispose()
 
 
-def test_where_all_is_well_it_is_status_0(installation: TestInstallation, yesterday: date) -> None:
+def test_no_problems_is_status_0(installation: TestInstallation, yesterday: date) -> None:
     found = document(installation, 0, SNAPSHOT_START_DATE=str(yesterday))
     (day,) = found.pop("days")
     assert found == {
-        "is_well": True,
-        "wrong": [],
+        "ok": True,
+        "problems": [],
         "first_day": str(yesterday),
         "last_day": str(yesterday),
         "timezone": "UTC",
@@ -83,37 +83,35 @@ def test_where_all_is_well_it_is_status_0(installation: TestInstallation, yester
     }
     assert 0 < day["published"] < day["students"]
     assert 0 < day["mean_pace"] < 100
-    assert sum(one["student_days"] for one in found["open_failures"]) == day["failed"]
-    for one in found["open_failures"]:
-        assert set(one) == {"reason", "student_days", "first_seen", "attempts"}
-        assert datetime.fromisoformat(one["first_seen"]).tzinfo is not None
-    assert status(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout.endswith("All is well.\n")
+    assert sum(failure["student_days"] for failure in found["open_failures"]) == day["failed"]
+    for failure in found["open_failures"]:
+        assert set(failure) == {"reason", "student_days", "first_seen", "attempts"}
+        assert datetime.fromisoformat(failure["first_seen"]).tzinfo is not None
+    assert status(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout.endswith("No problems.\n")
 
 
-def test_a_missing_day_is_status_3_and_has_its_keys_all_the_same(
-    installation: TestInstallation, yesterday: date
-) -> None:
+def test_a_missing_day_is_status_3_and_has_all_keys(installation: TestInstallation, yesterday: date) -> None:
     found = document(installation, 3)
-    assert found["wrong"] == ["13 days are missing"]
+    assert found["problems"] == ["13 days missing"]
     assert len(found["days"]) == 14
     missing = {name: None for name in ("students", "published", "failed", "success_rate", "mean_pace")}
     assert found["days"][0] == {"day": found["first_day"], "state": "missing", **missing}
-    assert status(installation).stdout.endswith("Not well: 13 days are missing.\n")
+    assert status(installation).stdout.endswith("Problems: 13 days missing.\n")
 
 
 def test_a_day_with_too_few_students_is_status_3(installation: TestInstallation, yesterday: date) -> None:
     found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_MIN_SUCCESS_RATE="1")
-    assert found["wrong"] == ["1 day has too few students published"]
+    assert found["problems"] == ["1 day with too few students published"]
     assert found["days"][0]["state"] == "too few"
 
 
 @pytest.mark.usefixtures("incident")
 def test_an_open_incident_is_status_3(installation: TestInstallation, yesterday: date) -> None:
     found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_TIMEZONE="UTC")
-    assert found["wrong"] == ["1 incident is open"]
-    (one,) = found["incidents"]
-    assert one == {
-        "id": one["id"],
+    assert found["problems"] == ["1 open incident"]
+    (listed,) = found["incidents"]
+    assert listed == {
+        "id": listed["id"],
         "kind": "missing_day",
         "subject": "2026-02-28",
         "title": "a title",
@@ -123,25 +121,23 @@ def test_an_open_incident_is_status_3(installation: TestInstallation, yesterday:
     }
 
 
-def test_a_channel_that_cannot_be_read_is_status_3_and_the_document_stays_alone(
-    installation: TestInstallation, yesterday: date
-) -> None:
+def test_an_invalid_channel_is_status_3_and_stderr_stays_empty(installation: TestInstallation, yesterday: date) -> None:
     found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_ALERT_URLS="nonsense://x json://[::")
     assert len(found["channel_problems"]) == 2
-    assert found["wrong"] == ["2 channels cannot be read"]
+    assert found["problems"] == ["2 invalid alert URLs"]
 
 
-def test_a_database_that_is_away_is_status_1_and_no_document(installation: TestInstallation) -> None:
+def test_an_unreachable_database_is_status_1_without_a_document(installation: TestInstallation) -> None:
     done = status(installation, "--json", SNAPSHOT_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/none")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_help_says_what_the_status_means_and_names_every_key(installation: TestInstallation) -> None:
-    said = status(installation, "--help").stdout
+def test_the_help_explains_the_exit_status_and_every_key(installation: TestInstallation) -> None:
+    help_text = status(installation, "--help").stdout
     for number in (0, 1, 3):
-        assert f"\n    {number}  " in said
+        assert f"\n    {number}  " in help_text
     found = document(installation, 3)
     for key in (*found, *found["days"][0]):
-        assert key in said, key
+        assert key in help_text, key

@@ -1,4 +1,4 @@
-"""`snapshot-pipeline student`: what a person reads, what a script reads, and the exit status."""
+"""`snapshot-pipeline student`: the printed explanation, the JSON document and the exit status."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 
 
-def called(*arguments: str) -> Result:
+def run(*arguments: str) -> Result:
     return CliRunner().invoke(command, ["student", *arguments], catch_exceptions=False)
 
 
-def one(installation: TestInstallation, query: str) -> int:
+def query_id(installation: TestInstallation, query: str) -> int:
     engine = create_engine(installation.url, poolclass=NullPool)
     with engine.connect() as connection:
         return int(connection.execute(text(query)).scalar_one())
@@ -37,30 +37,30 @@ BEST = "SELECT user_id FROM performance_snapshots WHERE snapshot_date = '2026-02
 FAILED = "SELECT user_id FROM snapshot_failures WHERE snapshot_date = '2026-02-28' ORDER BY user_id LIMIT 1"
 
 
-def test_a_person_sees_thirty_days_and_the_terms_on_80_columns(computed: TestInstallation) -> None:
-    result = called(str(one(computed, BEST)), "--day", "2026-02-28")
+def test_thirty_days_and_the_terms_are_printed_in_80_columns(computed: TestInstallation) -> None:
+    result = run(str(query_id(computed, BEST)), "--day", "2026-02-28")
     assert result.exit_code == 0
     assert result.output.count("missing") == 21
-    assert "How the pace score of 2026-02-28 comes about" in result.output
-    points = [float(found) for found in re.findall(r"\* 0\.[34] = +([\d.]+)", result.output)]
+    assert "Pace score of 2026-02-28, computed from the platform's current rows" in result.output
+    points = [float(number) for number in re.findall(r"\* 0\.[34] = +([\d.]+)", result.output)]
     total = re.search(r"^ +sum +([\d.]+)$", result.output, re.MULTILINE)
     assert len(points) == 3
     assert total is not None
     assert sum(points) == pytest.approx(float(total[1]), abs=2e-4)
-    assert "That is what is published" in result.output
-    assert max(map(len, result.output.splitlines())) <= 80
+    assert "The published snapshot, written on " in result.output
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
 
-def test_a_failed_day_is_shown_with_the_row_the_command_and_status_3(computed: TestInstallation) -> None:
-    result = called(str(one(computed, FAILED)), "--day", "2026-02-28")
+def test_a_failed_day_shows_its_row_and_the_command_with_status_3(computed: TestInstallation) -> None:
+    result = run(str(query_id(computed, FAILED)), "--day", "2026-02-28")
     assert result.exit_code == 3
-    assert "cannot be computed from the platform's rows of now" in result.output
+    assert "can be computed from the platform's current rows" in result.output
     assert result.output.rstrip().endswith("snapshot-pipeline retry-failed --from 2026-02-28 --to 2026-02-28")
-    assert max(map(len, result.output.splitlines())) <= 80
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
 
 def keys_of(document: object) -> set[str]:
-    """All keys, but those of `lessons_by_day`, which are days."""
+    """Return all keys except those of `lessons_by_day`, which are days."""
     if isinstance(document, list):
         return set().union(*(keys_of(item) for item in document))
     if isinstance(document, dict):
@@ -69,32 +69,32 @@ def keys_of(document: object) -> set[str]:
     return set()
 
 
-def test_a_script_gets_one_document_whose_keys_are_documented(computed: TestInstallation) -> None:
+def test_json_is_one_document_whose_keys_are_documented(computed: TestInstallation) -> None:
     documents = {}
     for query, status in ((BEST, 0), (FAILED, 3)):
-        result = called(str(one(computed, query)), "--day", "2026-02-28", "--json")
+        result = run(str(query_id(computed, query)), "--day", "2026-02-28", "--json")
         assert result.exit_code == status
         documents[query] = json.loads(result.output)
     best, failed = documents[BEST], documents[FAILED]
-    assert (best["state"], best["remedy"], best["differences"]) == ("published", None, [])
+    assert (best["state"], best["remediation"], best["differences"]) == ("published", None, [])
     assert best["pace"]["pace_score"] == best["days"][-1]["pace_score"]
     assert sum(term["points"] for term in best["pace"]["terms"].values()) == pytest.approx(best["pace"]["unrounded"])
-    assert (failed["state"], len(failed["pace"]["faults"])) == ("failed", 1)
-    assert failed["remedy"]["command"].startswith("snapshot-pipeline retry-failed")
+    assert (failed["state"], len(failed["pace"]["issues"])) == ("failed", 1)
+    assert failed["remediation"]["command"].startswith("snapshot-pipeline retry-failed")
     page = (Path(PROJECT) / "docs" / "operations.md").read_text(encoding="utf-8")
-    section = page.split("## One student")[1].split("\n## ")[0]
+    section = page.split("## One student as JSON")[1].split("\n## ")[0]
     assert keys_of(list(documents.values())) <= set(re.findall(r"`(\w+)`", section))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["987654321"], "public.users has no user 987654321"),
         (["1", "--day", "2025-12-31"], "--day 2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
         (["1", "--day", "2999-01-01"], "--day 2999-01-01 has not ended yet"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(computed: TestInstallation, arguments: list[str], said: str) -> None:
+def test_an_unknown_student_or_day_is_refused(computed: TestInstallation, arguments: list[str], message: str) -> None:
     with pytest.raises(SnapshotPipelineError, match=r"^[^\n]*$") as caught:
-        called(*arguments)
-    assert said in str(caught.value)
+        run(*arguments)
+    assert message in str(caught.value)

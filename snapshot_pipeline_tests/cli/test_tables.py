@@ -1,4 +1,4 @@
-"""What is printed for people: it fits a terminal of 80 columns however large the platform, and says what is wrong."""
+"""Printed tables: they fit 80 columns on the largest platforms, and name problems in words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from snapshot_pipeline.cli import tables
-from snapshot_pipeline.cli.readings import Day, Incidents, WeekCounts
-from snapshot_pipeline.cli.sample import _print_summary
+from snapshot_pipeline.cli.platform_data import _print_sample_summary
+from snapshot_pipeline.cli.tables import DayStatus, IncidentOverview, WeekCounts
 from snapshot_pipeline.platform.sample import SampleOptions
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
 from snapshot_pipeline.store.days import DayCount
@@ -22,19 +22,19 @@ ZONE = ZoneInfo("America/Argentina/ComodRivadavia")
 DAY, MANY = date(2026, 11, 25), 1_234_567
 NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
 DAYS = [
-    Day(DAY, "ok", DayCount(DAY, MANY, 0), 100.0),
-    Day(DAY, "too few", DayCount(DAY, 0, MANY), None),
-    Day(DAY, "too few", DayCount(DAY, 989_996, 10_004), 50.0),
-    Day(DAY, "missing", None, None),
-    Day(DAY, "not yet", None, None),
-    Day(DAY, "ok", DayCount(DAY, 0, 0), None),
+    DayStatus(DAY, "ok", DayCount(DAY, MANY, 0), 100.0),
+    DayStatus(DAY, "too few", DayCount(DAY, 0, MANY), None),
+    DayStatus(DAY, "too few", DayCount(DAY, 989_996, 10_004), 50.0),
+    DayStatus(DAY, "missing", None, None),
+    DayStatus(DAY, "not yet", None, None),
+    DayStatus(DAY, "ok", DayCount(DAY, 0, 0), None),
 ]
 REASONS = ("score_out_of_range", "negative_time_spent", "completed_before_started", "unexpected_error")
 FAILURES = [OpenFailures(reason, MANY * 60, NOW, MANY) for reason in REASONS]
-WEEK = WeekCounts(date(2026, 11, 16), {one.name: MANY for one in RECOMMENDATION_TYPES})
-TITLE = "coverage of performance_snapshots is red for 14 days, 2026-11-11 to 2026-11-24 [red]as it stands[/red]"
+WEEK = WeekCounts(date(2026, 11, 16), {kind.name: MANY for kind in RECOMMENDATION_TYPES})
+TITLE = "success_rate of performance_snapshots failed for 14 days, 2026-11-11 to 2026-11-24 [red]not markup[/red]"
 INCIDENT = Incident(MANY, "failed_check", "x", TITLE, "word " * 40, None, NOW, NOW, None, None)
-INCIDENTS = Incidents([INCIDENT], {"a": "slack"}, (), [Undelivered("a", MANY, NOW, 1_000, "timeout")])
+INCIDENTS = IncidentOverview([INCIDENT], {"a": "slack"}, (), [Undelivered("a", MANY, NOW, 1_000, "timeout")])
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     return lambda: [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_days_of_a_million_students_fit_and_say_in_words_what_is_red(lines: Callable[[], list[str]]):
+def test_days_of_a_million_students_fit_and_name_the_problem(lines: Callable[[], list[str]]):
     tables.print_days(DAYS)
     header, *days = lines()
     assert header.split() == ["day", "students", "published", "failed", "rate", "mean", "pace"]
@@ -53,7 +53,7 @@ def test_days_of_a_million_students_fit_and_say_in_words_what_is_red(lines: Call
         "Wed 2026-11-25  1,000,000    989,996     10,004   98.99%      50.00  too few",
         "Wed 2026-11-25                                                       missing",
         "Wed 2026-11-25                                                       not yet",
-        "Wed 2026-11-25          0          0          0   nobody",
+        "Wed 2026-11-25          0          0          0",
     ]
     assert max(map(len, days)) <= 80
 
@@ -69,23 +69,23 @@ def test_failures_of_a_million_students_fit(lines: Callable[[], list[str]]):
 def test_a_week_of_a_million_students_fits(lines: Callable[[], list[str]]):
     tables.print_week(WEEK)
     printed = lines()
-    assert [line.split() for line in printed[1:]] == [[one.name, "1,234,567"] for one in RECOMMENDATION_TYPES]
+    assert [line.split() for line in printed[1:]] == [[kind.name, "1,234,567"] for kind in RECOMMENDATION_TYPES]
     assert max(map(len, printed)) <= 80
 
 
-def test_an_incident_is_told_whole_within_the_width(lines: Callable[[], list[str]]):
+def test_a_long_incident_is_printed_in_full_within_the_width(lines: Callable[[], list[str]]):
     tables.print_incidents(INCIDENTS, ZONE)
     printed = lines()
     text = " ".join(" ".join(printed[1:]).split())
-    assert "[red]as it stands[/red]" in text
+    assert "[red]not markup[/red]" in text
     assert text.count("word") == 40
-    assert printed[-1] == "slack waits for 1,234,567 messages since 2026-11-25 09:00, tried 1,000 times: timeout"
+    assert printed[-1] == "slack: 1,234,567 messages waiting since 2026-11-25 09:00, after 1,000 attempts: timeout"
     assert max(map(len, printed[:-1])) <= 80
 
 
-def test_the_rows_of_a_large_sample_fit(lines: Callable[[], list[str]]):
+def test_the_row_counts_of_a_large_sample_fit(lines: Callable[[], list[str]]):
     options = SampleOptions(10_000_000, 3_650, 1_234_567, DAY, 0.0123, ZONE)
-    _print_summary(options, {"user_lesson_progress": 1_234_567_890}, timedelta(hours=2).total_seconds())
+    _print_sample_summary(options, {"user_lesson_progress": 1_234_567_890}, timedelta(hours=2).total_seconds())
     _, *rows = lines()
-    assert rows[0] == "  user_lesson_progress  1,234,567,890"
+    assert rows[0] == "  user_lesson_progress  1,234,567,890 rows"
     assert max(map(len, rows)) <= 80

@@ -1,0 +1,85 @@
+"""Commands that try the whole pipeline on one machine: `demo`, `dev`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import date, datetime, time, timedelta
+
+import click
+
+from snapshot_pipeline.cli.periods import last_closed_day, last_closed_week
+from snapshot_pipeline.settings import load_settings
+
+_DEMO_DAYS = 30
+
+
+@click.command(epilog="Example: snapshot-pipeline demo --students 500")
+@click.option("--students", type=int, default=5_000, show_default=True, help="How many students to generate.")
+@click.option("--days", type=int, default=60, show_default=True, help="How many days of activity to generate.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed generates the same students.")
+@click.pass_context
+def demo(context: click.Context, students: int, days: int, seed: int) -> None:
+    """Generate sample students, compute and show 30 days and a week, and write the week's report.
+
+    Without settings this uses the embedded database. A database whose platform tables were created by anything but
+    `sample` or `load` is refused and not changed.
+    """
+    from snapshot_pipeline.cli.platform_data import sample
+    from snapshot_pipeline.cli.runs import compute_days, compute_week, report
+
+    settings = load_settings()
+    last, week = last_closed_day(settings), last_closed_week(settings)
+    first = max(settings.start_date, last - timedelta(days=_DEMO_DAYS - 1))
+    _print_command(f"sample --students {students} --days {days} --seed {seed}")
+    context.invoke(sample, students=students, days=days, seed=seed)
+    _print_command(f"materialize --from {first} --to {last}")
+    compute_days(settings, first, last)
+    _print_command(f"recommend --week {week}")
+    compute_week(settings, week)
+    _print_command(f"report --week {week}")
+    context.invoke(report, week=datetime.combine(week, time()), opens=False)
+    _print_next_steps(last, week)
+
+
+def _print_command(command_line: str) -> None:
+    click.secho(f"\n$ snapshot-pipeline {command_line}", bold=True)
+
+
+def _print_next_steps(last: date, week: date) -> None:
+    program = os.path.relpath(sys.argv[0])
+    click.echo(
+        f"""
+The snapshots up to {last} are in the table performance_snapshots, the
+recommendations of the week of {week} in adaptive_recommendations.
+
+Next steps:
+  Query the database:                          psql "$({program} db url)"
+  Show the last days again:                    {program} status
+  Show how one student's score is computed:    {program} student 1001
+  Open the Dagster UI, http://127.0.0.1:3000:  make dev"""
+    )
+
+
+@click.command(epilog="Example: snapshot-pipeline dev --port 3001")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port of the UI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens.")
+def dev(port: int, host: str) -> None:
+    """Start the Dagster UI, and the daemon that runs the schedules, on this machine.
+
+    The UI has no password: keep it on the loopback address, or put a proxy that has one in front of it.
+    """
+    from snapshot_pipeline.cli.dagster_runs import dagster_home, set_dagster_home
+    from snapshot_pipeline.postgres.engines import check_connection, dagster_url
+
+    settings = load_settings()
+    check_connection(dagster_url(settings))
+    set_dagster_home()
+    click.echo(f"The Dagster UI will be at http://{host}:{port} in a few seconds; press Ctrl-C to stop it.")
+    # With the workspace file, as a bare `dagster dev` does: Dagster keeps the state of the schedules under the name of
+    # the code location, so the name must be the same either way.
+    workspace = dagster_home() / "workspace.yaml"
+    arguments = [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace)]
+    arguments += ["--host", host, "--port", str(port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, arguments)  # noqa: S606  # replaces this process: signals and exit status are Dagster's

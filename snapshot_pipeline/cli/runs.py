@@ -1,0 +1,139 @@
+"""Commands that start a run: `materialize`, `retry-failed`, `recommend`, `report`."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import click
+
+from snapshot_pipeline.cli.periods import (
+    DAY,
+    last_closed_week,
+    require_ascending,
+    require_closed_days,
+    require_closed_week,
+)
+from snapshot_pipeline.settings import Settings, load_settings
+
+
+@click.command(epilog="Example: snapshot-pipeline materialize --from 2026-11-01 --to 2026-11-22")
+@click.option("--from", "first", type=DAY, required=True, help="The first day.")
+@click.option("--to", "last", type=DAY, required=True, help="The last day, inclusive.")
+def materialize(first: datetime, last: datetime) -> None:
+    """Compute the snapshots of the days from --from to --to, and show them.
+
+    SNAPSHOT_DAYS_PER_RUN days are one Dagster run; the UI shows the runs, their checks and their plots. Days that exist
+    are computed again: figures that differ are updated, and recorded in snapshot_restatements.
+    """
+    settings = load_settings()
+    require_closed_days(settings, first.date(), last.date())
+    compute_days(settings, first.date(), last.date())
+
+
+def compute_days(settings: Settings, first: date, last: date) -> None:
+    """Compute the days, SNAPSHOT_DAYS_PER_RUN per run, and print a table of them."""
+    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
+    from snapshot_pipeline.cli.progress import progress_display
+    from snapshot_pipeline.cli.tables import print_days, read_days
+    from snapshot_pipeline.orchestration.partitions import range_tags, ranges
+    from snapshot_pipeline.orchestration.tags import REASON
+    from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
+
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    with progress_display("starting Dagster") as show:
+        series = RunSeries(show)
+        for start, end in ranges(days, settings):
+            listener = series.start_run(f"{start} to {end}", runs_left=(last - end) / (end - start + timedelta(days=1)))
+            execute(settings, "daily_snapshots_job", {**range_tags(start, end), REASON: COMMAND_LINE}, listener)
+    with open_installation(settings) as installation:
+        print_days(read_days(installation, first, last))
+
+
+@click.command(epilog="Example: snapshot-pipeline retry-failed --from 2026-11-01 --to 2026-11-22")
+@click.option("--from", "first", type=DAY, help="The first day.  [default: the oldest with an open failure]")
+@click.option("--to", "last", type=DAY, help="The last day, inclusive.  [default: the newest with an open failure]")
+def retry_failed(first: datetime | None, last: datetime | None) -> None:
+    """Compute the students with open failures again, only for the days on which they failed.
+
+    Use this after their rows in the platform were fixed. It is one Dagster run, and updates the success rates of the
+    days.
+    """
+    from snapshot_pipeline.cli.tables import print_days, print_failures, read_days, read_failed_period, read_failures
+    from snapshot_pipeline.pipeline.installation import open_installation
+
+    settings = load_settings()
+    from_day, to_day = (first.date() if first else None, last.date() if last else None)
+    if from_day and to_day:
+        require_ascending(from_day, to_day)
+    with open_installation(settings) as installation:
+        period = read_failed_period(installation, from_day, to_day)
+    if period is None:
+        click.echo("No open failures; nothing to do.")
+        return
+    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
+    from snapshot_pipeline.cli.progress import progress_display
+    from snapshot_pipeline.orchestration.retry_failed import NAME, run_config
+
+    with progress_display("starting Dagster") as show:
+        listener = RunSeries(show).start_run(f"{period[0]} to {period[1]}")
+        execute(settings, NAME, {}, listener, run_config=run_config(from_day, to_day))
+    with open_installation(settings) as installation:
+        print_days(read_days(installation, *period))
+        click.echo()
+        print_failures(read_failures(installation, *period), *period, settings.zone)
+
+
+@click.command(epilog="Example: snapshot-pipeline recommend --week 2026-11-16")
+@click.option("--week", type=DAY, required=True, help="The week's Monday.")
+def recommend(week: datetime) -> None:
+    """Compute the recommendations of a week that has ended, in one Dagster run.
+
+    The snapshots of its Sunday must exist. If a newer week has recommendations, students keep seeing those.
+    """
+    settings = load_settings()
+    require_closed_week(settings, week.date())
+    compute_week(settings, week.date())
+
+
+def compute_week(settings: Settings, week_start: date) -> None:
+    """Compute the week's recommendations and print how many there are of each type."""
+    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
+    from snapshot_pipeline.cli.progress import progress_display
+    from snapshot_pipeline.cli.tables import print_week, read_week
+    from snapshot_pipeline.pipeline.installation import open_installation
+
+    with progress_display("starting Dagster") as show:
+        listener = RunSeries(show).start_run(f"week of {week_start}")
+        execute(settings, "weekly_recommendations_job", {}, listener, partition_key=week_start.isoformat())
+    with open_installation(settings) as installation:
+        print_week(read_week(installation, week_start))
+
+
+@click.command(epilog="Example: snapshot-pipeline report --week 2026-11-16 --open")
+@click.option("--week", type=DAY, help="The week's Monday.  [default: the last week that has ended]")
+@click.option("--open", "opens", is_flag=True, help="Open the report in the browser.")
+def report(week: datetime | None, opens: bool) -> None:
+    """Write the report of a week that has ended, in one Dagster run, and print its path.
+
+    The report is one HTML file in SNAPSHOT_HOME/reports: a summary, six plots and three tables that compare the week
+    with the one before. It names the days of the week that are missing.
+    """
+    settings = load_settings()
+    week_start = week.date() if week else last_closed_week(settings)
+    require_closed_week(settings, week_start)
+
+    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
+    from snapshot_pipeline.cli.progress import progress_display
+    from snapshot_pipeline.pipeline.weekly_report import report_path
+
+    with progress_display("starting Dagster") as show:
+        listener = RunSeries(show).start_run(f"report of the week of {week_start}")
+        execute(settings, "weekly_report_job", {}, listener, partition_key=week_start.isoformat())
+    path = report_path(settings, week_start)
+    click.echo(path)
+    if opens:
+        import webbrowser
+
+        if not webbrowser.open(path.as_uri()):
+            click.echo("there is no browser on this machine; open the file yourself", err=True)
