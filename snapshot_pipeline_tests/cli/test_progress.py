@@ -47,7 +47,7 @@ def test_a_pipe_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation
     assert (first, second) == ("2026-02-01 to 2026-02-05", "2026-02-06 to 2026-02-10")
     elapsed = r"[\d,]+ rows/s, \d:\d\d:\d\d elapsed"
     assert re.fullmatch(rf"{second}: (\d+)/\1 batches, {elapsed}", published)
-    assert re.fullmatch(rf"{second}: (\d+)/\1 stretches, {elapsed}", summarized)
+    assert re.fullmatch(rf"{second}: (\d+)/\1 chunks of days, {elapsed}", summarized)
     assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [f"2026-02-{day:02}" for day in range(1, 11)]
     assert ESCAPE not in done.stdout + done.stderr
 
@@ -64,7 +64,7 @@ def test_other_runs_show_their_progress_too(installation: TestInstallation, argu
     subprocess.run([*CLI, *days], env=installation.environment, check=True, capture_output=True)
     done = subprocess.run([*CLI, *arguments], env=installation.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.search(r": (\d+)/\1 (batches|failures|stretches), [\d,]+ rows/s, ", done.stderr.splitlines()[-1])
+    assert re.search(r": (\d+)/\1 (batches|failures|chunks of days), [\d,]+ rows/s, ", done.stderr.splitlines()[-1])
 
 
 def test_no_color_keeps_the_bar_without_colors(installation: TestInstallation):
