@@ -174,11 +174,11 @@ def impatient(standby: URL) -> Iterator[None]:
 
 
 def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(postgres_errors, "MOST_TRIES", 1)
+    monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     gone = pair.standby.set(port=1).render_as_string(hide_password=False)
     with (
         installation_on(pair.primary, source_database_url=gone) as installation,
-        pytest.raises(DatabaseError, match=r"127\.0\.0\.1:1/platform cannot be connected to") as caught,
+        pytest.raises(DatabaseError, match=r"cannot connect to .*127\.0\.0\.1:1/platform") as caught,
     ):
         open_source(installation, None)
     assert pair.standby.password not in str(caught.value)
