@@ -71,7 +71,7 @@ def test_one_role_makes_the_tables_and_the_other_does_all_the_work(roles: Roles)
         for run_id in ("first", "again"):
             run = run_days(installation, MONDAY, SUNDAY, run_id)
             assert all(report.published for report in run.reports)
-            assert run_week(installation, MONDAY, run_id).reached
+            assert run_week(installation, MONDAY, run_id).with_recommendation
 
 
 @pytest.mark.parametrize(
