@@ -25,7 +25,11 @@ def alerts() -> None:
     """Test the alert channels of SNAPSHOT_ALERT_URLS."""
 
 
-@alerts.command(name="test", epilog="Example: SNAPSHOT_ALERT_URLS=json://127.0.0.1:8080 snapshot-pipeline alerts test")
+@alerts.command(
+    name="test",
+    short_help="Send a test message to each channel.",
+    epilog="\b\nExample: SNAPSHOT_ALERT_URLS=json://127.0.0.1:8080 snapshot-pipeline alerts test",
+)
 def send_test() -> None:
     """Send a test message to each channel, and show which channels accepted it.
 

@@ -16,7 +16,10 @@ def db() -> None:
     """Print the database's URL; start, stop, delete or migrate it."""
 
 
-@db.command(epilog='Example: pg_dump "$(snapshot-pipeline db url --dagster)" > dagster.sql')
+@db.command(
+    short_help="Print the database's URL.",
+    epilog='Example: pg_dump "$(snapshot-pipeline db url --dagster)" > dagster.sql',
+)
 @click.option("--dagster", is_flag=True, help="Print the URL of Dagster's own database.")
 @click.option("--mask", is_flag=True, help="Print *** instead of the password, e.g. for a log or a ticket.")
 def url(dagster: bool, mask: bool) -> None:
@@ -47,7 +50,7 @@ def stop() -> None:
     click.echo(f"The embedded server in {server.home} {'was stopped' if was_running else 'is not running'}.")
 
 
-@db.command(epilog="Example: snapshot-pipeline db delete")
+@db.command(short_help="Delete the embedded server and its databases.", epilog="Example: snapshot-pipeline db delete")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(yes: bool) -> None:
     """Stop the embedded server and delete all its databases, including Dagster's records."""
@@ -58,7 +61,7 @@ def delete(yes: bool) -> None:
     click.echo(f"The embedded server in {server.home} was deleted.")
 
 
-@db.command(epilog="Example: SNAPSHOT_DATABASE_URL=postgresql://owner@host/platform snapshot-pipeline db migrate")
+@db.command(epilog="\b\nExample: SNAPSHOT_DATABASE_URL=postgresql://owner@host/platform snapshot-pipeline db migrate")
 def migrate() -> None:
     """Create the pipeline's tables. Other commands do this automatically.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 import click
 
 from snapshot_pipeline.cli.periods import last_closed_day, last_closed_week
-from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.settings import Settings, load_settings
 
 _DEMO_DAYS = 30
 
@@ -38,16 +38,22 @@ def demo(context: click.Context, students: int, days: int, seed: int) -> None:
     _print_command(f"recommend --week {week}")
     compute_week(settings, week)
     _print_command(f"report --week {week}")
-    context.invoke(report, week=datetime.combine(week, time()), opens=False)
-    _print_next_steps(last, week)
+    context.invoke(report, week=week, opens=False)
+    _print_next_steps(settings, last, week)
 
 
 def _print_command(command_line: str) -> None:
     click.secho(f"\n$ snapshot-pipeline {command_line}", bold=True)
 
 
-def _print_next_steps(last: date, week: date) -> None:
+def _print_next_steps(settings: Settings, last: date, week: date) -> None:
+    from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.store.snapshot_queries import largest_pace_changes
+
     program = os.path.relpath(sys.argv[0])
+    with open_installation(settings) as installation, installation.engine.connect() as connection:
+        changes = largest_pace_changes(connection, installation.store, last, 1)
+    student_id = changes[0].user_id if changes else "ID"
     click.echo(
         f"""
 The snapshots up to {last} are in the table performance_snapshots, the
@@ -56,7 +62,7 @@ recommendations of the week of {week} in adaptive_recommendations.
 Next steps:
   Query the database:                          psql "$({program} db url)"
   Show the last days again:                    {program} status
-  Show how one student's score is computed:    {program} student 1001
+  Show how one student's score is computed:    {program} student {student_id}
   Open the Dagster UI, http://127.0.0.1:3000:  make dev"""
     )
 

@@ -9,10 +9,25 @@ import click
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import Settings
 
-DAY = click.DateTime(formats=["%Y-%m-%d"])
-"""The type of an option that takes a date."""
-
 _MONDAY = 0
+
+
+class _Day(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
+    """A date as YYYY-MM-DD."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007  # a date has no time zone
+        except ValueError:
+            self.fail(f"'{value}' is not a date; expected YYYY-MM-DD, e.g. 2026-11-22", param, ctx)
+
+
+DAY = _Day()
+"""The type of an option that takes a date."""
 
 
 class PeriodError(SnapshotPipelineError):

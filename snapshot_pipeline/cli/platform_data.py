@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def _load_progress(files: list[CsvFile], show: ShowProgress) -> ProgressListener
     show_default=True,
     help="The share of students with an invalid row (a score of 130, negative minutes, ...).",
 )
-def sample(students: int, days: int, seed: int, until: datetime | None, bad_rate: float) -> None:
+def sample(students: int, days: int, seed: int, until: date | None, bad_rate: float) -> None:
     """Generate a platform with realistic sample students.
 
     Tables that an earlier `sample` or `load` created are replaced. A database whose tables were created by anything
@@ -99,12 +99,12 @@ def sample(students: int, days: int, seed: int, until: datetime | None, bad_rate
 
 
 def _sample_options(
-    settings: Settings, students: int, days: int, seed: int, until: datetime | None, bad_rate: float
+    settings: Settings, students: int, days: int, seed: int, until: date | None, bad_rate: float
 ) -> SampleOptions:
     from snapshot_pipeline.platform.sample import SampleError, SampleOptions
 
     today = datetime.now(settings.zone).date()
-    end = today if until is None else until.date()
+    end = today if until is None else until
     if end > today:
         raise SampleError(f"--until {end} is after today ({today} in {settings.timezone}); expected today or earlier")
     return SampleOptions(students, days, seed, end, bad_rate, settings.zone)

@@ -193,6 +193,8 @@ class _LineDisplay:
         if update.task != self._announced:
             self._announced = update.task
             self._write(update.task, now)
+        if update == self._speed.update:  # a listener may repeat the last update
+            return
         self._speed = self._speed.after(update)
         if update.done and (update.is_done or now - self._written_at >= LINE_SECONDS):
             self._write(self._line(now), now)

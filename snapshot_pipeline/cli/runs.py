@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import click
 
@@ -19,15 +19,15 @@ from snapshot_pipeline.settings import Settings, load_settings
 @click.command(epilog="Example: snapshot-pipeline materialize --from 2026-11-01 --to 2026-11-22")
 @click.option("--from", "first", type=DAY, required=True, help="The first day.")
 @click.option("--to", "last", type=DAY, required=True, help="The last day, inclusive.")
-def materialize(first: datetime, last: datetime) -> None:
+def materialize(first: date, last: date) -> None:
     """Compute the snapshots of the days from --from to --to, and show them.
 
-    SNAPSHOT_DAYS_PER_RUN days are one Dagster run; the UI shows the runs, their checks and their plots. Days that exist
-    are computed again: figures that differ are updated, and recorded in snapshot_restatements.
+    Each Dagster run computes SNAPSHOT_DAYS_PER_RUN days; the UI shows the runs, their checks and their plots. Days that
+    exist are computed again: figures that differ are updated, and recorded in snapshot_restatements.
     """
     settings = load_settings()
-    require_closed_days(settings, first.date(), last.date())
-    compute_days(settings, first.date(), last.date())
+    require_closed_days(settings, first, last)
+    compute_days(settings, first, last)
 
 
 def compute_days(settings: Settings, first: date, last: date) -> None:
@@ -53,7 +53,7 @@ def compute_days(settings: Settings, first: date, last: date) -> None:
 @click.command(epilog="Example: snapshot-pipeline retry-failed --from 2026-11-01 --to 2026-11-22")
 @click.option("--from", "first", type=DAY, help="The first day.  [default: the oldest with an open failure]")
 @click.option("--to", "last", type=DAY, help="The last day, inclusive.  [default: the newest with an open failure]")
-def retry_failed(first: datetime | None, last: datetime | None) -> None:
+def retry_failed(first: date | None, last: date | None) -> None:
     """Compute the students with open failures again, only for the days on which they failed.
 
     Use this after their rows in the platform were fixed. It is one Dagster run, and updates the success rates of the
@@ -63,11 +63,10 @@ def retry_failed(first: datetime | None, last: datetime | None) -> None:
     from snapshot_pipeline.pipeline.installation import open_installation
 
     settings = load_settings()
-    from_day, to_day = (first.date() if first else None, last.date() if last else None)
-    if from_day and to_day:
-        require_ascending(from_day, to_day)
+    if first and last:
+        require_ascending(first, last)
     with open_installation(settings) as installation:
-        period = read_failed_period(installation, from_day, to_day)
+        period = read_failed_period(installation, first, last)
     if period is None:
         click.echo("No open failures; nothing to do.")
         return
@@ -77,7 +76,7 @@ def retry_failed(first: datetime | None, last: datetime | None) -> None:
 
     with progress_display("starting Dagster") as show:
         listener = RunSeries(show).start_run(f"{period[0]} to {period[1]}")
-        execute(settings, NAME, {}, listener, run_config=run_config(from_day, to_day))
+        execute(settings, NAME, {}, listener, run_config=run_config(first, last))
     with open_installation(settings) as installation:
         print_days(read_days(installation, *period))
         click.echo()
@@ -86,14 +85,14 @@ def retry_failed(first: datetime | None, last: datetime | None) -> None:
 
 @click.command(epilog="Example: snapshot-pipeline recommend --week 2026-11-16")
 @click.option("--week", type=DAY, required=True, help="The week's Monday.")
-def recommend(week: datetime) -> None:
+def recommend(week: date) -> None:
     """Compute the recommendations of a week that has ended, in one Dagster run.
 
     The snapshots of its Sunday must exist. If a newer week has recommendations, students keep seeing those.
     """
     settings = load_settings()
-    require_closed_week(settings, week.date())
-    compute_week(settings, week.date())
+    require_closed_week(settings, week)
+    compute_week(settings, week)
 
 
 def compute_week(settings: Settings, week_start: date) -> None:
@@ -113,14 +112,14 @@ def compute_week(settings: Settings, week_start: date) -> None:
 @click.command(epilog="Example: snapshot-pipeline report --week 2026-11-16 --open")
 @click.option("--week", type=DAY, help="The week's Monday.  [default: the last week that has ended]")
 @click.option("--open", "opens", is_flag=True, help="Open the report in the browser.")
-def report(week: datetime | None, opens: bool) -> None:
+def report(week: date | None, opens: bool) -> None:
     """Write the report of a week that has ended, in one Dagster run, and print its path.
 
     The report is one HTML file in SNAPSHOT_HOME/reports: a summary, six plots and three tables that compare the week
     with the one before. It names the days of the week that are missing.
     """
     settings = load_settings()
-    week_start = week.date() if week else last_closed_week(settings)
+    week_start = week or last_closed_week(settings)
     require_closed_week(settings, week_start)
 
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute

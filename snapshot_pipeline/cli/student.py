@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,11 +20,20 @@ NOT_UP_TO_DATE_STATUS = 3
 """Exit status if the day is missing, has failed, or is out of date; 2 is click's for a wrong option."""
 
 
+class _StudentId(click.IntRange):
+    """An id that fits PostgreSQL's bigint."""
+
+    name = "student id"
+
+    def __init__(self) -> None:
+        super().__init__(-(2**63), 2**63 - 1)
+
+
 @click.command(epilog="Example: snapshot-pipeline student 4711 --day 2026-11-22")
-@click.argument("user_id", metavar="ID", type=click.IntRange(-(2**63), 2**63 - 1))
+@click.argument("user_id", metavar="ID", type=_StudentId())
 @click.option("--day", type=DAY, help="The day to explain.  [default: the last day that has ended]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; its keys are in docs/operations.md.")
-def student(user_id: int, day: datetime | None, as_json: bool) -> None:
+def student(user_id: int, day: date | None, as_json: bool) -> None:
     """Show 30 days of the student ID, and how the pace score of the last one is computed, term by term.
 
     The score is computed from the platform's current rows, by the code of the nightly run. If it differs from the
@@ -40,7 +49,7 @@ def student(user_id: int, day: datetime | None, as_json: bool) -> None:
     from snapshot_pipeline.pipeline.student import read_student_report
 
     settings = load_settings()
-    explained_day = day.date() if day else last_closed_day(settings)
+    explained_day = day or last_closed_day(settings)
     require_closed_day(settings, explained_day)
     with open_installation(settings) as installation:
         report = read_student_report(installation, user_id, explained_day)
@@ -172,7 +181,7 @@ def _pace(report: StudentReport, settings: Settings) -> list[str]:
     return [
         f"Pace score of {day}, computed from the platform's current rows",
         "",
-        f"Window: {_count(pace.days, 'day')}, {pace.first} to {pace.last} (since the first start, 7 to 30)",
+        f"Window: {pace.first} to {pace.last}, {_count(pace.days, 'day')} (since the first start, 7 to 30 days)",
         *_terms(pace),
         *_attempts(pace, settings),
     ]

@@ -114,6 +114,7 @@ def test_a_thousand_batches_are_two_lines():
     show = _LineDisplay(log, "starting")
     for done in range(1001):
         show(ProgressUpdate("days", done, 1000, "rows", f"{done}/1000 batches"))
+    show(ProgressUpdate("days", 1000, 1000, "rows", "1000/1000 batches"))
     first, last = log.getvalue().splitlines()
     assert first == "days"
     assert last.startswith("days: 1000/1000 batches, ")

@@ -180,7 +180,7 @@ def test_an_error_is_one_line_on_stderr_and_exit_status_1(installation: TestInst
 def test_an_invalid_date_is_refused_with_its_option(installation: TestInstallation) -> None:
     result = CliRunner().invoke(command, ["materialize", "--from", "2026-02-30", "--to", "2026-03-01"])
     assert result.exit_code == 2
-    assert "'--from'" in result.output
+    assert "Invalid value for '--from': '2026-02-30' is not a date; expected YYYY-MM-DD" in result.output
 
 
 def test_every_help_has_an_example() -> None:
@@ -196,4 +196,6 @@ def test_demo_computes_30_days_and_a_week_and_prints_next_steps(installation: Te
     assert output.count("%") >= 30
     assert "week of" in output
     assert "make dev" in output
+    (student_id,) = re.findall(r" student (\d+)$", output, re.MULTILINE)
+    assert "Pace score of" in run("student", student_id)
     assert "missing" not in output
