@@ -1,4 +1,4 @@
-"""What Dagster loads."""
+"""The definitions that Dagster loads."""
 
 import dagster as dg
 
@@ -8,5 +8,5 @@ from snapshot_pipeline.settings import load_settings
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The definitions of this installation."""
+    """Build the definitions of this installation."""
     return build_defs(load_settings())

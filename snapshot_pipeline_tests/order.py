@@ -33,7 +33,7 @@ SLOWEST_FILES = (
     "store/test_months.py",
     "integration/test_hostile_content.py",
     "docs/test_extending.py",
-    "orchestration/sensors/test_late_data.py",
+    "orchestration/test_late_data_sensor.py",
     "orchestration/test_run_lock.py",
     "orchestration/test_incident_scan.py",
     "pipeline/test_two_runs.py",

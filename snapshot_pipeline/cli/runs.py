@@ -35,17 +35,17 @@ def compute_days(settings: Settings, first: date, last: date) -> None:
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
     from snapshot_pipeline.cli.tables import print_days, read_days
-    from snapshot_pipeline.orchestration.partitions import range_tags, ranges
-    from snapshot_pipeline.orchestration.tags import REASON
+    from snapshot_pipeline.orchestration.names import REASON_TAG
+    from snapshot_pipeline.orchestration.partitions import range_tags, run_ranges
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     with progress_display("starting Dagster") as show:
         series = RunSeries(show)
-        for start, end in ranges(days, settings):
+        for start, end in run_ranges(days, settings):
             listener = series.start_run(f"{start} to {end}", runs_left=(last - end) / (end - start + timedelta(days=1)))
-            execute(settings, "daily_snapshots_job", {**range_tags(start, end), REASON: COMMAND_LINE}, listener)
+            execute(settings, "daily_snapshots_job", {**range_tags(start, end), REASON_TAG: COMMAND_LINE}, listener)
     with open_installation(settings) as installation:
         print_days(read_days(installation, first, last))
 
@@ -72,11 +72,11 @@ def retry_failed(first: date | None, last: date | None) -> None:
         return
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
-    from snapshot_pipeline.orchestration.retry_failed import NAME, run_config
+    from snapshot_pipeline.orchestration.manual_jobs import RETRY_FAILED_JOB, retry_run_config
 
     with progress_display("starting Dagster") as show:
         listener = RunSeries(show).start_run(f"{period[0]} to {period[1]}")
-        execute(settings, NAME, {}, listener, run_config=run_config(first, last))
+        execute(settings, RETRY_FAILED_JOB, {}, listener, run_config=retry_run_config(first, last))
     with open_installation(settings) as installation:
         print_days(read_days(installation, *period))
         click.echo()

@@ -1,11 +1,20 @@
-"""All that is Dagster: assets, checks, partitions, jobs, schedules, and what `dagster.yaml` names.
+"""Everything that is Dagster: assets, checks, jobs, schedules, sensors, and the classes that `dagster.yaml` names.
 
-Put here: one module per kind of Dagster object; `build.build_defs` puts them together.
-Do not put here: arithmetic, queries, rules; an asset reads its partition, calls `pipeline` and reports.
+`definitions.py` calls `build.build_defs(settings)`, which builds new objects from the settings and connects to nothing:
+
+- `assets/`: the platform's tables, the daily assets `performance_snapshots` and `cohort_summary`, the weekly assets
+  `adaptive_recommendations` and `weekly_report`. Each reads its partition, calls `pipeline` and reports metadata.
+- `checks` (part of the assets' runs), `daily_checks` (in a job of their own).
+- `jobs`, `manual_jobs` and `housekeeping`; `schedules` and `sensors` start them.
+- `partitions` and `names`: what the objects share. `steps`: what every step runs in.
+- `incident_scan/`: what `incident_scan_sensor` looks for.
+- `instance/`: storage, run launchers and log retention of the Dagster instance, and all private interfaces of Dagster.
+
+Put here: one module per kind of Dagster object. Do not put here: arithmetic, SQL or rules, which work without Dagster.
 See https://docs.dagster.io/getting-started/concepts.
 """
 
 from snapshot_pipeline.gc_settings import collect_less_often
 
-# Every process of Dagster comes by here, with Dagster imported and SQLAlchemy and pandas still to come.
+# Every Dagster process imports this package, after Dagster and before SQLAlchemy and pandas.
 collect_less_often()

@@ -1,7 +1,6 @@
-"""What must be true of a day and of a week, as plain functions with a thin Dagster result.
+"""The checks of a day, a summary and a week, evaluated in the run that computes it: plain functions of its report.
 
-Put here: the checks. Do not put here: how a day is computed, or how a result is filed under its day (`checks_by_day`).
-Who is told of a failed check is not decided here either.
+`partitioned_checks` stores the results under their partitions. The checks of many days are in `daily_checks`.
 See https://docs.dagster.io/guides/test/asset-checks.
 """
 
@@ -14,212 +13,168 @@ from typing import Any
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.day_metadata import failures_by_reason_table, failures_table
-from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.day_metadata import failure_tables
 from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
-from snapshot_pipeline.orchestration.plots import Metadata
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.summaries import SummarizedDay
+from snapshot_pipeline.report.numbers import counted
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
 
 SUCCESS_RATE = "success_rate"
 RUN_TIME = "run_time"
 STUDENT_COUNT_STABLE = "student_count_stable"
+ALL_STUDENTS = "all_students"
 RECOMMENDATION_COVERAGE = "recommendation_coverage"
 WEEK_COMPLETE = "week_complete"
-ALL_STUDENTS = "all_students"
 
 OBSERVED, THRESHOLD = "observed", "threshold"
-"""In the metadata of every result: what was found and what was wanted, which Dagster plots over the days."""
+"""Metadata keys of every result: the observed value and its limit, which Dagster plots over the days."""
 
 MIN_COVERAGE = 0.5
-"""The share of receivers below which a week looks as if something were missing, such as the lessons."""
-
+"""Share of students with a recommendation below which something, such as the lessons, seems to be missing."""
 
 REMEDIATION_FAILED = (
-    "`failures_by_reason` and `first_failures` say why and who, `snapshot_failures` has all, with the row to blame. "
-    "Mend the rows in the platform, then launch the job `retry_failed_job`, or materialize the day again"
+    "`failures_by_reason` and `first_failures` show why students failed; `snapshot_failures` lists all of them with "
+    "the invalid row. Fix the rows in the platform, then launch `retry_failed_job`, or materialize the day again"
 )
+REMEDIATION_NO_STUDENTS = "check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day"
 REMEDIATION_SLOW = (
-    "`snapshot-pipeline check` names missing indexes; docs/scaling.md says what else a platform of a size costs"
+    "`snapshot-pipeline check` names missing indexes; docs/scaling.md describes the cost of large platforms"
 )
 REMEDIATION_STUDENT_COUNT = (
-    "ask whether students were deactivated, or rows deleted, in the platform; if so on purpose, the next day is green "
-    "again"
+    "find out whether students were deactivated, or rows deleted, in the platform; if that was intended, do nothing: "
+    "the check passes again on the next day"
 )
 REMEDIATION_SUMMARY = (
-    "something else than a run has removed rows of `performance_snapshots` or `snapshot_failures`; find out what, then "
-    "materialize the day's snapshots and summary again"
+    "something other than a run has deleted rows of `performance_snapshots` or `snapshot_failures`; find out what, "
+    "then materialize the snapshots and the summary of the day again"
 )
 REMEDIATION_COVERAGE = (
-    "look whether the platform's lessons are published and its students have a specialization and a level; the run's "
-    "log names the students that failed"
+    "check that the platform's lessons are published and its students have a specialization and a level; the run's log "
+    "names the students that failed"
 )
 REMEDIATION_WEEK = "materialize `performance_snapshots` for the missing days, then this week again"
 
 
 def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """The checks of a day of snapshots."""
-    after = "with every run of the day, and after `retry_failed_job`."
-    return [
-        _spec(
-            SUCCESS_RATE,
-            asset,
-            daily_partitions(settings),
-            what=f"At least {percent(settings.min_success_rate)} of the day's students were published.",
-            reads="how many students the run published, and how many failed.",
-            runs=after,
-            remediation=REMEDIATION_FAILED,
-        ),
-        _spec(
-            RUN_TIME,
-            asset,
-            daily_partitions(settings),
-            what=f"The run that computed the day took at most {settings.max_run_seconds:g} seconds.",
-            reads="the clock.",
-            runs="with every run of the day.",
-            remediation=REMEDIATION_SLOW,
-        ),
-        _spec(
-            STUDENT_COUNT_STABLE,
-            asset,
-            daily_partitions(settings),
-            what=(
-                f"The number of students did not fall by more than {percent(settings.max_student_drop)} against the "
-                "last earlier day."
+    """Return the specs of the checks of a day of snapshots."""
+    return _specs(
+        asset,
+        daily_partitions(settings),
+        {
+            SUCCESS_RATE: f"At least {percent(settings.min_success_rate)} of the day's students were published.",
+            RUN_TIME: f"The run that computed the day took at most {settings.max_run_seconds:g} seconds.",
+            STUDENT_COUNT_STABLE: (
+                f"The number of students fell by at most {percent(settings.max_student_drop)} since the day before."
             ),
-            reads="`snapshot_days`.",
-            runs="with every run of the day.",
-            remediation=REMEDIATION_STUDENT_COUNT,
-        ),
-    ]
+        },
+    )
 
 
 def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """The check of a day's summary."""
-    return [
-        _spec(
-            ALL_STUDENTS,
-            asset,
-            daily_partitions(settings),
-            what="Every student that the day's computation published, and every one that failed, is in the summary.",
-            reads="`snapshot_days`, and how many students the run summarized.",
-            runs="with every run of the day.",
-            remediation=REMEDIATION_SUMMARY,
-        )
-    ]
+    """Return the spec of the check of a day's summary."""
+    description = "Every student that the day's run published, and every one that failed, is in the summary."
+    return _specs(asset, daily_partitions(settings), {ALL_STUDENTS: description})
 
 
 def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """The checks of a week of recommendations."""
-    after = "with every run of the week."
+    """Return the specs of the checks of a week of recommendations."""
+    return _specs(
+        asset,
+        weekly_partitions(settings),
+        {
+            RECOMMENDATION_COVERAGE: f"At least {percent(MIN_COVERAGE)} of the active students have a recommendation.",
+            WEEK_COMPLETE: "Every day of the week has snapshots.",
+        },
+    )
+
+
+def _specs(
+    asset: str, partitions: dg.PartitionsDefinition[str], descriptions: Mapping[str, str]
+) -> list[dg.AssetCheckSpec]:
     return [
-        _spec(
-            RECOMMENDATION_COVERAGE,
-            asset,
-            weekly_partitions(settings),
-            what=f"At least {percent(MIN_COVERAGE)} of the active students have a recommendation.",
-            reads="how many students the run reached.",
-            runs=after,
-            remediation=REMEDIATION_COVERAGE,
-        ),
-        _spec(
-            WEEK_COMPLETE,
-            asset,
-            weekly_partitions(settings),
-            what="Every day of the week has snapshots.",
-            reads="`snapshot_days`.",
-            runs=after,
-            remediation=REMEDIATION_WEEK,
-        ),
+        dg.AssetCheckSpec(name, asset=asset, partitions_def=partitions, description=description)
+        for name, description in descriptions.items()
     ]
 
 
-def _spec(
-    name: str,
-    asset: str,
-    partitions: dg.PartitionsDefinition[str],
-    *,
-    what: str,
-    reads: str,
-    runs: str,
-    remediation: str,
-) -> dg.AssetCheckSpec:
-    description = described(what, reads=reads, runs=runs, remediation=f"{remediation}.")
-    return dg.AssetCheckSpec(name, asset=asset, partitions_def=partitions, description=description)
-
-
 def percent(share: float) -> str:
-    """A share in percent, to a tenth, never rounded up: what is below a threshold must not look as if it were not."""
-    # A share such as 0.29 is a hair less than 29 hundredths: the noise of its last bits must not cost a tenth.
+    """Return a share in percent, rounded down to a tenth: a share below a threshold must not look equal to it."""
+    # 1e-9, because a share such as 0.29 is a little less than 29 hundredths in binary.
     return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
 
 
 def rate_sentence(count: DayCount, minimum: float) -> str:
-    """A day's success rate against the one that is wanted; the day has students."""
-    rate = percent(count.success_rate or 0)
-    return f"{count.day}: {rate} of {count.students:,} students, at least {percent(minimum)} wanted"
+    """Return a sentence with a day's success rate and the minimum; the day must have students."""
+    return (
+        f"{count.day}: {percent(count.success_rate or 0)} of {counted(count.students, 'student')} published, expected "
+        f"at least {percent(minimum)}"
+    )
 
 
 def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult:
-    """At least `minimum` of the day's students were published; with nobody at all there is no rate, which is amber."""
+    """Check that at least `minimum` of the day's students were published; a day without students is a warning."""
     count = report.count
-    metadata: Metadata = {
-        "published": dg.MetadataValue.int(count.published),
-        "failed": dg.MetadataValue.int(count.failed),
-    }
+    counts = {THRESHOLD: minimum, "published": count.published, "failed": count.failed}
     if count.success_rate is None:
         return _result(
             SUCCESS_RATE,
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            found=f"{report.day}: there was nobody, no active student has started a lesson by then",
-            remediation="see whether this is the platform that you meant, and the day one on which it had students",
-            metadata={THRESHOLD: minimum, **metadata},
+            description=f"{report.day}: no students; no active student had started a lesson by then",
+            remediation=REMEDIATION_NO_STUDENTS,
+            metadata=counts,
         )
-    if report.failures:
-        metadata["failures_by_reason"] = failures_by_reason_table(report)
-        metadata["first_failures"] = failures_table(report)
     return _result(
         SUCCESS_RATE,
         passed=count.success_rate >= minimum,
         severity=dg.AssetCheckSeverity.ERROR,
-        found=rate_sentence(count, minimum),
+        description=rate_sentence(count, minimum),
         remediation=REMEDIATION_FAILED,
-        metadata={OBSERVED: count.success_rate, THRESHOLD: minimum, **metadata},
+        metadata={OBSERVED: count.success_rate, **counts, **failure_tables(report)},
     )
 
 
 def check_run_time(day: date, seconds: float, maximum: float) -> dg.AssetCheckResult:
-    """The run that computed the day took at most `maximum` seconds."""
+    """Check that the run that computed the day took at most `maximum` seconds."""
     return _result(
         RUN_TIME,
         passed=seconds <= maximum,
         severity=dg.AssetCheckSeverity.WARN,
-        found=f"{day}: the run took {seconds:.1f} s, at most {maximum:g} s wanted",
+        description=f"{day}: the run took {seconds:.1f} s, expected at most {maximum:g} s",
         remediation=REMEDIATION_SLOW,
         metadata={OBSERVED: round(seconds, 3), THRESHOLD: maximum},
     )
 
 
 def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_drop: float) -> dg.AssetCheckResult:
-    """The number of students did not fall by more than `max_drop` against the last earlier day; nobody is amber."""
+    """Check that the number of students fell by at most `max_drop` since the last earlier day.
+
+    Args:
+        count: The counts of the day.
+        earlier: The counts of the last earlier day; None for the first day, a warning if it has no students.
+        max_drop: Largest accepted decrease, as a share of the earlier number.
+    """
     metadata: dict[str, Any] = {OBSERVED: count.students}
+    students = f"{count.day}: {counted(count.students, 'student')}"
     if earlier is None:
-        found = f"{count.day}: {count.students:,} students, no earlier day to compare with"
+        description = f"{students}; no earlier day to compare with"
     else:
-        found = f"{count.day}: {count.students:,} students after {earlier.students:,} on {earlier.day}"
         least = math.ceil(earlier.students * (1 - max_drop) - 1e-9)
         metadata |= {THRESHOLD: least, "earlier_students": earlier.students}
+        description = (
+            f"{students} after {earlier.students:,} on {earlier.day}, expected at least {least:,} "
+            f"(a decrease of at most {percent(max_drop)})"
+        )
     fell = earlier is not None and count.students < earlier.students * (1 - max_drop)
     return _result(
         STUDENT_COUNT_STABLE,
         passed=count.students > 0 and not fell,
         severity=dg.AssetCheckSeverity.ERROR if fell else dg.AssetCheckSeverity.WARN,
-        found=f"{found}; a fall by {percent(max_drop)} at most and somebody at all wanted",
+        description=description,
         remediation=REMEDIATION_STUDENT_COUNT,
         metadata=metadata,
     )
@@ -228,7 +183,7 @@ def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_dr
 def check_day(
     report: DayReport, earlier: DayCount | None, seconds: float, settings: Settings
 ) -> list[dg.AssetCheckResult]:
-    """All checks of a day of snapshots."""
+    """Evaluate all checks of a day of snapshots."""
     return [
         check_success_rate(report, settings.min_success_rate),
         check_run_time(report.day, seconds, settings.max_run_seconds),
@@ -237,15 +192,18 @@ def check_day(
 
 
 def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
-    """Everybody that the day's computation published or failed was counted; rows kept of others may be more."""
+    """Check that the summary has at least the students that the day's run published and failed.
+
+    It may have more: rows of students that have become inactive since are kept.
+    """
     published, failed = day.count.published, day.count.failed
     return _result(
         ALL_STUDENTS,
         passed=day.students >= published and day.failed >= failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        found=(
-            f"{day.day}: {day.students:,} students in {day.cohorts:,} cohorts and {day.failed:,} failed, at least the "
-            f"{published:,} published and {failed:,} failed of the day's computation wanted"
+        description=(
+            f"{day.day}: {counted(day.students, 'student')} in {counted(day.cohorts, 'cohort')} and {day.failed:,} "
+            f"failed, expected at least the {published:,} published and {failed:,} failed of the day's run"
         ),
         remediation=REMEDIATION_SUMMARY,
         metadata={
@@ -260,49 +218,45 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
 
 
 def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
-    """At least half of the receivers have a recommendation."""
+    """Check that at least half of the active students have a recommendation, and that none failed."""
     share = report.coverage
-    failed = f"; {len(report.failed):,} students failed" if report.failed else ""
+    failed = f"; {counted(len(report.failed), 'student')} failed" if report.failed else ""
     return _result(
         RECOMMENDATION_COVERAGE,
         passed=share is not None and share >= MIN_COVERAGE and not report.failed,
         severity=dg.AssetCheckSeverity.WARN,
-        found=(
-            f"the week of {report.week_start}: there was nobody, no active student"
+        description=(
+            f"the week of {report.week_start}: no active students"
             if share is None
-            else f"the week of {report.week_start}: {percent(share)} of {report.recipients:,} students have a "
-            f"recommendation, at least {percent(MIN_COVERAGE)} wanted{failed}"
+            else f"the week of {report.week_start}: {percent(share)} of {counted(report.recipients, 'student')} have a "
+            f"recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
         ),
         remediation=REMEDIATION_COVERAGE,
         metadata={
             **({} if share is None else {OBSERVED: share}),
             THRESHOLD: MIN_COVERAGE,
-            "receivers": report.recipients,
-            "reached": report.with_recommendation,
+            "recipients": report.recipients,
+            "with_recommendation": report.with_recommendation,
             "failed": len(report.failed),
         },
     )
 
 
 def check_week_complete(report: WeekReport) -> dg.AssetCheckResult:
-    """Every day of the week has snapshots."""
-    missing = ", ".join(map(str, report.missing_days))
+    """Check that every day of the week has snapshots."""
+    missing = [str(day) for day in report.missing_days]
     return _result(
         WEEK_COMPLETE,
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        found=(
-            f"the week of {report.week_start}: no snapshots for {missing}; materialize performance_snapshots for "
-            "these days, then this week again"
+        description=(
+            f"the week of {report.week_start}: no snapshots for {', '.join(missing)}; materialize "
+            "performance_snapshots for these days, then this week again"
             if missing
-            else f"the week of {report.week_start}: all days are there"
+            else f"the week of {report.week_start}: every day has snapshots"
         ),
         remediation=REMEDIATION_WEEK,
-        metadata={
-            OBSERVED: len(report.missing_days),
-            THRESHOLD: 0,
-            "missing_days": dg.MetadataValue.json([str(day) for day in report.missing_days]),
-        },
+        metadata={OBSERVED: len(missing), THRESHOLD: 0, "missing_days": missing},
     )
 
 
@@ -311,15 +265,15 @@ def _result(
     *,
     passed: bool,
     severity: dg.AssetCheckSeverity,
-    found: str,
+    description: str,
     remediation: str,
     metadata: Mapping[str, Any],
 ) -> dg.AssetCheckResult:
-    """A result that says what was found, and where it is not what was wanted, what to do about it."""
+    """Build a result; one that has not passed also says what to do."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=passed,
         severity=severity,
-        description=found,
+        description=description,
         metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: dg.MetadataValue.md(f"{remediation}.")},
     )

@@ -1,12 +1,11 @@
-"""The checks of every morning: what is broken now, and whether a day drawn by lot is what the platform's rows give.
+"""The daily checks: `no_open_incidents`, and `recompute_matches`, which recomputes a randomly chosen day.
 
-Put here: both checks, each as a plain function of what was found, with a thin step around it. They belong to no
-partition: they look at many days, and can be run at any time.
-Do not put here: the checks of a day or a week that come with its run (`checks`), or the look itself (`pipeline`).
+They examine many days, so they have no partition, and can be run at any time. Each is a plain function of its findings
+with a thin step around it. The checks of one day or week are in `checks`.
 See https://docs.dagster.io/guides/test/asset-checks.
 """
 
-# No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
 from collections.abc import Sequence
 from datetime import date, datetime, timezone
 
@@ -15,11 +14,12 @@ import dagster as dg
 from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
 from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD, rate_sentence
-from snapshot_pipeline.orchestration.descriptions import described
+from snapshot_pipeline.orchestration.day_metadata import table
+from snapshot_pipeline.orchestration.names import SEED_TAG
 from snapshot_pipeline.orchestration.steps import step_installation
-from snapshot_pipeline.orchestration.tags import SEED
 from snapshot_pipeline.pipeline.open_problems import OpenProblems, due_days, due_weeks, find_open_problems
 from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_day, recompute_day
+from snapshot_pipeline.report.numbers import counted
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures
 
@@ -30,129 +30,114 @@ _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
-    """The check of what is broken now."""
+    """Build the check for open problems."""
 
     @dg.asset_check(
         asset=NO_OPEN_INCIDENTS.asset_key,
         name=NO_OPEN_INCIDENTS.name,
-        description=described(
-            f"What is broken over the last {settings.catch_up_days} days: days that are missing, days on which too "
-            "many students failed, failures that are open, weeks without recommendations.",
-            reads="`snapshot_days`, `snapshot_failures`, and which weeks Dagster knows as materialized.",
-            runs="every morning at 03:00, and at any time by the job `daily_checks_job` or *Execute*.",
-            remediation="the result says by which command each thing is mended; amber: only failures are open.",
+        description=(
+            f"The last {settings.catch_up_days} days have no missing day, no day below the success rate, no open "
+            "failure, and no week without recommendations. The result names the command that fixes each; open failures "
+            "alone are a warning."
         ),
     )
     def no_open_incidents(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        now = datetime.now(timezone.utc)  # what is broken now; no figure follows from it
+        now = datetime.now(timezone.utc)  # decides which days are due; no figure depends on it
         days = due_days(settings, now)
         if not days:
             return dg.AssetCheckResult(passed=True, description="no day is due yet")
         recommended = context.instance.get_materialized_partitions(adaptive_recommendations.KEY)
         missing_weeks = [week for week in due_weeks(settings, now) if week.isoformat() not in recommended]
         with step_installation(context, settings) as installation:
-            return check_no_open_incidents(
-                find_open_problems(installation, days, missing_weeks), settings.min_success_rate, now
-            )
+            problems = find_open_problems(installation, days, missing_weeks)
+        return check_no_open_incidents(problems, settings.min_success_rate, now)
 
     return no_open_incidents
 
 
-def check_no_open_incidents(standing: OpenProblems, minimum: float, now: datetime) -> dg.AssetCheckResult:
-    """Nothing is broken; with a day or a week missing, or a day below `minimum`, an error, else a warning."""
+def check_no_open_incidents(problems: OpenProblems, minimum: float, now: datetime) -> dg.AssetCheckResult:
+    """Check that nothing needs fixing; open failures alone are a warning, anything else is an error.
+
+    Args:
+        problems: Missing days and weeks, days below `minimum`, open failures.
+        minimum: Smallest accepted success rate of a day.
+        now: Time of the check, for the age of failures.
+    """
     sentences = [
-        *_missing_sentences(standing.missing),
-        *(rate_sentence(one, minimum) for one in standing.below),
-        *_failure_sentences(standing),
+        *_missing_sentences(problems.missing),
+        *(rate_sentence(count, minimum) for count in problems.below),
+        *_failure_sentences(problems),
         *(
             f"the week of {week} has no recommendations: `snapshot-pipeline recommend --week {week}`"
-            for week in standing.missing_weeks
+            for week in problems.missing_weeks
         ),
     ]
-    over = f"over the days {standing.first} to {standing.last}"
-    is_severe = bool(standing.missing or standing.below or standing.missing_weeks)
+    period = f"{problems.first} to {problems.last}"
+    is_severe = bool(problems.missing or problems.below or problems.missing_weeks)
     return dg.AssetCheckResult(
         check_name=NO_OPEN_INCIDENTS.name,
         passed=not sentences,
         severity=_ERROR if is_severe else _WARN,
-        description=f"broken {over}: {'; '.join(sentences)}" if sentences else f"nothing is broken {over}",
+        description=f"problems, {period}: {'; '.join(sentences)}" if sentences else f"no problems, {period}",
         metadata={
-            OBSERVED: dg.MetadataValue.int(len(sentences)),
-            THRESHOLD: dg.MetadataValue.int(0),
-            "missing_days": dg.MetadataValue.int(len(standing.missing)),
-            "days_below_rate": dg.MetadataValue.int(len(standing.below)),
-            "open_failures": dg.MetadataValue.int(sum(one.student_days for one in standing.failures)),
-            "missing_weeks": dg.MetadataValue.int(len(standing.missing_weeks)),
-            "failures_by_reason": _failures_table(standing.failures, now),
+            OBSERVED: len(sentences),
+            THRESHOLD: 0,
+            "missing_days": len(problems.missing),
+            "days_below_rate": len(problems.below),
+            "open_failures": sum(failures.student_days for failures in problems.failures),
+            "missing_weeks": len(problems.missing_weeks),
+            "failures_by_reason": _failures_table(problems.failures, now),
         },
     )
 
 
 def _missing_sentences(missing: Sequence[date]) -> list[str]:
     return [
-        f"{'1 day is' if first == last else f'{(last - first).days + 1} days are'} missing: "
-        f"`snapshot-pipeline materialize --from {first} --to {last}`"
+        f"{counted((last - first).days + 1, 'day')} missing: `snapshot-pipeline materialize --from {first} --to {last}`"
         for first, last in contiguous_ranges(missing)
     ]
 
 
-def _failure_sentences(standing: OpenProblems) -> list[str]:
-    if not standing.failures:
+def _failure_sentences(problems: OpenProblems) -> list[str]:
+    if not problems.failures:
         return []
-    reasons = ", ".join(f"{one.student_days:,} {one.reason}" for one in standing.failures)
-    first, last = standing.failed_days[0], standing.failed_days[-1]
+    reasons = ", ".join(f"{failures.student_days:,} {failures.reason}" for failures in problems.failures)
+    first, last = problems.failed_days[0], problems.failed_days[-1]
     return [
-        f"students' days that could not be computed ({reasons}): mend the rows in the platform, which "
-        f"`snapshot_failures` names, then `snapshot-pipeline retry-failed --from {first} --to {last}`"
+        f"open failures ({reasons}): fix the rows in the platform that `snapshot_failures` names, then "
+        f"`snapshot-pipeline retry-failed --from {first} --to {last}`"
     ]
 
 
-def _failures_table(failures: Sequence[OpenFailures], now: datetime) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
+def _failures_table(open_failures: Sequence[OpenFailures], now: datetime) -> dg.TableMetadataValue:
+    return table(
         [
-            dg.TableRecord(
-                {
-                    "reason": one.reason,
-                    "student_days": one.student_days,
-                    "first_seen": f"{one.first_seen.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC",
-                    "age_days": (now - one.first_seen).days,
-                    "attempts": one.attempts,
-                }
-            )
-            for one in failures
+            {
+                "reason": failures.reason,
+                "student_days": failures.student_days,
+                "first_seen": f"{failures.first_seen.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC",
+                "age_days": (now - failures.first_seen).days,
+                "attempts": failures.attempts,
+            }
+            for failures in open_failures
         ],
-        schema=dg.TableSchema(
-            [
-                dg.TableColumn("reason"),
-                dg.TableColumn("student_days", "int"),
-                dg.TableColumn("first_seen"),
-                dg.TableColumn("age_days", "int"),
-                dg.TableColumn("attempts", "int"),
-            ]
-        ),
+        {"reason": "string", "student_days": "int", "first_seen": "string", "age_days": "int", "attempts": "int"},
     )
 
 
 def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
-    """The check of a day drawn by lot."""
+    """Build the check of a randomly chosen day."""
 
     @dg.asset_check(
         asset=RECOMPUTE_MATCHES.asset_key,
         name=RECOMPUTE_MATCHES.name,
-        description=described(
-            "A day drawn by lot among all that were computed, computed again from the platform's rows without being "
-            "published, is what is stored.",
-            reads="the platform, as a run does, and the day's `performance_snapshots`.",
-            runs="every morning at 03:00, and at any time by the job `daily_checks_job` or *Execute*.",
-            remediation=(
-                "somebody or something else than a run has written to our tables, or the formula has changed; the "
-                "result names the figures and the command that computes the day again. Amber: rows came late, and the "
-                "day waits for its next computation."
-            ),
+        description=(
+            "A randomly chosen day, recomputed from the platform's rows, equals its stored snapshots; nothing is "
+            "written. Differences that late rows explain are a warning."
         ),
     )
     def recompute_matches(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        seed = context.run.tags.get(SEED, context.run.run_id)
+        seed = context.run.tags.get(SEED_TAG, context.run.run_id)
         with step_installation(context, settings) as installation:
             day = random_computed_day(installation, seed)
             if day is None:
@@ -162,74 +147,67 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
     return recompute_matches
 
 
-def check_recompute_matches(found: Recomputation, seed: str) -> dg.AssetCheckResult:
-    """What is stored of a day is what comes out now; a difference that late rows explain is a warning."""
-    late = bool(found.changed_days)
-    is_severe = not late and bool(found.columns.total() or found.rows_missing)
+def check_recompute_matches(recomputed: Recomputation, seed: str) -> dg.AssetCheckResult:
+    """Check that the stored snapshots of a day equal the recomputed ones; late or added rows are a warning."""
+    differences = recomputed.columns.total()
+    is_severe = not recomputed.changed_days and bool(differences or recomputed.rows_missing)
     return dg.AssetCheckResult(
         check_name=RECOMPUTE_MATCHES.name,
-        passed=not found.differs,
+        passed=not recomputed.differs,
         severity=_ERROR if is_severe else _WARN,
-        description=_recompute_sentence(found),
+        description=_recompute_sentence(recomputed),
         metadata={
-            OBSERVED: dg.MetadataValue.int(found.columns.total() + found.rows_missing + found.unpublished),
-            THRESHOLD: dg.MetadataValue.int(0),
-            "day": dg.MetadataValue.text(found.day.isoformat()),
-            "seed": dg.MetadataValue.text(seed),
-            "students": dg.MetadataValue.int(found.students),
-            "differences": dg.MetadataValue.int(found.columns.total()),
-            "differences_by_column": dg.MetadataValue.json(dict(found.columns.most_common())),
-            "students_without_a_row": dg.MetadataValue.int(found.unpublished),
-            "rows_missing": dg.MetadataValue.int(found.rows_missing),
-            "changed_days": dg.MetadataValue.json([day.isoformat() for day in found.changed_days]),
-            "first_differences": _differences_table(found),
+            OBSERVED: differences + recomputed.rows_missing + recomputed.unpublished,
+            THRESHOLD: 0,
+            "day": recomputed.day.isoformat(),
+            "seed": seed,
+            "students": recomputed.students,
+            "differences": differences,
+            "differences_by_column": dict(recomputed.columns.most_common()),
+            "students_without_a_row": recomputed.unpublished,
+            "rows_missing": recomputed.rows_missing,
+            "changed_days": [day.isoformat() for day in recomputed.changed_days],
+            "first_differences": _differences_table(recomputed),
         },
     )
 
 
-def _recompute_sentence(found: Recomputation) -> str:
-    if not found.differs:
-        return f"{found.day}: what is stored of {found.students:,} students is what comes out now"
-    again = f"`snapshot-pipeline materialize --from {found.day} --to {found.day}`"
-    columns = ", ".join(f"{count:,} of {name}" for name, count in found.columns.most_common())
+def _recompute_sentence(recomputed: Recomputation) -> str:
+    day, columns = recomputed.day, recomputed.columns
+    if not recomputed.differs:
+        return f"{day}: the stored snapshots of {counted(recomputed.students, 'student')} equal the recomputed ones"
+    again = f"`snapshot-pipeline materialize --from {day} --to {day}`"
+    by_column = ", ".join(f"{count:,} of {name}" for name, count in columns.most_common())
     parts = [
-        f"{found.columns.total():,} figures differ ({columns})" if columns else "",
-        f"{found.rows_missing:,} rows are missing that were published" if found.rows_missing else "",
-        f"{found.unpublished:,} students would have a row and have none" if found.unpublished else "",
+        f"{counted(columns.total(), 'difference')} ({by_column})" if columns else "",
+        f"{counted(recomputed.rows_missing, 'published row')} missing" if recomputed.rows_missing else "",
+        f"{counted(recomputed.unpublished, 'student')} without a row" if recomputed.unpublished else "",
     ]
-    what = f"{found.day}: {', '.join(part for part in parts if part)}"
-    if found.changed_days:
+    what = f"{day}: {', '.join(part for part in parts if part)}"
+    if recomputed.changed_days:
         return (
-            f"{what}; rows of {found.changed_days[0]} have changed since they were computed, so the day waits for the "
-            "next look for late data, which computes it again"
+            f"{what}; rows of {recomputed.changed_days[0]} have changed since they were computed, so late_data_sensor "
+            "will request the day again"
         )
-    if not found.columns and not found.rows_missing:
-        return f"{what}; they have become active since the day was computed, which {again} makes up for"
+    if not columns and not recomputed.rows_missing:
+        return f"{what}, because they became active after the day was computed; to add them: {again}"
     return (
-        f"{what}; no restatement and no late row explains it, so something else than a run wrote to our tables, or the "
-        f"formula has changed: find out what, then {again}; the old values are kept in `snapshot_restatements`"
+        f"{what}; no restatement and no late row explains this: something other than a run has written to our tables, "
+        f"or the formula has changed. Find out what, then run {again}; it keeps the old values in "
+        "`snapshot_restatements`"
     )
 
 
-def _differences_table(found: Recomputation) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
+def _differences_table(recomputed: Recomputation) -> dg.TableMetadataValue:
+    return table(
         [
-            dg.TableRecord(
-                {
-                    "user_id": one.user_id,
-                    "column": one.column,
-                    "stored": "" if one.stored is None else one.stored,
-                    "rebuilt": "" if one.recomputed is None else one.recomputed,
-                }
-            )
-            for one in found.examples
+            {
+                "user_id": difference.user_id,
+                "column": difference.column,
+                "stored": "" if difference.stored is None else difference.stored,
+                "recomputed": "" if difference.recomputed is None else difference.recomputed,
+            }
+            for difference in recomputed.examples
         ],
-        schema=dg.TableSchema(
-            [
-                dg.TableColumn("user_id", "int"),
-                dg.TableColumn("column"),
-                dg.TableColumn("stored"),
-                dg.TableColumn("rebuilt"),
-            ]
-        ),
+        {"user_id": "int", "column": "string", "stored": "string", "recomputed": "string"},
     )

@@ -1,73 +1,62 @@
-"""The daily job that removes what has had its time, and makes the partitions of the months to come.
+"""The daily job that deletes expired rows and creates the monthly partitions of `performance_snapshots` in advance."""
 
-Put here: the job, and what it reports. Do not put here: what is removed and what stays (`log_retention`,
-`store.retention`), what is made (`store.partitions`), or when (`schedules`).
-See https://docs.dagster.io/guides/build/jobs.
-"""
-
-# No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.descriptions import described
-from snapshot_pipeline.orchestration.instance.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.orchestration.instance.log_retention import delete_old_log_rows, delete_old_output
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline.store.retention import RetentionLimits
+from snapshot_pipeline.store.retention import RetentionLimits, delete_expired_rows
 
-NAME = "housekeeping_job"
 DAYS_AHEAD = 62
-"""This month and the next two: two months in a row have at most 62 days."""
+"""Partitions are created for this month and the next two: two consecutive months have at most 62 days."""
 
 
-def build_housekeeping(settings: Settings) -> dg.JobDefinition:
-    """The job of one installation."""
+def build_housekeeping_job(settings: Settings) -> dg.JobDefinition:
+    """Build the housekeeping job."""
 
     @dg.op(
         name="delete_expired_rows",
         description=(
-            "Removes old rows in small transactions and old months of snapshots as a whole, and makes the months to "
-            "come; after an interruption the next run goes on."
+            "Deletes expired rows in small transactions and expired months of snapshots as a whole, and creates "
+            "upcoming monthly partitions. After an interruption the next run continues."
         ),
     )
-    def delete_expired_rows(context: dg.OpExecutionContext) -> None:
-        now = datetime.now(timezone.utc)  # nothing is computed here: old is what is old today
-        log_from = now - timedelta(days=settings.dagster_log_retention_days)
+    def delete_expired_rows_op(context: dg.OpExecutionContext) -> None:
+        now = datetime.now(timezone.utc)  # retention depends on the clock; no figure does
+        log_start = now - timedelta(days=settings.dagster_log_retention_days)
         removed = {
-            "dagster_log_rows": remove_old_log_rows(context.instance, log_from),
-            "output_directories": remove_old_output(settings.home / "logs", log_from),
+            "dagster_log_rows": delete_old_log_rows(context.instance, log_start),
+            "output_directories": delete_old_output(settings.home / "logs", log_start),
         }
         with step_installation(context, settings) as installation:
-            keep = _keep(settings, now)
-            removed |= retry_transient(lambda: delete_expired_rows(installation.engine, installation.store, keep))
+            limits = _retention_limits(settings, now)
+            removed |= retry_transient(lambda: delete_expired_rows(installation.engine, installation.store, limits))
             today = now.astimezone(settings.zone).date()
             ahead = today + timedelta(days=DAYS_AHEAD)
-            made = retry_transient(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
-        context.log.info(f"partitions made: {', '.join(made) or 'none, all are there'}")
+            created = retry_transient(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
+        context.log.info(f"partitions created: {', '.join(created) or 'none, all exist'}")
         context.log.info("; ".join(f"{name}: {count:,} removed" for name, count in removed.items()))
-        counts = {f"{name}_removed": dg.MetadataValue.int(n) for name, n in removed.items()}
-        context.add_output_metadata({**counts, "partitions_made": dg.MetadataValue.int(len(made))})
+        counts = {f"{name}_removed": count for name, count in removed.items()}
+        context.add_output_metadata({**counts, "partitions_made": len(created)})
 
     @dg.job(
-        name=NAME,
-        description=described(
-            "Removes Dagster's log lines, closed incidents, restatements and, where a setting says so, old snapshots; "
-            "materializations, check results and the states of runs stay. Makes the partitions of the months to come.",
-            reads="the age of rows; what it keeps for how long is set by the SNAPSHOT_…_RETENTION_DAYS.",
-            runs="every day at 04:00 by the schedule `daily_housekeeping_schedule`; safe at any time by hand.",
-            remediation="its one line says what to do; nothing is lost, the next run goes on.",
-        ),
+        description=(
+            "Deletes old log lines, closed incidents, restatements and, if a retention is set, old snapshots; creates "
+            "upcoming monthly partitions. Materializations, check results and run statuses are kept."
+        )
     )
     def housekeeping_job() -> None:
-        delete_expired_rows()
+        delete_expired_rows_op()
 
     return housekeeping_job
 
 
-def _keep(settings: Settings, now: datetime) -> RetentionLimits:
+def _retention_limits(settings: Settings, now: datetime) -> RetentionLimits:
     today, snapshots = now.astimezone(settings.zone).date(), settings.snapshot_retention_days
     return RetentionLimits(
         incidents=now - timedelta(days=settings.incident_retention_days),

@@ -1,63 +1,63 @@
-"""Days and the results of their checks, filed under their days.
+"""Stores check results under their partitions: in runs over a range, and for assets that a run does not own.
 
-Put here: the one way by which a result finds its day. Do not put here: the checks (`checks`).
-Partitioned checks are a preview in Dagster 1.13, and so is all that leans on them here.
-See https://docs.dagster.io/guides/test/asset-checks.
+Partitioned checks are a preview feature of Dagster 1.13. See https://docs.dagster.io/guides/test/asset-checks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
+from snapshot_pipeline.orchestration.instance.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 
 WHAT_TO_DO = "what_to_do"
-"""In the metadata of a result that is not green."""
+"""Metadata key of a failed result: what to do."""
 
 
 def log_by_partition(
     context: dg.AssetExecutionContext, results: Mapping[date, Sequence[dg.AssetCheckResult]]
 ) -> list[dg.AssetCheckResult]:
-    """File each day's results under that day, and return what the step itself must still yield.
+    """Store each day's results under its partition, and return the results that the step must still yield.
 
-    A run of one partition key needs nothing special. In a run over a range Dagster 1.13 would file a result under no
-    day at all, so each day's evaluation is logged with its day and its materialization, which must exist already. The
-    step must yield one result a check all the same: that the checks of all its days passed.
+    A run of one partition yields its results as they are. In a run over a range Dagster 1.13 would store a result under
+    no partition, so each day's evaluation is logged with its partition and its materialization, which must exist
+    already. The step must still yield one result per check: whether it passed on all days.
     """
     if context.has_partition_key:
         return [result for day_results in results.values() for result in day_results]
     for evaluation in _evaluations(context.instance, context.asset_key, results):
         context.log_event(evaluation)
     names = [str(result.check_name) for result in next(iter(results.values()))]
-    return [_of_the_range(name, results) for name in names]
+    return [_range_result(name, results) for name in names]
 
 
 def partition_events(
     instance: dg.DagsterInstance,
     asset: dg.AssetKey,
-    metadata: Mapping[date, Mapping[str, dg.MetadataValue]],
+    metadata: Mapping[date, Mapping[str, Any]],
     results: Mapping[date, Sequence[dg.AssetCheckResult]],
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """What a step yields of days of an asset that is not its own: that they are there, and how their checks went.
+    """Yield the materializations and check evaluations of some days of an asset that is not the step's own.
 
     Args:
-        instance: Where the events are recorded.
+        instance: Dagster's records, for the materializations.
         asset: The asset.
-        metadata: What is shown of each day.
-        results: The results of each day's checks.
+        metadata: Metadata of each materialization.
+        results: Check results of each day.
     """
-    for day, shown in metadata.items():
-        yield dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=shown)
-    # Not before: a result is filed under the materialization that is the last one by now.
+    for day, day_metadata in metadata.items():
+        yield dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=day_metadata)
+    # Not earlier: an evaluation refers to the latest materialization.
     yield from _evaluations(instance, asset, results)
 
 
 def _evaluations(
     instance: dg.DagsterInstance, asset: dg.AssetKey, results: Mapping[date, Sequence[dg.AssetCheckResult]]
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Each result as an event that is filed under its day, and under the day's last materialization if it has one."""
+    """Yield each result as an event with its partition, and its latest materialization if there is one."""
     materialized = last_materializations(instance, asset, list(results))
     for day, day_results in results.items():
         for result in day_results:
@@ -76,7 +76,7 @@ def _evaluations(
 def last_materializations(
     instance: dg.DagsterInstance, asset: dg.AssetKey, days: Sequence[date]
 ) -> dict[date, AssetCheckEvaluationTargetMaterializationData]:
-    """The last materialization of each day that has one, in two queries however many days there are."""
+    """Return the latest materialization of each day that has one, with two queries for any number of days."""
     partitions = {day.isoformat(): day for day in days}
     newest = instance.get_latest_storage_id_by_partition(
         asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
@@ -94,7 +94,7 @@ def last_materializations(
     }
 
 
-def _of_the_range(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult]]) -> dg.AssetCheckResult:
+def _range_result(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult]]) -> dg.AssetCheckResult:
     failed = {
         day: result
         for day, day_results in results.items()
@@ -103,9 +103,9 @@ def _of_the_range(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult
     }
     worst = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
     last = next(result for result in results[max(results)] if result.check_name == name)
-    shown = next(iter(failed.values()), last)  # the first day that failed, else the last one
-    passed = f"{len(results) - len(failed)} of the {len(results)} days of this run passed"
-    metadata: dict[str, dg.MetadataValue] = {"days_failed": dg.MetadataValue.json([str(day) for day in failed])}
+    shown = next(iter(failed.values()), last)  # the first failed day, else the last day
+    passed = f"{len(results) - len(failed)} of {len(results)} days of this run passed"
+    metadata: dict[str, Any] = {"days_failed": [str(day) for day in failed]}
     if WHAT_TO_DO in shown.metadata:
         metadata[WHAT_TO_DO] = shown.metadata[WHAT_TO_DO]
     return dg.AssetCheckResult(

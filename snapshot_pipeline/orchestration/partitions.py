@@ -1,41 +1,77 @@
-"""The days and weeks that can be materialized, and the only place that says so.
+"""The daily and weekly partitions, the ranges of days that one run computes, and the freshness policies.
 
-Put here: partition definitions and the arithmetic of their keys.
-Do not put here: local days as instants (`metrics.days`), schedules.
-See https://docs.dagster.io/guides/build/partitions-and-backfills.
+See https://docs.dagster.io/guides/build/partitions-and-backfills and
+https://docs.dagster.io/guides/observe/asset-freshness-policies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
 from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.settings import Settings
 
+_DAY_MINUTES = 24 * 60
+
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition a local day, from the start date on; a day is there once it has ended."""
+    """Return one partition per local day from the start date on; a day exists once it has ended."""
     return dg.DailyPartitionsDefinition(start_date=settings.start_date.isoformat(), timezone=settings.timezone)
 
 
 def weekly_partitions(settings: Settings) -> dg.WeeklyPartitionsDefinition:
-    """One partition a week, named by its Monday (Dagster's own weeks would begin on Sunday)."""
+    """Return one partition per week, named after its Monday (Dagster's default weeks start on Sunday)."""
     return dg.WeeklyPartitionsDefinition(
         start_date=settings.start_date.isoformat(), timezone=settings.timezone, day_offset=1
     )
 
 
-def ranges(days: Sequence[date], settings: Settings) -> list[tuple[date, date]]:
-    """Join ascending days into ranges of neighbours, of `SNAPSHOT_DAYS_PER_RUN` at the most; both ends included."""
+def run_ranges(days: Sequence[date], settings: Settings) -> list[tuple[date, date]]:
+    """Group ascending days into contiguous ranges of at most `SNAPSHOT_DAYS_PER_RUN` days, one range per run.
+
+    Returns:
+        The first and the last day of each range, both included.
+    """
     return contiguous_ranges(days, settings.days_per_run)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
-    """The tags that make a run compute a range of days."""
+    """Return the run tags that select the partitions `first … last`."""
     return {
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
+
+
+# Freshness is shown in the UI only. To Dagster the materialization of any day, even an old one, makes an asset fresh;
+# missing days are found by `incident_scan.periods`.
+
+
+def daily_freshness(settings: Settings) -> dg.FreshnessPolicy:
+    """Expect the day SNAPSHOT_OVERDUE_MINUTES after midnight."""
+    return _due_after(0, "*", settings)
+
+
+def weekly_freshness(settings: Settings) -> dg.FreshnessPolicy:
+    """Expect the recommendations SNAPSHOT_OVERDUE_MINUTES after Monday, 06:00."""
+    return _due_after(6 * 60, "1", settings)
+
+
+def weekly_report_freshness(settings: Settings) -> dg.FreshnessPolicy:
+    """Expect the weekly report SNAPSHOT_OVERDUE_MINUTES after Monday, 06:30."""
+    return _due_after(6 * 60 + 30, "1", settings)
+
+
+def _due_after(minute_of_day: int, weekday: str, settings: Settings) -> dg.FreshnessPolicy:
+    deadline = minute_of_day + settings.overdue_minutes
+    if weekday != "*":
+        weekday = str(int(weekday) + deadline // _DAY_MINUTES)
+    hour, minute = divmod(deadline % _DAY_MINUTES, 60)
+    return dg.FreshnessPolicy.cron(
+        deadline_cron=f"{minute} {hour} * * {weekday}",
+        lower_bound_delta=timedelta(minutes=settings.overdue_minutes),
+        timezone=settings.timezone,
+    )

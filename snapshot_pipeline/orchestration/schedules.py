@@ -1,194 +1,155 @@
-"""When the jobs run by themselves: the night at 00:00, what follows it at 03:00 and 04:00, the week on Monday at 06:00.
+"""The schedules: snapshots at 00:00, daily checks at 03:00, housekeeping at 04:00, the weekly jobs on Monday at 06:00.
 
-Put here: the ticks and what each asks for. Everything follows from the tick's scheduled time, never from the clock.
-Do not put here: what a run does.
+What a tick requests follows from its scheduled time, never from the clock.
 See https://docs.dagster.io/guides/automate/schedules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from typing import TypeVar
 
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import cohort_summary, performance_snapshots
-from snapshot_pipeline.orchestration.descriptions import described_plainly
 from snapshot_pipeline.orchestration.jobs import (
     daily_checks_job,
     daily_snapshots_job,
     weekly_recommendations_job,
     weekly_report_job,
 )
-from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, ranges, weekly_partitions
-from snapshot_pipeline.orchestration.tags import REASON, SEED
+from snapshot_pipeline.orchestration.names import REASON_TAG, SEED_TAG
+from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, run_ranges, weekly_partitions
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings
 
-_MISSED = "the tick's error says why; what one tick missed, the next one asks for."
+Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | list[dg.RunRequest] | dg.SkipReason]
+Status = TypeVar("Status", dg.DefaultScheduleStatus, dg.DefaultSensorStatus)
 
-_LEFT_ALONE = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
+_COMPUTED_OR_RUNNING = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
 
 
-def build_daily_snapshots_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The schedule of the snapshots.
+def default_status(status: type[Status], settings: Settings) -> Status:
+    """Return whether schedules and sensors run from the first start, or wait to be switched on in the UI."""
+    return status["RUNNING" if settings.schedules else "STOPPED"]
 
-    After a downtime Dagster launches the last missed tick only, so each tick looks back: it asks for every day of the
-    last `SNAPSHOT_CATCH_UP_DAYS` that is neither there nor in progress, neighbours joined into one run. The last
-    `SNAPSHOT_LATE_DAYS` before the newest are asked for even when they are there: their rows may have come late, and
-    what comes out the same is not written.
 
-    Each run summarizes its days as well. Where a summary could not be made, or snapshots were materialized without it,
-    the next tick asks for the summary alone, of any of the last `SNAPSHOT_LATE_WINDOW_DAYS` days.
-    """
-    days = daily_partitions(settings)
+def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
+    """Build the five schedules, in the time zone of the settings."""
+    hour = f"({settings.timezone})"
 
-    @dg.schedule(
-        name="daily_snapshots_schedule",
-        job=daily_snapshots_job,
-        cron_schedule="0 0 * * *",
-        execution_timezone=settings.timezone,
-        default_status=_default_status(settings),
-        description=described_plainly(
-            f"The day that has just ended, the {settings.late_days} days before it again, since rows may have come "
-            f"late, and whichever of the last {settings.catch_up_days} days is missing; each with its summary. Of the "
-            f"last {settings.late_window_days} days also the summaries that are older than their snapshots.",
-            reads="which of these days Dagster knows as materialized or in progress.",
-            runs=f"every night at 00:00 ({settings.timezone}), while it is switched on.",
-            remediation=_MISSED,
+    def schedule(
+        name: str, job: dg.JobDefinition | dg.UnresolvedAssetJobDefinition, cron: str, description: str, tick: Tick
+    ) -> dg.ScheduleDefinition:
+        decorate = dg.schedule(
+            name=name,
+            job=job,
+            cron_schedule=cron,
+            execution_timezone=settings.timezone,
+            default_status=default_status(dg.DefaultScheduleStatus, settings),
+            description=description,
+        )
+        return decorate(tick)
+
+    return [
+        schedule(
+            "daily_snapshots_schedule",
+            daily_snapshots_job,
+            "0 0 * * *",
+            f"Every night at 00:00 {hour}: the day that has just ended, the {settings.late_days} days before it again, "
+            f"because rows may arrive late, and every missing day of the last {settings.catch_up_days}. Also the "
+            f"summaries of the last {settings.late_window_days} days that are older than their snapshots.",
+            lambda context: _request_days(context, settings),
         ),
-    )
-    def daily_snapshots_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        tick = context.scheduled_execution_time
-        recent = days.get_partition_keys(current_time=tick)[-max(settings.catch_up_days, settings.late_days + 1) :]
-        status = context.instance.get_status_by_partition(performance_snapshots.KEY, recent, days) or {}
-        caught_up = set(recent[-settings.catch_up_days :])
-        late = set(recent[-1 - settings.late_days : -1])
-        wanted = [
-            date.fromisoformat(day)
-            for day in recent
-            if (day in caught_up and status.get(day) not in _LEFT_ALONE)
-            or (day in late and status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS)
-        ]
-        window = days.get_partition_keys(current_time=tick)[-settings.late_window_days :]
-        unsummarized = [day for day in _unsummarized(context.instance, settings, window) if day not in wanted]
-        if not wanted and not unsummarized:
-            return dg.SkipReason(f"all of the last {len(recent)} days are there or in progress")
-        # The tick belongs in the key: a day that failed must be asked for again the next night.
-        at = f"{tick:%Y-%m-%dT%H:%M%z}"
-        return [
-            dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), REASON: NIGHTLY})
-            for first, last in ranges(wanted, settings)
-        ] + [
-            dg.RunRequest(
-                run_key=f"summary {first}..{last}@{at}",
-                tags={**range_tags(first, last), REASON: NIGHTLY},
-                asset_selection=[cohort_summary.KEY],
-            )
-            for first, last in ranges(unsummarized, settings)
-        ]
-
-    return daily_snapshots_schedule
+        schedule(
+            "weekly_recommendations_schedule",
+            weekly_recommendations_job,
+            "0 6 * * 1",
+            f"Every Monday at 06:00 {hour}: the recommendations of the week that has just ended. Older weeks are not "
+            "caught up, because their recommendations are never shown.",
+            lambda context: _request_newest_week(context, settings),
+        ),
+        schedule(
+            "weekly_report_schedule",
+            weekly_report_job,
+            "30 6 * * 1",
+            f"Every Monday at 06:30 {hour}: the report of the week that has just ended, after its recommendations.",
+            lambda context: _request_newest_week(context, settings),
+        ),
+        schedule(
+            "daily_checks_schedule",
+            daily_checks_job,
+            "0 3 * * *",
+            f"Every day at 03:00 {hour}: checks for open problems, and recomputes a randomly chosen day to compare.",
+            _request_checks,
+        ),
+        schedule(
+            "daily_housekeeping_schedule",
+            housekeeping_job,
+            "0 4 * * *",
+            f"Every day at 04:00 {hour}: deletes expired rows and creates upcoming monthly partitions.",
+            lambda context: dg.RunRequest(),
+        ),
+    ]
 
 
-def _unsummarized(instance: dg.DagsterInstance, settings: Settings, window: Sequence[str]) -> list[date]:
-    """Those of the days whose snapshots are newer than their summary, and that are not being summarized; ascending."""
+def _request_days(context: dg.ScheduleEvaluationContext, settings: Settings) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request missing days, late days and outdated summaries.
+
+    After a downtime Dagster launches only the latest missed tick, so each tick looks back: it requests every day of the
+    last `SNAPSHOT_CATCH_UP_DAYS` that is neither computed nor in progress, contiguous days in one run. The
+    `SNAPSHOT_LATE_DAYS` before the newest day are requested even if they are computed: their rows may have arrived
+    late, and unchanged figures are not written.
+
+    Each run also summarizes its days. Where a summary failed, or snapshots were materialized without it, the next tick
+    requests the summary alone, for any of the last `SNAPSHOT_LATE_WINDOW_DAYS` days.
+    """
+    days, tick = daily_partitions(settings), context.scheduled_execution_time
+    keys = days.get_partition_keys(current_time=tick)
+    recent = keys[-max(settings.catch_up_days, settings.late_days + 1) :]
+    status = context.instance.get_status_by_partition(performance_snapshots.KEY, recent, days) or {}
+    caught_up = set(recent[-settings.catch_up_days :])
+    late = set(recent[-1 - settings.late_days : -1])
+    wanted = [
+        date.fromisoformat(day)
+        for day in recent
+        if (day in caught_up and status.get(day) not in _COMPUTED_OR_RUNNING)
+        or (day in late and status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS)
+    ]
+    window = keys[-settings.late_window_days :]
+    outdated = [day for day in _outdated_summaries(context.instance, settings, window) if day not in wanted]
+    if not wanted and not outdated:
+        return dg.SkipReason(f"the last {len(recent)} days are all computed or in progress")
+    # The run key contains the tick: a day that failed must be requested again the next night.
+    at = f"{tick:%Y-%m-%dT%H:%M%z}"
+    return [
+        dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), REASON_TAG: NIGHTLY})
+        for first, last in run_ranges(wanted, settings)
+    ] + [
+        dg.RunRequest(
+            run_key=f"summary {first}..{last}@{at}",
+            tags={**range_tags(first, last), REASON_TAG: NIGHTLY},
+            asset_selection=[cohort_summary.KEY],
+        )
+        for first, last in run_ranges(outdated, settings)
+    ]
+
+
+def _outdated_summaries(instance: dg.DagsterInstance, settings: Settings, window: Sequence[str]) -> list[date]:
+    """Return the days whose snapshots are newer than their summary and that are not in progress, ascending."""
     if not window:  # Dagster takes an empty set for all partitions
         return []
     event = dg.DagsterEventType.ASSET_MATERIALIZATION
     computed = instance.get_latest_storage_id_by_partition(performance_snapshots.KEY, event, set(window))
     summarized = instance.get_latest_storage_id_by_partition(cohort_summary.KEY, event, set(window))
-    behind = [day for day in window if day in computed and summarized.get(day, -1) < computed[day]]
-    status = instance.get_status_by_partition(cohort_summary.KEY, behind, daily_partitions(settings)) or {}
-    return [date.fromisoformat(day) for day in behind if status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS]
+    outdated = [day for day in window if day in computed and summarized.get(day, -1) < computed[day]]
+    status = instance.get_status_by_partition(cohort_summary.KEY, outdated, daily_partitions(settings)) or {}
+    return [date.fromisoformat(day) for day in outdated if status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS]
 
 
-def build_weekly_recommendations_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The schedule of the recommendations: the newest week only, since an older one is never shown."""
-
-    @dg.schedule(
-        name="weekly_recommendations_schedule",
-        job=weekly_recommendations_job,
-        cron_schedule="0 6 * * 1",
-        execution_timezone=settings.timezone,
-        default_status=_default_status(settings),
-        description=described_plainly(
-            "The recommendations of the week that has just ended; an older week is never shown, and not asked for.",
-            reads="nothing but the time of its tick.",
-            runs=f"every Monday at 06:00 ({settings.timezone}), while it is switched on.",
-            remediation="launch the job `weekly_recommendations_job` for the week; the next tick is for the next one.",
-        ),
-    )
-    def weekly_recommendations_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _newest_week(context, settings)
-
-    return weekly_recommendations_schedule
-
-
-def build_weekly_report_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The schedule of the weekly page: half an hour after the recommendations, which it counts."""
-
-    @dg.schedule(
-        name="weekly_report_schedule",
-        job=weekly_report_job,
-        cron_schedule="30 6 * * 1",
-        execution_timezone=settings.timezone,
-        default_status=_default_status(settings),
-        description=described_plainly(
-            "The page of the week that has just ended, after its recommendations, which it counts.",
-            reads="nothing but the time of its tick.",
-            runs=f"every Monday at 06:30 ({settings.timezone}), while it is switched on.",
-            remediation="launch the job `weekly_report_job` for the week; the next tick is for the next one.",
-        ),
-    )
-    def weekly_report_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _newest_week(context, settings)
-
-    return weekly_report_schedule
-
-
-def build_daily_checks_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The schedule of the checks that look at many days."""
-
-    @dg.schedule(
-        name="daily_checks_schedule",
-        job=daily_checks_job,
-        cron_schedule="0 3 * * *",
-        execution_timezone=settings.timezone,
-        default_status=_default_status(settings),
-        description=described_plainly(
-            "What is broken now, and a day drawn by lot, computed again to compare.",
-            reads="nothing but the time of its tick, which the day is drawn by.",
-            runs=f"every day at 03:00 ({settings.timezone}), while it is switched on.",
-            remediation=_MISSED,
-        ),
-    )
-    def daily_checks_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        tick = context.scheduled_execution_time.isoformat()
-        return dg.RunRequest(run_key=tick, tags={SEED: tick})
-
-    return daily_checks_schedule
-
-
-def build_daily_housekeeping_schedule(settings: Settings, housekeeping: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """The schedule of what removes old rows: when the night's runs are long over."""
-    return dg.ScheduleDefinition(
-        name="daily_housekeeping_schedule",
-        job=housekeeping,
-        cron_schedule="0 4 * * *",
-        execution_timezone=settings.timezone,
-        default_status=_default_status(settings),
-        description=described_plainly(
-            "Removes what has had its time, and makes the partitions of the months to come.",
-            reads="nothing but the time of its tick.",
-            runs=f"every day at 04:00 ({settings.timezone}), while it is switched on.",
-            remediation=_MISSED,
-        ),
-    )
-
-
-def _newest_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
-    """Ask for the week that ended on the day before the tick."""
+def _request_newest_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
+    """Request the week that ended the day before the tick."""
     tick = context.scheduled_execution_time
     week = (tick.date() - timedelta(days=7)).isoformat()
     if week not in weekly_partitions(settings).get_partition_keys(current_time=tick):
@@ -196,5 +157,6 @@ def _newest_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> d
     return dg.RunRequest(run_key=f"{week}@{tick:%Y-%m-%dT%H:%M%z}", partition_key=week)
 
 
-def _default_status(settings: Settings) -> dg.DefaultScheduleStatus:
-    return dg.DefaultScheduleStatus.RUNNING if settings.schedules else dg.DefaultScheduleStatus.STOPPED
+def _request_checks(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    tick = context.scheduled_execution_time.isoformat()
+    return dg.RunRequest(run_key=tick, tags={SEED_TAG: tick})

@@ -1,10 +1,7 @@
-"""What the UI says of a table that an asset stands for: where it is, its columns, and what they are made from.
+"""Definition metadata of an asset that is a table: its location, its columns and their lineage.
 
-Put here: from our table objects, the settings and `pipeline.origins` to Dagster's metadata.
-Do not put here: the sentences (`store.tables`, `platform.tables`), or what a run found (`assets/`).
-
-Dagster keeps the lineage of columns under `dagster/column_lineage`, which only its cloud draws: the open-source UI of
-1.13 leaves it out. So each column's sentence also ends with what it is made from.
+Dagster stores column lineage under `dagster/column_lineage`, which the open-source UI of 1.13 does not show. So each
+column's description also names its source columns.
 """
 
 from __future__ import annotations
@@ -16,9 +13,9 @@ from pydantic import SecretStr
 from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from snapshot_pipeline.orchestration.asset_keys import table_key
+from snapshot_pipeline.orchestration.names import LEARNING_PLATFORM
 from snapshot_pipeline.pipeline.column_lineage import COLUMN_LINEAGE
-from snapshot_pipeline.platform.tables import platform_metadata
+from snapshot_pipeline.platform.tables import TABLE_NAMES, platform_metadata
 from snapshot_pipeline.postgres.urls import DatabaseUrlError, parse_url
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import DESCRIPTION, VALUES, StoreTables
@@ -27,34 +24,39 @@ STORAGE = "postgresql"
 _DIALECT = PGDialect()  # type: ignore[no-untyped-call]
 
 
+def table_key(table: str) -> dg.AssetKey:
+    """Return the asset key of a table, the platform's or ours."""
+    return dg.AssetKey([LEARNING_PLATFORM, table] if table in TABLE_NAMES else table)
+
+
 def store_table_metadata(table: str, settings: Settings) -> dict[str, Any]:
-    """The metadata of an asset that stands for one of our tables."""
-    found = StoreTables.of(settings.store_schema).metadata.tables[f"{settings.store_schema}.{table}"]
+    """Return the metadata of an asset that is one of our tables."""
+    definition = StoreTables.of(settings.store_schema).metadata.tables[f"{settings.store_schema}.{table}"]
     return {
-        **_table_metadata(found, settings.database_url),
-        "one_row": found.info[DESCRIPTION],
+        **_table_metadata(definition, settings.database_url),
+        "one_row": definition.info[DESCRIPTION],
         "dagster/column_lineage": column_lineage(table),
     }
 
 
 def platform_table_metadata(table: str, settings: Settings) -> dict[str, Any]:
-    """The metadata of an asset that stands for a table of the platform: of it, the columns that we read."""
-    found = platform_metadata(settings.platform_schema).tables[f"{settings.platform_schema}.{table}"]
-    return _table_metadata(found, settings.source_database_url or settings.database_url)
+    """Return the metadata of an asset that is a table of the platform, with the columns that we read."""
+    definition = platform_metadata(settings.platform_schema).tables[f"{settings.platform_schema}.{table}"]
+    return _table_metadata(definition, settings.source_database_url or settings.database_url)
 
 
 def column_lineage(table: str) -> dg.TableColumnLineage:
-    """What each column of one of our tables is made from."""
+    """Return the source columns of each column of one of our tables."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(table_key(origin.table), origin.column) for origin in sorted(set(origins))]
-            for column, origins in COLUMN_LINEAGE.get(table, {}).items()
+            column: [dg.TableColumnDep(table_key(source.table), source.column) for source in sorted(set(sources))]
+            for column, sources in COLUMN_LINEAGE.get(table, {}).items()
         }
     )
 
 
 def column_schema(table: Table) -> dg.TableSchema:
-    """The columns of a table: type, sentence, origins, and which values they may have."""
+    """Return the columns of a table with type, description, source columns and allowed values."""
     keys = [
         f"unique together: {', '.join(column.name for column in constraint.columns)}"
         for constraint in [table.primary_key, *table.constraints]
@@ -75,31 +77,31 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def shown_address(url: SecretStr | None) -> str:
-    """A database's address as everybody may see it: no user, no password, no options."""
+def public_address(url: SecretStr | None) -> str:
+    """Return the address of a database without user, password and options."""
     if url is None:
-        return "the embedded server; its address: snapshot-pipeline db url"
+        return "the embedded server; print its address with: snapshot-pipeline db url"
     try:
-        read = parse_url(url.get_secret_value(), "the URL")
+        parsed = parse_url(url.get_secret_value(), "the URL")
     except DatabaseUrlError:
-        return "an address that cannot be read; see: snapshot-pipeline check"
-    host = read.host or read.query.get("host", "")
-    port = read.port or read.query.get("port", "")
-    return f"postgresql://{host}{f':{port}' if port else ''}/{read.database}"
+        return "not a PostgreSQL URL; see: snapshot-pipeline check"
+    host = parsed.host or parsed.query.get("host", "")
+    port = parsed.port or parsed.query.get("port", "")
+    return f"postgresql://{host}{f':{port}' if port else ''}/{parsed.database}"
 
 
 def _table_metadata(table: Table, url: SecretStr | None) -> dict[str, Any]:
     return {
         "dagster/table_name": f"{table.schema}.{table.name}",
         "dagster/storage_kind": STORAGE,
-        "dagster/uri": shown_address(url),
+        "dagster/uri": public_address(url),
         "dagster/column_schema": column_schema(table),
     }
 
 
 def _sentence(table: str, column: Column[Any]) -> str:
-    origins = COLUMN_LINEAGE.get(table, {}).get(column.name, ())
-    made_from = f" Made from {', '.join(f'`{origin}`' for origin in sorted(set(origins)))}." if origins else ""
+    sources = COLUMN_LINEAGE.get(table, {}).get(column.name, ())
+    made_from = f" Made from {', '.join(f'`{source}`' for source in sorted(set(sources)))}." if sources else ""
     return f"{column.doc}{made_from}"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from snapshot_pipeline.alerts.channels import read_channels
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.sensors.incidents import Watch, look
+from snapshot_pipeline.orchestration.sensors import ScanCursor, scan_and_record
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.outcomes import over, settle
@@ -36,7 +36,7 @@ def test_bad_data_of_many_students_stops_nobody_else_and_is_told_by_day(
     finally:
         world.execute("UPDATE quiz_attempts SET score = score - 1000 WHERE score >= 1000")
     message = next(one["message"] for one in world.receiver.messages if f"/runs/{run_id}" in one["message"])
-    assert "at least 90 % wanted" in message
+    assert "expected at least 90 %" in message
     assert over(world, world.dagster.launch("retry_failed_job", {})) == "SUCCESS"
     settle(fault, world, world.expected())
     waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
@@ -53,9 +53,9 @@ def test_a_day_and_a_week_that_are_missing_are_told_and_cleared(world: World, le
     repository = build_defs(world.settings).get_repository_def()
     channels = [channel.id for channel in read_channels(world.settings).channels]
     with open_installation(world.settings) as installation:
-        watch = Watch(since, since)
-        changes = look(installation, world.dagster.instance, repository, watch, channels, now)
-        again = look(installation, world.dagster.instance, repository, watch, channels, now)
+        cursor = ScanCursor(since, since)
+        changes = scan_and_record(installation, world.dagster.instance, repository, cursor, channels, now)
+        again = scan_and_record(installation, world.dagster.instance, repository, cursor, channels, now)
     assert again.opened == []
     missing = {incident.subject: incident.id for incident in changes.opened}
     assert {str(day), str(monday)} <= missing.keys()

@@ -10,14 +10,12 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.launcher.base import WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import pack_value
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.instance import celery_launcher
 from snapshot_pipeline.orchestration.instance.celery_app import broker_url, worker_app
+from snapshot_pipeline.orchestration.instance.dagster_internals import ExecuteRunArgs, WorkerStatus, pack_value
 from snapshot_pipeline.orchestration.instance.run_lock import run_lock
 from snapshot_pipeline.settings import SettingsError, load_settings
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
@@ -95,7 +93,10 @@ def test_a_run_that_nobody_holds_counts_as_dead_after_a_while_and_not_before(
             {"celery_broker_url": "amqp://secret@host"},
             "SNAPSHOT_CELERY_BROKER_URL begins with amqp:; expected redis://",
         ),
-        ({"celery_broker_url": NOWHERE}, "SNAPSHOT_DATABASE_URL is not set, and an embedded server is of one machine"),
+        (
+            {"celery_broker_url": NOWHERE},
+            "SNAPSHOT_DATABASE_URL is not set, and the embedded server",
+        ),
     ],
 )
 def test_what_is_missing_is_said_in_one_line_without_a_secret(

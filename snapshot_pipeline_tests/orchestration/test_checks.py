@@ -41,7 +41,7 @@ def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, pass
 
 def test_a_failed_rate_names_the_rate_the_threshold_the_reasons_and_ten_students() -> None:
     result = check_success_rate(report(850, 150), 0.90)
-    assert result.description == "2026-02-27: 85 % of 1,000 students, at least 90 % wanted"
+    assert result.description == "2026-02-27: 85 % of 1,000 students published, expected at least 90 %"
     assert result.metadata["published"].value == 850
     assert result.metadata["failed"].value == 150
     assert result.metadata["observed"].value == 0.85
@@ -54,7 +54,7 @@ def test_a_failed_rate_names_the_rate_the_threshold_the_reasons_and_ten_students
 def test_a_day_with_nobody_is_a_warning_that_says_so_and_not_a_rate() -> None:
     result = check_success_rate(report(0, 0), 0.90)
     assert (result.passed, result.severity) == (False, WARN)
-    assert "there was nobody" in str(result.description)
+    assert "no students" in str(result.description)
     assert "observed" not in result.metadata
     assert "what_to_do" in result.metadata
 
@@ -139,7 +139,7 @@ def test_a_week_that_reaches_few_students_is_a_warning(reached: int, passed: boo
 def test_a_week_without_students_says_that_there_was_nobody() -> None:
     result = check_recommendation_coverage(WeekReport(date(2026, 2, 16)))
     assert not result.passed
-    assert "nobody" in str(result.description)
+    assert "no active students" in str(result.description)
 
 
 def test_a_student_whose_recommendations_failed_turns_the_week_amber() -> None:
@@ -147,4 +147,4 @@ def test_a_student_whose_recommendations_failed_turns_the_week_amber() -> None:
         WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=99, failed={7: "ValueError: x"})
     )
     assert not result.passed
-    assert "1 students failed" in str(result.description)
+    assert "1 student failed" in str(result.description)

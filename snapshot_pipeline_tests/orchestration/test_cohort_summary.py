@@ -12,7 +12,6 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.orchestration.schedules import build_daily_snapshots_schedule
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, run_days
 from snapshot_pipeline_tests.pipeline.installations import execute
@@ -113,11 +112,12 @@ def test_a_summary_that_fails_leaves_the_snapshots_there_and_is_made_up_for_by_t
         installation, "SELECT count(*) FROM snapshot_days WHERE snapshot_date IN ('2026-01-10', '2026-01-11')"
     ) == [(2,)]
     assert rows(installation, "SELECT count(*) FROM day_summary WHERE snapshot_date < '2026-01-12'") == [(0,)]
-    schedule = build_daily_snapshots_schedule(installation.settings)
+    repository = build_defs(installation.settings).get_repository_def()
+    schedule = repository.get_schedule_def("daily_snapshots_schedule")
     context = dg.build_schedule_context(
         instance=installation.instance,
         scheduled_execution_time=datetime(2026, 1, 20, tzinfo=ZoneInfo("UTC")),
-        repository_def=build_defs(installation.settings).get_repository_def(),
+        repository_def=repository,
     )
     asked = [
         (request.asset_selection, request.tags["dagster/asset_partition_range_start"])

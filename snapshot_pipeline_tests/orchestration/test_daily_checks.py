@@ -32,22 +32,22 @@ def standing(**broken: object) -> OpenProblems:
 def test_nothing_broken_passes_and_says_over_which_days() -> None:
     result = check_no_open_incidents(standing(), 0.9, NOW)
     assert result.passed
-    assert result.description == "nothing is broken over the days 2026-02-12 to 2026-02-25"
+    assert result.description == "no problems, 2026-02-12 to 2026-02-25"
 
 
 def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
     missing = [date(2026, 2, 14), date(2026, 2, 20), date(2026, 2, 21)]
     result = check_no_open_incidents(standing(missing=missing), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
-    assert "1 day is missing: `snapshot-pipeline materialize --from 2026-02-14 --to 2026-02-14`" in result.description
-    assert "2 days are missing: `snapshot-pipeline materialize --from 2026-02-20 --to 2026-02-21`" in result.description
+    assert "1 day missing: `snapshot-pipeline materialize --from 2026-02-14 --to 2026-02-14`" in result.description
+    assert "2 days missing: `snapshot-pipeline materialize --from 2026-02-20 --to 2026-02-21`" in result.description
     assert result.metadata["missing_days"].value == 3
 
 
 def test_a_day_below_the_rate_is_an_error() -> None:
     result = check_no_open_incidents(standing(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
-    assert "2026-02-25: 85 % of 1,000 students, at least 90 % wanted" in result.description
+    assert "2026-02-25: 85 % of 1,000 students published, expected at least 90 %" in result.description
 
 
 def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() -> None:
@@ -89,7 +89,7 @@ def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
     )
     result = check_recompute_matches(different, "a seed")
     assert (result.passed, result.severity) == (False, ERROR)
-    assert "3 figures differ (2 of pace_score, 1 of quiz_average), 3 rows are missing" in result.description
+    assert "3 differences (2 of pace_score, 1 of quiz_average), 3 published rows missing" in result.description
     assert "`snapshot-pipeline materialize --from 2026-02-25 --to 2026-02-25`" in result.description
     assert len(result.metadata["first_differences"].records) == 1
     different.changed_days = [date(2026, 2, 20)]
@@ -101,7 +101,7 @@ def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
 def test_students_who_only_became_active_are_a_warning() -> None:
     result = check_recompute_matches(Recomputation(LAST, 1_000, unpublished=4), "a seed")
     assert (result.passed, result.severity) == (False, WARN)
-    assert "4 students would have a row" in result.description
+    assert "4 students without a row" in result.description
 
 
 def run_checks(installation: TestInstallation, **tags: str) -> dict[str, dg.AssetCheckEvaluation]:

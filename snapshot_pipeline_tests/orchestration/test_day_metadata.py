@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.orchestration.retry_failed import run_config
+from snapshot_pipeline.orchestration.manual_jobs import retry_run_config
 from snapshot_pipeline.plots import pace_distribution, success_calendar
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
@@ -182,7 +182,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
     assert set(metadata) >= NUMBERS | {"largest_movers"}
     assert not any(is_picture(value) for value in metadata.values())
     said = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 30]
-    assert "the picture of the paces of 2026-02-10 is left out: ValueError: no font found" in "; ".join(said)
+    assert "the plot of the pace scores of 2026-02-10 is left out: ValueError: no font found" in "; ".join(said)
     assert "the calendar of success rates is left out" in "; ".join(said)
 
 
@@ -211,14 +211,20 @@ def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstal
     assert run_days(installation, date(2026, 2, 15), date(2026, 2, 21)).success
     assert shown(run_week(installation, "2026-02-09"), "adaptive_recommendations")
     metadata = shown(run_week(installation, "2026-02-16"), "adaptive_recommendations")["2026-02-16"]
-    assert set(metadata) >= TYPES | {"students_reached", "coverage", "receivers", "run_seconds", "rows_per_second"}
+    assert set(metadata) >= TYPES | {
+        "students_with_recommendation",
+        "coverage",
+        "recipients",
+        "run_seconds",
+        "rows_per_second",
+    }
     assert is_picture(metadata["recommendations_by_week"])
     found = row(
         installation,
         "SELECT count(DISTINCT user_id), count(*), count(*) FILTER (WHERE recommendation_type = 'CONTINUE_LEARNING')"
         " FROM adaptive_recommendations WHERE week_start = '2026-02-16'",
     )
-    names = ("students_reached", "dagster/partition_row_count", "continue_learning")
+    names = ("students_with_recommendation", "dagster/partition_row_count", "continue_learning")
     assert tuple(metadata[name].value for name in names) == found
     before = {record.data["type"]: record.data["week_before"] for record in metadata["by_type"].records}
     expected = row(
@@ -232,7 +238,7 @@ def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstal
 def test_a_retried_day_is_shown_as_a_computed_one_so_that_no_plot_breaks_off(
     installation: TestInstallation, week: Shown
 ) -> None:
-    result = run(installation, "retry_failed_job", run_config={**run_config(date(2026, 2, 28), None), **QUIET})
+    result = run(installation, "retry_failed_job", run_config={**retry_run_config(date(2026, 2, 28), None), **QUIET})
     assert result.success
     (record,) = installation.instance.fetch_materializations(
         dg.AssetRecordsFilter(SNAPSHOTS, asset_partitions=["2026-02-28"]), limit=1

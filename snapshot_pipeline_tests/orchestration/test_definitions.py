@@ -11,16 +11,17 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from snapshot_pipeline.orchestration import source_links
+from snapshot_pipeline.orchestration import build
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.freshness import daily_freshness, weekly_freshness
 from snapshot_pipeline.orchestration.partitions import (
+    daily_freshness,
     daily_partitions,
     range_tags,
-    ranges,
+    run_ranges,
+    weekly_freshness,
     weekly_partitions,
 )
-from snapshot_pipeline.orchestration.table_metadata import shown_address
+from snapshot_pipeline.orchestration.table_metadata import public_address
 from snapshot_pipeline.settings import Settings, load_settings
 
 
@@ -50,17 +51,22 @@ def descriptions(repository: dg.RepositoryDefinition) -> dict[str, str | None]:
     }
 
 
-def test_everything_says_what_it_is_what_it_reads_when_it_runs_and_what_to_do_when_it_is_red(
-    settings: Settings,
-) -> None:
+def test_everything_is_described_in_at_most_three_sentences(settings: Settings) -> None:
     found = descriptions(build_defs(settings).get_repository_def())
     assert {name.split()[0] for name in found} == {"asset", "check", "job", "schedule", "sensor"}
     for name, description in found.items():
-        plain = name.split()[0] in ("schedule", "sensor")  # their pages show Markdown as it is typed
-        parts = re.split(r"\n\n(\w[\w ]+): " if plain else r"\n\n\*\*(.+?):\*\* ", description or "")
-        assert not plain or not set("*`") & set(description or ""), name
-        assert parts[1::2] == ["Reads", "Runs", "When it is red"], name
-        assert all(len(part) > 8 and part.endswith(".") for part in parts[::2]), name
+        assert description, name
+        assert 20 < len(description) < 400, name
+        assert description.endswith("."), name
+        assert len(re.findall(r"\.(?: |$)", description)) <= 3, name
+        # The pages of schedules and sensors show Markdown as it is typed.
+        assert name.split()[0] not in ("schedule", "sensor") or not set("*`") & set(description), name
+
+
+def test_names_of_jobs_schedules_and_sensors_end_in_their_kind(settings: Settings) -> None:
+    names = [name.split() for name in descriptions(build_defs(settings).get_repository_def())]
+    for kind in ("job", "schedule", "sensor"):
+        assert all(name.endswith(f"_{kind}") for named_kind, name in names if named_kind == kind)
 
 
 def test_assets_have_their_group_owners_kinds_grain_and_the_table_that_they_stand_for(settings: Settings) -> None:
@@ -97,8 +103,8 @@ def test_the_address_of_the_storage_shows_neither_user_nor_password(settings: Se
     }
     assert uris["users"] == "postgresql://replica.example.org/learning"
     assert uris["performance_snapshots"] == "postgresql://db.example.org:5433/learning"
-    assert "snapshot-pipeline db url" in shown_address(None)
-    assert "snapshot-pipeline check" in shown_address(SecretStr("mysql://u:MarkedSecret@h/d"))
+    assert "snapshot-pipeline db url" in public_address(None)
+    assert "snapshot-pipeline check" in public_address(SecretStr("mysql://u:MarkedSecret@h/d"))
 
 
 def test_every_column_has_its_sentence_its_type_its_values_and_what_it_is_made_from(settings: Settings) -> None:
@@ -151,7 +157,7 @@ def test_a_checkout_links_to_the_source_and_an_installed_package_does_not(
     (link,) = build_defs(settings).resolve_asset_graph().get(key).metadata["dagster/code_references"].code_references
     assert Path(link.file_path).name == "performance_snapshots.py"
     assert "@dg.asset(" in Path(link.file_path).read_text().splitlines()[link.line_number - 1]
-    monkeypatch.setattr(source_links, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(build, "_CHECKOUT", tmp_path)
     assert "dagster/code_references" not in build_defs(settings).resolve_asset_graph().get(key).metadata
 
 
@@ -187,17 +193,17 @@ def test_a_day_is_there_once_it_has_ended_in_the_platforms_zone(settings: Settin
 def test_days_are_joined_into_runs_of_neighbours_of_a_month_at_the_most(settings: Settings) -> None:
     first = date(2026, 1, 1)
     january_and_more = [first + timedelta(days=n) for n in range(40)]
-    assert ranges(january_and_more, settings) == [
+    assert run_ranges(january_and_more, settings) == [
         (first, date(2026, 1, 31)),
         (date(2026, 2, 1), date(2026, 2, 9)),
     ]
-    assert ranges(january_and_more[:4], settings.model_copy(update={"days_per_run": 3})) == [
+    assert run_ranges(january_and_more[:4], settings.model_copy(update={"days_per_run": 3})) == [
         (first, date(2026, 1, 3)),
         (date(2026, 1, 4), date(2026, 1, 4)),
     ]
-    assert ranges([first, date(2026, 1, 3), date(2026, 1, 4)], settings) == [
+    assert run_ranges([first, date(2026, 1, 3), date(2026, 1, 4)], settings) == [
         (first, first),
         (date(2026, 1, 3), date(2026, 1, 4)),
     ]
-    assert ranges([], settings) == []
+    assert run_ranges([], settings) == []
     assert range_tags(first, first)["dagster/asset_partition_range_end"] == "2026-01-01"

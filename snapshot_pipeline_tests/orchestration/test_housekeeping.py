@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Log
 from sqlalchemy import Connection, func, select, text
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.instance import log_retention
-from snapshot_pipeline.orchestration.instance.log_retention import remove_old_log_rows, remove_old_output
+from snapshot_pipeline.orchestration.instance.dagster_internals import SqlEventLogStorageTable as Log
+from snapshot_pipeline.orchestration.instance.log_retention import delete_old_log_rows, delete_old_output
 from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags
 from snapshot_pipeline.postgres.engines import create_platform_engine
 from snapshot_pipeline.store.months import read_partitions
@@ -96,29 +96,29 @@ def seen(installation: TestInstallation, instance: dg.DagsterInstance) -> dict[s
 def test_log_rows_go_and_all_that_anybody_asks_for_stays(
     installation: TestInstallation, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(log_retention, "ROWS_AT_A_TIME", 25)  # so that more than one transaction is needed
+    monkeypatch.setattr(log_retention, "ROWS_PER_TRANSACTION", 25)  # so that more than one transaction is needed
     before, rows = seen(installation, instance), scalar(instance, select(func.count()).select_from(Log))
     assert before["partitions"]["2026-02-20"] is dg.AssetPartitionStatus.MATERIALIZED
     assert before["partitions"][FAILED_DAY] is dg.AssetPartitionStatus.FAILED
     assert len(before["checks"]["success_rate"]) >= 7
     assert "schema 'nowhere'" in before["why_it_failed"][0]
     yesterday = datetime.now(timezone.utc) - timedelta(days=1)
-    assert remove_old_log_rows(instance, yesterday) == 0  # all of it is new
-    removed = remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1))
+    assert delete_old_log_rows(instance, yesterday) == 0  # all of it is new
+    removed = delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1))
     assert removed > rows / 5
     assert scalar(instance, select(func.count()).select_from(Log)) == rows - removed
     instance.event_log_storage.wipe_asset_cached_status(SNAPSHOTS)  # so that nothing comes from a cache
     assert seen(installation, instance) == before
-    assert remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
+    assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
 
 
 def test_a_run_that_is_at_work_keeps_all_of_its_rows(instance: dg.DagsterInstance):
     """The launcher's health check reads the process id of a run from one of them."""
     run = instance.create_run_for_job(dg.job(name="at_work")(lambda: None), status=dg.DagsterRunStatus.STARTED)
     instance.report_engine_event("Started process for run (pid: 1)", run)
-    assert remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
+    assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
     instance.report_run_canceled(run)
-    assert remove_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) >= 1
+    assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) >= 1
 
 
 def test_output_of_old_runs_goes_and_that_of_recent_ones_stays(tmp_path: Path):
@@ -130,9 +130,9 @@ def test_output_of_old_runs_goes_and_that_of_recent_ones_stays(tmp_path: Path):
     for path in ((tmp_path / "old").rglob("*"), [tmp_path / "old"]):
         for each in path:
             os.utime(each, (long_ago, long_ago))
-    assert remove_old_output(tmp_path, datetime.now(timezone.utc) - timedelta(days=90)) == 1
+    assert delete_old_output(tmp_path, datetime.now(timezone.utc) - timedelta(days=90)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["recent"]
-    assert remove_old_output(tmp_path / "missing", datetime.now(timezone.utc)) == 0
+    assert delete_old_output(tmp_path / "missing", datetime.now(timezone.utc)) == 0
 
 
 def test_the_job_says_how_much_it_removed(installation: TestInstallation, instance: dg.DagsterInstance):

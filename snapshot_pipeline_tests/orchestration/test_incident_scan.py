@@ -7,16 +7,16 @@ from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
-from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster import DagsterEvent, DagsterEventType
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.incident_scan.periods import day_due_at, week_due_at
+from snapshot_pipeline.orchestration.instance.dagster_internals import WILL_RETRY_TAG
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.watching import MARK, QUIET, Watcher, spoil, watching
+from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, scanning, spoil
 
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
@@ -38,68 +38,68 @@ def marked(installation: TestInstallation) -> TestInstallation:
 
 
 @pytest.fixture
-def watcher(marked: TestInstallation) -> Iterator[Watcher]:
-    with watching(marked) as watcher:
-        yield watcher
+def scanner(marked: TestInstallation) -> Iterator[Scanner]:
+    with scanning(marked) as scanner:
+        yield scanner
 
 
 def days(first: date, last: date | None = None) -> dict[str, str]:
     return range_tags(first, last or first)
 
 
-def reported(watcher: Watcher, *events: DagsterEventType, last: date = DAY) -> str:
+def reported(scanner: Scanner, *events: DagsterEventType, last: date = DAY) -> str:
     """A run of the days from `DAY` on with nothing but these events."""
-    instance = watcher.installation.instance
-    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots_job")
+    instance = scanner.installation.instance
+    job = build_defs(scanner.settings).resolve_job_def("daily_snapshots_job")
     run = instance.create_run_for_job(job, tags=days(DAY, last), status=dg.DagsterRunStatus.NOT_STARTED)
     for event in events:
         instance.report_dagster_event(DagsterEvent(event.value, job_name=job.name), run.run_id)
     return run.run_id
 
 
-def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_student(watcher: Watcher) -> None:
-    watcher.execute(spoil("2026-02-01", "2026-02-10"))
-    bad = watcher.run(days(DAY))
+def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_student(scanner: Scanner) -> None:
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    bad = scanner.run(days(DAY))
     assert bad.success  # a failed check fails no run
-    changes = watcher.look()
+    changes = scanner.scan()
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("failed_check", "performance_snapshots/success_rate 2026-02-10")
     assert incident.run_id == bad.run_id
     (message,) = changes.messages
     assert "of 1" in message.body
-    assert "at least 90 % wanted" in message.body
+    assert "expected at least 90 %" in message.body
     assert "published" in message.body
     assert f"http://127.0.0.1:3000/runs/{bad.run_id}" in message.body
     assert str(MARK)[:4] not in message.body
-    assert not watcher.look().messages
+    assert not scanner.scan().messages
 
-    watcher.execute(spoil("2026-02-01", "2026-02-10"))  # mends it
-    watcher.run(days(DAY))
-    healed = watcher.look()
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))  # mends it
+    scanner.run(days(DAY))
+    healed = scanner.scan()
     assert [one.id for one in healed.closed] == [incident.id]
     assert "100 % of" in healed.messages[0].body
-    assert not watcher.look().messages
+    assert not scanner.scan().messages
 
 
-def test_the_bad_days_of_one_run_are_one_message_and_the_run_itself_is_no_incident(watcher: Watcher) -> None:
-    watcher.execute(spoil("2026-02-01", "2026-02-10"))
-    watcher.run(days(date(2026, 2, 5), DAY))
-    watcher.execute(spoil("2026-02-01", "2026-02-10"))
-    changes = watcher.look()
+def test_the_bad_days_of_one_run_are_one_message_and_the_run_itself_is_no_incident(scanner: Scanner) -> None:
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    scanner.run(days(date(2026, 2, 5), DAY))
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    changes = scanner.scan()
     assert len(changes.opened) == 6
     assert [message.title.split(" (")[0] for message in changes.messages] == ["6 failed checks"]
 
 
-def test_a_day_that_failed_and_was_mended_before_anybody_looked_is_no_incident(watcher: Watcher) -> None:
-    watcher.execute(spoil("2026-02-01", "2026-02-10"))
-    watcher.run(days(DAY))
-    watcher.execute(spoil("2026-02-01", "2026-02-10"))
-    watcher.run(days(DAY))
-    assert not watcher.look().messages
+def test_a_day_that_failed_and_was_mended_before_anybody_looked_is_no_incident(scanner: Scanner) -> None:
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    scanner.run(days(DAY))
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    scanner.run(days(DAY))
+    assert not scanner.scan().messages
 
 
-def test_a_check_of_another_code_location_and_one_that_only_warns_are_nobodys_incident(watcher: Watcher) -> None:
-    instance = watcher.installation.instance
+def test_a_check_of_another_code_location_and_one_that_only_warns_are_nobodys_incident(scanner: Scanner) -> None:
+    instance = scanner.installation.instance
     for asset, severity in (
         ("other", dg.AssetCheckSeverity.ERROR),
         ("performance_snapshots", dg.AssetCheckSeverity.WARN),
@@ -114,154 +114,154 @@ def test_a_check_of_another_code_location_and_one_that_only_warns_are_nobodys_in
                 partition="2026-02-10",
             )
         )
-    assert not watcher.look().opened
+    assert not scanner.scan().opened
 
 
-def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_has_its_day(watcher: Watcher) -> None:
-    failed = watcher.run(days(DAY), platform_schema="nowhere")
+def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_has_its_day(scanner: Scanner) -> None:
+    failed = scanner.run(days(DAY), platform_schema="nowhere")
     assert not failed.success
-    changes = watcher.look()
+    changes = scanner.scan()
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("failed_run", f"{BOTH} 2026-02-10")
     assert "schema 'nowhere'" in changes.messages[0].body
     assert failed.run_id in changes.messages[0].body
-    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)  # it fails again: the same incident
-    assert not watcher.look().messages
-    watcher.materialize(date(2026, 2, 5), date(2026, 2, 9))  # not its day
-    assert not watcher.look().closed
-    watcher.run(days(date(2026, 2, 8), date(2026, 2, 12)))
-    (over,) = watcher.look().closed
+    reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)  # it fails again: the same incident
+    assert not scanner.scan().messages
+    scanner.materialize(date(2026, 2, 5), date(2026, 2, 9))  # not its day
+    assert not scanner.scan().closed
+    scanner.run(days(date(2026, 2, 8), date(2026, 2, 12)))
+    (over,) = scanner.scan().closed
     assert over.id == incident.id
-    assert not watcher.look().messages
+    assert not scanner.scan().messages
 
 
-def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(watcher: Watcher) -> None:
-    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
-    (incident,) = watcher.look(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(scanner: Scanner) -> None:
+    reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
+    (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
     assert incident.subject == f"{BOTH} 2026-02-10..2026-02-12"
-    watcher.materialize(DAY, date(2026, 2, 11))
-    assert not watcher.look().closed
-    watcher.materialize(date(2026, 2, 12), date(2026, 2, 12))
-    assert watcher.look().closed
+    scanner.materialize(DAY, date(2026, 2, 11))
+    assert not scanner.scan().closed
+    scanner.materialize(date(2026, 2, 12), date(2026, 2, 12))
+    assert scanner.scan().closed
 
 
-def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_summary_alone(watcher: Watcher) -> None:
+def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_summary_alone(scanner: Scanner) -> None:
     """The snapshots of that run are there: nobody is to be sent to compute them again."""
-    watcher.run(days(date(2026, 2, 5)))  # makes the tables, on the first run of all
+    scanner.run(days(date(2026, 2, 5)))  # makes the tables, on the first run of all
     refuses = "ALTER TABLE day_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID"
-    watcher.execute("DELETE FROM day_summary", refuses)  # a row that is there would not be written again
+    scanner.execute("DELETE FROM day_summary", refuses)  # a row that is there would not be written again
     try:
-        assert not watcher.run(days(DAY)).success
+        assert not scanner.run(days(DAY)).success
     finally:
-        watcher.execute("ALTER TABLE day_summary DROP CONSTRAINT refuses")
-    (incident,) = watcher.look().opened
+        scanner.execute("ALTER TABLE day_summary DROP CONSTRAINT refuses")
+    (incident,) = scanner.scan().opened
     assert (incident.kind, incident.subject) == ("failed_run", "cohort_summary 2026-02-10")
-    job = build_defs(watcher.settings).resolve_job_def("daily_snapshots_job")
+    job = build_defs(scanner.settings).resolve_job_def("daily_snapshots_job")
     alone = job.execute_in_process(
-        instance=watcher.installation.instance,
+        instance=scanner.installation.instance,
         tags=days(DAY),
         asset_selection=[dg.AssetKey("cohort_summary")],
         run_config=QUIET,
     )
     assert alone.success
-    assert [one.id for one in watcher.look().closed] == [incident.id]
+    assert [one.id for one in scanner.scan().closed] == [incident.id]
 
 
 def test_what_an_unknown_error_says_is_not_told_since_it_may_quote_a_student(
-    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    scanner: Scanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raises(*_: object) -> None:
         raise ValueError(f"student {MARK + 17} cannot be")
 
     monkeypatch.setattr("snapshot_pipeline.orchestration.assets.performance_snapshots.run_days", raises)
-    assert not watcher.run(days(DAY)).success
-    (message,) = watcher.look().messages
+    assert not scanner.run(days(DAY)).success
+    (message,) = scanner.scan().messages
     assert "raised ValueError" in message.body
     assert str(MARK)[:4] not in message.body
 
 
-def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures(watcher: Watcher) -> None:
-    failed = reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
-    watcher.installation.instance.add_run_tags(failed, {WILL_RETRY_TAG: "true"})
-    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_CANCELED)
-    assert not watcher.look().opened
+def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures(scanner: Scanner) -> None:
+    failed = reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
+    scanner.installation.instance.add_run_tags(failed, {WILL_RETRY_TAG: "true"})
+    reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_CANCELED)
+    assert not scanner.scan().opened
     # A retry that was promised and never came is a failure after all.
-    (incident,) = watcher.look(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
     assert incident.run_id == failed
 
 
-def test_a_failed_run_that_was_deleted_from_dagster_is_over(watcher: Watcher) -> None:
-    failed = reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
+def test_a_failed_run_that_was_deleted_from_dagster_is_over(scanner: Scanner) -> None:
+    failed = reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
     later = datetime.now(timezone.utc) + timedelta(minutes=6)
-    assert watcher.look(later).opened
-    watcher.installation.instance.delete_run(failed)
-    assert watcher.look(later).closed
+    assert scanner.scan(later).opened
+    scanner.installation.instance.delete_run(failed)
+    assert scanner.scan(later).closed
 
 
-def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_ends_in_time(watcher: Watcher) -> None:
-    slow = reported(watcher, DagsterEventType.RUN_START)
-    assert not watcher.look().opened
-    later = datetime.now(timezone.utc) + timedelta(seconds=watcher.settings.max_run_seconds)
-    (incident,) = watcher.look(later).opened
+def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_ends_in_time(scanner: Scanner) -> None:
+    slow = reported(scanner, DagsterEventType.RUN_START)
+    assert not scanner.scan().opened
+    later = datetime.now(timezone.utc) + timedelta(seconds=scanner.settings.max_run_seconds)
+    (incident,) = scanner.scan(later).opened
     assert (incident.kind, incident.subject, incident.run_id) == ("slow_run", BOTH, slow)
-    assert "is not over yet, at most 300 s wanted" in incident.detail
-    assert not watcher.look(later + SECOND).messages
-    watcher.installation.instance.delete_run(slow)
+    assert "is still running, expected at most 300 s" in incident.detail
+    assert not scanner.scan(later + SECOND).messages
+    scanner.installation.instance.delete_run(slow)
 
 
-def test_a_run_that_took_too_long_is_told_once_and_is_over_with_the_next_one_in_time(watcher: Watcher) -> None:
-    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
-    watcher.settings = watcher.settings.model_copy(update={"max_run_seconds": 1e-9})
-    (incident,) = watcher.look().opened
+def test_a_run_that_took_too_long_is_told_once_and_is_over_with_the_next_one_in_time(scanner: Scanner) -> None:
+    reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
+    scanner.settings = scanner.settings.model_copy(update={"max_run_seconds": 1e-9})
+    (incident,) = scanner.scan().opened
     assert incident.kind == "slow_run"
     assert "took" in incident.detail
-    assert not watcher.look().messages
-    watcher.settings = watcher.installation.settings
-    reported(watcher, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
-    assert [one.id for one in watcher.look().closed] == [incident.id]
+    assert not scanner.scan().messages
+    scanner.settings = scanner.installation.settings
+    reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
+    assert [one.id for one in scanner.scan().closed] == [incident.id]
 
 
-def test_a_missing_day_is_told_an_hour_after_it_should_be_there_and_is_over_when_it_is(watcher: Watcher) -> None:
-    watcher.since = datetime(2026, 2, 11, 0, 30, tzinfo=timezone.utc)
-    due_at = day_due_at(DAY, watcher.settings)
+def test_a_missing_day_is_told_an_hour_after_it_should_be_there_and_is_over_when_it_is(scanner: Scanner) -> None:
+    scanner.since = datetime(2026, 2, 11, 0, 30, tzinfo=timezone.utc)
+    due_at = day_due_at(DAY, scanner.settings)
     assert due_at == datetime(2026, 2, 11, 1, tzinfo=timezone.utc)
-    assert not watcher.look(due_at - SECOND).opened
-    changes = watcher.look(due_at)
+    assert not scanner.scan(due_at - SECOND).opened
+    changes = scanner.scan(due_at)
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("missing_day", "2026-02-10")
-    assert "should have been there by 2026-02-11 01:00 UTC" in changes.messages[0].body
+    assert "it was due by 2026-02-11 01:00 UTC" in changes.messages[0].body
     assert "snapshot-pipeline materialize" in changes.messages[0].body
-    assert not watcher.look(due_at + timedelta(hours=20)).messages
-    watcher.run(days(DAY))
-    (over,) = watcher.look(due_at + timedelta(hours=21)).closed
+    assert not scanner.scan(due_at + timedelta(hours=20)).messages
+    scanner.run(days(DAY))
+    (over,) = scanner.scan(due_at + timedelta(hours=21)).closed
     assert over.id == incident.id
 
 
-def test_a_fresh_installation_does_not_complain_of_its_past_and_a_long_pause_hides_no_day(watcher: Watcher) -> None:
-    watcher.since = datetime(2026, 2, 9, 12, tzinfo=timezone.utc)
-    changes = watcher.look(datetime(2026, 2, 13, 12, tzinfo=timezone.utc), last_scan=watcher.since)
+def test_a_fresh_installation_does_not_complain_of_its_past_and_a_long_pause_hides_no_day(scanner: Scanner) -> None:
+    scanner.since = datetime(2026, 2, 9, 12, tzinfo=timezone.utc)
+    changes = scanner.scan(datetime(2026, 2, 13, 12, tzinfo=timezone.utc), last_scan=scanner.since)
     missing = [one.subject for one in changes.opened if one.kind == "missing_day"]
     assert missing == ["2026-02-09", "2026-02-10", "2026-02-11", "2026-02-12"]
 
 
-def test_a_week_that_did_not_happen_is_told_and_is_over_when_it_has(watcher: Watcher) -> None:
-    watcher.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
-    week, due_at = date(2026, 2, 9), week_due_at(date(2026, 2, 9), watcher.settings)
+def test_a_week_that_did_not_happen_is_told_and_is_over_when_it_has(scanner: Scanner) -> None:
+    scanner.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
+    week, due_at = date(2026, 2, 9), week_due_at(date(2026, 2, 9), scanner.settings)
     assert due_at == datetime(2026, 2, 16, 7, tzinfo=timezone.utc)
-    assert not [one for one in watcher.look(due_at - SECOND).opened if one.kind == "missed_week"]
-    (incident,) = [one for one in watcher.look(due_at).opened if one.kind == "missed_week"]
+    assert not [one for one in scanner.scan(due_at - SECOND).opened if one.kind == "missed_week"]
+    (incident,) = [one for one in scanner.scan(due_at).opened if one.kind == "missed_week"]
     assert incident.subject == week.isoformat()
-    watcher.run(days(date(2026, 2, 9), date(2026, 2, 15)))
-    assert watcher.run({"dagster/partition": week.isoformat()}, "weekly_recommendations_job").success
-    assert incident.id in [one.id for one in watcher.look(due_at + SECOND).closed]
+    scanner.run(days(date(2026, 2, 9), date(2026, 2, 15)))
+    assert scanner.run({"dagster/partition": week.isoformat()}, "weekly_recommendations_job").success
+    assert incident.id in [one.id for one in scanner.scan(due_at + SECOND).closed]
 
 
-def test_a_week_is_not_needed_any_more_when_a_newer_one_is_there(watcher: Watcher) -> None:
-    watcher.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
-    watcher.look(datetime(2026, 2, 16, 8, tzinfo=timezone.utc))
-    instance = watcher.installation.instance
+def test_a_week_is_not_needed_any_more_when_a_newer_one_is_there(scanner: Scanner) -> None:
+    scanner.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
+    scanner.scan(datetime(2026, 2, 16, 8, tzinfo=timezone.utc))
+    instance = scanner.installation.instance
     instance.report_runless_asset_event(dg.AssetMaterialization("adaptive_recommendations", partition="2026-02-16"))
-    closed = watcher.look(datetime(2026, 2, 23, 8, tzinfo=timezone.utc)).closed
+    closed = scanner.scan(datetime(2026, 2, 23, 8, tzinfo=timezone.utc)).closed
     assert "missed_week" in [one.kind for one in closed]
 
 
@@ -273,9 +273,9 @@ def test_days_and_weeks_are_due_in_the_platforms_time_through_the_changes_of_the
     assert week_due_at(date(2026, 3, 16), settings) == datetime(2026, 3, 23, 6, 30, tzinfo=timezone.utc)
 
 
-def test_a_week_that_began_before_the_start_date_is_never_missed(watcher: Watcher) -> None:
+def test_a_week_that_began_before_the_start_date_is_never_missed(scanner: Scanner) -> None:
     """SNAPSHOT_START_DATE is Thursday, 2026-01-01: the week of 2025-12-29 has no partition."""
-    watcher.since = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    changes = watcher.look(datetime(2026, 1, 5, 12, tzinfo=timezone.utc))
+    scanner.since = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    changes = scanner.scan(datetime(2026, 1, 5, 12, tzinfo=timezone.utc))
     assert [one.subject for one in changes.opened if one.kind == "missed_week"] == []
     assert next(one.subject for one in changes.opened if one.kind == "missing_day") == "2026-01-01"

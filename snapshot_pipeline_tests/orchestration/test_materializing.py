@@ -104,8 +104,8 @@ def test_a_day_in_which_too_many_students_fail_turns_red_and_the_days_beside_it_
         if evaluation.check_name == "success_rate" and evaluation.partition is None
     ]
     # It is what the check's page shows as its latest execution, so it says what to do as well.
-    assert "of the 4 days of this run passed; 2026-02-2" in str(whole.description)
-    assert "students, at least 99 % wanted" in str(whole.description)
+    assert "of 4 days of this run passed; 2026-02-2" in str(whole.description)
+    assert "students published, expected at least 99 %" in str(whole.description)
     assert "retry_failed_job" in str(whole.metadata["what_to_do"].value)
 
 

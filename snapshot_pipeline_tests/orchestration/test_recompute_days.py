@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.recompute_days import run_config
+from snapshot_pipeline.orchestration.manual_jobs import recompute_run_config
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, check_by_day, run_days
 
@@ -18,7 +18,7 @@ def recompute(
 ) -> dg.ExecuteInProcessResult:
     defs = build_defs(installation.settings.model_copy(update=settings))
     return defs.resolve_job_def("recompute_days_job").execute_in_process(
-        instance=installation.instance, run_config={**run_config(first, last), **QUIET}, raise_on_error=False
+        instance=installation.instance, run_config={**recompute_run_config(first, last), **QUIET}, raise_on_error=False
     )
 
 
@@ -64,8 +64,8 @@ def test_one_day_is_enough(installation: TestInstallation) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "said"),
     [
-        ("", "", "first_day: nothing is given; expected the first day to compute again, such as 2026-11-22"),
-        ("02/20/2026", "", "first_day: '02/20/2026' is no day; expected one such as 2026-11-22, or nothing"),
+        ("", "", "first_day is empty; expected the first day to recompute, such as 2026-11-22"),
+        ("02/20/2026", "", "first_day: '02/20/2026' is not a day; expected one such as 2026-11-22, or nothing"),
         ("2026-02-20", "2026-02-18", "first_day: 2026-02-20 is after last_day: 2026-02-18"),
         ("2025-12-31", "", "2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
         ("2026-02-20", "2999-01-01", "2999-01-01 has not ended"),

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.manual_jobs import retry_run_config
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.orchestration.retry_failed import run_config
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import check_by_day
 from snapshot_pipeline_tests.pipeline.installations import execute
@@ -43,7 +43,7 @@ def test_a_day_whose_students_were_mended_has_a_new_materialization_and_a_green_
         "UPDATE user_lesson_progress SET completed_at = started_at WHERE completed_at < started_at",
         "UPDATE quiz_attempts SET score = 50 WHERE score < 0 OR score > 100",
     )
-    result = run(failed, "retry_failed_job", run_config={**run_config(LAST, None), **QUIET})
+    result = run(failed, "retry_failed_job", run_config={**retry_run_config(LAST, None), **QUIET})
     assert result.success
     assert check_by_day(failed, "success_rate")["2026-02-28"] is True
     assert check_by_day(failed, "success_rate")["2026-02-27"] is False  # was not asked for
@@ -110,7 +110,7 @@ def test_what_is_no_day_is_refused_with_one_line(failed: TestInstallation) -> No
     result = run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.user_failure_data.description == (
-        "from: 'yesterday' is no day; expected one such as 2026-11-22, or nothing"
+        "from: 'yesterday' is not a day; expected one such as 2026-11-22, or nothing"
     )
 
 

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from snapshot_pipeline.orchestration.run_config_days import (
+from snapshot_pipeline.orchestration.manual_jobs import (
     RunConfigDaysError,
     days_to_compute,
     parse_day,
@@ -24,7 +24,7 @@ def test_a_day_is_read_and_nothing_is_none() -> None:
 def test_what_is_no_day_is_one_line_that_names_the_field_and_an_example() -> None:
     with pytest.raises(RunConfigDaysError) as error:
         parse_day("first_day", "1st of May")
-    assert str(error.value) == "first_day: '1st of May' is no day; expected one such as 2026-11-22, or nothing"
+    assert str(error.value) == "first_day: '1st of May' is not a day; expected one such as 2026-11-22, or nothing"
 
 
 def test_days_in_the_wrong_order_are_refused() -> None:

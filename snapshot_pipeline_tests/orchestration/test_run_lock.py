@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.orchestration.instance.run_lock import LOOK_SECONDS, run_lock, run_lock_holders
+from snapshot_pipeline.orchestration.instance.run_lock import CHECK_SECONDS, run_lock, run_lock_holders
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline.store.locks import LockedError
 from snapshot_pipeline_tests.running_dagster import waited_for
@@ -76,8 +76,8 @@ def test_a_process_whose_run_is_over_for_everybody_else_ends_though_it_hears_no_
     """One that was given up for dead, as after an hour without a network, must not go on beside its own retry."""
     process = holding_process(run_id, wanted_seconds=1)
     began = time.monotonic()
-    assert process.wait(4 * LOOK_SECONDS) == -9
-    assert time.monotonic() - began > LOOK_SECONDS  # seen twice, not once: a run takes a moment to end by itself
+    assert process.wait(4 * CHECK_SECONDS) == -9
+    assert time.monotonic() - began > CHECK_SECONDS  # seen twice, not once: a run takes a moment to end by itself
 
 
 def test_a_run_is_held_again_when_the_database_has_lost_the_session(settings: Settings, run_id: str, database_url: URL):
@@ -87,4 +87,4 @@ def test_a_run_is_held_again_when_the_database_has_lost_the_session(settings: Se
         cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'")
         assert connection.execute(cut).scalar_one() == 1
         waited_for(lambda: None if run_lock_holders(settings, run_id) else True, "it is lost", 5, pause=0.05)
-        waited_for(lambda: True if run_lock_holders(settings, run_id) else None, "it is held again", 2 * LOOK_SECONDS)
+        waited_for(lambda: True if run_lock_holders(settings, run_id) else None, "it is held again", 2 * CHECK_SECONDS)

@@ -11,18 +11,14 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.schedules import (
-    build_daily_checks_schedule,
-    build_daily_snapshots_schedule,
-    build_weekly_recommendations_schedule,
-    build_weekly_report_schedule,
-)
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 
 ZONE = ZoneInfo("Europe/Budapest")
 START_DATE = date(2025, 1, 1)
 KEY, SUMMARY = dg.AssetKey("performance_snapshots"), dg.AssetKey("cohort_summary")
+DAILY, CHECKS = "daily_snapshots_schedule", "daily_checks_schedule"
+WEEKLY, REPORT = "weekly_recommendations_schedule", "weekly_report_schedule"
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -36,6 +32,10 @@ def instance(installation: TestInstallation) -> dg.DagsterInstance:
     """A real instance in which no day has been computed."""
     installation.instance.wipe_assets([KEY, SUMMARY])
     return installation.instance
+
+
+def schedule_of(settings: Settings, name: str) -> dg.ScheduleDefinition:
+    return build_defs(settings).get_repository_def().get_schedule_def(name)
 
 
 def tick(schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: datetime) -> dg.ScheduleExecutionData:
@@ -70,14 +70,14 @@ def test_at_midnight_the_day_that_has_just_ended_is_asked_for_and_three_before_i
     earlier = [date.fromisoformat(day) - timedelta(days=n) for n in range(1, 20)]
     materialized(instance, *earlier)
     first = (date.fromisoformat(day) - timedelta(days=3)).isoformat()
-    assert asked_for(tick(build_daily_snapshots_schedule(settings), instance, midnight)) == [(first, day)]
+    assert asked_for(tick(schedule_of(settings, DAILY), instance, midnight)) == [(first, day)]
 
 
 def test_after_four_missed_nights_all_of_them_are_asked_for_in_one_run(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(10)))
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert asked_for(data) == [("2026-07-11", "2026-07-14")]
 
 
@@ -88,16 +88,16 @@ def test_a_day_that_is_missing_in_between_is_asked_for_again_and_one_too_old_is_
     present.remove(date(2026, 7, 5))
     present.remove(date(2026, 6, 20))
     materialized(instance, *present)
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert asked_for(data) == [("2026-07-05", "2026-07-05"), ("2026-07-11", "2026-07-14")]
 
 
 def test_a_night_with_nothing_missing_says_so_where_no_day_is_computed_again(instance: dg.DagsterInstance) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, late_days=0)
     materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(14)))
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert not data.run_requests
-    assert "all of the last 14 days are there" in str(data.skip_message)
+    assert "the last 14 days are all computed or in progress" in str(data.skip_message)
 
 
 def test_each_night_computes_the_late_days_again_even_where_it_looks_back_no_further(
@@ -105,7 +105,7 @@ def test_each_night_computes_the_late_days_again_even_where_it_looks_back_no_fur
 ) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=date(2026, 7, 10), late_days=31, catch_up_days=1)
     materialized(instance, *(date(2026, 7, 10) + timedelta(days=n) for n in range(5)))
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert asked_for(data) == [("2026-07-10", "2026-07-13")]  # the 14th is there; before the 10th there is no day
     assert {request.tags["snapshot_pipeline/reason"] for request in data.run_requests or []} == {"nightly"}
 
@@ -114,7 +114,7 @@ def test_every_morning_the_checks_are_asked_for_with_the_tick_as_their_seed(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     morning = datetime(2026, 7, 15, 3, tzinfo=ZONE)
-    (request,) = tick(build_daily_checks_schedule(settings), instance, morning).run_requests or []
+    (request,) = tick(schedule_of(settings, CHECKS), instance, morning).run_requests or []
     assert request.tags["snapshot_pipeline/seed"] == "2026-07-15T03:00:00+02:00"
 
 
@@ -124,17 +124,17 @@ def test_summaries_that_are_older_than_their_snapshots_are_asked_for_alone(
     """Otherwise a summary that failed, or a backfill of the snapshots alone, would stay wrong for ever."""
     materialized(instance, *(date(2026, 4, 1) + timedelta(days=n) for n in range(105)))  # to 2026-07-14
     materialized(instance, date(2026, 4, 20), date(2026, 6, 1), date(2026, 6, 2), date(2026, 7, 13), assets=(KEY,))
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     found = [(request.asset_selection, request.tags[START], request.tags[END]) for request in data.run_requests or []]
     # Of 2026-07-13 the late days' own run makes the summary; 2026-04-20 is longer ago than one looks.
     assert found == [(None, "2026-07-11", "2026-07-13"), ([SUMMARY], "2026-06-01", "2026-06-02")]
     materialized(instance, date(2026, 6, 1), date(2026, 6, 2), assets=(SUMMARY,))
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert [request.asset_selection for request in data.run_requests or []] == [None]
 
 
 def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, instance: dg.DagsterInstance) -> None:
-    schedule = build_daily_snapshots_schedule(settings)
+    schedule = schedule_of(settings, DAILY)
     first = tick(schedule, instance, datetime(2026, 7, 15, tzinfo=ZONE)).run_requests
     second = tick(schedule, instance, datetime(2026, 7, 16, tzinfo=ZONE)).run_requests
     assert first is not None
@@ -144,7 +144,7 @@ def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, ins
 
 def test_catching_up_over_more_than_a_month_is_cut_into_runs_of_a_month(instance: dg.DagsterInstance) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, catch_up_days=60)
-    data = tick(build_daily_snapshots_schedule(settings), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert asked_for(data) == [("2026-05-16", "2026-06-15"), ("2026-06-16", "2026-07-14")]
 
 
@@ -160,16 +160,16 @@ def test_catching_up_over_more_than_a_month_is_cut_into_runs_of_a_month(instance
 def test_on_monday_morning_the_week_that_has_just_ended_is_asked_for(
     settings: Settings, instance: dg.DagsterInstance, monday: datetime, week: str
 ) -> None:
-    (request,) = tick(build_weekly_recommendations_schedule(settings), instance, monday).run_requests or []
+    (request,) = tick(schedule_of(settings, WEEKLY), instance, monday).run_requests or []
     assert request.partition_key == week
-    (page,) = tick(build_weekly_report_schedule(settings), instance, monday + timedelta(minutes=30)).run_requests or []
+    (page,) = tick(schedule_of(settings, REPORT), instance, monday + timedelta(minutes=30)).run_requests or []
     assert page.partition_key == week
 
 
 def test_a_week_that_began_before_the_start_date_is_skipped_with_a_reason(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    data = tick(build_weekly_recommendations_schedule(settings), instance, datetime(2025, 1, 6, 6, tzinfo=ZONE))
+    data = tick(schedule_of(settings, WEEKLY), instance, datetime(2025, 1, 6, 6, tzinfo=ZONE))
     assert "SNAPSHOT_START_DATE=2025-01-01" in str(data.skip_message)
 
 
@@ -198,7 +198,8 @@ def test_across_a_change_of_the_clocks_every_night_asks_for_its_day_and_no_day_i
 ) -> None:
     """Ticks as the daemon makes them, not as we would: Dagster itself says when the nights of a week are."""
     settings = load_settings(timezone=name, start_date=changing - timedelta(days=20), catch_up_days=1, late_days=0)
-    schedule, repository = build_daily_snapshots_schedule(settings), build_defs(settings).get_repository_def()
+    repository = build_defs(settings).get_repository_def()
+    schedule = repository.get_schedule_def(DAILY)
     begin = datetime.combine(changing - timedelta(days=1), datetime.min.time(), ZoneInfo(name)) + timedelta(hours=2)
     nights = schedule_execution_time_iterator(begin.timestamp(), "0 0 * * *", name)
     asked: list[str] = []
@@ -216,7 +217,10 @@ def test_across_a_change_of_the_clocks_every_monday_asks_for_its_week(
     name: str, changing: date, instance: dg.DagsterInstance
 ) -> None:
     settings = load_settings(timezone=name, start_date=changing - timedelta(days=40))
-    schedule, repository = build_weekly_recommendations_schedule(settings), build_defs(settings).get_repository_def()
+    schedule, repository = (
+        schedule_of(settings, WEEKLY),
+        build_defs(settings).get_repository_def(),
+    )
     begin = datetime.combine(changing - timedelta(days=10), datetime.min.time(), ZoneInfo(name)) + timedelta(hours=2)
     mondays = schedule_execution_time_iterator(begin.timestamp(), "0 6 * * 1", name)
     weeks: list[date] = []

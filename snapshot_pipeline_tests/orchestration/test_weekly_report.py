@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.assets import weekly_report
-from snapshot_pipeline.orchestration.assets.weekly_report import _as_text
+from snapshot_pipeline.orchestration.assets.weekly_report import _escape_markdown
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.settings import Settings
@@ -89,4 +89,4 @@ def test_a_week_without_its_summaries_is_red_and_names_the_recovery(computed: Te
 
 
 def test_a_cohort_that_is_named_like_a_link_is_no_link_in_the_ui():
-    assert _as_text("[x](http://a) <b> *c* `d` | #1") == r"\[x\]\(http://a\) \<b\> \*c\* \`d\` \| \#1"
+    assert _escape_markdown("[x](http://a) <b> *c* `d` | #1") == r"\[x\]\(http://a\) \<b\> \*c\* \`d\` \| \#1"

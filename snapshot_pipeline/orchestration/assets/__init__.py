@@ -1,6 +1,5 @@
-"""The assets, one a module: what the platform has, what is computed by day, what is computed by week.
+"""The assets, one module each: the platform's tables, the daily assets and the weekly assets.
 
-Put here: partition in, `pipeline` called, metadata and check results out.
-Do not put here: anything that can be done without Dagster.
-See https://docs.dagster.io/guides/build/assets.
+Put here: read the partition, call `pipeline`, report metadata and check results.
+Do not put here: anything that works without Dagster. See https://docs.dagster.io/guides/build/assets.
 """

@@ -1,17 +1,11 @@
-"""The weekly asset: up to five recommendations per active student.
+"""The weekly asset `adaptive_recommendations`: up to five recommendations per active student."""
 
-Put here: the asset, and what is shown of a week. Do not put here: how a week is computed (`pipeline.recommendations`),
-what is recommended (`recommendations`), or when it runs (`schedules`).
-"""
-
-# No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
 from collections.abc import Mapping
 from datetime import date, timedelta
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration import pools
-from snapshot_pipeline.orchestration.asset_keys import RECOMMENDATIONS_GROUP, table_key
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES
 from snapshot_pipeline.orchestration.checks import (
@@ -19,14 +13,17 @@ from snapshot_pipeline.orchestration.checks import (
     check_week_complete,
     recommendation_check_specs,
 )
-from snapshot_pipeline.orchestration.descriptions import described
-from snapshot_pipeline.orchestration.freshness import weekly_freshness
-from snapshot_pipeline.orchestration.partitions import weekly_partitions
-from snapshot_pipeline.orchestration.plots import Metadata, best_effort, week_plot
-from snapshot_pipeline.orchestration.reporting import report_week
-from snapshot_pipeline.orchestration.steps import log_progress, step_installation
-from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
-from snapshot_pipeline.orchestration.tags import EACH_WEEK, GRAIN
+from snapshot_pipeline.orchestration.day_metadata import Metadata, table
+from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
+from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
+from snapshot_pipeline.orchestration.steps import (
+    StepContext,
+    best_effort,
+    log_progress,
+    report_week,
+    step_installation,
+)
+from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
@@ -39,37 +36,40 @@ KEY = dg.AssetKey(NAME)
 TYPES = tuple(kind.name for kind in RECOMMENDATION_TYPES)
 
 COMPARED_WEEKS = 8
-"""How many weeks the picture shows, the week itself included."""
+"""How many weeks the plot shows, including the week itself."""
 
 
 def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
-    """The weekly asset of one installation."""
+    """Build the asset."""
 
     @dg.asset(
         name=NAME,
-        description=_description(settings),
+        description=(
+            "Up to five recommendations per active student for the week that has just ended, best first. Only the "
+            "newest week's recommendations are active, and dismissed ones stay dismissed."
+        ),
         group_name=RECOMMENDATIONS_GROUP,
         owners=settings.owners,
         kinds={"postgres", "pandas"},
-        tags={GRAIN: EACH_WEEK},
+        tags={GRAIN_TAG: "week"},
         metadata=store_table_metadata(NAME, settings),
         partitions_def=weekly_partitions(settings),
         freshness_policy=weekly_freshness(settings),
         deps=[performance_snapshots.KEY, *(table_key(table) for table in RECOMMENDATION_SOURCES)],
         check_specs=recommendation_check_specs(NAME, settings),
-        pool=pools.RECOMMENDATIONS,
+        pool=RECOMMENDATIONS_POOL,
     )
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = date.fromisoformat(context.partition_key)
         with step_installation(context, settings) as installation:
             report = run_week(installation, week_start, context.run.run_id, log_progress(context))
-            metadata = _numbers(report)
-            with best_effort(context, f"the review of the week of {week_start}"):
+            metadata = _week_numbers(report)
+            with best_effort(context, f"the details of the week of {week_start}"):
                 weeks = _counts_by_week(installation, week_start)
-                metadata = {**_reviewed(context, report, weeks), **metadata}
+                metadata = {**_week_plot(context, report, weeks), "by_type": _types_table(report, weeks), **metadata}
         report_week(context, report)
         for user_id, error in report.failed.items():
-            context.log.warning(f"student {user_id} keeps the recommendations of before: {error}")
+            context.log.warning(f"student {user_id} failed and keeps the previous recommendations: {error}")
         return dg.MaterializeResult(
             metadata=metadata, check_results=[check_recommendation_coverage(report), check_week_complete(report)]
         )
@@ -83,48 +83,46 @@ def _counts_by_week(installation: Installation, week_start: date) -> dict[date, 
         return counts_by_week(connection, installation.store, first, week_start)
 
 
-def _numbers(report: WeekReport) -> Metadata:
-    share = {} if report.coverage is None else {"coverage": dg.MetadataValue.float(report.coverage)}
+def _week_numbers(report: WeekReport) -> Metadata:
+    share = {} if report.coverage is None else {"coverage": report.coverage}
     return {
-        "receivers": dg.MetadataValue.int(report.recipients),
-        "students_reached": dg.MetadataValue.int(report.with_recommendation),
+        "recipients": report.recipients,
+        "students_with_recommendation": report.with_recommendation,
         **share,
-        "failed": dg.MetadataValue.int(len(report.failed)),
-        # Every type, also where it is 0: a plot has no hole then.
-        **{kind.lower(): dg.MetadataValue.int(report.types[kind]) for kind in TYPES},
-        "is_newest_week": dg.MetadataValue.bool(report.is_newest),
-        "run_seconds": dg.MetadataValue.float(round(report.seconds, 3)),
-        "rows_per_second": dg.MetadataValue.float(round(report.types.total() / max(report.seconds, 1e-9), 1)),
-        "dagster/partition_row_count": dg.MetadataValue.int(report.types.total()),
+        "failed": len(report.failed),
+        # Every type, even if it is 0, so that its plot has no gap.
+        **{kind.lower(): report.types[kind] for kind in TYPES},
+        "is_newest_week": report.is_newest,
+        "run_seconds": round(report.seconds, 3),
+        "rows_per_second": round(report.types.total() / max(report.seconds, 1e-9), 1),
+        "dagster/partition_row_count": report.types.total(),
     }
 
 
-def _reviewed(
-    context: dg.AssetExecutionContext, report: WeekReport, weeks: Mapping[date, Mapping[str, int]]
-) -> Metadata:
-    """The picture and the table of the types; the rows of the week itself are counted by its run."""
+def _types_table(report: WeekReport, weeks: Mapping[date, Mapping[str, int]]) -> dg.TableMetadataValue:
+    """Return the recommendations by type, of the week and of the last week before it."""
     before = weeks.get(max((week for week in weeks if week < report.week_start), default=report.week_start), {})
-    table = dg.MetadataValue.table(
+    return table(
         [
-            dg.TableRecord({"type": kind, "students": report.types[kind], "week_before": before.get(kind, 0)})
+            {"type": kind, "students": report.types[kind], "week_before": before.get(kind, 0)}
             for kind in sorted(TYPES, key=lambda kind: -report.types[kind])
         ],
-        schema=dg.TableSchema(
-            [dg.TableColumn("type"), dg.TableColumn("students", "int"), dg.TableColumn("week_before", "int")]
-        ),
+        {"type": "string", "students": "int", "week_before": "int"},
     )
-    return {**week_plot(context, report, weeks), "by_type": table}
 
 
-def _description(settings: Settings) -> str:
-    return described(
-        "Up to five recommendations per active student for the week that has just ended, best first. The newest "
-        "week's are the active ones; computing an older week never takes their place, and what a student has "
-        "dismissed stays dismissed.",
-        reads="the week's `performance_snapshots`; the platform's users, lessons, progress, quizzes and attempts.",
-        runs=f"every Monday at 06:00 ({settings.timezone}), and for any week by *Materialize*.",
-        remediation=(
-            "most often the Sunday has no snapshots: the run's one line names the days to materialize; do that, then "
-            "materialize the week again."
-        ),
-    )
+def _week_plot(context: StepContext, report: WeekReport, earlier: Mapping[date, Mapping[str, int]]) -> Metadata:
+    """Plot the recommendations by type of the last `COMPARED_WEEKS` weeks."""
+    plots: Metadata = {}
+    with best_effort(context, f"the plot of the week of {report.week_start}"):
+        from snapshot_pipeline.plots import recommendations_by_week
+
+        # The counts of the week itself come from its run.
+        counts: dict[date, Mapping[str, int]] = {**earlier, report.week_start: report.types}
+        weeks = sorted(counts)
+        kinds = {kind for week in weeks for kind in counts[week]}
+        figures = recommendations_by_week.RecommendationsByWeek(
+            weeks, {kind: [counts[week].get(kind, 0) for week in weeks] for kind in sorted(kinds)}
+        )
+        plots["recommendations_by_week"] = dg.MetadataValue.md(recommendations_by_week.draw(figures).markdown())
+    return plots

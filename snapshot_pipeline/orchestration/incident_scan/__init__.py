@@ -1,25 +1,30 @@
-"""What is wrong now, as far as Dagster's records tell: checks, runs, days and weeks, each as an `Observation`.
+"""Finds what is wrong now in Dagster's records: failing checks, failed and slow runs, missing days, missed weeks.
 
-Put here: one module per source, each a function of a `Scan`; none of them writes, or reads the clock.
-Do not put here: what an observation leads to (`alerts`), or when one looks (`sensors`).
+A scan describes the current state, not the news since the last scan: a repeated or late scan finds the same. Failures
+before `Scan.watching_since` are ignored. A day or week "is computed" if it is materialized in Dagster: the nightly
+schedule goes by the same state, and every way to compute a day (schedule, UI, command line) is recorded there.
 
-A look describes the state of things, not the news since the last one: looking twice, or late, comes to the same.
-Only what is *found* is bounded by time: a failure before `watching_since` is nobody's incident. "There", of a day or a
-week, means materialized in Dagster: it is what the nightly schedule goes by, so that the two never disagree, and all
-ways to compute a day (schedule, UI, command line) are recorded there.
+Put here: one module per source; each finds `Observation`s, writes nothing and does not read the clock.
+Do not put here: what an observation leads to (`alerts`), or when a scan runs (`sensors`).
 """
 
 from __future__ import annotations
 
 from snapshot_pipeline.alerts.incidents import Observation
-from snapshot_pipeline.orchestration.incident_scan.checks import failing_checks
-from snapshot_pipeline.orchestration.incident_scan.periods import missed_weeks, missing_days
-from snapshot_pipeline.orchestration.incident_scan.runs import failed_runs, slow_runs
+from snapshot_pipeline.orchestration.incident_scan.checks import find_failing_checks
+from snapshot_pipeline.orchestration.incident_scan.periods import find_missed_weeks, find_missing_days
+from snapshot_pipeline.orchestration.incident_scan.runs import find_failed_runs, find_slow_runs
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan
 
-__all__ = ["Scan", "observe"]
+__all__ = ["Scan", "find_observations"]
 
 
-def observe(scan: Scan) -> list[Observation]:
-    """All that one look finds, at most one observation per kind and subject."""
-    return [*failing_checks(scan), *failed_runs(scan), *slow_runs(scan), *missing_days(scan), *missed_weeks(scan)]
+def find_observations(scan: Scan) -> list[Observation]:
+    """Return everything that one scan finds, at most one observation per kind and subject."""
+    return [
+        *find_failing_checks(scan),
+        *find_failed_runs(scan),
+        *find_slow_runs(scan),
+        *find_missing_days(scan),
+        *find_missed_weeks(scan),
+    ]

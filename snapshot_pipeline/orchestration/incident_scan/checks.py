@@ -1,9 +1,7 @@
-"""Checks of severity ERROR that do not pass.
+"""Finds failing checks of severity ERROR.
 
-Put here: from check evaluations to observations. Do not put here: the checks (`orchestration.checks`).
-
-A check's description is sent to others, its metadata are not, but for counts: a check names students in its metadata
-only.
+The description of a check result is sent to others; of its metadata only counts are, because a check names students in
+its metadata only.
 """
 
 from __future__ import annotations
@@ -18,23 +16,23 @@ from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timest
 _COUNTS = ("published", "failed")
 
 
-def failing_checks(scan: Scan) -> Iterator[Observation]:
-    """The last evaluation of each check and partition that was evaluated of late: it fails, or no longer does.
+def find_failing_checks(scan: Scan) -> Iterator[Observation]:
+    """Find the latest result of each check and partition that was evaluated since the last scan, failed or not.
 
-    A check with partitions has one incident per partition. The evaluation without a partition that a run over a range
-    must yield as well (`checks.log_by_partition`) is about none of them, and skipped.
+    A partitioned check has one incident per partition. The result without a partition that a run over a range must also
+    yield (`partitioned_checks.log_by_partition`) is skipped.
     """
     defined = {key: scan.repository.asset_graph.get(key) for key in scan.repository.asset_graph.asset_check_keys}
     latest: dict[str, Observation] = {}
-    for record in _evaluations(scan):
-        evaluation = record.event_log_entry.asset_check_evaluation
+    for event in _evaluations(scan):
+        evaluation = event.event_log_entry.asset_check_evaluation
         if evaluation is None or evaluation.asset_check_key not in defined:
             continue
         if evaluation.partition is None and defined[evaluation.asset_check_key].partitions_def is not None:
             continue
-        observation = _observation(evaluation, record.event_log_entry)
+        observation = _observation(evaluation, event.event_log_entry)
         known = latest.get(observation.subject)
-        if known is None or known.event_at is None or record.timestamp >= known.event_at.timestamp():
+        if known is None or known.event_at is None or event.timestamp >= known.event_at.timestamp():
             latest[observation.subject] = observation
     yield from latest.values()
     names = {_name(key) for key in defined}
@@ -44,7 +42,7 @@ def failing_checks(scan: Scan) -> Iterator[Observation]:
 
 
 def _evaluations(scan: Scan) -> Iterator[dg.EventLogRecord]:
-    # Through the storage: the instance's own method is deprecated, and the other ones ask for one check at a time.
+    # From the storage: the instance's method is deprecated, and the alternatives return one check at a time.
     filter_ = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_timestamp=scan.since.timestamp())
     yield from scan.instance.event_log_storage.get_event_records(filter_, ascending=True)
 
@@ -52,12 +50,12 @@ def _evaluations(scan: Scan) -> Iterator[dg.EventLogRecord]:
 def _observation(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> Observation:
     is_problem = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
     asset, partition = evaluation.asset_key.to_user_string(), evaluation.partition
-    subject = _name(evaluation.asset_check_key) + (f" {partition}" if partition else "")
+    suffix = f" {partition}" if partition else ""
     return Observation(
         kind=FAILED_CHECK,
-        subject=subject,
+        subject=f"{_name(evaluation.asset_check_key)}{suffix}",
         is_problem=is_problem,
-        title=f"{asset}{f' {partition}' if partition else ''}: the check {evaluation.check_name} has failed",
+        title=f"{asset}{suffix}: the check {evaluation.check_name} has failed",
         detail=_detail(evaluation),
         run_id=entry.run_id or None,
         event_at=from_timestamp(entry.timestamp),
@@ -74,5 +72,5 @@ def _detail(evaluation: dg.AssetCheckEvaluation) -> str:
         for name in _COUNTS
         if isinstance(value := evaluation.metadata.get(name), dg.IntMetadataValue) and value.value is not None
     ]
-    said = " ".join((evaluation.description or ("passed" if evaluation.passed else "did not pass")).split())
-    return f"{said} ({', '.join(counts)})" if counts else said
+    description = " ".join((evaluation.description or ("passed" if evaluation.passed else "did not pass")).split())
+    return f"{description} ({', '.join(counts)})" if counts else description

@@ -1,7 +1,4 @@
-"""Days and weeks that are not there although they should be.
-
-Put here: from what is materialized to observations. Do not put here: what asks for them (`schedules`).
-"""
+"""Finds days and weeks that are due and not computed."""
 
 from __future__ import annotations
 
@@ -18,68 +15,68 @@ from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_
 from snapshot_pipeline.settings import Settings
 
 HORIZON = timedelta(days=60)
-"""How long before the last look days and weeks are looked for; one that has an incident is looked for always."""
+"""How far before the last scan days and weeks are examined; those with an open incident always are."""
 
 _WEEKLY_AT = time(6)
 _DAYS_OF_WEEK = 7
 
 
 def day_due_at(day: date, settings: Settings) -> datetime:
-    """When a day must be there: SNAPSHOT_OVERDUE_MINUTES after it has ended."""
+    """Return when a day is due: SNAPSHOT_OVERDUE_MINUTES after its end."""
     return end_of_day(day, settings.zone) + timedelta(minutes=settings.overdue_minutes)
 
 
 def week_due_at(week_start: date, settings: Settings) -> datetime:
-    """When a week must be there: SNAPSHOT_OVERDUE_MINUTES after 06:00 on the Monday that follows it."""
+    """Return when a week is due: SNAPSHOT_OVERDUE_MINUTES after 06:00 on the Monday after it."""
     scheduled = datetime.combine(week_start + timedelta(days=_DAYS_OF_WEEK), _WEEKLY_AT, settings.zone)
     return scheduled.astimezone(timezone.utc) + timedelta(minutes=settings.overdue_minutes)
 
 
-def missing_days(scan: Scan) -> Iterator[Observation]:
-    """The days that are due and not there, and those with an incident that are there by now."""
+def find_missing_days(scan: Scan) -> Iterator[Observation]:
+    """Find the days that are due and not computed, and those with an incident that are computed by now."""
     settings = scan.settings
     keys = daily_partitions(settings).get_partition_keys(current_time=scan.now)
     overdue = _overdue(scan, {key: day_due_at(date.fromisoformat(key), settings) for key in _recent(scan, keys)})
-    still_open = scan.open_incidents(MISSING_DAY)
-    wanted = {*overdue, *still_open}
-    there = _there(scan, performance_snapshots.KEY, wanted)
-    for day in sorted(wanted):
-        due_at = day_due_at(date.fromisoformat(day), settings)
-        is_problem = day not in there and day in keys
-        detail = f"it should have been there by {due_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
+    examined = {*overdue, *scan.open_incidents(MISSING_DAY)}
+    computed = _computed(scan, performance_snapshots.KEY, examined)
+    for day in sorted(examined):
+        is_problem = day not in computed and day in keys
+        ended = "the day has been computed" if day in computed else "the day has no partition any more"
         yield Observation(
             MISSING_DAY,
             day,
             is_problem,
             f"{performance_snapshots.NAME} {day}: the day is missing",
-            detail if is_problem else "the day is there" if day in there else "it has no partition any more",
+            _due_sentence(day_due_at(date.fromisoformat(day), settings), settings) if is_problem else ended,
         )
 
 
-def missed_weeks(scan: Scan) -> Iterator[Observation]:
-    """The weeks that are due and not there; one that is followed by a newer one that is there is not needed any more.
+def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
+    """Find the weeks that are due and not computed; a week before the newest computed one is not needed any more.
 
-    The first partition is the first week that began on or after SNAPSHOT_START_DATE, so none before is ever due.
+    The first partition is the first week that began on or after SNAPSHOT_START_DATE, so no earlier week is ever due.
     """
     settings = scan.settings
     keys = weekly_partitions(settings).get_partition_keys(current_time=scan.now)
     recent = list(_recent(scan, keys))
     overdue = _overdue(scan, {key: week_due_at(date.fromisoformat(key), settings) for key in recent})
-    still_open = scan.open_incidents(MISSED_WEEK)
-    wanted = {*overdue, *still_open}
-    there = _there(scan, adaptive_recommendations.KEY, {*wanted, *recent})
-    newest = max(there, default="")
-    for week in sorted(wanted):
-        due_at = week_due_at(date.fromisoformat(week), settings)
+    examined = {*overdue, *scan.open_incidents(MISSED_WEEK)}
+    computed = _computed(scan, adaptive_recommendations.KEY, {*examined, *recent})
+    newest = max(computed, default="")
+    for week in sorted(examined):
         is_problem = week > newest and week in keys
-        detail = f"it should have been there by {due_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
+        ended = "the week has been computed" if week in computed else "the week is not needed any more"
         yield Observation(
             MISSED_WEEK,
             week,
             is_problem,
             f"{adaptive_recommendations.NAME}, week of {week}: the weekly run did not happen",
-            detail if is_problem else "the week is there" if week in there else "it is not needed any more",
+            _due_sentence(week_due_at(date.fromisoformat(week), settings), settings) if is_problem else ended,
         )
+
+
+def _due_sentence(due_at: datetime, settings: Settings) -> str:
+    return f"it was due by {due_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
 
 
 def _recent(scan: Scan, keys: Sequence[str]) -> Iterator[str]:
@@ -91,7 +88,7 @@ def _overdue(scan: Scan, due: dict[str, datetime]) -> set[str]:
     return {key for key, due_at in due.items() if scan.watching_since < due_at <= scan.now}
 
 
-def _there(scan: Scan, asset: dg.AssetKey, partitions: set[str]) -> set[str]:
+def _computed(scan: Scan, asset: dg.AssetKey, partitions: set[str]) -> set[str]:
     if not partitions:  # Dagster takes an empty set for all partitions
         return set()
     event = dg.DagsterEventType.ASSET_MATERIALIZATION

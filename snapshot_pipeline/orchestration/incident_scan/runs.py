@@ -1,7 +1,4 @@
-"""Runs that failed, and runs that take longer than they may.
-
-Put here: from run records to observations. Do not put here: retries (`dagster.yaml`, `failures`).
-"""
+"""Finds failed runs and slow runs."""
 
 from __future__ import annotations
 
@@ -10,37 +7,37 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.events import JobFailureData
-from dagster._core.storage.tags import (
+
+from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
+from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
+from snapshot_pipeline.orchestration.instance.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
+    quotes_an_error,
 )
-
-from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
-from snapshot_pipeline.orchestration.failures import TEXT_TO_SEND
-from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
+from snapshot_pipeline.orchestration.steps import TEXT_TO_SEND
 from snapshot_pipeline.store.incidents import Incident
 
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
-_RETRY_PATIENCE = timedelta(minutes=5)
-"""How long a failed run that Dagster has promised to retry may stay without its retry."""
+_RETRY_DEADLINE = timedelta(minutes=5)
+"""How long a failed run that Dagster has announced to retry may wait for its retry."""
 
 _LONGEST_TEXT = 500
 
 
 @dataclass(frozen=True)
-class Target:
-    """What a run was to compute; runs of the same target stand for each other, whoever launched them.
+class RunTarget:
+    """What a run computes. A later successful run of the same target ends the incident of a failed one.
 
     Attributes:
-        name: The assets, or for a run of no assets its job.
+        name: Names of the assets; for a run without assets the name of its job.
         assets: The assets, upstream first.
-        first: The first partition, if there are any.
-        last: The last one.
+        first: First partition; None for a run without partitions.
+        last: Last partition, included.
     """
 
     name: str
@@ -50,19 +47,19 @@ class Target:
 
     @property
     def subject(self) -> str:
-        """As an incident's subject, e.g. `performance_snapshots 2026-02-10..2026-02-12`."""
+        """The subject of the incident, e.g. `performance_snapshots 2026-02-10..2026-02-12`."""
         if self.first is None:
             return self.name
         return f"{self.name} {self.first}" + (f"..{self.last}" if self.last != self.first else "")
 
 
-def failed_runs(scan: Scan) -> Iterator[Observation]:
-    """Failed runs that are not retried, and those whose target has been computed since.
+def find_failed_runs(scan: Scan) -> Iterator[Observation]:
+    """Find failed runs that are not retried, and those whose target has been computed since.
 
-    A run that was canceled was stopped by somebody, and is no failure.
+    A canceled run was stopped by a user and is not a failure.
     """
-    newest: dict[str, tuple[Target, dg.RunRecord]] = {}
-    for record in _failed_of_late(scan):
+    newest: dict[str, tuple[RunTarget, dg.RunRecord]] = {}
+    for record in _recently_failed(scan):
         target = _unfinished(scan, record.dagster_run)
         if target and (target.subject not in newest or _ended(record) > _ended(newest[target.subject][1])):
             newest[target.subject] = target, record
@@ -76,8 +73,8 @@ def failed_runs(scan: Scan) -> Iterator[Observation]:
         if known and target and target.subject == subject:
             newest[subject] = target, known
         else:
-            said = "its run, or what it was to compute, is not known to Dagster any more"
-            yield Observation(FAILED_RUN, subject, False, incident.title, said)
+            detail = "Dagster no longer knows the run, its job or its assets"
+            yield Observation(FAILED_RUN, subject, False, incident.title, detail)
     for target, record in newest.values():
         yield _failed(scan, target, record, still_open.get(target.subject))
 
@@ -87,7 +84,7 @@ def _records(scan: Scan, run_ids: Sequence[str]) -> dict[str, dg.RunRecord]:
     return {record.dagster_run.run_id: record for record in records}
 
 
-def _failed_of_late(scan: Scan) -> Iterator[dg.RunRecord]:
+def _recently_failed(scan: Scan) -> Iterator[dg.RunRecord]:
     filter_ = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=scan.since)
     for record in scan.instance.get_run_records(filter_, ascending=True):
         if _ended(record) >= scan.since and not _may_be_retried(scan, record):
@@ -98,29 +95,29 @@ def _may_be_retried(scan: Scan, record: dg.RunRecord) -> bool:
     tags = record.dagster_run.tags
     if AUTO_RETRY_RUN_ID_TAG in tags:
         return True
-    if not scan.instance.run_retries_enabled or scan.now - _ended(record) > _RETRY_PATIENCE:
+    if not scan.instance.run_retries_enabled or scan.now - _ended(record) > _RETRY_DEADLINE:
         return False
-    # Dagster says whether it retries a moment after it says that the run has failed.
+    # Dagster sets this tag a moment after it marks the run as failed.
     return tags.get(WILL_RETRY_TAG) in (None, "true")
 
 
-def _failed(scan: Scan, target: Target, record: dg.RunRecord, incident: Incident | None) -> Observation:
+def _failed(scan: Scan, target: RunTarget, record: dg.RunRecord, incident: Incident | None) -> Observation:
     run_id = record.dagster_run.run_id
-    healing = _healing(scan, target, record)
+    recovery = _recovery(scan, target, record)
     known = incident.detail if incident and incident.run_id == run_id else None
     return Observation(
         kind=FAILED_RUN,
         subject=target.subject,
-        is_problem=healing is None,
+        is_problem=recovery is None,
         title=f"{target.subject}: the run has failed",
-        detail=healing or known or _reason(scan.instance, run_id),
+        detail=recovery or known or _reason(scan.instance, run_id),
         run_id=run_id,
-        event_at=None if healing else _ended(record),
+        event_at=None if recovery else _ended(record),
     )
 
 
-def _healing(scan: Scan, target: Target, record: dg.RunRecord) -> str | None:
-    """Why a failed run is no trouble any more; None while it is."""
+def _recovery(scan: Scan, target: RunTarget, record: dg.RunRecord) -> str | None:
+    """Return why a failed run needs no attention any more; None while it does."""
     if target.assets and target.first:
         missing = {asset: _not_computed_since(scan, target, asset, record) for asset in target.assets}
         return None if any(missing.values()) else f"{target.subject} has been computed since"
@@ -135,26 +132,26 @@ def _healing(scan: Scan, target: Target, record: dg.RunRecord) -> str | None:
     return "a later run has succeeded" if later else None
 
 
-def _not_computed_since(scan: Scan, target: Target, asset: dg.AssetKey, record: dg.RunRecord) -> set[str]:
-    """The partitions that have not been materialized after the run had failed; those that are gone do not count."""
+def _not_computed_since(scan: Scan, target: RunTarget, asset: dg.AssetKey, record: dg.RunRecord) -> set[str]:
+    """Return the existing partitions that were not materialized after the run had failed."""
     partitions = scan.repository.asset_graph.get(asset).partitions_def
     ends = (str(target.first), str(target.last))
     if partitions is None or not all(partitions.has_partition_key(key) for key in ends):
         return set()
-    wanted = set(partitions.get_partition_keys_in_range(dg.PartitionKeyRange(*ends)))
-    # By the number of its last event: what the run itself had materialized before it failed does not count.
+    keys = set(partitions.get_partition_keys_in_range(dg.PartitionKeyRange(*ends)))
+    # By event id: what the run itself materialized before it failed does not count.
     failure = scan.instance.get_records_for_run(
         record.dagster_run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE, ascending=False, limit=1
     ).records
-    numbers = scan.instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted)
+    event_ids = scan.instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION, keys)
     since = failure[0].storage_id if failure else 0
-    return {partition for partition in wanted if numbers.get(partition, -1) <= since}
+    return {partition for partition in keys if event_ids.get(partition, -1) <= since}
 
 
-def slow_runs(scan: Scan) -> Iterator[Observation]:
-    """For each target's name the longest run in progress that is over its time, else how the last one to end did."""
+def find_slow_runs(scan: Scan) -> Iterator[Observation]:
+    """Find for each target the longest run in progress over SNAPSHOT_MAX_RUN_SECONDS, else its last finished run."""
     maximum = scan.settings.max_run_seconds
-    found: dict[str, Observation] = {}
+    observations: dict[str, Observation] = {}
     ended = dg.RunsFilter(statuses=_ENDED, updated_after=scan.since)
     for record in sorted(scan.instance.get_run_records(ended), key=_ended):
         target = _target(scan, record.dagster_run)
@@ -162,7 +159,7 @@ def slow_runs(scan: Scan) -> Iterator[Observation]:
             continue
         seconds = record.end_time - record.start_time
         if seconds > maximum or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
-            found[target.name] = _timed(target, record, f"took {seconds:,.0f} s", seconds > maximum, maximum)
+            observations[target.name] = _timed(target, record, f"took {seconds:,.0f} s", seconds > maximum, maximum)
     running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
     in_progress = scan.instance.get_run_records(running)
     for record in sorted(in_progress, key=lambda record: record.start_time or 0, reverse=True):
@@ -171,43 +168,43 @@ def slow_runs(scan: Scan) -> Iterator[Observation]:
             continue
         seconds = scan.now.timestamp() - record.start_time
         if seconds > maximum:
-            # The text must not change from look to scan, so it does not say how long it has been by now.
-            found[target.name] = _timed(target, record, "is not over yet", True, maximum)
-    yield from found.values()
+            # The text must not change from scan to scan, so it contains no elapsed time.
+            observations[target.name] = _timed(target, record, "is still running", True, maximum)
+    yield from observations.values()
 
 
-def _timed(target: Target, record: dg.RunRecord, took: str, is_problem: bool, maximum: float) -> Observation:
+def _timed(target: RunTarget, record: dg.RunRecord, took: str, is_problem: bool, maximum: float) -> Observation:
     started = record.start_time or 0
     return Observation(
         kind=SLOW_RUN,
         subject=target.name,
         is_problem=is_problem,
-        title=f"{target.subject}: the run takes longer than it may",
-        detail=f"the run of {target.subject} {took}, at most {maximum:g} s wanted",
+        title=f"{target.subject}: the run takes too long",
+        detail=f"the run of {target.subject} {took}, expected at most {maximum:g} s",
         run_id=record.dagster_run.run_id,
         event_at=from_timestamp(record.end_time if record.end_time else started + maximum),
     )
 
 
-def _target(scan: Scan, run: dg.DagsterRun) -> Target | None:
-    """What a run was to compute; None for a run of another code location."""
+def _target(scan: Scan, run: dg.DagsterRun) -> RunTarget | None:
+    """Return what a run computes; None for a run of another code location."""
     if not scan.repository.has_job(run.job_name):
         return None
     job = scan.repository.get_job(run.job_name)
-    ours = job.asset_layer.executable_asset_keys
-    if run.asset_selection and not set(run.asset_selection) <= set(ours):
+    job_assets = job.asset_layer.executable_asset_keys
+    if run.asset_selection and not set(run.asset_selection) <= set(job_assets):
         return None
-    wanted = run.asset_selection or ours
-    assets = [asset for asset in scan.repository.asset_graph.toposorted_asset_keys if asset in wanted]
+    selected = run.asset_selection or job_assets
+    assets = [asset for asset in scan.repository.asset_graph.toposorted_asset_keys if asset in selected]
     partition = run.tags.get(PARTITION_NAME_TAG)
     first = partition or run.tags.get(ASSET_PARTITION_RANGE_START_TAG)
-    return Target(
+    return RunTarget(
         _name(assets) or run.job_name, assets, first, partition or run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
     )
 
 
-def _unfinished(scan: Scan, run: dg.DagsterRun) -> Target | None:
-    """What a failed run was to compute and has not: what a step of it has materialized to the end is there."""
+def _unfinished(scan: Scan, run: dg.DagsterRun) -> RunTarget | None:
+    """Return what a failed run has not computed: the assets whose steps did not succeed."""
     target = _target(scan, run)
     if target is None or len(target.assets) < 2:
         return target
@@ -225,7 +222,7 @@ def _ended(record: dg.RunRecord) -> datetime:
 
 
 def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
-    """One line that may be sent: our own text about the step, else the name of what it raised, else Dagster's words."""
+    """Return one line that may be sent: our text about the failed step, else the class of its error, else Dagster's."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         failure = entry.get_dagster_event().step_failure_data
         if failure.user_failure_data:
@@ -235,8 +232,7 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
         return f"the step {entry.step_key} raised {error.cls_name if error else 'an error'}; its log says more"
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
         event = entry.get_dagster_event()
-        data = event.event_specific_data
-        if event.message and not (isinstance(data, JobFailureData) and data.error):
+        if event.message and not quotes_an_error(event):
             return _one_line(event.message)
     return "no step has failed; the run's log says more"
 

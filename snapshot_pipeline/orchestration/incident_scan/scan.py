@@ -1,7 +1,4 @@
-"""One look at an installation: where, since when, and what is known already.
-
-Put here: what all sources share. Do not put here: the sources.
-"""
+"""The parameters of one scan, shared by all sources of observations."""
 
 from __future__ import annotations
 
@@ -15,21 +12,21 @@ from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.incidents import Incident
 
 OVERLAP = timedelta(minutes=15)
-"""How far a look reaches back behind the one before: Dagster writes an event some time after it has happened."""
+"""How far a scan reaches back before the last one: Dagster stores an event some time after it has happened."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One look.
+    """One scan of an installation.
 
     Attributes:
         instance: Dagster's records.
-        repository: What this code location defines; nothing else is looked at.
-        settings: The installation's.
-        now: When it is made.
-        watching_since: When watching began; what was due or failed before is nobody's incident.
-        last_scan: When the look before was made.
-        still_open: The incidents that last.
+        repository: The definitions of this code location; runs and checks of others are ignored.
+        settings: The settings.
+        now: Time of this scan.
+        watching_since: Start of monitoring; what was due or failed before is ignored.
+        last_scan: Time of the scan before.
+        still_open: The open incidents.
     """
 
     instance: dg.DagsterInstance
@@ -42,14 +39,14 @@ class Scan:
 
     @property
     def since(self) -> datetime:
-        """The earliest time of an event that this look takes into account."""
+        """The earliest time of an event that this scan takes into account."""
         return max(self.last_scan - OVERLAP, self.watching_since)
 
     def open_incidents(self, kind: str) -> dict[str, Incident]:
-        """The incidents of a kind that last, by subject."""
+        """Return the open incidents of a kind by subject."""
         return {incident.subject: incident for incident in self.still_open if incident.kind == kind}
 
 
 def from_timestamp(timestamp: float) -> datetime:
-    """A time of Dagster's, to the microsecond, in UTC."""
+    """Return a Unix time of Dagster's as a datetime in UTC."""
     return datetime.fromtimestamp(timestamp, timezone.utc)

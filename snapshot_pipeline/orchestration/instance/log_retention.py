@@ -1,10 +1,8 @@
-"""Dagster's event log is kept from growing for ever: log lines and technical events go, what anybody asks for stays.
+"""Deletes old log lines and technical events from Dagster's event log, and old output files of runs.
 
-Put here: which of Dagster's rows and files have had their time. Do not put here: our own tables (`store.retention`),
-or ticks, for which Dagster has a retention of its own (`dagster.yaml`).
-
-Dagster 1.13 has no such thing itself, so this leans on its tables; a test on a real instance shows that no day turns
-missing, no check result vanishes and no run changes its state. See dagster/_core/storage/event_log/schema.py.
+Dagster 1.13 has no retention for its event log (only for ticks, see `dagster.yaml`), so this works on its tables. A
+test on a real instance shows that no day becomes missing, no check result disappears and no run changes its status.
+See dagster/_core/storage/event_log/schema.py.
 """
 
 from __future__ import annotations
@@ -15,19 +13,22 @@ from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.runs.schema import RunsTable
 from sqlalchemy import delete, exists, func, or_, select
 
-ROWS_AT_A_TIME = 10_000
-"""Rows that one transaction looks at."""
+from snapshot_pipeline.orchestration.instance.dagster_internals import (
+    FINISHED_STATUSES,
+    RunsTable,
+    SqlEventLogStorage,
+    SqlEventLogStorageTable,
+)
 
-# Named one by one, so that a kind of event that a later Dagster brings stays. What a run's page, its statistics, a
-# partition's state, a check's history and the sensors read is not among them: the states of runs and steps,
+ROWS_PER_TRANSACTION = 10_000
+"""Rows that one transaction examines."""
+
+# An explicit list, so that the event types of a later Dagster are kept. It contains nothing that a run's page, its
+# statistics, the state of a partition, the history of a check or a sensor reads: states of runs and steps,
 # materializations and planned ones, observations, checks and planned ones.
-_NOISE = frozenset(
+_DELETABLE = frozenset(
     {
         DagsterEventType.ENGINE_EVENT,
         DagsterEventType.LOGS_CAPTURED,
@@ -46,49 +47,53 @@ _NOISE = frozenset(
 )
 
 
-def remove_old_log_rows(instance: dg.DagsterInstance, before: datetime) -> int:
-    """Remove log lines and technical events of finished runs, in small transactions, oldest first.
+def delete_old_log_rows(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Delete log lines and technical events of finished runs, in small transactions, oldest first.
 
-    After an interruption the next call goes on. A run that is not finished keeps all of its rows, however old.
+    After an interruption the next call continues. A run in progress keeps all its rows, however old.
 
     Args:
-        instance: With its records in PostgreSQL, as `dagster.yaml` says.
-        before: Events of this instant and later stay.
+        instance: An instance with its storage in PostgreSQL; for any other, nothing is deleted.
+        before: Events at or after this instant are kept.
 
     Returns:
-        The rows removed.
+        The number of deleted rows.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
-        return 0  # an instance of another kind, as in some tests, lives for minutes
+        return 0  # an ephemeral instance, as in some tests
     log = SqlEventLogStorageTable
-    naive = before.astimezone(timezone.utc).replace(tzinfo=None)  # as Dagster keeps them
-    at_work = exists().where(
+    before_utc = before.astimezone(timezone.utc).replace(tzinfo=None)  # Dagster's column is naive UTC
+    in_progress = exists().where(
         RunsTable.c.run_id == log.c.run_id, RunsTable.c.status.not_in([status.value for status in FINISHED_STATUSES])
     )
-    noise = or_(log.c.dagster_event_type.is_(None), log.c.dagster_event_type.in_([kind.value for kind in _NOISE]))
-    removed, done = 0, 0
+    deletable = or_(
+        log.c.dagster_event_type.is_(None), log.c.dagster_event_type.in_([kind.value for kind in _DELETABLE])
+    )
+    deleted, examined = 0, 0
     while True:
-        ids = select(log.c.id, log.c.timestamp).where(log.c.id > done).order_by(log.c.id).limit(ROWS_AT_A_TIME)
-        chunk = ids.subquery()
+        rows = select(log.c.id, log.c.timestamp).where(log.c.id > examined).order_by(log.c.id)
+        chunk = rows.limit(ROWS_PER_TRANSACTION).subquery()
         with storage.index_transaction() as connection:
             last, oldest = connection.execute(select(func.max(chunk.c.id), func.min(chunk.c.timestamp))).one()
-            if last is None or oldest >= naive:
-                return removed
-            old = delete(log).where(log.c.id > done, log.c.id <= last, log.c.timestamp < naive, noise, ~at_work)
-            removed += connection.execute(old).rowcount
-        done = last
+            if last is None or oldest >= before_utc:
+                return deleted
+            old = delete(log).where(
+                log.c.id > examined, log.c.id <= last, log.c.timestamp < before_utc, deletable, ~in_progress
+            )
+            deleted += connection.execute(old).rowcount
+        examined = last
 
 
-def remove_old_output(logs: Path, before: datetime) -> int:
-    """Remove what runs have written to standard output and error, a directory a run.
+def delete_old_output(logs: Path, before: datetime) -> int:
+    """Delete the standard output and error of runs.
 
     Args:
-        logs: Where Dagster keeps it: one directory a run, named by its id.
-        before: A directory in which something was written at this instant or later stays.
+        logs: Directory with one directory per run, named after the run's id.
+        before: A directory in which something was written at or after this instant is kept.
 
     Returns:
-        The directories removed.
+        The number of deleted directories.
     """
     old = [directory for directory in logs.glob("*") if directory.is_dir() and _last_write(directory) < before]
     for directory in old:

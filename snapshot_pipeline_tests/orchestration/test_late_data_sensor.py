@@ -11,11 +11,7 @@ import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.orchestration.sensors.late_data import (
-    ask_for_late_data,
-    build_late_data_sensor,
-    still_to_be_looked_at,
-)
+from snapshot_pipeline.orchestration.sensors import build_late_data_sensor, remaining_window, request_late_days
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import scan_for_late_data
 from snapshot_pipeline.settings import Settings, load_settings
@@ -43,7 +39,7 @@ def compute(installation: TestInstallation, tags: dict[str, str], settings: Sett
 def look(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest] | dg.SkipReason:
     with opened(installation) as ours:
         found = scan_for_late_data(ours, WINDOW, 60)
-    return ask_for_late_data(installation.instance, settings or installation.settings, found, LAST)
+    return request_late_days(installation.instance, settings or installation.settings, found, LAST)
 
 
 def requests(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest]:
@@ -88,7 +84,7 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
         tags=request.tags,
         status=dg.DagsterRunStatus.NOT_STARTED,
     )
-    assert "2026-02-21 is being computed right now" in skipped(computed)
+    assert "2026-02-21 is being computed, so the next tick decides" in skipped(computed)
     computed.instance.report_run_canceled(run)
     assert [again.tags for again in requests(computed)] == [request.tags]
 
@@ -135,7 +131,7 @@ def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: Tes
 
 
 def test_a_large_platform_is_looked_at_over_several_ticks_and_then_from_the_newest_day_again() -> None:
-    assert still_to_be_looked_at(WINDOW, None) == WINDOW
-    assert still_to_be_looked_at(WINDOW, "2026-02-20") == WINDOW[:2]
-    assert still_to_be_looked_at(WINDOW, "") == WINDOW
-    assert still_to_be_looked_at(WINDOW, "2026-01-01") == WINDOW  # the window has moved on since
+    assert remaining_window(WINDOW, None) == WINDOW
+    assert remaining_window(WINDOW, "2026-02-20") == WINDOW[:2]
+    assert remaining_window(WINDOW, "") == WINDOW
+    assert remaining_window(WINDOW, "2026-01-01") == WINDOW  # the window has moved on since

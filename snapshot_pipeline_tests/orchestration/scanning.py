@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.recording import IncidentChanges
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.sensors.incidents import Watch, look
+from snapshot_pipeline.orchestration.sensors import ScanCursor, scan_and_record
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import StoreTables
@@ -29,7 +29,7 @@ MARK = 700_000_000
 
 
 @dataclass
-class Watcher:
+class Scanner:
     """Looks at an installation from now on.
 
     Attributes:
@@ -42,13 +42,13 @@ class Watcher:
     settings: Settings
     since: datetime
 
-    def look(self, now: datetime | None = None, last_scan: datetime | None = None) -> IncidentChanges:
+    def scan(self, now: datetime | None = None, last_scan: datetime | None = None) -> IncidentChanges:
         """Scan once, with a channel that nobody reads."""
         repository = build_defs(self.settings).get_repository_def()
         now = now or datetime.now(timezone.utc)
-        watch = Watch(self.since, last_scan or self.since)
+        cursor = ScanCursor(self.since, last_scan or self.since)
         with open_installation(self.settings) as opened:
-            return look(opened, self.installation.instance, repository, watch, ["nobody"], now)
+            return scan_and_record(opened, self.installation.instance, repository, cursor, ["nobody"], now)
 
     def run(
         self, tags: dict[str, str], job: str = "daily_snapshots_job", **settings: object
@@ -76,14 +76,14 @@ class Watcher:
 
 
 @contextmanager
-def watching(installation: TestInstallation) -> Iterator[Watcher]:
+def scanning(installation: TestInstallation) -> Iterator[Scanner]:
     """A watcher of an instance without records, and of a store without incidents."""
     installation.instance.wipe()
     with open_installation(installation.settings) as opened, opened.engine.begin() as connection:
         tables = StoreTables.of(installation.settings.store_schema)
         for table in (tables.incidents, tables.alert_messages):
             connection.execute(table.delete())
-    yield Watcher(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
+    yield Scanner(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
 
 
 def spoil(first: str, last: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.telemetry import otel
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.watching import Watcher, watching
+from snapshot_pipeline_tests.orchestration.scanning import Scanner, scanning
 from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, web_receiver
 from snapshot_pipeline_tests.telemetry.test_otel import points_of
 
@@ -21,9 +21,9 @@ TAGS = range_tags(FIRST, LAST)
 
 
 @pytest.fixture
-def watcher(installation: TestInstallation) -> Iterator[Watcher]:
-    with watching(installation) as watcher:
-        yield watcher
+def scanner(installation: TestInstallation) -> Iterator[Scanner]:
+    with scanning(installation) as scanner:
+        yield scanner
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def warnings_of(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance)
 
 
 def test_the_numbers_of_the_days_and_of_the_week_arrive(
-    watcher: Watcher, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
+    scanner: Scanner, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{receiver.address}")
-    assert watcher.run(TAGS).success
-    assert watcher.run({"dagster/partition": FIRST.isoformat()}, "weekly_recommendations_job").success
+    assert scanner.run(TAGS).success
+    assert scanner.run({"dagster/partition": FIRST.isoformat()}, "weekly_recommendations_job").success
     points = points_of(receiver)
     days = {dict(attributes).get("day") for attributes in points["snapshot_pipeline.published"]}
     assert {"2026-02-09", "2026-02-15", None} <= days
@@ -54,22 +54,22 @@ def test_the_numbers_of_the_days_and_of_the_week_arrive(
 
 
 def test_a_run_succeeds_although_nobody_takes_its_numbers_and_says_so_once(
-    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    scanner: Scanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(otel, "FLUSH_SECONDS", 0.5)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{closed_address()}")
-    result = watcher.run(range_tags(FIRST, FIRST))
+    result = scanner.run(range_tags(FIRST, FIRST))
     assert result.success
     assert (
-        len([line for line in warnings_of(result, watcher.installation.instance) if "the run's metrics" in line]) == 1
+        len([line for line in warnings_of(result, scanner.installation.instance) if "the run's metrics" in line]) == 1
     )
 
 
 def test_the_error_of_a_run_arrives_as_itself_and_the_run_shows_its_one_line_as_before(
-    watcher: Watcher, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
+    scanner: Scanner, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENTRY_DSN", f"http://0123456789abcdef@{receiver.address}/42")
-    result = watcher.run(TAGS, platform_schema="nowhere")
+    result = scanner.run(TAGS, platform_schema="nowhere")
     assert not result.success
     event = json.loads(receiver.bodies[0].split(b"\n")[2])
     value = event["exception"]["values"][-1]

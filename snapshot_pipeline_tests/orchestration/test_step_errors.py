@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.failures import MOST_RETRIES, readable_failures
+from snapshot_pipeline.orchestration.steps import MAX_RETRIES, readable_failures
 from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline_tests.installation import TestInstallation
@@ -87,7 +87,7 @@ def test_a_fault_that_stays_is_one_line_after_all_retries(
     began = time.monotonic()
     result = executed(installation, impatient)
     assert time.monotonic() - began > 0.05 * (1 + 2 + 4)
-    assert kinds(result).count("STEP_UP_FOR_RETRY") == MOST_RETRIES
+    assert kinds(result).count("STEP_UP_FOR_RETRY") == MAX_RETRIES
     (failed,) = [event for event in result.all_events if event.is_step_failure]
     description = failed.step_failure_data.user_failure_data.description
     assert "was locked for longer than SNAPSHOT_LOCK_TIMEOUT_SECONDS" in description

@@ -1,0 +1,225 @@
+"""The jobs that an operator launches with days in the launchpad: `recompute_days_job` and `retry_failed_job`.
+
+Each is one run that yields the events of every day it changes: materializations and check results, for the snapshots
+and for their summaries. A backfill in the UI does the same as `recompute_days_job`, which also works by a link.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` at run time.
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_again
+from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
+from snapshot_pipeline.orchestration.checks import check_success_rate
+from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, Metadata, day_numbers, details_metadata
+from snapshot_pipeline.orchestration.names import SNAPSHOTS_POOL
+from snapshot_pipeline.orchestration.partitioned_checks import partition_events
+from snapshot_pipeline.orchestration.partitions import daily_partitions, run_ranges
+from snapshot_pipeline.orchestration.steps import (
+    StepContext,
+    log_progress,
+    readable_failures,
+    run_reason,
+    step_installation,
+)
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
+from snapshot_pipeline.report.numbers import counted
+from snapshot_pipeline.settings import Settings
+
+RECOMPUTE_DAYS_JOB = "recompute_days_job"
+RETRY_FAILED_JOB = "retry_failed_job"
+
+_RECOMPUTE_DAYS_OP = "recompute_days_op"
+_RETRY_FAILED_OP = "retry_failed_op"
+
+
+class RecomputeConfig(dg.Config):
+    """Run configuration of `recompute_days_job`."""
+
+    first_day: str = Field(description="First day to recompute, for example 2026-11-01.")
+    last_day: str = Field(default="", description="Last day, included, for example 2026-11-22. Default: the first day.")
+
+
+class RetryConfig(dg.Config):
+    """Run configuration of `retry_failed_job`."""
+
+    first: str = Field(
+        default="", alias="from", description="First day, for example 2026-11-01. Default: the oldest open failure."
+    )
+    last: str = Field(
+        default="",
+        alias="to",
+        description="Last day, included, for example 2026-11-22. Default: the newest open failure.",
+    )
+
+
+def recompute_run_config(first: str = "", last: str = "") -> dict[str, Any]:
+    """Return the run configuration that recomputes some days; without arguments the launchpad's empty form."""
+    return {"ops": {_RECOMPUTE_DAYS_OP: {"config": {"first_day": first, "last_day": last}}}}
+
+
+def retry_run_config(first: date | None, last: date | None) -> dict[str, Any]:
+    """Return the run configuration that retries the failures of the days `first … last`; None means no bound."""
+    days = {"from": first.isoformat() if first else "", "to": last.isoformat() if last else ""}
+    return {"ops": {_RETRY_FAILED_OP: {"config": days}}}
+
+
+def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
+    """Build the job that recomputes the days in its run configuration."""
+
+    @dg.op(
+        name=_RECOMPUTE_DAYS_OP,
+        pool=SNAPSHOTS_POOL,
+        description=f"Recomputes the days in ranges of at most {settings.days_per_run} days.",
+    )
+    def recompute_days_op(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
+        with readable_failures():
+            days = _days_to_recompute(config, settings)
+        for first, last in run_ranges(days, settings):
+            context.log.info(f"computing {first} to {last}, of {days[0]} to {days[-1]}")
+            with step_installation(context, settings) as installation:
+                computed = compute_days(context, installation, first, last, run_reason(context))
+            yield from partition_events(context.instance, performance_snapshots.KEY, computed.metadata, computed.checks)
+            yield from summarize_again(context, settings, list(computed.metadata))
+        yield dg.Output(None)
+
+    @dg.job(
+        name=RECOMPUTE_DAYS_JOB,
+        description=(
+            "Recomputes the days from first_day to last_day, which you enter in the Launchpad. "
+            "Only differences are written, and each changed figure is recorded in `snapshot_restatements`."
+        ),
+        config=recompute_run_config(),
+    )
+    def recompute_days_job() -> None:
+        recompute_days_op()
+
+    return recompute_days_job
+
+
+def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
+    """Build the job that recomputes only the students with open failures."""
+
+    @dg.op(
+        name=_RETRY_FAILED_OP,
+        pool=SNAPSHOTS_POOL,
+        description="Recomputes the students with an open failure, and reports the new counts of their days.",
+    )
+    def retry_failed_op(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
+        with step_installation(context, settings) as installation:
+            first, last = parse_day("from", config.first), parse_day("to", config.last)
+            require_in_order(("from", "to"), first, last)
+            run = retry_failed(installation, first, last, context.run_id, log_progress(context))
+            details = _last_details(context, installation, run)
+        for day in run.days:
+            context.log.info(_retried_sentence(day))
+        # A day that was never computed as a whole must not be shown as materialized.
+        reports = {day.day: (day.retried, day.report) for day in run.days if day.report is not None}
+        yield from partition_events(
+            context.instance,
+            performance_snapshots.KEY,
+            {
+                day: {**day_numbers(report), "retried": retried, **details.get(day, {})}
+                for day, (retried, report) in reports.items()
+            },
+            {day: [check_success_rate(report, settings.min_success_rate)] for day, (_, report) in reports.items()},
+        )
+        # Last, so that an error in a summary does not hide the results of the retry.
+        yield from summarize_again(context, settings, list(reports))
+        yield dg.Output(None)
+
+    @dg.job(
+        name=RETRY_FAILED_JOB,
+        description=(
+            "Recomputes only the students with an open failure, on the days on which they failed. "
+            "Launch it after their rows in the platform are fixed; leave the days empty for all open failures."
+        ),
+        config=retry_run_config(None, None),
+    )
+    def retry_failed_job() -> None:
+        retry_failed_op()
+
+    return retry_failed_job
+
+
+class RunConfigDaysError(SnapshotPipelineError):
+    """A day in the run configuration is not a day, or cannot be computed. The launchpad checks only names and types."""
+
+
+def parse_day(name: str, text: str) -> date | None:
+    """Parse a day of the run configuration; None for an empty text.
+
+    Args:
+        name: Field of the configuration, for the error message.
+        text: Its value, in ISO 8601.
+
+    Raises:
+        RunConfigDaysError: The text is not a day.
+    """
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise RunConfigDaysError(
+            f"{name}: {text!r} is not a day; expected one such as 2026-11-22, or nothing"
+        ) from None
+
+
+def require_in_order(names: tuple[str, str], first: date | None, last: date | None) -> None:
+    """Raise RunConfigDaysError if the first day is after the last day."""
+    if first and last and first > last:
+        raise RunConfigDaysError(f"{names[0]}: {first} is after {names[1]}: {last}; expected the earlier day first")
+
+
+def days_to_compute(first: date, last: date, start: date, newest: date | None) -> list[date]:
+    """Return the days `first … last`.
+
+    Args:
+        first: First day.
+        last: Last day, included.
+        start: First day that has a partition.
+        newest: Last day that has ended; None before the end of the first one.
+
+    Raises:
+        RunConfigDaysError: One of the days is outside `start … newest`.
+    """
+    if first < start:
+        raise RunConfigDaysError(f"{first} is before SNAPSHOT_START_DATE={start}; expected that day or a later one")
+    if newest is None or last > newest:
+        ended = f"the last day that has ended is {newest}" if newest else "no day has ended yet"
+        raise RunConfigDaysError(f"{last} has not ended; {ended}, expected that day or an earlier one")
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _days_to_recompute(config: RecomputeConfig, settings: Settings) -> list[date]:
+    first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
+    if first is None:
+        raise RunConfigDaysError("first_day is empty; expected the first day to recompute, such as 2026-11-22")
+    require_in_order(("first_day", "last_day"), first, last)
+    ended = daily_partitions(settings).get_last_partition_key()
+    newest = date.fromisoformat(ended) if ended else None
+    return days_to_compute(first, last or first, settings.start_date, newest)
+
+
+def _retried_sentence(day: RetriedDay) -> str:
+    students = f"{day.day}: {counted(day.retried, 'student')} recomputed"
+    if day.report is None:
+        return f"{students}; the day as a whole was never computed"
+    deleted = (
+        f", {counted(day.deleted_failures, 'failure')} of inactive students deleted" if day.deleted_failures else ""
+    )
+    return f"{students}, {day.report.count.failed:,} still failing{deleted}"
+
+
+def _last_details(context: StepContext, installation: Installation, run: RetryRun) -> dict[date, Metadata]:
+    """Return tables and plots of the last few days; for all days of many failures they would outlast the retry."""
+    reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
+    return {report.day: details_metadata(context, installation, report) for report in reports}

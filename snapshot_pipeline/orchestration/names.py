@@ -1,0 +1,29 @@
+"""Names that several modules of this package share: asset groups, pools and tags.
+
+It imports nothing: `instance.storage` needs the pools in every Dagster process, also in those that compute nothing.
+"""
+
+LEARNING_PLATFORM = "learning_platform"
+"""The asset group of the platform's tables, and the first part of their keys."""
+
+SNAPSHOTS_GROUP = "snapshots"
+RECOMMENDATIONS_GROUP = "recommendations"
+
+SNAPSHOTS_POOL = "performance_snapshots"
+RECOMMENDATIONS_POOL = "adaptive_recommendations"
+
+POOLS = (SNAPSHOTS_POOL, RECOMMENDATIONS_POOL)
+"""Concurrency pools with one slot each, so that two runs never write the same table at the same time.
+
+The limits are set in `dagster.yaml` and by `instance.storage`; the locks of `store.locks` also hold for processes that
+Dagster does not know. See https://docs.dagster.io/guides/operate/managing-concurrency.
+"""
+
+REASON_TAG = "snapshot_pipeline/reason"
+"""Run tag: why the run computes its days; stored with every figure that it restates."""
+
+SEED_TAG = "snapshot_pipeline/seed"
+"""Run tag: seed of the random choice of `recompute_matches`; runs with the same seed choose the same day."""
+
+GRAIN_TAG = "snapshot_pipeline/grain"
+"""Asset tag: what one partition stands for (`day` or `week`), or `now` for an asset without partitions."""

@@ -1,0 +1,292 @@
+"""The sensors: `incident_scan_sensor`, `alert_delivery_sensor` and `late_data_sensor`.
+
+Scanning and delivery are separate sensors, so that an unreachable channel never delays a scan. While the database is
+down or read-only there is neither a table of incidents nor an outbox: then `incident_scan_sensor` sends a message to
+the channels directly. See https://docs.dagster.io/guides/automate/sensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, timezone
+
+import dagster as dg
+
+from snapshot_pipeline.alerts.channels import Channel, read_channels
+from snapshot_pipeline.alerts.delivery import deliver, send_immediately
+from snapshot_pipeline.alerts.incidents import Observation
+from snapshot_pipeline.alerts.messages import Message, MessageFormat, monitoring_down, monitoring_restored
+from snapshot_pipeline.alerts.recording import IncidentChanges, record_scan
+from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
+from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.incident_scan import Scan, find_observations
+from snapshot_pipeline.orchestration.jobs import daily_snapshots_job
+from snapshot_pipeline.orchestration.names import REASON_TAG
+from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, run_ranges
+from snapshot_pipeline.orchestration.schedules import default_status
+from snapshot_pipeline.pipeline.installation import Installation, open_installation
+from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
+from snapshot_pipeline.pipeline.reasons import LATE_DATA
+from snapshot_pipeline.report.numbers import counted
+from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.incidents import Incident, first_opened_at, open_incidents
+
+LATE_DATA_SECONDS = 20.0
+"""After how long a tick of `late_data_sensor` begins no further slice of days: Dagster gives a sensor one minute. On a
+large platform the next tick continues, from the newest to the oldest day."""
+
+_LOST_CURSOR = timedelta(days=7)
+"""How far back a scan reaches if the cursor was lost although there have been incidents."""
+
+_FAILED_SCANS = 4
+"""How many scans in a row must fail before a message is sent: a restart of the database is not worth one."""
+
+_REMINDER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class ScanCursor:
+    """What `incident_scan_sensor` keeps between its ticks.
+
+    Attributes:
+        watching_since: Start of monitoring; earlier failures are ignored.
+        last_scan: Time of the last successful scan.
+        down_since: Time of the first scan that failed, if all scans have failed since; else None.
+        notified_at: Time of the last message about failing scans.
+    """
+
+    watching_since: datetime
+    last_scan: datetime
+    down_since: datetime | None = None
+    notified_at: datetime | None = None
+
+    def serialize(self) -> str:
+        """Return the cursor as Dagster stores it."""
+        return json.dumps({name: time.isoformat() for name, time in vars(self).items() if time})
+
+    @classmethod
+    def deserialize(cls, cursor: str) -> ScanCursor:
+        """Read a cursor that Dagster has stored."""
+        return cls(**{name: datetime.fromisoformat(time) for name, time in json.loads(cursor).items()})
+
+    @classmethod
+    def initial(cls, now: datetime, still_open: list[Incident], first_opened: datetime | None) -> ScanCursor:
+        """Return the cursor to begin with.
+
+        A new installation begins now. If there have been incidents, the cursor was lost, and the scan reaches back far
+        enough to see how the open ones continue.
+        """
+        if first_opened is None:
+            return cls(now, now)
+        events = [incident.last_event_at for incident in still_open if incident.last_event_at]
+        since = min([max(now - _LOST_CURSOR, first_opened), *events])
+        return cls(since, since)
+
+
+def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Build the sensor that finds incidents and queues messages about them."""
+
+    @dg.sensor(
+        name="incident_scan_sensor",
+        minimum_interval_seconds=settings.watch_seconds,
+        default_status=default_status(dg.DefaultSensorStatus, settings),
+        description=(
+            "Finds failing checks, failed runs, slow runs, missing days and missed weeks, and records each as one "
+            "incident. Queues one message to each channel of SNAPSHOT_ALERT_URLS when an incident begins, once a day "
+            "while it lasts, and when it ends."
+        ),
+    )
+    def incident_scan_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if context.repository_def is None:
+            raise dg.DagsterInvariantViolationError("incident_scan_sensor needs the definitions of its repository")
+        now = datetime.now(timezone.utc)
+        channels = read_channels(settings)
+        for problem in channels.problems:
+            context.log.error(problem)
+        ids = [channel.id for channel in channels.channels]
+        try:
+            with open_installation(settings) as installation:
+                cursor = _read_cursor(installation, context.cursor, now)
+                changes = scan_and_record(installation, context.instance, context.repository_def, cursor, ids, now)
+        except SnapshotPipelineError as error:
+            cursor = ScanCursor.deserialize(context.cursor) if context.cursor else ScanCursor(now, now)
+            cursor = _notify_monitoring_down(settings, channels.channels, cursor, error, now)
+            context.update_cursor(cursor.serialize())
+            context.log.error(str(error))
+            return dg.SkipReason(f"incidents can be neither found nor recorded: {error}")
+        if cursor.notified_at and cursor.down_since:
+            _send_directly(channels.channels, monitoring_restored(cursor.down_since, now))
+        for line in _log_lines(changes, bool(ids)):
+            context.log.warning(line)
+        context.update_cursor(ScanCursor(cursor.watching_since, now).serialize())
+        if not changes.opened and not changes.closed:
+            return dg.SkipReason("no incident has begun or ended")
+        return dg.SkipReason(f"{counted(len(changes.opened), 'incident')} begun, {len(changes.closed)} ended")
+
+    return incident_scan_sensor
+
+
+def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Build the sensor that sends the queued messages."""
+
+    @dg.sensor(
+        name="alert_delivery_sensor",
+        minimum_interval_seconds=settings.watch_seconds,
+        default_status=default_status(dg.DefaultSensorStatus, settings),
+        description=(
+            "Sends the messages of incident_scan_sensor to each channel. A channel that does not answer is retried "
+            "after growing pauses of at most an hour; test the channels with: snapshot-pipeline alerts test."
+        ),
+    )
+    def alert_delivery_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        channels = read_channels(settings).channels
+        if not channels:
+            return dg.SkipReason("SNAPSHOT_ALERT_URLS names no channel; see incidents with: snapshot-pipeline status")
+        with open_installation(settings) as installation:
+            reports = deliver(installation.engine, installation.store, channels, datetime.now(timezone.utc))
+        for report in reports:
+            if report.error:
+                context.log.warning(f"{report.name}: {report.error}")
+            elif not report.is_finished:
+                context.log.warning(f"{report.name} has not answered yet")
+        sent = sum(report.sent for report in reports)
+        return dg.SkipReason(f"{counted(sent, 'message')} sent" if sent else "no message to send")
+
+    return alert_delivery_sensor
+
+
+def scan_and_record(
+    installation: Installation,
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    cursor: ScanCursor,
+    channels: list[str],
+    now: datetime,
+) -> IncidentChanges:
+    """Scan once, and record the incidents that begin, last and end.
+
+    Args:
+        installation: The installation, for its store.
+        instance: Dagster's records.
+        repository: The definitions whose runs and checks are scanned.
+        cursor: When monitoring started, and the last scan.
+        channels: Ids of the channels that get messages.
+        now: Time of the scan.
+    """
+    settings = installation.settings
+
+    def observe(still_open: Sequence[Incident]) -> list[Observation]:
+        scan = Scan(instance, repository, settings, now, cursor.watching_since, cursor.last_scan, still_open)
+        return find_observations(scan)
+
+    return record_scan(installation.engine, installation.store, observe, channels, _message_format(settings), now)
+
+
+def _read_cursor(installation: Installation, cursor: str | None, now: datetime) -> ScanCursor:
+    if cursor:
+        return ScanCursor.deserialize(cursor)
+    with installation.engine.connect() as connection:
+        still_open = open_incidents(connection, installation.store)
+        return ScanCursor.initial(now, still_open, first_opened_at(connection, installation.store))
+
+
+def _notify_monitoring_down(
+    settings: Settings, channels: Sequence[Channel], cursor: ScanCursor, error: SnapshotPipelineError, now: datetime
+) -> ScanCursor:
+    """Send a message after `_FAILED_SCANS` failed scans, and once a day from then on, without the outbox."""
+    down_since = cursor.down_since or now
+    cursor = replace(cursor, down_since=down_since)
+    if now - down_since < timedelta(seconds=_FAILED_SCANS * settings.watch_seconds):
+        return cursor
+    if cursor.notified_at and now - cursor.notified_at < _REMINDER:
+        return cursor
+    _send_directly(channels, monitoring_down(text_to_send(error), down_since, _message_format(settings)))
+    return replace(cursor, notified_at=now)
+
+
+def _send_directly(channels: Sequence[Channel], message: Message) -> None:
+    send_immediately(channels, message.title, message.body, message.severity)
+
+
+def _message_format(settings: Settings) -> MessageFormat:
+    return MessageFormat(settings.ui_url.rstrip("/"), settings.zone)
+
+
+def _log_lines(changes: IncidentChanges, has_channels: bool) -> list[str]:
+    hint = "" if has_channels else "; no message is sent, because SNAPSHOT_ALERT_URLS is not set"
+    begun = [
+        f"incident {incident.id} has begun: {incident.title}; {incident.detail}{hint}" for incident in changes.opened
+    ]
+    return begun + [f"incident {incident.id} has ended: {incident.title}" for incident in changes.closed]
+
+
+def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Build the sensor that requests days whose rows in the platform have changed."""
+    days = daily_partitions(settings)
+
+    @dg.sensor(
+        name="late_data_sensor",
+        job=daily_snapshots_job,
+        minimum_interval_seconds=settings.late_check_minutes * 60,
+        default_status=default_status(dg.DefaultSensorStatus, settings),
+        description=(
+            f"Finds days of the last {settings.late_window_days} whose rows in the platform were added, changed or "
+            "deleted since they were computed, and requests all days from the earliest one on. Only differences are "
+            "written."
+        ),
+    )
+    def late_data_sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        # A sensor has no scheduled time: it requests what has changed by now.
+        window = [date.fromisoformat(day) for day in days.get_partition_keys()[-settings.late_window_days :]]
+        if not window:
+            return dg.SkipReason("no day has ended yet")
+        with open_installation(settings) as installation:
+            found = scan_for_late_data(installation, remaining_window(window, context.cursor), LATE_DATA_SECONDS)
+        is_complete = found.scanned_from == window[0]
+        context.update_cursor("" if is_complete else found.scanned_from.isoformat())
+        return request_late_days(context.instance, settings, found, window[-1])
+
+    return late_data_sensor
+
+
+def remaining_window(window: Sequence[date], cursor: str | None) -> Sequence[date]:
+    """Return the days before the one where the last tick stopped; the whole window if it was complete."""
+    return [day for day in window if cursor and day.isoformat() < cursor] or window
+
+
+def request_late_days(
+    instance: dg.DagsterInstance, settings: Settings, found: LateDataScan, last: date
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request all days from the earliest changed day on, unless one of them is being computed.
+
+    The run requests have no run key: once a change is computed it is no longer found, while it is being computed its
+    days are in progress, from the moment the run is created, and after a failed run it must be requested again.
+
+    Args:
+        instance: Dagster's records, for the status of the days.
+        settings: The settings.
+        found: The changed days.
+        last: The last day that has ended.
+    """
+    changed = found.changed
+    if not changed:
+        return dg.SkipReason(f"no row from {found.scanned_from} on has changed since its day was computed")
+    wanted = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
+    in_progress = _in_progress(instance, settings, wanted)
+    if in_progress:
+        return dg.SkipReason(
+            f"rows of {', '.join(map(str, changed))} have changed; {in_progress[0]} is being computed, so the next "
+            "tick decides"
+        )
+    return [
+        dg.RunRequest(tags={**range_tags(first, last), REASON_TAG: LATE_DATA})
+        for first, last in run_ranges(wanted, settings)
+    ]
+
+
+def _in_progress(instance: dg.DagsterInstance, settings: Settings, days: Sequence[date]) -> list[date]:
+    keys = [day.isoformat() for day in days]
+    status = instance.get_status_by_partition(performance_snapshots.KEY, keys, daily_partitions(settings)) or {}
+    return [day for day in days if status.get(day.isoformat()) == dg.AssetPartitionStatus.IN_PROGRESS]

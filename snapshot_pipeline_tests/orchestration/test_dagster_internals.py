@@ -1,0 +1,135 @@
+"""The private interfaces of Dagster: each test fails when a new version changes what we rely on."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+import pytest
+from dagster._core.launcher import RunLauncher
+from dagster._grpc import impl
+from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import create_engine, event
+
+from snapshot_pipeline.orchestration.instance import dagster_internals as internals
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dg.op
+def fails() -> None:
+    raise ValueError("student 17")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def failing_job() -> None:
+    fails()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def imported_modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+def test_only_one_module_imports_private_modules_of_dagster() -> None:
+    package = PROJECT / "snapshot_pipeline"
+    importing = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in imported_modules(node)
+        if module.startswith("dagster._")
+    }
+    assert importing == {"orchestration/instance/dagster_internals.py"}
+
+
+def test_the_event_of_a_started_run_process_contains_its_id(instance: dg.DagsterInstance) -> None:
+    assert 'f"Started process for run (pid: {pid})."' in inspect.getsource(impl)  # what the code server reports
+    run = instance.create_run_for_job(failing_job)
+    for message in ("Started process for run (pid: 4711).", "Starting initialization of resources"):
+        instance.report_engine_event(message, run)
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    assert [internals.started_process_id(entry) for entry in entries] == [4711, None]
+
+
+def test_a_run_failure_quotes_the_error_that_caused_it(instance: dg.DagsterInstance) -> None:
+    result = failing_job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+    (failure,) = [one for one in result.all_events if one.event_type is dg.DagsterEventType.RUN_FAILURE]
+    assert internals.quotes_an_error(failure)
+    run = instance.create_run_for_job(failing_job)
+    instance.report_run_failed(run, "the process is gone")
+    (entry,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert not internals.quotes_an_error(entry.get_dagster_event())
+
+
+def test_all_parts_of_a_storage_can_share_one_engine(installation: TestInstallation) -> None:
+    url = installation.dagster_url
+    storage = DagsterPostgresStorage(url.render_as_string(hide_password=False), should_autocreate_tables=False)
+    parts = (storage.run_storage, storage.event_log_storage, storage.schedule_storage)
+    assert all(hasattr(part, "_engine") for part in parts)
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    statements: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    internals.share_engine(storage, engine)
+    counts = []
+    for query in (
+        storage.run_storage.get_runs_count,
+        storage.event_log_storage.get_concurrency_keys,
+        storage.schedule_storage.all_instigator_state,
+    ):
+        query()
+        counts.append(len(statements))
+    engine.dispose()
+    assert 0 < counts[0] < counts[1] < counts[2]
+
+
+def test_the_default_launcher_has_no_health_check_of_its_own() -> None:
+    """If Dagster adds one, `instance.launcher` is no longer needed."""
+    assert internals.DefaultRunLauncher.supports_check_run_worker_health is RunLauncher.supports_check_run_worker_health
+    assert {"RUNNING", "FAILED"} <= set(internals.WorkerStatus.__members__)
+
+
+def test_the_run_arguments_of_celery_messages_can_be_packed(instance: dg.DagsterInstance) -> None:
+    parameters = list(inspect.signature(internals.ExecuteRunArgs.__new__).parameters)[1:5]
+    assert parameters == ["job_origin", "run_id", "instance_ref", "set_exit_code_on_failure"]
+    data = internals.AssetCheckEvaluationTargetMaterializationData(storage_id=1, run_id="a", timestamp=2.0)
+    assert internals.unpack_value(internals.pack_value(data)) == data
+
+
+def test_the_tags_and_final_statuses_of_runs_are_the_known_ones() -> None:
+    day = date(2026, 2, 1)
+    assert list(range_tags(day, day)) == [
+        internals.ASSET_PARTITION_RANGE_START_TAG,
+        internals.ASSET_PARTITION_RANGE_END_TAG,
+    ]
+    assert internals.PARTITION_NAME_TAG == "dagster/partition"
+    assert internals.AUTO_RETRY_RUN_ID_TAG == "dagster/auto_retry_run_id"
+    assert internals.WILL_RETRY_TAG == "dagster/will_retry"
+    assert {status.value for status in internals.FINISHED_STATUSES} == {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+def test_the_event_log_has_the_columns_that_log_retention_uses() -> None:
+    assert {"id", "run_id", "timestamp", "dagster_event_type"} <= set(internals.SqlEventLogStorageTable.c.keys())
+    assert {"run_id", "status"} <= set(internals.RunsTable.c.keys())
+
+
+def test_the_constructors_of_local_storage_take_a_base_directory() -> None:
+    for storage in (internals.LocalArtifactStorage, internals.LocalComputeLogManager):
+        assert {"base_dir", "inst_data"} <= set(inspect.signature(storage).parameters)
+    assert list(inspect.signature(internals.LocalComputeLogManager.capture_logs).parameters) == ["self", "log_key"]

@@ -1,0 +1,168 @@
+"""The two sensors as Dagster runs them: from a bad night to the message that arrives, and to the all-clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.orchestration.sensors import (
+    ScanCursor,
+    build_alert_delivery_sensor,
+    build_incident_scan_sensor,
+)
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.store.incidents import Incident, open_incidents
+from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.scanning import Scanner, scanning
+from snapshot_pipeline_tests.receivers import WebReceiver, closed_address, web_receiver
+
+NOW = datetime(2026, 3, 10, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def scanner(installation: TestInstallation) -> Iterator[Scanner]:
+    with scanning(installation) as scanner:
+        yield scanner
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebReceiver]:
+    with web_receiver() as started:
+        yield started
+
+
+def tick(scanner: Scanner, sensor: dg.SensorDefinition, cursor: str | None = None) -> tuple[str, str | None]:
+    """What a tick says, and the cursor it leaves."""
+    repository = build_defs(scanner.settings).get_repository_def()
+    instance = scanner.installation.instance
+    with dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository) as context:
+        data = sensor.evaluate_tick(context)
+        return str(data.skip_message), data.cursor
+
+
+def kinds_of_open(scanner: Scanner) -> list[str]:
+    with open_installation(scanner.settings) as opened, opened.engine.connect() as connection:
+        return [incident.kind for incident in open_incidents(connection, opened.store)]
+
+
+def test_from_a_failed_night_to_the_message_and_the_all_clear(scanner: Scanner, receiver: WebReceiver) -> None:
+    urls = SecretStr(f"json://{receiver.address}/")
+    scanner.settings = scanner.settings.model_copy(update={"alert_urls": urls})
+    watch, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
+    said, cursor = tick(scanner, watch)
+    assert said == "no incident has begun or ended"
+    scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    said, later = tick(scanner, watch, cursor)
+    assert said == "1 incident begun, 0 ended"
+    # A daemon that was killed before it could keep the cursor looks again from the old place.
+    assert tick(scanner, watch, cursor)[0] == "no incident has begun or ended"
+    assert tick(scanner, send)[0] == "1 message sent"
+    assert tick(scanner, send)[0] == "no message to send"
+    scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
+    assert tick(scanner, watch, later)[0] == "0 incidents begun, 1 ended"
+    tick(scanner, send)
+    failed = "performance_snapshots, cohort_summary 2026-02-10: the run has failed"
+    assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Resolved: {failed}"]
+
+
+def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(scanner: Scanner) -> None:
+    watch = build_incident_scan_sensor(scanner.settings)
+    _, cursor = tick(scanner, watch)
+    scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    tick(scanner, watch, cursor)
+    assert tick(scanner, watch)[0] == "no incident has begun or ended"
+    assert kinds_of_open(scanner) == ["failed_run"]
+    scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
+    assert tick(scanner, watch)[0] == "0 incidents begun, 1 ended"
+    assert kinds_of_open(scanner) == []
+
+
+def test_without_anybody_to_tell_the_incident_is_in_the_log_of_the_tick(
+    scanner: Scanner, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watch = build_incident_scan_sensor(scanner.settings)
+    _, cursor = tick(scanner, watch)
+    scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    capfd.readouterr()
+    tick(scanner, watch, cursor)
+    logged = capfd.readouterr()
+    assert "no message is sent, because SNAPSHOT_ALERT_URLS is not set" in logged.out + logged.err
+    assert "names no channel" in tick(scanner, build_alert_delivery_sensor(scanner.settings))[0]
+
+
+def test_an_url_that_cannot_be_read_keeps_nobody_else_from_being_told(scanner: Scanner, receiver: WebReceiver) -> None:
+    urls = SecretStr(f"nosuch://hunter2 json://{receiver.address}/")
+    scanner.settings = scanner.settings.model_copy(update={"alert_urls": urls})
+    watch, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
+    _, cursor = tick(scanner, watch)
+    scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
+    tick(scanner, watch, cursor)
+    assert tick(scanner, send)[0] == "1 message sent"
+
+
+def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_they_do() -> None:
+    for schedules, status in ((True, dg.DefaultSensorStatus.RUNNING), (False, dg.DefaultSensorStatus.STOPPED)):
+        sensors = {
+            sensor.name: sensor
+            for sensor in build_defs(load_settings(schedules=schedules)).get_repository_def().sensor_defs
+        }
+        assert {"incident_scan_sensor", "alert_delivery_sensor"} <= sensors.keys()
+        for name in ("incident_scan_sensor", "alert_delivery_sensor"):
+            assert sensors[name].default_status is status
+            assert len(sensors[name].description or "") > 50
+            assert sensors[name].minimum_interval_seconds == 30
+
+
+def test_scanning_begins_now_in_a_new_installation_and_reaches_back_when_a_cursor_was_lost() -> None:
+    new = ScanCursor.initial(NOW, [], None)
+    assert (new.watching_since, new.last_scan) == (NOW, NOW)
+    assert ScanCursor.deserialize(new.serialize()) == new
+    long_ago = NOW - timedelta(days=30)
+    incident = Incident(1, "failed_check", "s", "t", "d", None, long_ago, long_ago, None, long_ago)
+    assert ScanCursor.initial(NOW, [incident], long_ago).last_scan == long_ago
+    assert ScanCursor.initial(NOW, [], long_ago).last_scan == NOW - timedelta(days=7)
+    yesterday = NOW - timedelta(days=1)  # an installation of yesterday does not complain of last week
+    assert ScanCursor.initial(NOW, [], yesterday).watching_since == yesterday
+
+
+def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_cleared(
+    scanner: Scanner, receiver: WebReceiver
+) -> None:
+    """The incidents and their outbox are in that database: without this its outage would be the one silent fault."""
+    urls = SecretStr(f"json://{receiver.address}/")
+    there = scanner.settings.model_copy(update={"alert_urls": urls})
+    away = there.model_copy(update={"database_url": SecretStr(f"postgresql://me:secret@{closed_address()}/platform")})
+    seeing, monitoring_down = build_incident_scan_sensor(there), build_incident_scan_sensor(away)
+    _, cursor = tick(scanner, seeing)
+    said, cursor = tick(scanner, monitoring_down, cursor)
+    assert "cannot connect to" in said
+    assert receiver.titles == []  # it may be a restart
+    _, cursor = tick(scanner, monitoring_down, earlier(cursor, "down_since", timedelta(minutes=3)))
+    _, cursor = tick(scanner, monitoring_down, cursor)
+    assert receiver.titles == ["snapshot_pipeline cannot scan for incidents"]
+    assert "cannot connect to" in receiver.messages[0]["message"]
+    assert "secret" not in receiver.messages[0]["message"]
+    _, cursor = tick(scanner, monitoring_down, earlier(cursor, "notified_at", timedelta(days=1)))
+    assert len(receiver.titles) == 2
+    said, cursor = tick(scanner, seeing, cursor)
+    assert said == "no incident has begun or ended"
+    assert receiver.titles[2:] == ["Resolved: snapshot_pipeline scans for incidents again"]
+    tick(scanner, seeing, cursor)
+    assert len(receiver.titles) == 3
+
+
+def earlier(cursor: str | None, name: str, by: timedelta) -> str:
+    """The cursor as it would be if something had happened earlier."""
+    assert cursor is not None
+    watch = ScanCursor.deserialize(cursor)
+    moment = getattr(watch, name)
+    assert moment is not None
+    return replace(watch, **{name: moment - by}).serialize()
