@@ -7,7 +7,7 @@
 - `checks` (part of the assets' runs), `daily_checks` (in a job of their own).
 - `jobs`, `manual_jobs` and `housekeeping`; `schedules` and `sensors` start them.
 - `partitions` and `names`: what the objects share. `steps`: what every step runs in.
-- `incident_scan/`: what `incident_scan_sensor` looks for.
+- `incident_scan/`: what `incident_scan_sensor` finds.
 - `instance/`: storage, run launchers and log retention of the Dagster instance, and all private interfaces of Dagster.
 
 Put here: one module per kind of Dagster object. Do not put here: arithmetic, SQL or rules, which work without Dagster.

@@ -26,4 +26,4 @@ SEED_TAG = "snapshot_pipeline/seed"
 """Run tag: seed of the random choice of `recompute_matches`; runs with the same seed choose the same day."""
 
 GRAIN_TAG = "snapshot_pipeline/grain"
-"""Asset tag: what one partition stands for (`day` or `week`), or `now` for an asset without partitions."""
+"""Asset tag: what one partition represents (`day` or `week`), or `now` for an asset without partitions."""

@@ -62,7 +62,7 @@ def test_the_graph_shows_the_way_of_the_data_from_the_platform_to_the_recommenda
 
 def test_a_newcomer_reads_what_the_snapshots_are_and_what_each_column_says(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "overview"))
-    for said in ("One row per active student and day", "every night at 00:00", "When it is red:"):
+    for said in ("One row per active student and day", "changes to a day that was computed before are recorded"):
         expect(page.get_by_text(said).first).to_be_visible()
     for column, sentence in (
         ("pace_score", "How fast and how steadily the student learned"),
@@ -118,8 +118,10 @@ def test_a_day_shows_its_tables_and_a_picture(page: Page, screenshot: Path) -> N
 def test_a_failing_check_says_what_was_found_what_was_wanted_and_what_to_do(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "checks", checkDetail="success_rate"))
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
-    expect(page.get_by_text("Mend the rows in the platform, then launch the job").first).to_be_visible()
-    expect(page.get_by_text(re.compile(r"\d % of \d+ students, at least 99 % wanted")).first).to_be_visible()
+    expect(page.get_by_text("Fix the rows in the platform, then launch").first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"\d % of \d+ students published, expected at least 99 %")).first
+    ).to_be_visible()
     page.screenshot(path=screenshot)
     page.get_by_role("tab", name="Partitions").last.click()
     expect(page.get_by_text(re.compile(r"Failed\s*\([1-5]\)")).first).to_be_visible()  # one row a day

@@ -1,7 +1,4 @@
-"""Looks of the sensors at a real installation, and what they have found.
-
-Put here: what the tests of observations and sensors share. Do not put here: assertions.
-"""
+"""Scans of a real installation, for the tests of incidents and sensors."""
 
 from __future__ import annotations
 
@@ -30,12 +27,12 @@ MARK = 700_000_000
 
 @dataclass
 class Scanner:
-    """Looks at an installation from now on.
+    """Scans an installation from now on.
 
     Attributes:
         installation: The installation.
         settings: Its settings.
-        since: When watching began.
+        since: Start of monitoring.
     """
 
     installation: TestInstallation
@@ -43,7 +40,7 @@ class Scanner:
     since: datetime
 
     def scan(self, now: datetime | None = None, last_scan: datetime | None = None) -> IncidentChanges:
-        """Scan once, with a channel that nobody reads."""
+        """Scan once, with a channel that does not exist."""
         repository = build_defs(self.settings).get_repository_def()
         now = now or datetime.now(timezone.utc)
         cursor = ScanCursor(self.since, last_scan or self.since)
@@ -60,7 +57,7 @@ class Scanner:
         )
 
     def materialize(self, first: date, last: date) -> None:
-        """Tell Dagster that days are there, without computing them."""
+        """Report materializations without computing anything."""
         for n in range((last - first).days + 1):
             day = (first + timedelta(days=n)).isoformat()
             for asset in ("performance_snapshots", "cohort_summary"):
@@ -77,7 +74,7 @@ class Scanner:
 
 @contextmanager
 def scanning(installation: TestInstallation) -> Iterator[Scanner]:
-    """A watcher of an instance without records, and of a store without incidents."""
+    """A scanner of an instance without records, and of a store without incidents."""
     installation.instance.wipe()
     with open_installation(installation.settings) as opened, opened.engine.begin() as connection:
         tables = StoreTables.of(installation.settings.store_schema)
@@ -87,7 +84,7 @@ def scanning(installation: TestInstallation) -> Iterator[Scanner]:
 
 
 def spoil(first: str, last: str) -> str:
-    """Turn the minutes of the lessons started in some days into nonsense; doing it again turns them back."""
+    """SQL that makes the minutes of lessons started on some days invalid; running it again restores them."""
     return (
         "UPDATE user_lesson_progress SET time_spent_minutes = -1 - time_spent_minutes "  # noqa: S608
         f"WHERE started_at >= '{first}' AND started_at < DATE '{last}' + 1"

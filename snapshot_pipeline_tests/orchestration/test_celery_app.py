@@ -1,4 +1,4 @@
-"""What a Celery worker does with a run that Redis hands to it, and what it needs to be told."""
+"""What a Celery worker does with a run that Redis delivers, and the settings that it needs."""
 
 from __future__ import annotations
 
@@ -46,10 +46,8 @@ def was_not_executed(installation: TestInstallation, run: dg.DagsterRun) -> bool
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE])
-def test_a_run_that_has_begun_already_is_left_to_the_daemon(
-    installation: TestInstallation, status: dg.DagsterRunStatus
-) -> None:
-    """Redis hands a message over again when its worker is not heard of; the daemon retries such a run as a new one."""
+def test_a_run_that_has_already_begun_is_skipped(installation: TestInstallation, status: dg.DagsterRunStatus) -> None:
+    """Redis delivers a message again when its worker is silent; the daemon retries such a run as a new one."""
     run = run_in(installation, status)
     assert handed_over(installation, run) is None
     after = installation.instance.get_run_by_id(run.run_id)
@@ -58,20 +56,20 @@ def test_a_run_that_has_begun_already_is_left_to_the_daemon(
     assert was_not_executed(installation, run)
 
 
-def test_a_run_that_another_worker_is_at_is_left_to_it(installation: TestInstallation) -> None:
+def test_a_run_of_another_worker_is_skipped(installation: TestInstallation) -> None:
     run = run_in(installation, dg.DagsterRunStatus.STARTING)
     with run_lock(installation.settings, run.run_id, lambda: True):
         assert handed_over(installation, run) is None
     assert was_not_executed(installation, run)
 
 
-def test_a_run_that_was_deleted_is_left_alone(installation: TestInstallation) -> None:
+def test_a_deleted_run_is_skipped(installation: TestInstallation) -> None:
     run = run_in(installation, dg.DagsterRunStatus.STARTING)
     installation.instance.delete_run(run.run_id)
     assert handed_over(installation, run) is None
 
 
-def test_a_run_that_nobody_holds_counts_as_dead_after_a_while_and_not_before(
+def test_an_unlocked_run_counts_as_dead_after_the_grace_period(
     installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SNAPSHOT_CELERY_BROKER_URL", NOWHERE)
@@ -99,7 +97,7 @@ def test_a_run_that_nobody_holds_counts_as_dead_after_a_while_and_not_before(
         ),
     ],
 )
-def test_what_is_missing_is_said_in_one_line_without_a_secret(
+def test_a_missing_setting_is_one_line_without_secrets(
     given: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # no .env here
@@ -110,7 +108,7 @@ def test_what_is_missing_is_said_in_one_line_without_a_secret(
     assert "secret" not in str(found.value)
 
 
-def test_the_deployment_differs_from_the_local_one_only_in_what_concerns_workers() -> None:
+def test_the_celery_deployment_differs_only_in_its_worker_settings() -> None:
     """Otherwise a setting that is changed in one of the files is forgotten in the other."""
     local, celery = (
         yaml.safe_load((folder / "dagster.yaml").read_text(encoding="utf-8"))

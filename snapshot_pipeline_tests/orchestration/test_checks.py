@@ -1,4 +1,4 @@
-"""The checks as plain functions: what passes, what fails, how severely, and what the operator reads."""
+"""The checks as plain functions: result, severity, description and metadata."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, pass
     assert result.severity is ERROR
 
 
-def test_a_failed_rate_names_the_rate_the_threshold_the_reasons_and_ten_students() -> None:
+def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> None:
     result = check_success_rate(report(850, 150), 0.90)
     assert result.description == "2026-02-27: 85 % of 1,000 students published, expected at least 90 %"
     assert result.metadata["published"].value == 850
@@ -51,7 +51,7 @@ def test_a_failed_rate_names_the_rate_the_threshold_the_reasons_and_ten_students
     assert len(result.metadata["first_failures"].records) == 10
 
 
-def test_a_day_with_nobody_is_a_warning_that_says_so_and_not_a_rate() -> None:
+def test_a_day_without_students_is_a_warning_without_a_rate() -> None:
     result = check_success_rate(report(0, 0), 0.90)
     assert (result.passed, result.severity) == (False, WARN)
     assert "no students" in str(result.description)
@@ -71,11 +71,11 @@ def test_a_day_with_nobody_is_a_warning_that_says_so_and_not_a_rate() -> None:
         (0, "0 %"),
     ],
 )
-def test_a_share_is_never_rounded_up_to_what_it_is_not(share: float, shown: str) -> None:
+def test_percent_rounds_down(share: float, shown: str) -> None:
     assert percent(share) == shown
 
 
-def test_a_result_that_is_not_green_says_what_to_do_and_a_green_one_does_not() -> None:
+def test_only_a_failed_result_says_what_to_do() -> None:
     monday, earlier = date(2026, 2, 16), DayCount(date(2026, 2, 26), 1_000, 0)
     good = [
         check_success_rate(report(1_000, 0), 0.9),
@@ -112,7 +112,7 @@ def test_a_run_of_more_than_five_minutes_is_a_warning(seconds: float, passed: bo
         (5, None, True, WARN),
     ],
 )
-def test_a_fall_in_students_is_an_error_and_nobody_at_all_a_warning(
+def test_fewer_students_are_an_error_and_no_students_a_warning(
     students: int, earlier: DayCount | None, passed: bool, severity: dg.AssetCheckSeverity
 ) -> None:
     result = check_student_count_stable(DayCount(DAY, students, 0), earlier, 0.20)
@@ -121,7 +121,7 @@ def test_a_fall_in_students_is_an_error_and_nobody_at_all_a_warning(
         assert result.severity is severity
 
 
-def test_a_week_with_a_missing_day_names_the_day_and_the_recovery() -> None:
+def test_a_week_with_a_missing_day_names_the_day_and_what_to_do() -> None:
     monday = date(2026, 2, 16)
     assert check_week_complete(WeekReport(monday)).passed
     result = check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)]))
@@ -131,18 +131,18 @@ def test_a_week_with_a_missing_day_names_the_day_and_the_recovery() -> None:
 
 
 @pytest.mark.parametrize(("reached", "passed"), [(50, True), (49, False)])
-def test_a_week_that_reaches_few_students_is_a_warning(reached: int, passed: bool) -> None:
+def test_low_recommendation_coverage_is_a_warning(reached: int, passed: bool) -> None:
     result = check_recommendation_coverage(WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=reached))
     assert (result.passed, result.severity) == (passed, WARN)
 
 
-def test_a_week_without_students_says_that_there_was_nobody() -> None:
+def test_a_week_without_active_students_does_not_pass() -> None:
     result = check_recommendation_coverage(WeekReport(date(2026, 2, 16)))
     assert not result.passed
     assert "no active students" in str(result.description)
 
 
-def test_a_student_whose_recommendations_failed_turns_the_week_amber() -> None:
+def test_a_failed_student_is_a_warning_for_the_week() -> None:
     result = check_recommendation_coverage(
         WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=99, failed={7: "ValueError: x"})
     )

@@ -1,4 +1,4 @@
-"""The summary of a night in a real instance: made after the snapshots, and never in their way."""
+"""`cohort_summary` in a real instance: computed after the snapshots, and its failures do not affect them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def three_days(installation: TestInstallation) -> dg.ExecuteInProcessResult:
     return run_days(installation, date(2026, 2, 20), date(2026, 2, 22))
 
 
-def test_each_day_of_a_range_has_its_summary_its_metadata_and_its_check(
+def test_each_day_of_a_range_has_its_summary_metadata_and_check(
     installation: TestInstallation, three_days: dg.ExecuteInProcessResult
 ) -> None:
     assert three_days.success
@@ -55,7 +55,7 @@ def test_each_day_of_a_range_has_its_summary_its_metadata_and_its_check(
     assert {one.partition for one in found if one.passed and one.target_materialization_data} >= set(DAYS)
 
 
-def test_rows_that_somebody_has_removed_turn_the_check_of_their_day_red(
+def test_deleted_snapshot_rows_fail_the_check_of_their_day(
     installation: TestInstallation, three_days: dg.ExecuteInProcessResult
 ) -> None:
     assert three_days.success
@@ -77,7 +77,7 @@ def test_rows_that_somebody_has_removed_turn_the_check_of_their_day_red(
 
 
 def summarized_alone(installation: TestInstallation, first: str, last: str) -> dg.ExecuteInProcessResult:
-    """A run that the nightly schedule asks for where only the summary is missing."""
+    """Run what the nightly schedule requests if only the summary is missing."""
     return (
         build_defs(installation.settings)
         .resolve_job_def("daily_snapshots_job")
@@ -91,7 +91,7 @@ def summarized_alone(installation: TestInstallation, first: str, last: str) -> d
     )
 
 
-def test_a_summary_that_fails_leaves_the_snapshots_there_and_is_made_up_for_by_the_next_night(
+def test_a_failed_summary_is_requested_again_without_its_snapshots(
     installation: TestInstallation, three_days: dg.ExecuteInProcessResult
 ) -> None:
     assert three_days.success
@@ -129,7 +129,7 @@ def test_a_summary_that_fails_leaves_the_snapshots_there_and_is_made_up_for_by_t
     assert set(days) <= set(installation.instance.get_materialized_partitions(SUMMARY))
 
 
-def test_a_day_without_snapshots_is_one_line_that_names_the_recovery(installation: TestInstallation) -> None:
+def test_a_summary_without_snapshots_fails_with_one_line(installation: TestInstallation) -> None:
     result = summarized_alone(installation, "2026-01-20", "2026-01-20")
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     description = failure.step_failure_data.user_failure_data.description
@@ -137,7 +137,7 @@ def test_a_day_without_snapshots_is_one_line_that_names_the_recovery(installatio
     assert "`snapshot-pipeline materialize --from 2026-01-20 --to 2026-01-20`" in description
 
 
-def test_snapshots_that_fail_take_no_summary_with_them(installation: TestInstallation) -> None:
+def test_failed_snapshots_leave_the_summary_untouched(installation: TestInstallation) -> None:
     nowhere = installation.settings.model_copy(update={"platform_schema": "nowhere"})
     job = build_defs(nowhere).resolve_job_def("daily_snapshots_job")
     result = job.execute_in_process(

@@ -1,4 +1,4 @@
-"""The checks of the morning: what the operator reads, how severe it is, and that the command in it is the right one."""
+"""The daily checks: result, severity, and the commands in the description."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def standing(**broken: object) -> OpenProblems:
+def problems(**broken: object) -> OpenProblems:
     nothing = {"missing": [], "below": [], "failures": [], "failed_days": [], "missing_weeks": []}
     return OpenProblems(FIRST, LAST, **{**nothing, **broken})  # type: ignore[arg-type]
 
 
-def test_nothing_broken_passes_and_says_over_which_days() -> None:
-    result = check_no_open_incidents(standing(), 0.9, NOW)
+def test_no_problems_pass_with_the_period() -> None:
+    result = check_no_open_incidents(problems(), 0.9, NOW)
     assert result.passed
     assert result.description == "no problems, 2026-02-12 to 2026-02-25"
 
 
-def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
+def test_missing_days_are_an_error_with_a_command_per_range() -> None:
     missing = [date(2026, 2, 14), date(2026, 2, 20), date(2026, 2, 21)]
-    result = check_no_open_incidents(standing(missing=missing), 0.9, NOW)
+    result = check_no_open_incidents(problems(missing=missing), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "1 day missing: `snapshot-pipeline materialize --from 2026-02-14 --to 2026-02-14`" in result.description
     assert "2 days missing: `snapshot-pipeline materialize --from 2026-02-20 --to 2026-02-21`" in result.description
@@ -45,17 +45,17 @@ def test_missing_days_are_an_error_with_the_command_for_each_stretch() -> None:
 
 
 def test_a_day_below_the_rate_is_an_error() -> None:
-    result = check_no_open_incidents(standing(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
+    result = check_no_open_incidents(problems(below=[DayCount(LAST, 850, 150)]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "2026-02-25: 85 % of 1,000 students published, expected at least 90 %" in result.description
 
 
-def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() -> None:
+def test_open_failures_alone_are_a_warning_with_reason_age_and_command() -> None:
     failures = [
         OpenFailures("negative_time_spent", 1_200, NOW - timedelta(days=9, hours=2), 7),
         OpenFailures("unexpected_error", 1, NOW, 1),
     ]
-    result = check_no_open_incidents(standing(failures=failures, failed_days=[date(2026, 2, 20), LAST]), 0.9, NOW)
+    result = check_no_open_incidents(problems(failures=failures, failed_days=[date(2026, 2, 20), LAST]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, WARN)
     assert "1,200 negative_time_spent, 1 unexpected_error" in result.description
     assert "`snapshot-pipeline retry-failed --from 2026-02-20 --to 2026-02-25`" in result.description
@@ -67,12 +67,12 @@ def test_open_failures_alone_are_a_warning_by_reason_and_age_with_the_command() 
 
 
 def test_a_week_without_recommendations_is_an_error_with_the_command() -> None:
-    result = check_no_open_incidents(standing(missing_weeks=[date(2026, 2, 16)]), 0.9, NOW)
+    result = check_no_open_incidents(problems(missing_weeks=[date(2026, 2, 16)]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "`snapshot-pipeline recommend --week 2026-02-16`" in result.description
 
 
-def test_a_rebuilt_day_that_is_the_same_passes() -> None:
+def test_an_equal_recomputed_day_passes() -> None:
     result = check_recompute_matches(Recomputation(LAST, students=1_000), "a seed")
     assert result.passed
     assert result.metadata["day"].value == "2026-02-25"
@@ -98,7 +98,7 @@ def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
     assert "rows of 2026-02-20 have changed" in late.description
 
 
-def test_students_who_only_became_active_are_a_warning() -> None:
+def test_students_who_became_active_later_are_a_warning() -> None:
     result = check_recompute_matches(Recomputation(LAST, 1_000, unpublished=4), "a seed")
     assert (result.passed, result.severity) == (False, WARN)
     assert "4 students without a row" in result.description
@@ -118,7 +118,7 @@ def computed(installation: TestInstallation) -> TestInstallation:
     return installation
 
 
-def test_the_morning_finds_missing_days_and_a_figure_that_somebody_changed(computed: TestInstallation) -> None:
+def test_the_daily_checks_find_missing_days_and_a_changed_figure(computed: TestInstallation) -> None:
     found = run_checks(computed, **{"snapshot_pipeline/seed": "one"})
     assert not found["no_open_incidents"].passed  # the sample ended long ago: the last days are missing
     assert "snapshot-pipeline materialize --from" in str(found["no_open_incidents"].description)

@@ -1,4 +1,4 @@
-"""What the UI shows of a day and a week: the numbers of the tables, and tables and pictures where there is room."""
+"""Metadata of days and weeks: numbers, tables and plots."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def week(installation: TestInstallation) -> Shown:
     return shown(run_days(installation, date(2026, 2, 22), date(2026, 2, 28)))
 
 
-def test_each_day_has_every_number_as_a_number_so_that_it_is_plotted(week: Shown) -> None:
+def test_each_day_has_all_numbers_as_plottable_metadata(week: Shown) -> None:
     assert len(week) == 7
     for metadata in week.values():
         assert set(metadata) >= NUMBERS
         assert all(isinstance(metadata[name], dg.IntMetadataValue | dg.FloatMetadataValue) for name in NUMBERS)
 
 
-def test_the_numbers_are_those_of_the_table(installation: TestInstallation, week: Shown) -> None:
+def test_the_numbers_equal_those_of_the_table(installation: TestInstallation, week: Shown) -> None:
     metadata = {name: value.value for name, value in week["2026-02-27"].items()}
     found = row(
         installation,
@@ -107,7 +107,7 @@ def test_the_numbers_are_those_of_the_table(installation: TestInstallation, week
     assert metadata["students"] + metadata["not_started_students"] == active
 
 
-def test_each_of_a_few_days_has_its_tables_and_pictures_and_the_last_one_the_calendar(week: Shown) -> None:
+def test_a_short_run_has_tables_and_plots_for_each_day(week: Shown) -> None:
     for day, metadata in week.items():
         assert is_picture(metadata["pace_by_label"])
         assert is_picture(metadata["failures_picture"]) is bool(metadata["failed"].value)
@@ -121,9 +121,7 @@ def test_each_of_a_few_days_has_its_tables_and_pictures_and_the_last_one_the_cal
     assert sum(len(str(value.value)) for value in week["2026-02-28"].values()) < 60_000  # it is kept for ever
 
 
-def test_failures_are_shown_by_reason_with_one_student_and_no_more_than_the_id(
-    installation: TestInstallation, week: Shown
-) -> None:
+def test_failures_are_shown_by_reason_with_one_student_id(installation: TestInstallation, week: Shown) -> None:
     records = [record.data for record in week["2026-02-28"]["failures_by_reason"].records]
     assert sum(record["students"] for record in records) == week["2026-02-28"]["failed"].value
     for record in records:
@@ -136,7 +134,7 @@ def test_failures_are_shown_by_reason_with_one_student_and_no_more_than_the_id(
         assert (record["students"], record["for_example"]) == expected
 
 
-def test_a_backfill_of_many_days_draws_for_its_last_day_only(installation: TestInstallation) -> None:
+def test_a_long_backfill_draws_plots_for_its_last_day_only(installation: TestInstallation) -> None:
     days = shown(run_days(installation, date(2026, 2, 1), date(2026, 2, 9)))
     drawn = {day: [name for name, value in metadata.items() if is_picture(value)] for day, metadata in days.items()}
     assert sorted(drawn.pop("2026-02-09")) == ["pace_by_label", "success_calendar"]
@@ -144,9 +142,7 @@ def test_a_backfill_of_many_days_draws_for_its_last_day_only(installation: TestI
     assert all(set(metadata) >= NUMBERS for metadata in days.values())
 
 
-def test_a_night_draws_again_only_what_is_new_and_every_day_keeps_its_pictures(
-    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
     first, last = date(2026, 1, 10), date(2026, 1, 13)
     before = shown(run_days(installation, first, last))
     drawn: list[date] = []
@@ -169,7 +165,7 @@ def test_a_night_draws_again_only_what_is_new_and_every_day_keeps_its_pictures(
     assert drawn[1:] == [date(2026, 1, 11), date(2026, 1, 12), last]
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
+def test_a_plot_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
     installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(figures: object) -> None:
@@ -186,7 +182,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
     assert "the calendar of success rates is left out" in "; ".join(said)
 
 
-def test_the_pace_of_a_day_is_compared_with_four_weeks_before(
+def test_pace_scores_are_compared_with_four_weeks_before(
     installation: TestInstallation, monkeypatch: pytest.MonkeyPatch, week: Shown
 ) -> None:
     assert week
@@ -206,7 +202,7 @@ def test_the_pace_of_a_day_is_compared_with_four_weeks_before(
     assert sum(first.counts.values()) > 100
 
 
-def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstallation, week: Shown) -> None:
+def test_a_week_has_counts_by_type_coverage_and_a_plot(installation: TestInstallation, week: Shown) -> None:
     assert week
     assert run_days(installation, date(2026, 2, 15), date(2026, 2, 21)).success
     assert shown(run_week(installation, "2026-02-09"), "adaptive_recommendations")
@@ -235,9 +231,7 @@ def test_a_week_has_its_types_its_reach_and_its_picture(installation: TestInstal
     assert (before["CONTINUE_LEARNING"],) == expected
 
 
-def test_a_retried_day_is_shown_as_a_computed_one_so_that_no_plot_breaks_off(
-    installation: TestInstallation, week: Shown
-) -> None:
+def test_a_retried_day_has_the_same_metadata_as_a_computed_one(installation: TestInstallation, week: Shown) -> None:
     result = run(installation, "retry_failed_job", run_config={**retry_run_config(date(2026, 2, 28), None), **QUIET})
     assert result.success
     (record,) = installation.instance.fetch_materializations(
@@ -248,5 +242,5 @@ def test_a_retried_day_is_shown_as_a_computed_one_so_that_no_plot_breaks_off(
     metadata = record.asset_materialization.metadata
     of_a_run = {"run_seconds", "rows_per_second", "not_started_students"}
     assert set(metadata) >= (NUMBERS - of_a_run) | {"retried", "largest_movers", "pace_by_label"}
-    for name in NUMBERS - of_a_run - {"restated"}:  # nobody was mended
+    for name in NUMBERS - of_a_run - {"restated"}:  # no row was fixed
         assert metadata[name] == week["2026-02-28"][name], name

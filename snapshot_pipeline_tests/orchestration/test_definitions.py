@@ -1,4 +1,4 @@
-"""What Dagster loads: that it is valid, and that it says to a person what they need to know."""
+"""The definitions: they load, and have descriptions, metadata and partitions as expected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def settings() -> Settings:
     return load_settings(timezone="Europe/Budapest", start_date=date(2026, 1, 1))
 
 
-def test_the_definitions_are_valid_and_loading_them_warns_of_nothing(settings: Settings) -> None:
+def test_the_definitions_load_without_warnings(settings: Settings) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         defs = build_defs(settings)
@@ -69,7 +69,7 @@ def test_names_of_jobs_schedules_and_sensors_end_in_their_kind(settings: Setting
         assert all(name.endswith(f"_{kind}") for named_kind, name in names if named_kind == kind)
 
 
-def test_assets_have_their_group_owners_kinds_grain_and_the_table_that_they_stand_for(settings: Settings) -> None:
+def test_assets_have_group_owners_kinds_grain_and_table_name(settings: Settings) -> None:
     settings = settings.model_copy(update={"owners": ("team:data", "ana@example.org"), "store_schema": "ours"})
     graph = build_defs(settings).get_repository_def().asset_graph
     groups = {
@@ -88,7 +88,7 @@ def test_assets_have_their_group_owners_kinds_grain_and_the_table_that_they_stan
             assert node.metadata["dagster/table_name"] == f"{'ours' if name in groups else 'public'}.{name}"
 
 
-def test_the_address_of_the_storage_shows_neither_user_nor_password(settings: Settings) -> None:
+def test_the_storage_uri_shows_no_user_or_password(settings: Settings) -> None:
     url = SecretStr("postgresql://somebody:Marked%40Secret@db.example.org:5433/learning?sslpassword=MarkedSecret")
     defs = build_defs(settings.model_copy(update={"database_url": url}))
     for spec in defs.resolve_all_asset_specs():
@@ -107,7 +107,7 @@ def test_the_address_of_the_storage_shows_neither_user_nor_password(settings: Se
     assert "snapshot-pipeline check" in public_address(SecretStr("mysql://u:MarkedSecret@h/d"))
 
 
-def test_every_column_has_its_sentence_its_type_its_values_and_what_it_is_made_from(settings: Settings) -> None:
+def test_every_column_has_description_type_values_and_sources(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
     for key in graph.get_all_asset_keys() - {dg.AssetKey("weekly_report")}:
         columns = graph.get(key).metadata["dagster/column_schema"].columns
@@ -121,7 +121,7 @@ def test_every_column_has_its_sentence_its_type_its_values_and_what_it_is_made_f
     assert schema.constraints.other == ["unique together: user_id, snapshot_date"]
 
 
-def test_the_lineage_of_columns_leads_to_columns_of_assets_that_are_there(settings: Settings) -> None:
+def test_column_lineage_refers_to_existing_columns(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
     for name in ("performance_snapshots", "cohort_summary", "adaptive_recommendations"):
         node = graph.get(dg.AssetKey(name))
@@ -134,7 +134,7 @@ def test_the_lineage_of_columns_leads_to_columns_of_assets_that_are_there(settin
     assert dg.TableColumnDep(dg.AssetKey(["learning_platform", "lessons"]), "title") in lessons_from
 
 
-def test_the_lights_of_freshness_go_out_an_hour_after_the_schedules_in_the_platforms_zone(settings: Settings) -> None:
+def test_freshness_deadlines_are_an_hour_after_the_schedules(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
     for name, cron in (
         ("performance_snapshots", "0 1 * * *"),
@@ -150,7 +150,7 @@ def test_the_lights_of_freshness_go_out_an_hour_after_the_schedules_in_the_platf
     assert weekly_freshness(a_day).deadline_cron == "0 6 * * 2"
 
 
-def test_a_checkout_links_to_the_source_and_an_installed_package_does_not(
+def test_only_a_checkout_links_to_the_source(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     key = dg.AssetKey("performance_snapshots")
@@ -161,7 +161,7 @@ def test_a_checkout_links_to_the_source_and_an_installed_package_does_not(
     assert "dagster/code_references" not in build_defs(settings).resolve_asset_graph().get(key).metadata
 
 
-def test_the_weekly_asset_stands_downstream_of_the_daily_one_and_of_the_platform(settings: Settings) -> None:
+def test_the_weekly_asset_depends_on_the_daily_one_and_the_platform(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
     parents = graph.get(dg.AssetKey("adaptive_recommendations")).parent_keys
     assert dg.AssetKey("performance_snapshots") in parents
@@ -169,7 +169,7 @@ def test_the_weekly_asset_stands_downstream_of_the_daily_one_and_of_the_platform
     assert not graph.get(dg.AssetKey(["learning_platform", "users"])).is_materializable
 
 
-def test_a_week_begins_on_monday_and_needs_exactly_its_seven_days(settings: Settings) -> None:
+def test_a_week_begins_on_monday_and_depends_on_its_seven_days(settings: Settings) -> None:
     weeks, days = weekly_partitions(settings), daily_partitions(settings)
     assert weeks.get_first_partition_key() == "2026-01-05"
     mapping = dg.TimeWindowPartitionMapping()
@@ -183,14 +183,14 @@ def test_a_week_begins_on_monday_and_needs_exactly_its_seven_days(settings: Sett
         assert sorted(upstream.partitions_subset.get_partition_keys()) == expected
 
 
-def test_a_day_is_there_once_it_has_ended_in_the_platforms_zone(settings: Settings) -> None:
+def test_a_day_has_a_partition_once_it_has_ended_locally(settings: Settings) -> None:
     days = daily_partitions(settings)
     before = datetime(2026, 7, 1, 21, 59, tzinfo=timezone.utc)
     assert days.get_partition_keys(before)[-1] == "2026-06-30"
     assert days.get_partition_keys(before + timedelta(minutes=1))[-1] == "2026-07-01"
 
 
-def test_days_are_joined_into_runs_of_neighbours_of_a_month_at_the_most(settings: Settings) -> None:
+def test_days_are_grouped_into_contiguous_runs_of_at_most_a_month(settings: Settings) -> None:
     first = date(2026, 1, 1)
     january_and_more = [first + timedelta(days=n) for n in range(40)]
     assert run_ranges(january_and_more, settings) == [

@@ -1,4 +1,4 @@
-"""Old log rows go; no day turns missing, no check result vanishes, no run changes its state."""
+"""Housekeeping: old log rows are deleted; no day, check result or run status changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHECKS = ("success_rate", "run_time", "student_count_stable")
 
 @pytest.fixture(scope="module")
 def instance(installation: TestInstallation) -> dg.DagsterInstance:
-    """With days that were computed, one that failed, a week, and a run that is at work still."""
+    """With computed days, a failed day and a week."""
     settings = installation.settings
     job = build_defs(settings).resolve_job_def("daily_snapshots_job")
     tags = range_tags(date(2026, 2, 16), date(2026, 2, 22))
@@ -53,7 +53,7 @@ def scalar(instance: dg.DagsterInstance, query: Any) -> int:
 
 
 def seen(installation: TestInstallation, instance: dg.DagsterInstance) -> dict[str, Any]:
-    """What the UI and our own code ask the instance."""
+    """What the UI and our own code read from the instance."""
     days = daily_partitions(installation.settings)
     keys = days.get_partition_keys(current_time=datetime(2026, 3, 1, tzinfo=timezone.utc))
     runs = instance.get_runs()
@@ -93,7 +93,7 @@ def seen(installation: TestInstallation, instance: dg.DagsterInstance) -> dict[s
     }
 
 
-def test_log_rows_go_and_all_that_anybody_asks_for_stays(
+def test_old_log_rows_are_deleted_and_everything_else_is_kept(
     installation: TestInstallation, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(log_retention, "ROWS_PER_TRANSACTION", 25)  # so that more than one transaction is needed
@@ -103,7 +103,7 @@ def test_log_rows_go_and_all_that_anybody_asks_for_stays(
     assert len(before["checks"]["success_rate"]) >= 7
     assert "schema 'nowhere'" in before["why_it_failed"][0]
     yesterday = datetime.now(timezone.utc) - timedelta(days=1)
-    assert delete_old_log_rows(instance, yesterday) == 0  # all of it is new
+    assert delete_old_log_rows(instance, yesterday) == 0  # all rows are newer
     removed = delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1))
     assert removed > rows / 5
     assert scalar(instance, select(func.count()).select_from(Log)) == rows - removed
@@ -112,7 +112,7 @@ def test_log_rows_go_and_all_that_anybody_asks_for_stays(
     assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
 
 
-def test_a_run_that_is_at_work_keeps_all_of_its_rows(instance: dg.DagsterInstance):
+def test_a_run_in_progress_keeps_its_log_rows(instance: dg.DagsterInstance):
     """The launcher's health check reads the process id of a run from one of them."""
     run = instance.create_run_for_job(dg.job(name="at_work")(lambda: None), status=dg.DagsterRunStatus.STARTED)
     instance.report_engine_event("Started process for run (pid: 1)", run)
@@ -121,7 +121,7 @@ def test_a_run_that_is_at_work_keeps_all_of_its_rows(instance: dg.DagsterInstanc
     assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) >= 1
 
 
-def test_output_of_old_runs_goes_and_that_of_recent_ones_stays(tmp_path: Path):
+def test_output_of_old_runs_is_deleted_and_recent_output_is_kept(tmp_path: Path):
     for name in ("old", "recent"):
         file = tmp_path / name / "compute_logs" / "step.err"
         file.parent.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_output_of_old_runs_goes_and_that_of_recent_ones_stays(tmp_path: Path):
     assert delete_old_output(tmp_path / "missing", datetime.now(timezone.utc)) == 0
 
 
-def test_the_job_says_how_much_it_removed(installation: TestInstallation, instance: dg.DagsterInstance):
+def test_the_job_reports_the_deleted_rows(installation: TestInstallation, instance: dg.DagsterInstance):
     with instance.event_log_storage.index_transaction() as connection:
         connection.execute(text("UPDATE event_logs SET timestamp = timestamp - interval '100 days'"))
     settings = installation.settings.model_copy(update={"snapshot_retention_days": 60})
@@ -151,8 +151,8 @@ def test_the_job_says_how_much_it_removed(installation: TestInstallation, instan
     assert instance.get_materialized_partitions(SNAPSHOTS)
 
 
-def test_the_months_to_come_are_made_ahead(installation: TestInstallation, instance: dg.DagsterInstance):
-    """So that the first run of a month finds its place, and needs no right or moment for it."""
+def test_monthly_partitions_are_created_in_advance(installation: TestInstallation, instance: dg.DagsterInstance):
+    """So that the first run of a month needs neither the right nor the time to create its partition."""
     tables = StoreTables.of(installation.settings.store_schema)
     job = build_defs(installation.settings).resolve_job_def("housekeeping_job")
     assert job.execute_in_process(instance=instance, run_config=QUIET).success

@@ -1,4 +1,4 @@
-"""What a look finds in a real instance with real runs: bad days, failed runs, slow runs, missing days and weeks."""
+"""What a scan finds in a real instance with real runs: bad days, failed and slow runs, missing days and weeks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner,
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
 BOTH = "performance_snapshots, cohort_summary"
-"""What a run of the night computes, as it is told."""
+"""The assets of a nightly run, as an incident names them."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def reported(scanner: Scanner, *events: DagsterEventType, last: date = DAY) -> s
     return run.run_id
 
 
-def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_student(scanner: Scanner) -> None:
+def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Scanner) -> None:
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
     bad = scanner.run(days(DAY))
     assert bad.success  # a failed check fails no run
@@ -73,7 +73,7 @@ def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_stu
     assert str(MARK)[:4] not in message.body
     assert not scanner.scan().messages
 
-    scanner.execute(spoil("2026-02-01", "2026-02-10"))  # mends it
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))  # fixes it
     scanner.run(days(DAY))
     healed = scanner.scan()
     assert [one.id for one in healed.closed] == [incident.id]
@@ -81,7 +81,7 @@ def test_a_day_with_too_many_failures_is_told_with_its_figures_and_without_a_stu
     assert not scanner.scan().messages
 
 
-def test_the_bad_days_of_one_run_are_one_message_and_the_run_itself_is_no_incident(scanner: Scanner) -> None:
+def test_bad_days_of_one_run_are_one_message(scanner: Scanner) -> None:
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
     scanner.run(days(date(2026, 2, 5), DAY))
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
@@ -90,7 +90,7 @@ def test_the_bad_days_of_one_run_are_one_message_and_the_run_itself_is_no_incide
     assert [message.title.split(" (")[0] for message in changes.messages] == ["6 failed checks"]
 
 
-def test_a_day_that_failed_and_was_mended_before_anybody_looked_is_no_incident(scanner: Scanner) -> None:
+def test_a_day_fixed_before_the_next_scan_is_not_an_incident(scanner: Scanner) -> None:
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
     scanner.run(days(DAY))
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
@@ -98,7 +98,7 @@ def test_a_day_that_failed_and_was_mended_before_anybody_looked_is_no_incident(s
     assert not scanner.scan().messages
 
 
-def test_a_check_of_another_code_location_and_one_that_only_warns_are_nobodys_incident(scanner: Scanner) -> None:
+def test_foreign_checks_and_warnings_are_not_incidents(scanner: Scanner) -> None:
     instance = scanner.installation.instance
     for asset, severity in (
         ("other", dg.AssetCheckSeverity.ERROR),
@@ -117,7 +117,7 @@ def test_a_check_of_another_code_location_and_one_that_only_warns_are_nobodys_in
     assert not scanner.scan().opened
 
 
-def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_has_its_day(scanner: Scanner) -> None:
+def test_a_failed_run_is_an_incident_until_its_day_is_computed(scanner: Scanner) -> None:
     failed = scanner.run(days(DAY), platform_schema="nowhere")
     assert not failed.success
     changes = scanner.scan()
@@ -135,7 +135,7 @@ def test_a_failed_run_is_told_with_its_one_line_and_is_over_when_a_longer_range_
     assert not scanner.scan().messages
 
 
-def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(scanner: Scanner) -> None:
+def test_a_failed_range_is_an_incident_until_all_its_days_are_computed(scanner: Scanner) -> None:
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
     (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
     assert incident.subject == f"{BOTH} 2026-02-10..2026-02-12"
@@ -145,8 +145,8 @@ def test_a_range_that_failed_is_over_only_when_all_its_days_are_there(scanner: S
     assert scanner.scan().closed
 
 
-def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_summary_alone(scanner: Scanner) -> None:
-    """The snapshots of that run are there: nobody is to be sent to compute them again."""
+def test_a_failed_summary_is_an_incident_until_the_summary_is_computed(scanner: Scanner) -> None:
+    """The snapshots of that run are computed, so the incident must not ask for them."""
     scanner.run(days(date(2026, 2, 5)))  # makes the tables, on the first run of all
     refuses = "ALTER TABLE day_summary ADD CONSTRAINT refuses CHECK (students < 0) NOT VALID"
     scanner.execute("DELETE FROM day_summary", refuses)  # a row that is there would not be written again
@@ -167,9 +167,7 @@ def test_a_run_that_failed_at_the_summary_is_told_as_such_and_is_over_with_the_s
     assert [one.id for one in scanner.scan().closed] == [incident.id]
 
 
-def test_what_an_unknown_error_says_is_not_told_since_it_may_quote_a_student(
-    scanner: Scanner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_message_of_an_unexpected_error_is_not_sent(scanner: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
     def raises(*_: object) -> None:
         raise ValueError(f"student {MARK + 17} cannot be")
 
@@ -180,7 +178,7 @@ def test_what_an_unknown_error_says_is_not_told_since_it_may_quote_a_student(
     assert str(MARK)[:4] not in message.body
 
 
-def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures(scanner: Scanner) -> None:
+def test_retried_and_canceled_runs_are_not_incidents(scanner: Scanner) -> None:
     failed = reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
     scanner.installation.instance.add_run_tags(failed, {WILL_RETRY_TAG: "true"})
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_CANCELED)
@@ -190,7 +188,7 @@ def test_a_run_that_is_retried_and_one_that_somebody_has_stopped_are_no_failures
     assert incident.run_id == failed
 
 
-def test_a_failed_run_that_was_deleted_from_dagster_is_over(scanner: Scanner) -> None:
+def test_deleting_a_failed_run_closes_its_incident(scanner: Scanner) -> None:
     failed = reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
     later = datetime.now(timezone.utc) + timedelta(minutes=6)
     assert scanner.scan(later).opened
@@ -198,7 +196,7 @@ def test_a_failed_run_that_was_deleted_from_dagster_is_over(scanner: Scanner) ->
     assert scanner.scan(later).closed
 
 
-def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_ends_in_time(scanner: Scanner) -> None:
+def test_a_run_in_progress_over_the_maximum_is_an_incident(scanner: Scanner) -> None:
     slow = reported(scanner, DagsterEventType.RUN_START)
     assert not scanner.scan().opened
     later = datetime.now(timezone.utc) + timedelta(seconds=scanner.settings.max_run_seconds)
@@ -209,7 +207,7 @@ def test_a_run_over_its_time_is_told_while_it_runs_and_over_when_a_later_one_end
     scanner.installation.instance.delete_run(slow)
 
 
-def test_a_run_that_took_too_long_is_told_once_and_is_over_with_the_next_one_in_time(scanner: Scanner) -> None:
+def test_a_slow_run_is_an_incident_until_the_next_fast_run(scanner: Scanner) -> None:
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
     scanner.settings = scanner.settings.model_copy(update={"max_run_seconds": 1e-9})
     (incident,) = scanner.scan().opened
@@ -221,7 +219,7 @@ def test_a_run_that_took_too_long_is_told_once_and_is_over_with_the_next_one_in_
     assert [one.id for one in scanner.scan().closed] == [incident.id]
 
 
-def test_a_missing_day_is_told_an_hour_after_it_should_be_there_and_is_over_when_it_is(scanner: Scanner) -> None:
+def test_a_missing_day_is_an_incident_when_overdue_until_it_is_computed(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 11, 0, 30, tzinfo=timezone.utc)
     due_at = day_due_at(DAY, scanner.settings)
     assert due_at == datetime(2026, 2, 11, 1, tzinfo=timezone.utc)
@@ -237,14 +235,14 @@ def test_a_missing_day_is_told_an_hour_after_it_should_be_there_and_is_over_when
     assert over.id == incident.id
 
 
-def test_a_fresh_installation_does_not_complain_of_its_past_and_a_long_pause_hides_no_day(scanner: Scanner) -> None:
+def test_only_days_due_since_monitoring_started_are_missing(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 9, 12, tzinfo=timezone.utc)
     changes = scanner.scan(datetime(2026, 2, 13, 12, tzinfo=timezone.utc), last_scan=scanner.since)
     missing = [one.subject for one in changes.opened if one.kind == "missing_day"]
     assert missing == ["2026-02-09", "2026-02-10", "2026-02-11", "2026-02-12"]
 
 
-def test_a_week_that_did_not_happen_is_told_and_is_over_when_it_has(scanner: Scanner) -> None:
+def test_a_missed_week_is_an_incident_until_it_is_computed(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
     week, due_at = date(2026, 2, 9), week_due_at(date(2026, 2, 9), scanner.settings)
     assert due_at == datetime(2026, 2, 16, 7, tzinfo=timezone.utc)
@@ -256,7 +254,7 @@ def test_a_week_that_did_not_happen_is_told_and_is_over_when_it_has(scanner: Sca
     assert incident.id in [one.id for one in scanner.scan(due_at + SECOND).closed]
 
 
-def test_a_week_is_not_needed_any_more_when_a_newer_one_is_there(scanner: Scanner) -> None:
+def test_a_newer_week_closes_the_incident_of_a_missed_week(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
     scanner.scan(datetime(2026, 2, 16, 8, tzinfo=timezone.utc))
     instance = scanner.installation.instance
@@ -265,7 +263,7 @@ def test_a_week_is_not_needed_any_more_when_a_newer_one_is_there(scanner: Scanne
     assert "missed_week" in [one.kind for one in closed]
 
 
-def test_days_and_weeks_are_due_in_the_platforms_time_through_the_changes_of_the_clocks() -> None:
+def test_due_times_follow_daylight_saving() -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=date(2026, 1, 1), overdue_minutes=90)
     assert day_due_at(date(2026, 3, 29), settings) == datetime(2026, 3, 29, 23, 30, tzinfo=timezone.utc)  # 23 hours
     assert day_due_at(date(2026, 3, 28), settings) == datetime(2026, 3, 29, 0, 30, tzinfo=timezone.utc)

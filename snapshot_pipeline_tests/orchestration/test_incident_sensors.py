@@ -1,4 +1,4 @@
-"""The two sensors as Dagster runs them: from a bad night to the message that arrives, and to the all-clear."""
+"""`incident_scan_sensor` and `alert_delivery_sensor` in Dagster: from a failed run to its messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def receiver() -> Iterator[WebReceiver]:
 
 
 def tick(scanner: Scanner, sensor: dg.SensorDefinition, cursor: str | None = None) -> tuple[str, str | None]:
-    """What a tick says, and the cursor it leaves."""
+    """The skip message of a tick, and its new cursor."""
     repository = build_defs(scanner.settings).get_repository_def()
     instance = scanner.installation.instance
     with dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository) as context:
@@ -53,7 +53,7 @@ def kinds_of_open(scanner: Scanner) -> list[str]:
         return [incident.kind for incident in open_incidents(connection, opened.store)]
 
 
-def test_from_a_failed_night_to_the_message_and_the_all_clear(scanner: Scanner, receiver: WebReceiver) -> None:
+def test_a_failed_run_is_sent_and_later_cleared(scanner: Scanner, receiver: WebReceiver) -> None:
     urls = SecretStr(f"json://{receiver.address}/")
     scanner.settings = scanner.settings.model_copy(update={"alert_urls": urls})
     watch, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
@@ -62,7 +62,7 @@ def test_from_a_failed_night_to_the_message_and_the_all_clear(scanner: Scanner, 
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
     said, later = tick(scanner, watch, cursor)
     assert said == "1 incident begun, 0 ended"
-    # A daemon that was killed before it could keep the cursor looks again from the old place.
+    # A daemon that was killed before it could store the cursor scans again from the old cursor.
     assert tick(scanner, watch, cursor)[0] == "no incident has begun or ended"
     assert tick(scanner, send)[0] == "1 message sent"
     assert tick(scanner, send)[0] == "no message to send"
@@ -73,7 +73,7 @@ def test_from_a_failed_night_to_the_message_and_the_all_clear(scanner: Scanner, 
     assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Resolved: {failed}"]
 
 
-def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(scanner: Scanner) -> None:
+def test_a_lost_cursor_repeats_no_message_and_misses_no_end(scanner: Scanner) -> None:
     watch = build_incident_scan_sensor(scanner.settings)
     _, cursor = tick(scanner, watch)
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
@@ -85,7 +85,7 @@ def test_a_cursor_that_was_lost_repeats_no_message_and_misses_no_end(scanner: Sc
     assert kinds_of_open(scanner) == []
 
 
-def test_without_anybody_to_tell_the_incident_is_in_the_log_of_the_tick(
+def test_without_channels_incidents_are_in_the_log_of_the_tick(
     scanner: Scanner, capfd: pytest.CaptureFixture[str]
 ) -> None:
     watch = build_incident_scan_sensor(scanner.settings)
@@ -98,7 +98,7 @@ def test_without_anybody_to_tell_the_incident_is_in_the_log_of_the_tick(
     assert "names no channel" in tick(scanner, build_alert_delivery_sensor(scanner.settings))[0]
 
 
-def test_an_url_that_cannot_be_read_keeps_nobody_else_from_being_told(scanner: Scanner, receiver: WebReceiver) -> None:
+def test_an_invalid_channel_url_does_not_block_the_other_channels(scanner: Scanner, receiver: WebReceiver) -> None:
     urls = SecretStr(f"nosuch://hunter2 json://{receiver.address}/")
     scanner.settings = scanner.settings.model_copy(update={"alert_urls": urls})
     watch, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
@@ -108,7 +108,7 @@ def test_an_url_that_cannot_be_read_keeps_nobody_else_from_being_told(scanner: S
     assert tick(scanner, send)[0] == "1 message sent"
 
 
-def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_they_do() -> None:
+def test_sensors_run_from_the_first_start_unless_switched_off() -> None:
     for schedules, status in ((True, dg.DefaultSensorStatus.RUNNING), (False, dg.DefaultSensorStatus.STOPPED)):
         sensors = {
             sensor.name: sensor
@@ -121,7 +121,7 @@ def test_the_sensors_run_from_the_first_start_unless_switched_off_and_say_what_t
             assert sensors[name].minimum_interval_seconds == 30
 
 
-def test_scanning_begins_now_in_a_new_installation_and_reaches_back_when_a_cursor_was_lost() -> None:
+def test_a_new_cursor_starts_now_and_a_lost_cursor_reaches_back() -> None:
     new = ScanCursor.initial(NOW, [], None)
     assert (new.watching_since, new.last_scan) == (NOW, NOW)
     assert ScanCursor.deserialize(new.serialize()) == new
@@ -129,14 +129,12 @@ def test_scanning_begins_now_in_a_new_installation_and_reaches_back_when_a_curso
     incident = Incident(1, "failed_check", "s", "t", "d", None, long_ago, long_ago, None, long_ago)
     assert ScanCursor.initial(NOW, [incident], long_ago).last_scan == long_ago
     assert ScanCursor.initial(NOW, [], long_ago).last_scan == NOW - timedelta(days=7)
-    yesterday = NOW - timedelta(days=1)  # an installation of yesterday does not complain of last week
+    yesterday = NOW - timedelta(days=1)  # an installation of yesterday reports nothing of last week
     assert ScanCursor.initial(NOW, [], yesterday).watching_since == yesterday
 
 
-def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_cleared(
-    scanner: Scanner, receiver: WebReceiver
-) -> None:
-    """The incidents and their outbox are in that database: without this its outage would be the one silent fault."""
+def test_a_database_outage_is_sent_directly_once_a_day_and_cleared(scanner: Scanner, receiver: WebReceiver) -> None:
+    """Incidents and outbox are in that database: without direct messages its outage would be silent."""
     urls = SecretStr(f"json://{receiver.address}/")
     there = scanner.settings.model_copy(update={"alert_urls": urls})
     away = there.model_copy(update={"database_url": SecretStr(f"postgresql://me:secret@{closed_address()}/platform")})
@@ -144,7 +142,7 @@ def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_clear
     _, cursor = tick(scanner, seeing)
     said, cursor = tick(scanner, monitoring_down, cursor)
     assert "cannot connect to" in said
-    assert receiver.titles == []  # it may be a restart
+    assert receiver.titles == []  # one failed scan may be a restart
     _, cursor = tick(scanner, monitoring_down, earlier(cursor, "down_since", timedelta(minutes=3)))
     _, cursor = tick(scanner, monitoring_down, cursor)
     assert receiver.titles == ["snapshot_pipeline cannot scan for incidents"]
@@ -160,7 +158,7 @@ def test_a_database_that_stays_away_is_told_past_the_outbox_once_a_day_and_clear
 
 
 def earlier(cursor: str | None, name: str, by: timedelta) -> str:
-    """The cursor as it would be if something had happened earlier."""
+    """The cursor with one of its times moved back."""
     assert cursor is not None
     watch = ScanCursor.deserialize(cursor)
     moment = getattr(watch, name)

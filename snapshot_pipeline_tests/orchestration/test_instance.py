@@ -1,4 +1,4 @@
-"""What a run asks of PostgreSQL, and that it survives the loss of a connection that is kept.
+"""The connections and queries of a run, and that it survives the loss of a pooled connection.
 
 Counted, never timed: a connection costs the server a process, and a run of a month once opened six hundred.
 """
@@ -63,9 +63,7 @@ def materialize(installation: TestInstallation, first: date, last: date) -> None
     subprocess.run(command, env=installation.environment, cwd=PROJECT, check=True, capture_output=True)
 
 
-def test_a_run_opens_a_handful_of_connections_however_many_days_it_computes(
-    installation: TestInstallation, admin: Engine
-):
+def test_the_number_of_connections_does_not_grow_with_the_days_of_a_run(installation: TestInstallation, admin: Engine):
     materialize(installation, LAST, LAST)  # makes the tables, which the others find
     opened = {}
     for days in (MONTH[-1:], MONTH):
@@ -77,7 +75,7 @@ def test_a_run_opens_a_handful_of_connections_however_many_days_it_computes(
     assert opened[30] <= MOST_CONNECTIONS
 
 
-def test_the_materializations_of_a_month_are_found_in_as_many_statements_as_those_of_a_day(
+def test_finding_materializations_takes_the_same_queries_for_any_range(
     installation: TestInstallation,
 ):
     """After the run of the month above."""
@@ -97,7 +95,7 @@ def test_the_materializations_of_a_month_are_found_in_as_many_statements_as_thos
     assert asked[1] == asked[30] > 0
 
 
-def test_each_day_of_a_range_is_filed_under_its_own_materialization(installation: TestInstallation):
+def test_each_day_of_a_range_refers_to_its_own_materialization(installation: TestInstallation):
     """After the same run: the newest materialization of the day, not the newest of the run."""
     for day, target in last_materializations(installation.instance, KEY, MONTH).items():
         newest = installation.instance.fetch_materializations(
@@ -114,16 +112,14 @@ def test_a_day_that_was_never_materialized_has_no_materialization(installation: 
     assert last_materializations(installation.instance, KEY, [date(2020, 1, 1)]) == {}
 
 
-def test_a_kept_connection_that_the_server_has_ended_is_replaced_unnoticed(
-    installation: TestInstallation, admin: Engine
-):
+def test_a_closed_connection_is_replaced_silently(installation: TestInstallation, admin: Engine):
     """A restart of the database between two questions must not fail a run, as it did not when none were kept."""
     installation.instance.get_runs_count()
     assert end_all_sessions(admin, installation) > 0
     assert installation.instance.get_runs_count() > 0
 
 
-def test_a_process_that_was_forked_speaks_on_a_connection_of_its_own(installation: TestInstallation):
+def test_a_forked_process_uses_its_own_connection(installation: TestInstallation):
     """Two processes on one connection read each other's answers."""
     code = (
         "import os, dagster as dg\n"
@@ -145,7 +141,7 @@ def test_a_process_that_was_forked_speaks_on_a_connection_of_its_own(installatio
 
 
 @pytest.mark.parametrize(("set_to", "found"), [(None, "50"), ("7", "7")])
-def test_events_are_written_in_batches_whoever_starts_dagster(
+def test_events_are_written_in_batches_of_the_default_or_configured_size(
     installation: TestInstallation, set_to: str | None, found: str
 ):
     """Under a bare `dagster dev` as under ours; what the operator has set is left as it is."""

@@ -1,4 +1,4 @@
-"""Rows that came late, from the change in the platform to a quiet sensor, on a real instance."""
+"""`late_data_sensor` on a real instance: from a change in the platform until its days are recomputed."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def opened(installation: TestInstallation) -> Iterator[Installation]:
         yield ours
 
 
-def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstallation) -> None:
+def test_a_change_is_requested_until_it_is_computed(computed: TestInstallation) -> None:
     assert "no row from 2026-02-18 on has changed" in skipped(computed)
     execute(computed.url, CHANGE)
     (request,) = requests(computed)
     assert request.tags == {**range_tags(CHANGED, LAST), "snapshot_pipeline/reason": "late data"}
 
-    # A run that fails leaves the change to be asked for again.
+    # After a failed run the change is requested again.
     nowhere = computed.settings.model_copy(update={"batch_rows": 1_000, "platform_schema": "nowhere"})
     assert not compute(computed, request.tags, nowhere)
     assert [again.tags for again in requests(computed)] == [request.tags]
 
-    # A run that was created and has not ended is not asked for a second time.
+    # While a run is queued or in progress, its days are not requested again.
     repository = build_defs(computed.settings).get_repository_def()
     run = computed.instance.create_run_for_job(
         repository.get_job("daily_snapshots_job"),
@@ -100,8 +100,8 @@ def test_a_change_is_asked_for_once_computed_and_forgotten(computed: TestInstall
     assert event.asset_materialization.metadata["restated"].value > 0
 
 
-def test_what_takes_several_runs_is_not_forgotten_between_them(computed: TestInstallation) -> None:
-    """The first run ends with the changed day's new fingerprint; the days of the others still wait for the change."""
+def test_a_change_over_several_runs_is_requested_until_the_last(computed: TestInstallation) -> None:
+    """The first run stores the changed day's new fingerprint; the days of the other runs still have to be computed."""
     settings = computed.settings.model_copy(update={"days_per_run": 3})
     execute(computed.url, f"DELETE FROM quiz_attempts WHERE completed_at::date = '{FIRST}'")  # noqa: S608
     first, second, third = requests(computed, settings)
@@ -118,7 +118,7 @@ def test_what_takes_several_runs_is_not_forgotten_between_them(computed: TestIns
         assert compare_days(ours, [FIRST, LAST]).differences == []
 
 
-def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: TestInstallation) -> None:
+def test_the_sensor_runs_every_hour_unless_switched_off(computed: TestInstallation) -> None:
     assert build_late_data_sensor(load_settings(schedules=True)).default_status is dg.DefaultSensorStatus.RUNNING
     sensor = build_late_data_sensor(computed.settings)
     assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
@@ -126,12 +126,12 @@ def test_the_sensor_looks_by_itself_every_hour_unless_switched_off(computed: Tes
     repository = build_defs(computed.settings).get_repository_def()
     with dg.build_sensor_context(instance=computed.instance, repository_def=repository) as context:
         data = sensor.evaluate_tick(context)
-    assert not data.run_requests  # the days of the sample lie further back than the window
+    assert not data.run_requests  # the days of the sample are before the window
     assert "has changed since" in str(data.skip_message)
 
 
-def test_a_large_platform_is_looked_at_over_several_ticks_and_then_from_the_newest_day_again() -> None:
+def test_the_window_continues_over_several_ticks_and_starts_again() -> None:
     assert remaining_window(WINDOW, None) == WINDOW
     assert remaining_window(WINDOW, "2026-02-20") == WINDOW[:2]
     assert remaining_window(WINDOW, "") == WINDOW
-    assert remaining_window(WINDOW, "2026-01-01") == WINDOW  # the window has moved on since
+    assert remaining_window(WINDOW, "2026-01-01") == WINDOW  # the window has moved since

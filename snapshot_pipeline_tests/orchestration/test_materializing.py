@@ -1,4 +1,4 @@
-"""Runs of the two assets in this process, recorded in a real instance: rows, metadata, check results by day."""
+"""In-process runs of the daily and weekly assets in a real instance: rows, metadata, check results by day."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_week(installation: TestInstallation, monday: str) -> dg.ExecuteInProcess
 
 
 def check_by_day(installation: TestInstallation, check: str) -> dict[str | None, bool]:
-    """The last evaluation of each day, as the UI's partition tab reads it."""
+    """The latest result of each day, as the UI's partition tab reads it."""
     records = installation.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(SNAPSHOTS, check), limit=100
     )
@@ -68,7 +68,7 @@ def test_each_day_of_a_range_has_its_own_materialization_and_metadata(
         assert 0 < event.metadata["mean_pace_score"].value < 100
 
 
-def test_each_day_of_a_range_has_its_own_check_result_with_its_materialization(
+def test_each_day_of_a_range_has_its_own_check_result(
     installation: TestInstallation, three_days: dg.ExecuteInProcessResult
 ) -> None:
     assert three_days.success
@@ -86,7 +86,7 @@ def test_each_day_of_a_range_has_its_own_check_result_with_its_materialization(
     assert all(evaluation.target_materialization_data for evaluation in by_day if evaluation.partition)
 
 
-def test_a_day_in_which_too_many_students_fail_turns_red_and_the_days_beside_it_do_not(
+def test_only_the_day_with_too_many_failures_fails_its_check(
     installation: TestInstallation,
 ) -> None:
     strict = installation.settings.model_copy(update={"min_success_rate": 0.99})
@@ -109,14 +109,14 @@ def test_a_day_in_which_too_many_students_fail_turns_red_and_the_days_beside_it_
     assert "retry_failed_job" in str(whole.metadata["what_to_do"].value)
 
 
-def test_a_single_day_launched_by_its_partition_key_is_recorded_under_that_day(installation: TestInstallation) -> None:
+def test_a_run_of_one_partition_stores_its_check_under_that_day(installation: TestInstallation) -> None:
     job = build_defs(installation.settings).resolve_job_def("daily_snapshots_job")
     result = job.execute_in_process(instance=installation.instance, partition_key="2026-02-10", run_config=QUIET)
     assert result.success
     assert check_by_day(installation, "success_rate")["2026-02-10"] is True
 
 
-def test_a_week_without_its_sunday_fails_with_one_line_that_names_the_recovery(installation: TestInstallation) -> None:
+def test_a_week_without_its_sunday_fails_and_says_what_to_do(installation: TestInstallation) -> None:
     result = run_week(installation, "2026-01-26")
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
@@ -125,7 +125,7 @@ def test_a_week_without_its_sunday_fails_with_one_line_that_names_the_recovery(i
     assert "snapshot-pipeline materialize --from 2026-02-01 --to 2026-02-01" in description
 
 
-def test_a_week_with_another_day_missing_is_published_with_a_warning(
+def test_a_week_with_another_missing_day_is_published_with_a_warning(
     installation: TestInstallation, three_days: dg.ExecuteInProcessResult
 ) -> None:
     assert three_days.success
@@ -142,7 +142,7 @@ def test_a_week_with_another_day_missing_is_published_with_a_warning(
     assert event.metadata["dagster/partition_row_count"].value == active
 
 
-def test_a_platform_without_its_tables_is_one_line_in_the_run_and_no_traceback(
+def test_a_platform_without_tables_fails_the_run_with_one_line(
     installation: TestInstallation,
 ) -> None:
     settings = installation.settings.model_copy(update={"platform_schema": "nowhere"})

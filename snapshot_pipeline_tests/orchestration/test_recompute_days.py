@@ -1,4 +1,4 @@
-"""The job in the launchpad that computes days again: each is there afterwards as if a backfill had done it."""
+"""`recompute_days_job`: each day has the same events as after a backfill."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def recompute(
 
 
 def metadata_names(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, set[str]]:
-    """Which metadata each day of an asset was materialized with."""
+    """The metadata keys of each materialized day."""
     events = [
         event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
     ]
     return {
-        event.partition: set(event.metadata) - {"success_calendar"}  # of the last day of each stretch
+        event.partition: set(event.metadata) - {"success_calendar"}  # of the last day of each range
         for event in events
         if event.asset_key == dg.AssetKey(asset)
     }
@@ -39,7 +39,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(failed.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
 
 
-def test_each_day_has_its_materialization_its_metadata_and_its_checks(installation: TestInstallation) -> None:
+def test_each_recomputed_day_has_materialization_metadata_and_checks(installation: TestInstallation) -> None:
     result = recompute(installation, "2026-02-18", "2026-02-20", days_per_run=2)
     assert result.success
     days = ["2026-02-18", "2026-02-19", "2026-02-20"]
@@ -55,7 +55,7 @@ def test_each_day_has_its_materialization_its_metadata_and_its_checks(installati
     assert {"mean_pace_score", "largest_movers", "rows_per_second"} <= shown["2026-02-20"]
 
 
-def test_one_day_is_enough(installation: TestInstallation) -> None:
+def test_without_a_last_day_one_day_is_recomputed(installation: TestInstallation) -> None:
     assert recompute(installation, "2026-01-20").success
     assert "2026-01-20" in installation.instance.get_materialized_partitions(SNAPSHOTS)
     assert "2026-01-21" not in installation.instance.get_materialized_partitions(SNAPSHOTS)
@@ -71,20 +71,18 @@ def test_one_day_is_enough(installation: TestInstallation) -> None:
         ("2026-02-20", "2999-01-01", "2999-01-01 has not ended"),
     ],
 )
-def test_a_wrong_day_is_one_line_that_says_what_was_expected(
-    installation: TestInstallation, first: str, last: str, said: str
-) -> None:
+def test_an_invalid_day_fails_with_one_line(installation: TestInstallation, first: str, last: str, said: str) -> None:
     result = recompute(installation, first, last)
     assert not result.success
     assert failure(result).startswith(said)
     assert "\n" not in failure(result)
 
 
-def test_the_launchpad_shows_the_fields_and_explains_each(installation: TestInstallation) -> None:
+def test_the_launchpad_shows_each_field_with_a_description(installation: TestInstallation) -> None:
     for name, fields in (("recompute_days_job", {"first_day", "last_day"}), ("retry_failed_job", {"from", "to"})):
         job = build_defs(installation.settings).resolve_job_def(name)
         (op,) = job.graph.node_defs
-        assert set(job.run_config["ops"][op.name]["config"]) == fields  # what a new launchpad begins with
+        assert set(job.run_config["ops"][op.name]["config"]) == fields  # the initial content of the launchpad
         config = op.config_schema.config_type.fields  # type: ignore[union-attr]
         assert all(config[field].description.endswith(".") for field in fields)
         # A field that does not exist is refused by the launchpad itself, with the ones that do.

@@ -1,4 +1,4 @@
-"""The job in the launchpad: a day whose students were mended is green again, in the UI and for who reads checks."""
+"""`retry_failed_job`: a day whose rows were fixed passes its check again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def failed(installation: TestInstallation) -> TestInstallation:
     return installation
 
 
-def test_a_day_whose_students_were_mended_has_a_new_materialization_and_a_green_rate(failed: TestInstallation) -> None:
+def test_a_retried_day_has_a_new_materialization_and_passes(failed: TestInstallation) -> None:
     assert check_by_day(failed, "success_rate")["2026-02-28"] is False
     execute(
         failed.url,
@@ -69,8 +69,8 @@ def test_a_day_whose_students_were_mended_has_a_new_materialization_and_a_green_
     assert evaluation.target_materialization_data.storage_id == record.storage_id
 
 
-def test_the_summary_of_a_day_that_was_mended_follows_in_the_same_run(failed: TestInstallation) -> None:
-    """The tests above have mended 2026-02-28 and no other day."""
+def test_the_summary_of_a_retried_day_follows_in_the_same_run(failed: TestInstallation) -> None:
+    """The test above has fixed 2026-02-28 and no other day."""
     engine = create_engine(failed.url)
     with engine.connect() as connection:
         open_failures = connection.execute(text("SELECT snapshot_date::text, failed, run_id FROM day_summary")).all()
@@ -94,7 +94,7 @@ def test_the_summary_of_a_day_that_was_mended_follows_in_the_same_run(failed: Te
     assert evaluation.target_materialization_data.storage_id == record.storage_id
 
 
-def test_with_nothing_given_all_open_failures_are_computed(failed: TestInstallation) -> None:
+def test_without_days_all_open_failures_are_retried(failed: TestInstallation) -> None:
     result = run(failed, "retry_failed_job", run_config=QUIET)
     assert result.success
     engine = create_engine(failed.url)
@@ -105,7 +105,7 @@ def test_with_nothing_given_all_open_failures_are_computed(failed: TestInstallat
     assert check_by_day(failed, "success_rate")["2026-02-26"] is True
 
 
-def test_what_is_no_day_is_refused_with_one_line(failed: TestInstallation) -> None:
+def test_an_invalid_day_is_refused_with_one_line(failed: TestInstallation) -> None:
     wrong = {"ops": {"retry_failed_op": {"config": {"from": "yesterday"}}}}
     result = run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
     (failure,) = [event for event in result.all_events if event.is_step_failure]
@@ -114,7 +114,7 @@ def test_what_is_no_day_is_refused_with_one_line(failed: TestInstallation) -> No
     )
 
 
-def test_the_launchpad_explains_what_can_be_given(failed: TestInstallation) -> None:
+def test_the_launchpad_describes_the_fields(failed: TestInstallation) -> None:
     job = build_defs(failed.settings).resolve_job_def("retry_failed_job")
     fields = job.get_node_named("retry_failed_op").definition.config_schema.config_type.fields  # type: ignore[union-attr]
     assert {name: bool(field.description) for name, field in fields.items()} == {"from": True, "to": True}

@@ -1,4 +1,4 @@
-"""What somebody fills into the launchpad: a day that is none is one line, before anything is computed."""
+"""Days in a run configuration: an invalid one is refused with one line, before anything is computed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from snapshot_pipeline.orchestration.manual_jobs import (
 START, NEWEST = date(2026, 1, 1), date(2026, 2, 28)
 
 
-def test_a_day_is_read_and_nothing_is_none() -> None:
+def test_parse_day_reads_a_day_and_returns_none_for_empty_text() -> None:
     assert parse_day("first_day", " 2026-02-01 ") == date(2026, 2, 1)
     assert parse_day("first_day", "  ") is None
 
 
-def test_what_is_no_day_is_one_line_that_names_the_field_and_an_example() -> None:
+def test_an_invalid_day_is_one_line_with_the_field_and_an_example() -> None:
     with pytest.raises(RunConfigDaysError) as error:
         parse_day("first_day", "1st of May")
     assert str(error.value) == "first_day: '1st of May' is not a day; expected one such as 2026-11-22, or nothing"
@@ -33,7 +33,7 @@ def test_days_in_the_wrong_order_are_refused() -> None:
         require_in_order(("from", "to"), NEWEST, START)
 
 
-def test_days_that_are_not_there_are_refused_with_the_first_or_last_one_that_is() -> None:
+def test_days_without_partition_are_refused_with_the_bound() -> None:
     assert days_to_compute(START, START, START, NEWEST) == [START]
     with pytest.raises(RunConfigDaysError, match="2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"):
         days_to_compute(date(2025, 12, 31), START, START, NEWEST)

@@ -1,4 +1,4 @@
-"""A run is executed by one process at a time, and whoever asks learns whether there is one."""
+"""The run lock: one process executes a run at a time, and others can see which."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def holding_process(run_id: str, wanted_seconds: float) -> subprocess.Popen[str]
     return process
 
 
-def test_a_run_is_held_once_and_free_afterwards(settings: Settings, run_id: str):
+def test_a_run_is_locked_once_and_released_afterwards(settings: Settings, run_id: str):
     assert run_lock_holders(settings, run_id) == []
     with run_lock(settings, run_id, wanted):
         (holder,) = run_lock_holders(settings, run_id)
@@ -64,7 +64,7 @@ def test_a_run_is_held_once_and_free_afterwards(settings: Settings, run_id: str)
     assert run_lock_holders(settings, run_id) == []
 
 
-def test_a_process_that_is_killed_lets_go_at_once(settings: Settings, run_id: str):
+def test_a_killed_process_releases_the_lock_at_once(settings: Settings, run_id: str):
     process = holding_process(run_id, 1000)
     assert run_lock_holders(settings, run_id)
     process.kill()
@@ -72,16 +72,16 @@ def test_a_process_that_is_killed_lets_go_at_once(settings: Settings, run_id: st
     waited_for(lambda: None if run_lock_holders(settings, run_id) else True, "the run is free", 5, pause=0.05)
 
 
-def test_a_process_whose_run_is_over_for_everybody_else_ends_though_it_hears_no_signal(settings: Settings, run_id: str):
-    """One that was given up for dead, as after an hour without a network, must not go on beside its own retry."""
+def test_a_process_ends_itself_when_its_run_has_ended(settings: Settings, run_id: str):
+    """A run that was given up for dead, e.g. after an hour without network, must not continue beside its retry."""
     process = holding_process(run_id, wanted_seconds=1)
     began = time.monotonic()
     assert process.wait(4 * CHECK_SECONDS) == -9
-    assert time.monotonic() - began > CHECK_SECONDS  # seen twice, not once: a run takes a moment to end by itself
+    assert time.monotonic() - began > CHECK_SECONDS  # two checks, not one: a run takes a moment to end by itself
 
 
-def test_a_run_is_held_again_when_the_database_has_lost_the_session(settings: Settings, run_id: str, database_url: URL):
-    """After a restart of the server all runs in progress would count as dead otherwise."""
+def test_the_lock_is_taken_again_after_a_lost_session(settings: Settings, run_id: str, database_url: URL):
+    """Otherwise all runs in progress would count as dead after a restart of the server."""
     engine = create_engine(database_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with run_lock(settings, run_id, wanted), engine.connect() as connection:
         cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'")

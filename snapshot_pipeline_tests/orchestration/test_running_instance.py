@@ -1,6 +1,6 @@
-"""The whole of Dagster: web server, daemon, code server and run processes, asked through GraphQL as the UI asks.
+"""Web server, daemon, code server and run processes, used through GraphQL as the UI does.
 
-One `dagster dev` serves all tests of this module; the last one kills it the way a power cut would.
+One `dagster dev` serves all tests of this module; the last test kills it like a power cut.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def published_days(installation: TestInstallation) -> set[str]:
 
 
 class HeldMonth:
-    """Another run's lock on a month, so that a run of ours stands still at a known place."""
+    """Another run's lock on a month, at which a run waits."""
 
     def __init__(self, installation: TestInstallation, year: int, month: int) -> None:
         self._engine = create_engine(installation.url)
@@ -53,7 +53,7 @@ class HeldMonth:
             {"month": year * 12 + month},
         )
 
-    def somebody_waits(self) -> bool | None:
+    def is_awaited(self) -> bool | None:
         waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         return bool(self._connection.execute(waiting).scalar()) or None
 
@@ -62,14 +62,14 @@ class HeldMonth:
         self._engine.dispose()
 
 
-def test_days_launched_from_the_ui_are_computed_by_the_daemon_one_after_the_other(
+def test_days_launched_from_the_ui_are_computed_one_after_the_other(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
     """These are the first runs of a new instance: with a default limit alone the first two would overlap."""
     held = HeldMonth(installation, 2026, 2)
     run_ids = [running.launch_day(day) for day in ("2026-02-13", "2026-02-14")]
-    waited_for(held.somebody_waits, "the first run waits for the lock", 60)
-    time.sleep(5)  # the daemon looks at its queue every second
+    waited_for(held.is_awaited, "the first run waits for the lock", 60)
+    time.sleep(5)  # the daemon checks its queue every second
     assert sorted(running.status(run_id) for run_id in run_ids) == ["QUEUED", "STARTED"]
     held.release()
     for run_id in run_ids:
@@ -79,7 +79,7 @@ def test_days_launched_from_the_ui_are_computed_by_the_daemon_one_after_the_othe
     assert running.instance.get_latest_asset_check_evaluation_record(check) is not None
 
 
-def test_a_backfill_of_a_range_is_one_run_a_month_with_every_day_materialized(
+def test_a_backfill_is_one_run_per_month_with_every_day_materialized(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
     days = [f"2026-01-{n:02}" for n in range(20, 32)] + [f"2026-02-{n:02}" for n in range(1, 28)]
@@ -97,15 +97,15 @@ def test_a_backfill_of_a_range_is_one_run_a_month_with_every_day_materialized(
     assert len(runs) == 2  # 39 days; the summaries are made by the same runs
 
 
-def test_a_power_cut_in_the_middle_of_a_run_is_noticed_and_the_day_is_computed_after_the_restart(
+def test_a_run_interrupted_by_a_power_cut_is_retried_after_the_restart(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
-    """Without our launcher's health check such a run stayed STARTED for ever and kept its place in the queue."""
+    """Without our launcher's health check such a run stayed STARTED forever and kept its slot in the queue."""
     held = HeldMonth(installation, 2026, 1)
     run_id = running.launch_day("2026-01-05")
-    waited_for(held.somebody_waits, "the run waits for the lock", 60)
+    waited_for(held.is_awaited, "the run waits for the lock", 60)
     running.kill_everything()
-    assert running.status(run_id) == "STARTED"  # nobody is left to notice
+    assert running.status(run_id) == "STARTED"  # no daemon is left to notice
     assert "2026-01-05" not in published_days(installation)
     held.release()
     running.start_again()

@@ -1,4 +1,4 @@
-"""Which days and weeks the schedules ask for: in summer, in winter, after missed nights."""
+"""The days and weeks that the schedules request: in summer, in winter, after missed nights."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def asked_for(data: dg.ScheduleExecutionData) -> list[tuple[str, str]]:
         (datetime(2026, 1, 1, tzinfo=ZONE), "2025-12-31"),
     ],
 )
-def test_at_midnight_the_day_that_has_just_ended_is_asked_for_and_three_before_it_again(
+def test_midnight_requests_the_day_that_ended_and_three_late_days(
     settings: Settings, instance: dg.DagsterInstance, midnight: datetime, day: str
 ) -> None:
     earlier = [date.fromisoformat(day) - timedelta(days=n) for n in range(1, 20)]
@@ -73,17 +73,13 @@ def test_at_midnight_the_day_that_has_just_ended_is_asked_for_and_three_before_i
     assert asked_for(tick(schedule_of(settings, DAILY), instance, midnight)) == [(first, day)]
 
 
-def test_after_four_missed_nights_all_of_them_are_asked_for_in_one_run(
-    settings: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_four_missed_nights_are_requested_in_one_run(settings: Settings, instance: dg.DagsterInstance) -> None:
     materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(10)))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert asked_for(data) == [("2026-07-11", "2026-07-14")]
 
 
-def test_a_day_that_is_missing_in_between_is_asked_for_again_and_one_too_old_is_not(
-    settings: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_a_missing_day_is_requested_unless_it_is_too_old(settings: Settings, instance: dg.DagsterInstance) -> None:
     present = [date(2026, 6, 1) + timedelta(days=n) for n in range(43)]
     present.remove(date(2026, 7, 5))
     present.remove(date(2026, 6, 20))
@@ -92,7 +88,7 @@ def test_a_day_that_is_missing_in_between_is_asked_for_again_and_one_too_old_is_
     assert asked_for(data) == [("2026-07-05", "2026-07-05"), ("2026-07-11", "2026-07-14")]
 
 
-def test_a_night_with_nothing_missing_says_so_where_no_day_is_computed_again(instance: dg.DagsterInstance) -> None:
+def test_a_night_without_missing_or_late_days_is_skipped(instance: dg.DagsterInstance) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, late_days=0)
     materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(14)))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
@@ -100,7 +96,7 @@ def test_a_night_with_nothing_missing_says_so_where_no_day_is_computed_again(ins
     assert "the last 14 days are all computed or in progress" in str(data.skip_message)
 
 
-def test_each_night_computes_the_late_days_again_even_where_it_looks_back_no_further(
+def test_late_days_are_requested_even_beyond_the_catch_up_days(
     instance: dg.DagsterInstance,
 ) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=date(2026, 7, 10), late_days=31, catch_up_days=1)
@@ -110,15 +106,13 @@ def test_each_night_computes_the_late_days_again_even_where_it_looks_back_no_fur
     assert {request.tags["snapshot_pipeline/reason"] for request in data.run_requests or []} == {"nightly"}
 
 
-def test_every_morning_the_checks_are_asked_for_with_the_tick_as_their_seed(
-    settings: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_the_daily_checks_use_the_tick_as_seed(settings: Settings, instance: dg.DagsterInstance) -> None:
     morning = datetime(2026, 7, 15, 3, tzinfo=ZONE)
     (request,) = tick(schedule_of(settings, CHECKS), instance, morning).run_requests or []
     assert request.tags["snapshot_pipeline/seed"] == "2026-07-15T03:00:00+02:00"
 
 
-def test_summaries_that_are_older_than_their_snapshots_are_asked_for_alone(
+def test_summaries_older_than_their_snapshots_are_requested_alone(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     """Otherwise a summary that failed, or a backfill of the snapshots alone, would stay wrong for ever."""
@@ -126,14 +120,14 @@ def test_summaries_that_are_older_than_their_snapshots_are_asked_for_alone(
     materialized(instance, date(2026, 4, 20), date(2026, 6, 1), date(2026, 6, 2), date(2026, 7, 13), assets=(KEY,))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     found = [(request.asset_selection, request.tags[START], request.tags[END]) for request in data.run_requests or []]
-    # Of 2026-07-13 the late days' own run makes the summary; 2026-04-20 is longer ago than one looks.
+    # The run of the late days summarizes 2026-07-13; 2026-04-20 is outside the window.
     assert found == [(None, "2026-07-11", "2026-07-13"), ([SUMMARY], "2026-06-01", "2026-06-02")]
     materialized(instance, date(2026, 6, 1), date(2026, 6, 2), assets=(SUMMARY,))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert [request.asset_selection for request in data.run_requests or []] == [None]
 
 
-def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_a_failed_day_is_requested_again_the_next_night(settings: Settings, instance: dg.DagsterInstance) -> None:
     schedule = schedule_of(settings, DAILY)
     first = tick(schedule, instance, datetime(2026, 7, 15, tzinfo=ZONE)).run_requests
     second = tick(schedule, instance, datetime(2026, 7, 16, tzinfo=ZONE)).run_requests
@@ -142,7 +136,7 @@ def test_the_next_night_asks_again_for_a_day_that_failed(settings: Settings, ins
     assert {request.run_key for request in first}.isdisjoint({request.run_key for request in second})
 
 
-def test_catching_up_over_more_than_a_month_is_cut_into_runs_of_a_month(instance: dg.DagsterInstance) -> None:
+def test_catching_up_is_split_into_runs_of_a_month(instance: dg.DagsterInstance) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, catch_up_days=60)
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert asked_for(data) == [("2026-05-16", "2026-06-15"), ("2026-06-16", "2026-07-14")]
@@ -157,7 +151,7 @@ def test_catching_up_over_more_than_a_month_is_cut_into_runs_of_a_month(instance
         (datetime(2025, 10, 27, 6, tzinfo=ZONE), "2025-10-20"),
     ],
 )
-def test_on_monday_morning_the_week_that_has_just_ended_is_asked_for(
+def test_monday_requests_the_week_that_has_just_ended(
     settings: Settings, instance: dg.DagsterInstance, monday: datetime, week: str
 ) -> None:
     (request,) = tick(schedule_of(settings, WEEKLY), instance, monday).run_requests or []
@@ -173,7 +167,7 @@ def test_a_week_that_began_before_the_start_date_is_skipped_with_a_reason(
     assert "SNAPSHOT_START_DATE=2025-01-01" in str(data.skip_message)
 
 
-def test_the_schedules_run_in_the_configured_zone_from_the_first_start_unless_switched_off(settings: Settings) -> None:
+def test_schedules_run_in_the_configured_zone_unless_switched_off(settings: Settings) -> None:
     stopped = load_settings(schedules=False)
     for schedule in build_defs(settings).get_repository_def().schedule_defs:
         assert schedule.execution_timezone == "Europe/Budapest"
@@ -193,7 +187,7 @@ TICKS = [
 
 
 @pytest.mark.parametrize(("name", "changing"), TICKS, ids=[name for name, _ in TICKS])
-def test_across_a_change_of_the_clocks_every_night_asks_for_its_day_and_no_day_is_left_out(
+def test_each_night_requests_its_day_across_a_clock_change(
     name: str, changing: date, instance: dg.DagsterInstance
 ) -> None:
     """Ticks as the daemon makes them, not as we would: Dagster itself says when the nights of a week are."""
@@ -213,7 +207,7 @@ def test_across_a_change_of_the_clocks_every_night_asks_for_its_day_and_no_day_i
 
 
 @pytest.mark.parametrize(("name", "changing"), TICKS, ids=[name for name, _ in TICKS])
-def test_across_a_change_of_the_clocks_every_monday_asks_for_its_week(
+def test_each_monday_requests_its_week_across_a_clock_change(
     name: str, changing: date, instance: dg.DagsterInstance
 ) -> None:
     settings = load_settings(timezone=name, start_date=changing - timedelta(days=40))

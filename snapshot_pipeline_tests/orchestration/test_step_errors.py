@@ -24,7 +24,7 @@ DAY = "2026-02-10"
 
 @pytest.fixture
 def impatient(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Pauses of a fraction of a second, and no tries within the step."""
+    """Pauses of a fraction of a second, and no retries within the step."""
     monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     return installation.settings.model_copy(update={"retry_seconds": 0.05, "lock_timeout_seconds": 0.2})
 
@@ -59,7 +59,7 @@ def application(installation: TestInstallation) -> Iterator[threading.Event]:
     thread.join(10)
 
 
-def test_a_fault_that_passes_after_a_while_costs_a_retry_of_the_step_and_the_run_succeeds(
+def test_a_transient_error_retries_the_step_and_the_run_succeeds(
     installation: TestInstallation, impatient: Settings, application: threading.Event
 ):
     watcher = threading.Thread(target=_end_when_given_way, args=(installation, application))
@@ -80,7 +80,7 @@ def _end_when_given_way(installation: TestInstallation, application: threading.E
     application.set()
 
 
-def test_a_fault_that_stays_is_one_line_after_all_retries(
+def test_a_lasting_error_is_one_line_after_all_retries(
     installation: TestInstallation, impatient: Settings, application: threading.Event
 ):
     assert not application.is_set()
@@ -103,6 +103,6 @@ def test_a_wrong_setting_fails_at_once(installation: TestInstallation, impatient
     assert "STEP_UP_FOR_RETRY" not in kinds(result)
 
 
-def test_a_defect_of_the_code_keeps_its_traceback_and_is_not_tried_again():
+def test_a_programming_error_keeps_its_traceback_and_is_not_retried():
     with pytest.raises(ZeroDivisionError), readable_failures(1.0):
         raise ZeroDivisionError

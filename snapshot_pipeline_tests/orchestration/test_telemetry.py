@@ -36,7 +36,7 @@ def warnings_of(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance)
     return [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == 30]
 
 
-def test_the_numbers_of_the_days_and_of_the_week_arrive(
+def test_metrics_of_days_and_weeks_arrive(
     scanner: Scanner, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{receiver.address}")
@@ -53,9 +53,7 @@ def test_the_numbers_of_the_days_and_of_the_week_arrive(
     assert all(0 <= rate <= 1 for rate in points["snapshot_pipeline.success_rate"].values())
 
 
-def test_a_run_succeeds_although_nobody_takes_its_numbers_and_says_so_once(
-    scanner: Scanner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_succeeds_without_a_receiver_and_warns_once(scanner: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otel, "FLUSH_SECONDS", 0.5)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{closed_address()}")
     result = scanner.run(range_tags(FIRST, FIRST))
@@ -65,7 +63,7 @@ def test_a_run_succeeds_although_nobody_takes_its_numbers_and_says_so_once(
     )
 
 
-def test_the_error_of_a_run_arrives_as_itself_and_the_run_shows_its_one_line_as_before(
+def test_sentry_gets_the_original_error_and_the_run_shows_one_line(
     scanner: Scanner, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENTRY_DSN", f"http://0123456789abcdef@{receiver.address}/42")

@@ -1,4 +1,4 @@
-"""`dagster dev`, `dg dev` and `snapshot-pipeline dev` start the same thing."""
+"""`dagster dev`, `dg dev` and `snapshot-pipeline dev` serve the same code location."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ LOCATIONS = """
     ],
     ids=["dagster dev", "dg dev", "snapshot-pipeline dev"],
 )
-def test_every_way_to_start_it_serves_the_same_code_location_with_nothing_set(
-    command: list[str], tmp_path: Path
-) -> None:
+def test_every_dev_command_serves_the_same_code_location(command: list[str], tmp_path: Path) -> None:
     """The state of the schedules is kept under the location's name: a second name would mean a second nightly run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
     environment = {**kept, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
@@ -68,7 +66,7 @@ def test_every_way_to_start_it_serves_the_same_code_location_with_nothing_set(
 
 
 def location(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
-    """The one code location, once it is loaded."""
+    """Wait for the one code location and return it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()[-3000:]
@@ -81,4 +79,4 @@ def location(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str
         if entry["loadStatus"] == "LOADED":
             return dict(entry)
         time.sleep(0.5)
-    raise AssertionError(f"nothing was served in time: {log.read_text()[-3000:]}")
+    raise AssertionError(f"no code location was loaded in time: {log.read_text()[-3000:]}")

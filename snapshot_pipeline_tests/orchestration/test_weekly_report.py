@@ -1,4 +1,4 @@
-"""The weekly page as an asset: what the UI shows of it, and that its failure stays its own."""
+"""The asset `weekly_report`: its metadata, and that its failure affects nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue
     return dict(event.metadata)
 
 
-def test_the_ui_shows_where_the_page_is_what_it_says_and_a_picture(computed: TestInstallation):
+def test_the_metadata_has_the_path_the_text_and_a_plot(computed: TestInstallation):
     metadata = metadata_of(run_job(computed, computed.settings, "weekly_report_job", partition_key=WEEK))
     page = computed.settings.home / "reports" / f"{WEEK}.html"
     assert metadata["page"] == dg.MetadataValue.path(str(page))
@@ -59,13 +59,13 @@ def test_the_ui_shows_where_the_page_is_what_it_says_and_a_picture(computed: Tes
     assert metadata["missing_days"].value == 0
 
 
-def test_the_link_leads_to_the_web_server_where_there_is_one(computed: TestInstallation):
+def test_the_page_links_to_the_configured_report_url(computed: TestInstallation):
     settings = computed.settings.model_copy(update={"report_url": "https://reports.example.org/learning"})
     metadata = metadata_of(run_job(computed, settings, "weekly_report_job", partition_key=WEEK))
     assert metadata["page"] == dg.MetadataValue.url(f"https://reports.example.org/learning/{WEEK}.html")
 
 
-def test_a_page_that_cannot_be_written_fails_alone_and_says_what_to_do(computed: TestInstallation, tmp_path: Path):
+def test_a_report_that_cannot_be_written_does_not_fail_recommendations(computed: TestInstallation, tmp_path: Path):
     (tmp_path / "reports").write_text("a file where the directory should be")
     settings = computed.settings.model_copy(update={"home": tmp_path})
     result = run_job(computed, settings, "weekly_report_job", partition_key=WEEK)
@@ -80,7 +80,7 @@ def test_a_page_that_cannot_be_written_fails_alone_and_says_what_to_do(computed:
     assert run_job(computed, settings, "weekly_recommendations_job", partition_key=WEEK).success
 
 
-def test_a_week_without_its_summaries_is_red_and_names_the_recovery(computed: TestInstallation):
+def test_a_week_without_summaries_fails_and_says_what_to_do(computed: TestInstallation):
     result = run_job(computed, computed.settings, "weekly_report_job", partition_key="2026-01-05")
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     said = failure.step_failure_data.user_failure_data
@@ -88,5 +88,5 @@ def test_a_week_without_its_summaries_is_red_and_names_the_recovery(computed: Te
     assert "snapshot-pipeline materialize --from 2026-01-05 --to 2026-01-11" in str(said.description)
 
 
-def test_a_cohort_that_is_named_like_a_link_is_no_link_in_the_ui():
+def test_markdown_in_the_name_of_a_cohort_is_escaped():
     assert _escape_markdown("[x](http://a) <b> *c* `d` | #1") == r"\[x\]\(http://a\) \<b\> \*c\* \`d\` \| \#1"

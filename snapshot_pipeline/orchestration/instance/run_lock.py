@@ -1,6 +1,6 @@
 """The lock that the process of a run holds in Dagster's database, so that every machine knows which process runs it.
 
-PostgreSQL releases the lock however the process ends. So it tells what no queue can tell: that the process of a run is
+PostgreSQL releases the lock however the process ends. So it shows what no queue can show: that the process of a run is
 gone (`celery_launcher`), and that a run is already being executed (`celery_app`).
 """
 
