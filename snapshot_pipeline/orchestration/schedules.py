@@ -37,7 +37,7 @@ def default_status(status: type[Status], settings: Settings) -> Status:
 
 def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
     """Build the five schedules, in the time zone of the settings."""
-    hour = f"({settings.timezone})"
+    zone = f"({settings.timezone})"
 
     def schedule(
         name: str, job: dg.JobDefinition | dg.UnresolvedAssetJobDefinition, cron: str, description: str, tick: Tick
@@ -57,7 +57,7 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "daily_snapshots_schedule",
             daily_snapshots_job,
             "0 0 * * *",
-            f"Every night at 00:00 {hour}: the day that has just ended, the {settings.late_days} days before it again, "
+            f"Every night at 00:00 {zone}: the day that has just ended, the {settings.late_days} days before it again, "
             f"because rows may arrive late, and every missing day of the last {settings.catch_up_days}. Also the "
             f"summaries of the last {settings.late_window_days} days that are older than their snapshots.",
             lambda context: _request_days(context, settings),
@@ -66,7 +66,7 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "weekly_recommendations_schedule",
             weekly_recommendations_job,
             "0 6 * * 1",
-            f"Every Monday at 06:00 {hour}: the recommendations of the week that has just ended. Older weeks are not "
+            f"Every Monday at 06:00 {zone}: the recommendations of the week that has just ended. Older weeks are not "
             "caught up, because their recommendations are never shown.",
             lambda context: _request_newest_week(context, settings),
         ),
@@ -74,21 +74,21 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "weekly_report_schedule",
             weekly_report_job,
             "30 6 * * 1",
-            f"Every Monday at 06:30 {hour}: the report of the week that has just ended, after its recommendations.",
+            f"Every Monday at 06:30 {zone}: the report of the week that has just ended, after its recommendations.",
             lambda context: _request_newest_week(context, settings),
         ),
         schedule(
             "daily_checks_schedule",
             daily_checks_job,
             "0 3 * * *",
-            f"Every day at 03:00 {hour}: checks for open problems, and recomputes a randomly chosen day to compare.",
+            f"Every day at 03:00 {zone}: checks for open problems, and recomputes a randomly chosen day to compare.",
             _request_checks,
         ),
         schedule(
             "daily_housekeeping_schedule",
             housekeeping_job,
             "0 4 * * *",
-            f"Every day at 04:00 {hour}: deletes expired rows and creates upcoming monthly partitions.",
+            f"Every day at 04:00 {zone}: deletes expired rows and creates upcoming monthly partitions.",
             lambda context: dg.RunRequest(),
         ),
     ]
