@@ -43,8 +43,10 @@ def test_a_pipe_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation
         [*CLI, *DAYS], env={**installation.environment, **SMALL}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    first, second, published, summarized = done.stderr.splitlines()
-    assert (first, second) == ("2026-02-01 to 2026-02-05", "2026-02-06 to 2026-02-10")
+    lines = done.stderr.splitlines()
+    first, second = "2026-02-01 to 2026-02-05", "2026-02-06 to 2026-02-10"
+    assert [line for line in lines if ": " not in line] == [first, second]
+    *_, published, summarized = lines
     elapsed = r"[\d,]+ rows/s, \d:\d\d:\d\d elapsed"
     assert re.fullmatch(rf"{second}: (\d+)/\1 batches, {elapsed}", published)
     assert re.fullmatch(rf"{second}: (\d+)/\1 chunks of days, {elapsed}", summarized)
@@ -82,7 +84,7 @@ def test_problems_are_red_on_a_terminal_with_colors(installation: TestInstallati
     with Terminal([*CLI, "status"], installation.environment) as terminal:
         assert terminal.wait() == 3
     assert re.search(r"\x1b\[31m\w{3} \d{4}-\d\d-\d\d", terminal.output)
-    assert "\x1b[31mProblems: 14 days missing." in terminal.output
+    assert re.search(r"\x1b\[31mProblems: 1[34] days missing\.", terminal.output)  # yesterday may not be due yet
 
 
 def test_a_dumb_terminal_gets_lines_instead_of_a_bar(installation: TestInstallation):

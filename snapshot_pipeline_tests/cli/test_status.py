@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from typing import Any
@@ -23,6 +24,8 @@ NOW = datetime(2026, 3, 1, 6, tzinfo=timezone.utc)
 @pytest.fixture(scope="module")
 def yesterday(installation: TestInstallation) -> date:
     """Yesterday, which has been computed; tests set it as the start date."""
+    while datetime.now(timezone.utc).strftime("%H:%M") in ("23:57", "23:58", "23:59"):
+        time.sleep(1)  # the day must not change while the tests of this file run
     day = last_closed_day(installation.settings)
     arguments = ["materialize", "--from", str(day), "--to", str(day)]
     environment = {**installation.environment, "SNAPSHOT_START_DATE": str(day)}
