@@ -243,10 +243,10 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
         if not window:
             return dg.SkipReason("no day has ended yet")
         with open_installation(settings) as installation:
-            found = scan_for_late_data(installation, remaining_window(window, context.cursor), LATE_DATA_SECONDS)
-        is_complete = found.scanned_from == window[0]
-        context.update_cursor("" if is_complete else found.scanned_from.isoformat())
-        return request_late_days(context.instance, settings, found, window[-1])
+            scan = scan_for_late_data(installation, remaining_window(window, context.cursor), LATE_DATA_SECONDS)
+        is_complete = scan.scanned_from == window[0]
+        context.update_cursor("" if is_complete else scan.scanned_from.isoformat())
+        return request_late_days(context.instance, settings, scan, window[-1])
 
     return late_data_sensor
 
@@ -257,7 +257,7 @@ def remaining_window(window: Sequence[date], cursor: str | None) -> Sequence[dat
 
 
 def request_late_days(
-    instance: dg.DagsterInstance, settings: Settings, found: LateDataScan, last: date
+    instance: dg.DagsterInstance, settings: Settings, scan: LateDataScan, last: date
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Request all days from the earliest changed day on, unless one of them is being computed.
 
@@ -267,12 +267,12 @@ def request_late_days(
     Args:
         instance: Dagster's records, for the status of the days.
         settings: The settings.
-        found: The changed days.
+        scan: The changed days.
         last: The last day that has ended.
     """
-    changed = found.changed
+    changed = scan.changed
     if not changed:
-        return dg.SkipReason(f"no row from {found.scanned_from} on has changed since its day was computed")
+        return dg.SkipReason(f"no row from {scan.scanned_from} on has changed since its day was computed")
     wanted = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
     in_progress = _in_progress(instance, settings, wanted)
     if in_progress:

@@ -22,7 +22,7 @@ from snapshot_pipeline_tests.installation import TestInstallation
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 MARK = 700_000_000
-"""Added to all ids of students, so that an id that is shown somewhere is found."""
+"""Added to all ids of students, so that an id in any text is recognized."""
 
 
 @dataclass

@@ -84,7 +84,7 @@ def test_an_unlocked_run_counts_as_dead_after_the_grace_period(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({}, "SNAPSHOT_CELERY_BROKER_URL is not set; expected redis://"),
         (
@@ -98,14 +98,14 @@ def test_an_unlocked_run_counts_as_dead_after_the_grace_period(
     ],
 )
 def test_a_missing_setting_is_one_line_without_secrets(
-    given: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # no .env here
     for name in ("SNAPSHOT_DATABASE_URL", "SNAPSHOT_CELERY_BROKER_URL"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SettingsError, match=said) as found:
+    with pytest.raises(SettingsError, match=message) as error:
         broker_url(load_settings(**given))
-    assert "secret" not in str(found.value)
+    assert "secret" not in str(error.value)
 
 
 def test_the_celery_deployment_differs_only_in_its_worker_settings() -> None:

@@ -51,8 +51,12 @@ def test_each_day_of_a_range_has_its_summary_metadata_and_check(
     records = installation.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(SUMMARY, "all_students"), limit=10
     )
-    found = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
-    assert {one.partition for one in found if one.passed and one.target_materialization_data} >= set(DAYS)
+    evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
+    assert {
+        evaluation.partition
+        for evaluation in evaluations
+        if evaluation.passed and evaluation.target_materialization_data
+    } >= set(DAYS)
 
 
 def test_deleted_snapshot_rows_fail_the_check_of_their_day(
@@ -71,9 +75,15 @@ def test_deleted_snapshot_rows_fail_the_check_of_their_day(
     records = installation.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(SUMMARY, "all_students"), limit=3
     )
-    found = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
-    assert {one.partition: one.passed for one in found} == {"2026-02-20": True, "2026-02-21": False, None: False}
-    assert all(one.severity is dg.AssetCheckSeverity.ERROR for one in found if not one.passed)
+    evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
+    assert {evaluation.partition: evaluation.passed for evaluation in evaluations} == {
+        "2026-02-20": True,
+        "2026-02-21": False,
+        None: False,
+    }
+    assert all(
+        evaluation.severity is dg.AssetCheckSeverity.ERROR for evaluation in evaluations if not evaluation.passed
+    )
 
 
 def summarized_alone(installation: TestInstallation, first: str, last: str) -> dg.ExecuteInProcessResult:
@@ -103,8 +113,8 @@ def test_a_failed_summary_is_requested_again_without_its_snapshots(
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_key == "cohort_summary"
-    said = failure.step_failure_data
-    assert "refuses" in str(said.user_failure_data.description if said.user_failure_data else said.error)  # it struck
+    data = failure.step_failure_data
+    assert "refuses" in str(data.user_failure_data.description if data.user_failure_data else data.error)
     days = ["2026-01-10", "2026-01-11"]
     assert set(days) <= set(installation.instance.get_materialized_partitions(SNAPSHOTS))
     assert set(days).isdisjoint(installation.instance.get_materialized_partitions(SUMMARY))

@@ -66,7 +66,7 @@ def test_the_event_of_a_started_run_process_contains_its_id(instance: dg.Dagster
 
 def test_a_run_failure_quotes_the_error_that_caused_it(instance: dg.DagsterInstance) -> None:
     result = failing_job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
-    (failure,) = [one for one in result.all_events if one.event_type is dg.DagsterEventType.RUN_FAILURE]
+    (failure,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE]
     assert internals.quotes_an_error(failure)
     run = instance.create_run_for_job(failing_job)
     instance.report_run_failed(run, "the process is gone")

@@ -60,7 +60,7 @@ def test_open_failures_alone_are_a_warning_with_reason_age_and_command() -> None
     assert "1,200 negative_time_spent, 1 unexpected_error" in result.description
     assert "`snapshot-pipeline retry-failed --from 2026-02-20 --to 2026-02-25`" in result.description
     records = result.metadata["failures_by_reason"].records
-    assert [(one.data["reason"], one.data["age_days"], one.data["attempts"]) for one in records] == [
+    assert [(record.data["reason"], record.data["age_days"], record.data["attempts"]) for record in records] == [
         ("negative_time_spent", 9, 7),
         ("unexpected_error", 0, 1),
     ]
@@ -119,14 +119,14 @@ def computed(installation: TestInstallation) -> TestInstallation:
 
 
 def test_the_daily_checks_find_missing_days_and_a_changed_figure(computed: TestInstallation) -> None:
-    found = run_checks(computed, **{"snapshot_pipeline/seed": "one"})
-    assert not found["no_open_incidents"].passed  # the sample ended long ago: the last days are missing
-    assert "snapshot-pipeline materialize --from" in str(found["no_open_incidents"].description)
-    assert found["recompute_matches"].passed
-    assert found["recompute_matches"].metadata["seed"].value == "one"
-    assert found["recompute_matches"].partition is None
+    results = run_checks(computed, **{"snapshot_pipeline/seed": "one"})
+    assert not results["no_open_incidents"].passed  # the sample ended long ago: the last days are missing
+    assert "snapshot-pipeline materialize --from" in str(results["no_open_incidents"].description)
+    assert results["recompute_matches"].passed
+    assert results["recompute_matches"].metadata["seed"].value == "one"
+    assert results["recompute_matches"].partition is None
     execute(computed.url, "UPDATE performance_snapshots SET pace_score = pace_score + 0.01")
-    found = run_checks(computed)
-    assert (found["recompute_matches"].passed, found["recompute_matches"].severity) == (False, ERROR)
-    assert set(found["recompute_matches"].metadata["differences_by_column"].value) == {"pace_score"}
-    assert len(found["recompute_matches"].metadata["first_differences"].value.records) == 10
+    results = run_checks(computed)
+    assert (results["recompute_matches"].passed, results["recompute_matches"].severity) == (False, ERROR)
+    assert set(results["recompute_matches"].metadata["differences_by_column"].value) == {"pace_score"}
+    assert len(results["recompute_matches"].metadata["first_differences"].value.records) == 10

@@ -78,7 +78,7 @@ def test_each_day_has_all_numbers_as_plottable_metadata(week: Shown) -> None:
 
 def test_the_numbers_equal_those_of_the_table(installation: TestInstallation, week: Shown) -> None:
     metadata = {name: value.value for name, value in week["2026-02-27"].items()}
-    found = row(
+    stored = row(
         installation,
         "SELECT count(*), round(avg(pace_score)::numeric, 2)::float, round(avg(quiz_average)::numeric, 2)::float,"
         " sum(time_spent_minutes_today)::int, sum(lessons_completed_count)::int,"
@@ -93,7 +93,7 @@ def test_the_numbers_equal_those_of_the_table(installation: TestInstallation, we
         "lessons_completed",
         "active_students",
     )
-    assert tuple(metadata[name] for name in names) == found
+    assert tuple(metadata[name] for name in names) == stored
     quartiles = row(
         installation,
         "SELECT percentile_cont(0.25) WITHIN GROUP (ORDER BY pace_score),"
@@ -118,7 +118,7 @@ def test_a_short_run_has_tables_and_plots_for_each_day(week: Shown) -> None:
     assert len(movers) == 10
     changes = [abs(mover.data["change"]) for mover in movers]
     assert changes == sorted(changes, reverse=True)
-    assert sum(len(str(value.value)) for value in week["2026-02-28"].values()) < 60_000  # it is kept for ever
+    assert sum(len(str(value.value)) for value in week["2026-02-28"].values()) < 60_000  # it is stored forever
 
 
 def test_failures_are_shown_by_reason_with_one_student_id(installation: TestInstallation, week: Shown) -> None:
@@ -177,9 +177,9 @@ def test_a_plot_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
     metadata = shown(result)["2026-02-10"]
     assert set(metadata) >= NUMBERS | {"largest_movers"}
     assert not any(is_picture(value) for value in metadata.values())
-    said = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 30]
-    assert "the plot of the pace scores of 2026-02-10 is left out: ValueError: no font found" in "; ".join(said)
-    assert "the calendar of success rates is left out" in "; ".join(said)
+    warnings = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 30]
+    assert "the plot of the pace scores of 2026-02-10 is left out: ValueError: no font found" in "; ".join(warnings)
+    assert "the calendar of success rates is left out" in "; ".join(warnings)
 
 
 def test_pace_scores_are_compared_with_four_weeks_before(
@@ -215,13 +215,13 @@ def test_a_week_has_counts_by_type_coverage_and_a_plot(installation: TestInstall
         "rows_per_second",
     }
     assert is_picture(metadata["recommendations_by_week"])
-    found = row(
+    stored = row(
         installation,
         "SELECT count(DISTINCT user_id), count(*), count(*) FILTER (WHERE recommendation_type = 'CONTINUE_LEARNING')"
         " FROM adaptive_recommendations WHERE week_start = '2026-02-16'",
     )
     names = ("students_with_recommendation", "dagster/partition_row_count", "continue_learning")
-    assert tuple(metadata[name].value for name in names) == found
+    assert tuple(metadata[name].value for name in names) == stored
     before = {record.data["type"]: record.data["week_before"] for record in metadata["by_type"].records}
     expected = row(
         installation,

@@ -52,9 +52,9 @@ def descriptions(repository: dg.RepositoryDefinition) -> dict[str, str | None]:
 
 
 def test_everything_is_described_in_at_most_three_sentences(settings: Settings) -> None:
-    found = descriptions(build_defs(settings).get_repository_def())
-    assert {name.split()[0] for name in found} == {"asset", "check", "job", "schedule", "sensor"}
-    for name, description in found.items():
+    by_name = descriptions(build_defs(settings).get_repository_def())
+    assert {name.split()[0] for name in by_name} == {"asset", "check", "job", "schedule", "sensor"}
+    for name, description in by_name.items():
         assert description, name
         assert 20 < len(description) < 400, name
         assert description.endswith("."), name
@@ -89,7 +89,7 @@ def test_assets_have_group_owners_kinds_grain_and_table_name(settings: Settings)
 
 
 def test_the_storage_uri_shows_no_user_or_password(settings: Settings) -> None:
-    url = SecretStr("postgresql://somebody:Marked%40Secret@db.example.org:5433/learning?sslpassword=MarkedSecret")
+    url = SecretStr("postgresql://user:Marked%40Secret@db.example.org:5433/learning?sslpassword=MarkedSecret")
     defs = build_defs(settings.model_copy(update={"database_url": url}))
     for spec in defs.resolve_all_asset_specs():
         of_a_table = spec.metadata["dagster/uri"] == "postgresql://db.example.org:5433/learning"

@@ -52,7 +52,7 @@ def scalar(instance: dg.DagsterInstance, query: Any) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def seen(installation: TestInstallation, instance: dg.DagsterInstance) -> dict[str, Any]:
+def visible_state(installation: TestInstallation, instance: dg.DagsterInstance) -> dict[str, Any]:
     """What the UI and our own code read from the instance."""
     days = daily_partitions(installation.settings)
     keys = days.get_partition_keys(current_time=datetime(2026, 3, 1, tzinfo=timezone.utc))
@@ -97,7 +97,7 @@ def test_old_log_rows_are_deleted_and_everything_else_is_kept(
     installation: TestInstallation, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(log_retention, "ROWS_PER_TRANSACTION", 25)  # so that more than one transaction is needed
-    before, rows = seen(installation, instance), scalar(instance, select(func.count()).select_from(Log))
+    before, rows = visible_state(installation, instance), scalar(instance, select(func.count()).select_from(Log))
     assert before["partitions"]["2026-02-20"] is dg.AssetPartitionStatus.MATERIALIZED
     assert before["partitions"][FAILED_DAY] is dg.AssetPartitionStatus.FAILED
     assert len(before["checks"]["success_rate"]) >= 7
@@ -108,7 +108,7 @@ def test_old_log_rows_are_deleted_and_everything_else_is_kept(
     assert removed > rows / 5
     assert scalar(instance, select(func.count()).select_from(Log)) == rows - removed
     instance.event_log_storage.wipe_asset_cached_status(SNAPSHOTS)  # so that nothing comes from a cache
-    assert seen(installation, instance) == before
+    assert visible_state(installation, instance) == before
     assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0
 
 
@@ -125,7 +125,7 @@ def test_output_of_old_runs_is_deleted_and_recent_output_is_kept(tmp_path: Path)
     for name in ("old", "recent"):
         file = tmp_path / name / "compute_logs" / "step.err"
         file.parent.mkdir(parents=True)
-        file.write_text("said")
+        file.write_text("output")
     long_ago = time.time() - 100 * 86_400
     for path in ((tmp_path / "old").rglob("*"), [tmp_path / "old"]):
         for each in path:

@@ -75,9 +75,9 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
 
     scanner.execute(spoil("2026-02-01", "2026-02-10"))  # fixes it
     scanner.run(days(DAY))
-    healed = scanner.scan()
-    assert [one.id for one in healed.closed] == [incident.id]
-    assert "100 % of" in healed.messages[0].body
+    recovered = scanner.scan()
+    assert [closed.id for closed in recovered.closed] == [incident.id]
+    assert "100 % of" in recovered.messages[0].body
     assert not scanner.scan().messages
 
 
@@ -164,7 +164,7 @@ def test_a_failed_summary_is_an_incident_until_the_summary_is_computed(scanner: 
         run_config=QUIET,
     )
     assert alone.success
-    assert [one.id for one in scanner.scan().closed] == [incident.id]
+    assert [closed.id for closed in scanner.scan().closed] == [incident.id]
 
 
 def test_the_message_of_an_unexpected_error_is_not_sent(scanner: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_a_slow_run_is_an_incident_until_the_next_fast_run(scanner: Scanner) -> 
     assert not scanner.scan().messages
     scanner.settings = scanner.installation.settings
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
-    assert [one.id for one in scanner.scan().closed] == [incident.id]
+    assert [closed.id for closed in scanner.scan().closed] == [incident.id]
 
 
 def test_a_missing_day_is_an_incident_when_overdue_until_it_is_computed(scanner: Scanner) -> None:
@@ -238,7 +238,7 @@ def test_a_missing_day_is_an_incident_when_overdue_until_it_is_computed(scanner:
 def test_only_days_due_since_monitoring_started_are_missing(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 9, 12, tzinfo=timezone.utc)
     changes = scanner.scan(datetime(2026, 2, 13, 12, tzinfo=timezone.utc), last_scan=scanner.since)
-    missing = [one.subject for one in changes.opened if one.kind == "missing_day"]
+    missing = [opened.subject for opened in changes.opened if opened.kind == "missing_day"]
     assert missing == ["2026-02-09", "2026-02-10", "2026-02-11", "2026-02-12"]
 
 
@@ -246,12 +246,12 @@ def test_a_missed_week_is_an_incident_until_it_is_computed(scanner: Scanner) -> 
     scanner.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
     week, due_at = date(2026, 2, 9), week_due_at(date(2026, 2, 9), scanner.settings)
     assert due_at == datetime(2026, 2, 16, 7, tzinfo=timezone.utc)
-    assert not [one for one in scanner.scan(due_at - SECOND).opened if one.kind == "missed_week"]
-    (incident,) = [one for one in scanner.scan(due_at).opened if one.kind == "missed_week"]
+    assert not [opened for opened in scanner.scan(due_at - SECOND).opened if opened.kind == "missed_week"]
+    (incident,) = [opened for opened in scanner.scan(due_at).opened if opened.kind == "missed_week"]
     assert incident.subject == week.isoformat()
     scanner.run(days(date(2026, 2, 9), date(2026, 2, 15)))
     assert scanner.run({"dagster/partition": week.isoformat()}, "weekly_recommendations_job").success
-    assert incident.id in [one.id for one in scanner.scan(due_at + SECOND).closed]
+    assert incident.id in [closed.id for closed in scanner.scan(due_at + SECOND).closed]
 
 
 def test_a_newer_week_closes_the_incident_of_a_missed_week(scanner: Scanner) -> None:
@@ -260,7 +260,7 @@ def test_a_newer_week_closes_the_incident_of_a_missed_week(scanner: Scanner) -> 
     instance = scanner.installation.instance
     instance.report_runless_asset_event(dg.AssetMaterialization("adaptive_recommendations", partition="2026-02-16"))
     closed = scanner.scan(datetime(2026, 2, 23, 8, tzinfo=timezone.utc)).closed
-    assert "missed_week" in [one.kind for one in closed]
+    assert "missed_week" in [incident.kind for incident in closed]
 
 
 def test_due_times_follow_daylight_saving() -> None:
@@ -275,5 +275,5 @@ def test_a_week_that_began_before_the_start_date_is_never_missed(scanner: Scanne
     """SNAPSHOT_START_DATE is Thursday, 2026-01-01: the week of 2025-12-29 has no partition."""
     scanner.since = datetime(2026, 1, 1, tzinfo=timezone.utc)
     changes = scanner.scan(datetime(2026, 1, 5, 12, tzinfo=timezone.utc))
-    assert [one.subject for one in changes.opened if one.kind == "missed_week"] == []
-    assert next(one.subject for one in changes.opened if one.kind == "missing_day") == "2026-01-01"
+    assert [opened.subject for opened in changes.opened if opened.kind == "missed_week"] == []
+    assert next(opened.subject for opened in changes.opened if opened.kind == "missing_day") == "2026-01-01"

@@ -56,43 +56,43 @@ def kinds_of_open(scanner: Scanner) -> list[str]:
 def test_a_failed_run_is_sent_and_later_cleared(scanner: Scanner, receiver: WebReceiver) -> None:
     urls = SecretStr(f"json://{receiver.address}/")
     scanner.settings = scanner.settings.model_copy(update={"alert_urls": urls})
-    watch, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
-    said, cursor = tick(scanner, watch)
-    assert said == "no incident has begun or ended"
+    scan, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
+    message, cursor = tick(scanner, scan)
+    assert message == "no incident has begun or ended"
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
-    said, later = tick(scanner, watch, cursor)
-    assert said == "1 incident begun, 0 ended"
+    message, later = tick(scanner, scan, cursor)
+    assert message == "1 incident begun, 0 ended"
     # A daemon that was killed before it could store the cursor scans again from the old cursor.
-    assert tick(scanner, watch, cursor)[0] == "no incident has begun or ended"
+    assert tick(scanner, scan, cursor)[0] == "no incident has begun or ended"
     assert tick(scanner, send)[0] == "1 message sent"
     assert tick(scanner, send)[0] == "no message to send"
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
-    assert tick(scanner, watch, later)[0] == "0 incidents begun, 1 ended"
+    assert tick(scanner, scan, later)[0] == "0 incidents begun, 1 ended"
     tick(scanner, send)
     failed = "performance_snapshots, cohort_summary 2026-02-10: the run has failed"
     assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Resolved: {failed}"]
 
 
 def test_a_lost_cursor_repeats_no_message_and_misses_no_end(scanner: Scanner) -> None:
-    watch = build_incident_scan_sensor(scanner.settings)
-    _, cursor = tick(scanner, watch)
+    scan = build_incident_scan_sensor(scanner.settings)
+    _, cursor = tick(scanner, scan)
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
-    tick(scanner, watch, cursor)
-    assert tick(scanner, watch)[0] == "no incident has begun or ended"
+    tick(scanner, scan, cursor)
+    assert tick(scanner, scan)[0] == "no incident has begun or ended"
     assert kinds_of_open(scanner) == ["failed_run"]
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
-    assert tick(scanner, watch)[0] == "0 incidents begun, 1 ended"
+    assert tick(scanner, scan)[0] == "0 incidents begun, 1 ended"
     assert kinds_of_open(scanner) == []
 
 
 def test_without_channels_incidents_are_in_the_log_of_the_tick(
     scanner: Scanner, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    watch = build_incident_scan_sensor(scanner.settings)
-    _, cursor = tick(scanner, watch)
+    scan = build_incident_scan_sensor(scanner.settings)
+    _, cursor = tick(scanner, scan)
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
     capfd.readouterr()
-    tick(scanner, watch, cursor)
+    tick(scanner, scan, cursor)
     logged = capfd.readouterr()
     assert "no message is sent, because SNAPSHOT_ALERT_URLS is not set" in logged.out + logged.err
     assert "names no channel" in tick(scanner, build_alert_delivery_sensor(scanner.settings))[0]
@@ -101,10 +101,10 @@ def test_without_channels_incidents_are_in_the_log_of_the_tick(
 def test_an_invalid_channel_url_does_not_block_the_other_channels(scanner: Scanner, receiver: WebReceiver) -> None:
     urls = SecretStr(f"nosuch://hunter2 json://{receiver.address}/")
     scanner.settings = scanner.settings.model_copy(update={"alert_urls": urls})
-    watch, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
-    _, cursor = tick(scanner, watch)
+    scan, send = build_incident_scan_sensor(scanner.settings), build_alert_delivery_sensor(scanner.settings)
+    _, cursor = tick(scanner, scan)
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)), platform_schema="nowhere")
-    tick(scanner, watch, cursor)
+    tick(scanner, scan, cursor)
     assert tick(scanner, send)[0] == "1 message sent"
 
 
@@ -136,31 +136,33 @@ def test_a_new_cursor_starts_now_and_a_lost_cursor_reaches_back() -> None:
 def test_a_database_outage_is_sent_directly_once_a_day_and_cleared(scanner: Scanner, receiver: WebReceiver) -> None:
     """Incidents and outbox are in that database: without direct messages its outage would be silent."""
     urls = SecretStr(f"json://{receiver.address}/")
-    there = scanner.settings.model_copy(update={"alert_urls": urls})
-    away = there.model_copy(update={"database_url": SecretStr(f"postgresql://me:secret@{closed_address()}/platform")})
-    seeing, monitoring_down = build_incident_scan_sensor(there), build_incident_scan_sensor(away)
-    _, cursor = tick(scanner, seeing)
-    said, cursor = tick(scanner, monitoring_down, cursor)
-    assert "cannot connect to" in said
+    reachable = scanner.settings.model_copy(update={"alert_urls": urls})
+    unreachable = reachable.model_copy(
+        update={"database_url": SecretStr(f"postgresql://me:secret@{closed_address()}/platform")}
+    )
+    scan_up, scan_down = build_incident_scan_sensor(reachable), build_incident_scan_sensor(unreachable)
+    _, cursor = tick(scanner, scan_up)
+    message, cursor = tick(scanner, scan_down, cursor)
+    assert "cannot connect to" in message
     assert receiver.titles == []  # one failed scan may be a restart
-    _, cursor = tick(scanner, monitoring_down, earlier(cursor, "down_since", timedelta(minutes=3)))
-    _, cursor = tick(scanner, monitoring_down, cursor)
+    _, cursor = tick(scanner, scan_down, earlier(cursor, "down_since", timedelta(minutes=3)))
+    _, cursor = tick(scanner, scan_down, cursor)
     assert receiver.titles == ["snapshot_pipeline cannot scan for incidents"]
     assert "cannot connect to" in receiver.messages[0]["message"]
     assert "secret" not in receiver.messages[0]["message"]
-    _, cursor = tick(scanner, monitoring_down, earlier(cursor, "notified_at", timedelta(days=1)))
+    _, cursor = tick(scanner, scan_down, earlier(cursor, "notified_at", timedelta(days=1)))
     assert len(receiver.titles) == 2
-    said, cursor = tick(scanner, seeing, cursor)
-    assert said == "no incident has begun or ended"
+    message, cursor = tick(scanner, scan_up, cursor)
+    assert message == "no incident has begun or ended"
     assert receiver.titles[2:] == ["Resolved: snapshot_pipeline scans for incidents again"]
-    tick(scanner, seeing, cursor)
+    tick(scanner, scan_up, cursor)
     assert len(receiver.titles) == 3
 
 
 def earlier(cursor: str | None, name: str, by: timedelta) -> str:
     """The cursor with one of its times moved back."""
     assert cursor is not None
-    watch = ScanCursor.deserialize(cursor)
-    moment = getattr(watch, name)
-    assert moment is not None
-    return replace(watch, **{name: moment - by}).serialize()
+    scan = ScanCursor.deserialize(cursor)
+    time = getattr(scan, name)
+    assert time is not None
+    return replace(scan, **{name: time - by}).serialize()

@@ -88,8 +88,8 @@ def test_finding_materializations_takes_the_same_queries_for_any_range(
     asked = {}
     for days in (MONTH[-1:], MONTH):
         statements.clear()
-        found = last_materializations(installation.instance, KEY, days)
-        assert set(found) == set(days)
+        targets = last_materializations(installation.instance, KEY, days)
+        assert set(targets) == set(days)
         asked[len(days)] = len(statements)
     event.remove(Engine, "before_cursor_execute", note)
     assert asked[1] == asked[30] > 0
@@ -140,9 +140,9 @@ def test_a_forked_process_uses_its_own_connection(installation: TestInstallation
     assert finished.returncode == 0, finished.stderr[-2000:]
 
 
-@pytest.mark.parametrize(("set_to", "found"), [(None, "50"), ("7", "7")])
+@pytest.mark.parametrize(("set_to", "expected"), [(None, "50"), ("7", "7")])
 def test_events_are_written_in_batches_of_the_default_or_configured_size(
-    installation: TestInstallation, set_to: str | None, found: str
+    installation: TestInstallation, set_to: str | None, expected: str
 ):
     """Under a bare `dagster dev` as under ours; what the operator has set is left as it is."""
     environment = {name: value for name, value in installation.environment.items() if name != BATCH_SIZE}
@@ -152,4 +152,4 @@ def test_events_are_written_in_batches_of_the_default_or_configured_size(
     finished = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
     )
-    assert finished.stdout.split() == [found]
+    assert finished.stdout.split() == [expected]

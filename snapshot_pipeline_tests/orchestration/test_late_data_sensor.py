@@ -36,22 +36,22 @@ def compute(installation: TestInstallation, tags: dict[str, str], settings: Sett
     ).success
 
 
-def look(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest] | dg.SkipReason:
+def request(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest] | dg.SkipReason:
     with opened(installation) as ours:
-        found = scan_for_late_data(ours, WINDOW, 60)
-    return request_late_days(installation.instance, settings or installation.settings, found, LAST)
+        scan = scan_for_late_data(ours, WINDOW, 60)
+    return request_late_days(installation.instance, settings or installation.settings, scan, LAST)
 
 
 def requests(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest]:
-    asked = look(installation, settings)
-    assert not isinstance(asked, dg.SkipReason), asked.skip_message
-    return asked
+    result = request(installation, settings)
+    assert not isinstance(result, dg.SkipReason), result.skip_message
+    return result
 
 
 def skipped(installation: TestInstallation) -> str:
-    asked = look(installation)
-    assert isinstance(asked, dg.SkipReason)
-    return str(asked.skip_message)
+    result = request(installation)
+    assert isinstance(result, dg.SkipReason)
+    return str(result.skip_message)
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_without_a_last_day_one_day_is_recomputed(installation: TestInstallation
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "said"),
+    ("first", "last", "message"),
     [
         ("", "", "first_day is empty; expected the first day to recompute, such as 2026-11-22"),
         ("02/20/2026", "", "first_day: '02/20/2026' is not a day; expected one such as 2026-11-22, or nothing"),
@@ -71,10 +71,12 @@ def test_without_a_last_day_one_day_is_recomputed(installation: TestInstallation
         ("2026-02-20", "2999-01-01", "2999-01-01 has not ended"),
     ],
 )
-def test_an_invalid_day_fails_with_one_line(installation: TestInstallation, first: str, last: str, said: str) -> None:
+def test_an_invalid_day_fails_with_one_line(
+    installation: TestInstallation, first: str, last: str, message: str
+) -> None:
     result = recompute(installation, first, last)
     assert not result.success
-    assert failure(result).startswith(said)
+    assert failure(result).startswith(message)
     assert "\n" not in failure(result)
 
 

@@ -50,7 +50,7 @@ def materialized(instance: dg.DagsterInstance, *days: date, assets: tuple[dg.Ass
             instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day.isoformat()))
 
 
-def asked_for(data: dg.ScheduleExecutionData) -> list[tuple[str, str]]:
+def requested_ranges(data: dg.ScheduleExecutionData) -> list[tuple[str, str]]:
     return [(request.tags[START], request.tags[END]) for request in data.run_requests]
 
 
@@ -70,13 +70,13 @@ def test_midnight_requests_the_day_that_ended_and_three_late_days(
     earlier = [date.fromisoformat(day) - timedelta(days=n) for n in range(1, 20)]
     materialized(instance, *earlier)
     first = (date.fromisoformat(day) - timedelta(days=3)).isoformat()
-    assert asked_for(tick(schedule_of(settings, DAILY), instance, midnight)) == [(first, day)]
+    assert requested_ranges(tick(schedule_of(settings, DAILY), instance, midnight)) == [(first, day)]
 
 
 def test_four_missed_nights_are_requested_in_one_run(settings: Settings, instance: dg.DagsterInstance) -> None:
     materialized(instance, *(date(2026, 7, 1) + timedelta(days=n) for n in range(10)))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
-    assert asked_for(data) == [("2026-07-11", "2026-07-14")]
+    assert requested_ranges(data) == [("2026-07-11", "2026-07-14")]
 
 
 def test_a_missing_day_is_requested_unless_it_is_too_old(settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -85,7 +85,7 @@ def test_a_missing_day_is_requested_unless_it_is_too_old(settings: Settings, ins
     present.remove(date(2026, 6, 20))
     materialized(instance, *present)
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
-    assert asked_for(data) == [("2026-07-05", "2026-07-05"), ("2026-07-11", "2026-07-14")]
+    assert requested_ranges(data) == [("2026-07-05", "2026-07-05"), ("2026-07-11", "2026-07-14")]
 
 
 def test_a_night_without_missing_or_late_days_is_skipped(instance: dg.DagsterInstance) -> None:
@@ -102,7 +102,7 @@ def test_late_days_are_requested_even_beyond_the_catch_up_days(
     settings = load_settings(timezone="Europe/Budapest", start_date=date(2026, 7, 10), late_days=31, catch_up_days=1)
     materialized(instance, *(date(2026, 7, 10) + timedelta(days=n) for n in range(5)))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
-    assert asked_for(data) == [("2026-07-10", "2026-07-13")]  # the 14th is there; before the 10th there is no day
+    assert requested_ranges(data) == [("2026-07-10", "2026-07-13")]  # the 14th is computed; the 10th is the first day
     assert {request.tags["snapshot_pipeline/reason"] for request in data.run_requests or []} == {"nightly"}
 
 
@@ -115,13 +115,15 @@ def test_the_daily_checks_use_the_tick_as_seed(settings: Settings, instance: dg.
 def test_summaries_older_than_their_snapshots_are_requested_alone(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    """Otherwise a summary that failed, or a backfill of the snapshots alone, would stay wrong for ever."""
+    """Otherwise a summary that failed, or a backfill of the snapshots alone, would stay wrong forever."""
     materialized(instance, *(date(2026, 4, 1) + timedelta(days=n) for n in range(105)))  # to 2026-07-14
     materialized(instance, date(2026, 4, 20), date(2026, 6, 1), date(2026, 6, 2), date(2026, 7, 13), assets=(KEY,))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
-    found = [(request.asset_selection, request.tags[START], request.tags[END]) for request in data.run_requests or []]
+    requests = [
+        (request.asset_selection, request.tags[START], request.tags[END]) for request in data.run_requests or []
+    ]
     # The run of the late days summarizes 2026-07-13; 2026-04-20 is outside the window.
-    assert found == [(None, "2026-07-11", "2026-07-13"), ([SUMMARY], "2026-06-01", "2026-06-02")]
+    assert requests == [(None, "2026-07-11", "2026-07-13"), ([SUMMARY], "2026-06-01", "2026-06-02")]
     materialized(instance, date(2026, 6, 1), date(2026, 6, 2), assets=(SUMMARY,))
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
     assert [request.asset_selection for request in data.run_requests or []] == [None]
@@ -139,7 +141,7 @@ def test_a_failed_day_is_requested_again_the_next_night(settings: Settings, inst
 def test_catching_up_is_split_into_runs_of_a_month(instance: dg.DagsterInstance) -> None:
     settings = load_settings(timezone="Europe/Budapest", start_date=START_DATE, catch_up_days=60)
     data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
-    assert asked_for(data) == [("2026-05-16", "2026-06-15"), ("2026-06-16", "2026-07-14")]
+    assert requested_ranges(data) == [("2026-05-16", "2026-06-15"), ("2026-06-16", "2026-07-14")]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_each_night_requests_its_day_across_a_clock_change(
     for _ in range(4):
         at = next(nights)
         context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=repository)
-        ((first, last),) = asked_for(schedule.evaluate_tick(context))
+        ((first, last),) = requested_ranges(schedule.evaluate_tick(context))
         assert first == last
         asked.append(first)
     assert asked == [(changing + timedelta(days=n)).isoformat() for n in range(-1, 3)]

@@ -74,5 +74,5 @@ def test_sentry_gets_the_original_error_and_the_run_shows_one_line(
     assert (value["type"], "schema 'nowhere'" in value["value"]) == ("SnapshotPipelineError", True)
     assert event["tags"]["partitions"] == "2026-02-09..2026-02-15"
     assert event["tags"]["run_id"] == result.run_id
-    (failure,) = [one for one in result.all_events if one.is_step_failure]
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "schema 'nowhere'" in failure.step_failure_data.user_failure_data.description

@@ -71,10 +71,10 @@ def test_a_report_that_cannot_be_written_does_not_fail_recommendations(computed:
     result = run_job(computed, settings, "weekly_report_job", partition_key=WEEK)
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    said = failure.step_failure_data.user_failure_data
-    assert said is not None
-    assert "cannot be written" in str(said.description)
-    assert "\n" not in str(said.description)
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    assert "cannot be written" in str(data.description)
+    assert "\n" not in str(data.description)
     recommendations = build_defs(settings).resolve_job_def("weekly_recommendations_job")
     assert weekly_report.KEY not in recommendations.asset_layer.executable_asset_keys
     assert run_job(computed, settings, "weekly_recommendations_job", partition_key=WEEK).success
@@ -83,9 +83,9 @@ def test_a_report_that_cannot_be_written_does_not_fail_recommendations(computed:
 def test_a_week_without_summaries_fails_and_says_what_to_do(computed: TestInstallation):
     result = run_job(computed, computed.settings, "weekly_report_job", partition_key="2026-01-05")
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    said = failure.step_failure_data.user_failure_data
-    assert said is not None
-    assert "snapshot-pipeline materialize --from 2026-01-05 --to 2026-01-11" in str(said.description)
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    assert "snapshot-pipeline materialize --from 2026-01-05 --to 2026-01-11" in str(data.description)
 
 
 def test_markdown_in_the_name_of_a_cohort_is_escaped():

@@ -73,10 +73,10 @@ def broker_url(settings: Settings) -> str:
     """
     given = settings.celery_broker_url.get_secret_value() if settings.celery_broker_url else None
     if given is None or not given.startswith(_SCHEMES):
-        found = "is not set" if given is None else f"begins with {given.partition(':')[0]}:"
+        problem = "is not set" if given is None else f"begins with {given.partition(':')[0]}:"
         raise SettingsError(
-            f"SNAPSHOT_CELERY_BROKER_URL {found}; expected redis://:password@host:6379/0, or rediss:// for TLS, since "
-            "dagster.yaml sends runs to Celery workers"
+            f"SNAPSHOT_CELERY_BROKER_URL {problem}; expected redis://:password@host:6379/0, or rediss:// for TLS, "
+            "since dagster.yaml sends runs to Celery workers"
         )
     if settings.database_url is None:
         raise SettingsError(

@@ -66,8 +66,8 @@ _PROCESS_STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 def started_process_id(entry: dg.EventLogEntry) -> int | None:
     """Return the process id in the event with which Dagster's own launcher reports a new run process, else None."""
-    found = _PROCESS_STARTED.match(entry.message)
-    return int(found.group(1)) if found else None
+    match = _PROCESS_STARTED.match(entry.message)
+    return int(match.group(1)) if match else None
 
 
 def quotes_an_error(event: dg.DagsterEvent) -> bool:
