@@ -269,11 +269,15 @@ def _result(
     remediation: str,
     metadata: Mapping[str, Any],
 ) -> dg.AssetCheckResult:
-    """Build a result; one that has not passed also says what to do."""
+    """Build a result; one that has not passed also says what to do.
+
+    As plain text, because the UI hides Markdown behind "[Show Markdown]".
+    """
+    what_to_do = f"{remediation}.".replace("`", "")
     return dg.AssetCheckResult(
         check_name=name,
         passed=passed,
         severity=severity,
         description=description,
-        metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: dg.MetadataValue.md(f"{remediation}.")},
+        metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: what_to_do},
     )

@@ -65,7 +65,7 @@ def test_a_newcomer_reads_what_the_snapshots_are_and_what_each_column_says(page:
     for said in ("One row per active student and day", "changes to a day that was computed before are recorded"):
         expect(page.get_by_text(said).first).to_be_visible()
     for column, sentence in (
-        ("pace_score", "How fast and how steadily the student learned"),
+        ("pace_score", "How fast and how regularly the student worked"),
         ("lessons_completed_count", "Lessons completed on the day"),
     ):
         row = page.get_by_role("row").filter(has_text=column).filter(has_text=sentence)
