@@ -122,7 +122,7 @@ def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
         "unrounded": _json_value(pace.unrounded),
         "pace_score": _json_value(pace.pace_score),
         "learning_pace": pace.learning_pace,
-        "issues": [{"reason": issue.reason, "detail": issue.detail} for issue in pace.faults],
+        "issues": [{"reason": issue.reason, "detail": issue.detail} for issue in pace.issues],
     }
 
 
@@ -175,8 +175,8 @@ def _pace(report: StudentReport, settings: Settings) -> list[str]:
     pace, day = report.pace, report.last.day
     if pace is None:
         return _wrapped(f"The student started no lesson by the end of {day}, so there is no snapshot.")
-    if pace.faults:
-        issues = (line for issue in pace.faults for line in _wrapped(f"{issue.reason}: {issue.detail}"))
+    if pace.issues:
+        issues = (line for issue in pace.issues for line in _wrapped(f"{issue.reason}: {issue.detail}"))
         return [f"No pace score of {day} can be computed from the platform's current rows:", *issues]
     return [
         f"Pace score of {day}, computed from the platform's current rows",
@@ -226,7 +226,7 @@ def _attempts(pace: PaceExplanation, settings: Settings) -> list[str]:
 
 def _published_against_current(report: StudentReport, settings: Settings) -> list[str]:
     snapshot = report.last.snapshot
-    if snapshot is None or report.pace is None or report.pace.faults:
+    if snapshot is None or report.pace is None or report.pace.issues:
         return []
     written = f"{snapshot.computed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
     if not report.differences:

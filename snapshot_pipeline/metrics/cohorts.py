@@ -1,10 +1,7 @@
-"""The summaries of a day: what its snapshots come to, over all students and by cohort. Source: `metrics.md`.
+"""Summaries of a day's snapshots, over all students and by cohort. Source: docs/metrics.md, "The summary of a day".
 
-Put here: who belongs to which cohort, and the figures of a group of students on a day.
-Do not put here: a student's own figures (`snapshot`), or the tables that hold the summaries (`store.cohorts`).
-
-All sums are sums of integers: a published score is a whole number of hundredths. So a mean or a quartile is a fraction
-of integers and is rounded exactly, whatever other days there are and in which order the rows are given.
+All sums are sums of integers, because a published score is a whole number of hundredths. So a mean or a quartile is a
+fraction of integers and is rounded exactly, whatever the other days and the order of the rows.
 """
 
 from __future__ import annotations
@@ -20,25 +17,25 @@ from snapshot_pipeline.metrics.grid import Flags, Floats, Ints
 from snapshot_pipeline.metrics.pace import LABELS, label_numbers
 
 NONE = ""
-"""The specialization, or level, of a student who has none."""
+"""The specialization or level of a student without one."""
 
 INACTIVE_DAYS = (7, 14)
-"""Students are counted as inactive from so many days without activity on."""
+"""Minimum days without activity of the two counts of inactive students."""
 
 QUARTILES = {"pace_p25": 1, "pace_median": 2, "pace_p75": 3}
-"""The column of each quartile, and how many quarters of the students lie below it."""
+"""Quartiles by column, in quarters."""
 
 _HUNDREDTHS = 100
 
 
 @dataclass(frozen=True)
 class Cohorts:
-    """Which cohort each student belongs to: one specialization and one level.
+    """The cohort of each student: one specialization and one level.
 
     Attributes:
         user_ids: int64, ascending, shape (users,).
-        numbers: Which of `names` each belongs to, int64, shape (users,).
-        names: (specialization, level) of each cohort, ascending; that of neither is always one of them.
+        numbers: Position of each user's cohort in `names`, int64, shape (users,).
+        names: (specialization, level) of each cohort, ascending; (`NONE`, `NONE`) is always included.
     """
 
     user_ids: Ints
@@ -47,11 +44,10 @@ class Cohorts:
 
     @classmethod
     def of(cls, users: pd.DataFrame) -> Cohorts:
-        """Put users into cohorts.
+        """The cohorts of users.
 
         Args:
-            users: `user_id` int64 (unique), `specialization` and `level`: text, or categories of text; missing for
-                none.
+            users: `user_id` int64 (unique), `specialization` and `level`: text or categories of text, or missing.
         """
         users = users.sort_values("user_id")
         specialization = users["specialization"].astype("category").cat
@@ -59,28 +55,29 @@ class Cohorts:
         width = len(level.categories) + 1
         # A missing value has the code -1.
         pairs = (specialization.codes.to_numpy(np.int64) + 1) * width + level.codes.to_numpy(np.int64) + 1
-        found, which = np.unique(pairs, return_inverse=True)
+        distinct, which = np.unique(pairs, return_inverse=True)
         specializations, levels = [NONE, *specialization.categories], [NONE, *level.categories]
-        named = [(specializations[pair // width], levels[pair % width]) for pair in found.tolist()]
+        named = [(specializations[pair // width], levels[pair % width]) for pair in distinct.tolist()]
         names = sorted({(NONE, NONE), *named})
-        places = {name: place for place, name in enumerate(names)}
-        numbers = np.array([places[name] for name in named], dtype=np.int64)
+        positions = {name: position for position, name in enumerate(names)}
+        numbers = np.array([positions[name] for name in named], dtype=np.int64)
         return cls(users["user_id"].to_numpy(np.int64), numbers[which], names)
 
     def numbers_of(self, user_ids: Ints) -> Ints:
-        """The cohort of each student; one who is not known, such as a deleted account, is in the cohort of neither."""
+        """The cohort of each student; an unknown one, such as a deleted account, has none."""
         if not len(self.user_ids):
             return np.zeros(len(user_ids), dtype=np.int64)
-        places = np.minimum(np.searchsorted(self.user_ids, user_ids), len(self.user_ids) - 1)
-        return np.where(self.user_ids[places] == user_ids, self.numbers[places], self.names.index((NONE, NONE)))
+        positions = np.minimum(np.searchsorted(self.user_ids, user_ids), len(self.user_ids) - 1)
+        is_known = self.user_ids[positions] == user_ids
+        return np.where(is_known, self.numbers[positions], self.names.index((NONE, NONE)))
 
 
 @dataclass(frozen=True)
 class Summaries:
-    """What some days come to; both frames are in ascending order of their keys.
+    """Summaries of some days; both frames are sorted by their keys.
 
     Attributes:
-        days: `snapshot_date` (datetime64[s]) and the figures of `metrics.md`, "The summary": one row per day.
+        days: `snapshot_date` (datetime64[s]) and the figures of docs/metrics.md: one row per day.
         cohorts: `snapshot_date`, `specialization`, `level` and the same figures: one row per day and cohort that has a
             snapshot or a failure on that day.
     """
@@ -97,23 +94,20 @@ def summarize(snapshots: pd.DataFrame, failures: pd.DataFrame, cohorts: Cohorts,
             `last_activity_date` (datetime64), `pace_score` and `quiz_average` (float64, two decimals; NaN: no quiz
             yet), `lessons_completed_count`, `time_spent_minutes_today` (integers).
         failures: All open failures of these days, in any order: `user_id`, `snapshot_date`.
-        cohorts: Who belongs where.
-        first: The first day.
-        last: The last day.
     """
-    rows = _Rows.of(snapshots)
+    rows = _SnapshotArrays.of(snapshots)
     dates = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + 1)
     day = _days(snapshots["snapshot_date"]) - dates[0].astype(np.int64)
     failed_day = _days(failures["snapshot_date"]) - dates[0].astype(np.int64)
     width = len(cohorts.names)
     group = day * width + cohorts.numbers_of(snapshots["user_id"].to_numpy(np.int64))
     failed_group = failed_day * width + cohorts.numbers_of(failures["user_id"].to_numpy(np.int64))
-    by_cohort = _figures(rows, group, failed_group, len(dates) * width)
+    by_cohort = _summarize_groups(rows, group, failed_group, len(dates) * width)
     shown = np.flatnonzero(_counts(group, len(dates) * width) + _counts(failed_group, len(dates) * width))
     specializations, levels = (np.array(part, dtype=object) for part in zip(*cohorts.names, strict=True))
     seconds = dates.astype("datetime64[s]")
     return Summaries(
-        days=pd.DataFrame({"snapshot_date": seconds, **_figures(rows, day, failed_day, len(dates))}),
+        days=pd.DataFrame({"snapshot_date": seconds, **_summarize_groups(rows, day, failed_day, len(dates))}),
         cohorts=pd.DataFrame(
             {
                 "snapshot_date": seconds[shown // width],
@@ -126,7 +120,7 @@ def summarize(snapshots: pd.DataFrame, failures: pd.DataFrame, cohorts: Cohorts,
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _SnapshotArrays:
     """The snapshots as arrays, shape (rows,); scores in hundredths."""
 
     pace: Ints
@@ -138,9 +132,9 @@ class _Rows:
     days_inactive: Ints
 
     @classmethod
-    def of(cls, snapshots: pd.DataFrame) -> _Rows:
+    def of(cls, snapshots: pd.DataFrame) -> _SnapshotArrays:
         scores, averages = snapshots["pace_score"].to_numpy(np.float64), snapshots["quiz_average"].to_numpy(np.float64)
-        # As the rules count them: on the morning after the day.
+        # Counted to the day after, as by the rules.
         inactive = _days(snapshots["snapshot_date"]) + 1 - _days(snapshots["last_activity_date"])
         return cls(
             pace=_hundredths(scores),
@@ -162,14 +156,15 @@ def _hundredths(values: Floats) -> Ints:
     return np.rint(values * _HUNDREDTHS).astype(np.int64)
 
 
-def _figures(rows: _Rows, group: Ints, failed_group: Ints, groups: int) -> dict[str, NDArray[np.generic]]:
+def _summarize_groups(
+    rows: _SnapshotArrays, group: Ints, failed_group: Ints, groups: int
+) -> dict[str, NDArray[np.generic]]:
     """The figures of each group, by column, shape (groups,).
 
     Args:
-        rows: The snapshots.
-        group: Which group each of them belongs to.
-        failed_group: The same of each failure.
-        groups: How many groups there are.
+        group: The group of each snapshot.
+        failed_group: The group of each failure.
+        groups: Number of groups.
     """
     students = _counts(group, groups)
     labels = _counts(group * len(LABELS) + rows.label, groups * len(LABELS)).reshape(groups, len(LABELS))
@@ -199,13 +194,13 @@ def _sums(group: Ints, values: Ints, groups: int) -> Ints:
 
 
 def _means(sums: Ints, counts: Ints) -> Floats:
-    """Means of hundredths, rounded half away from zero to two decimals; NaN of nobody."""
+    """Means of hundredths, rounded half away from zero to two decimals; NaN for an empty group."""
     rounded = (2 * sums + counts) // np.maximum(2 * counts, 1)
     return np.where(counts > 0, rounded / _HUNDREDTHS, np.nan)
 
 
 def _quartiles(pace: Ints, group: Ints, students: Ints) -> dict[str, Floats]:
-    """The quartiles of each group as `percentile_cont` interpolates them, rounded; NaN of nobody.
+    """The quartiles of each group as `percentile_cont` interpolates them, rounded; NaN for an empty group.
 
     Args:
         pace: In hundredths, shape (rows,).
@@ -213,7 +208,7 @@ def _quartiles(pace: Ints, group: Ints, students: Ints) -> dict[str, Floats]:
         students: Rows of each group, shape (groups,).
     """
     span = int(pace.max(initial=0)) + 1
-    ordered = np.append(np.sort(group * span + pace) % span, 0)  # one more, for groups without a row
+    ordered = np.append(np.sort(group * span + pace) % span, 0)  # one more, for empty groups
     starts = np.cumsum(students) - students
     last = np.maximum(students - 1, 0)
     quartiles = {}

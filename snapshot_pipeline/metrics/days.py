@@ -1,8 +1,4 @@
-"""Local days: which calendar date in the platform's zone an instant belongs to.
-
-Put here: everything that daylight saving touches. All other arithmetic counts days as integers.
-Do not put here: partitions or schedules (`orchestration.partitions`).
-"""
+"""Local days: the calendar date of an instant in the platform's time zone. All handling of daylight saving is here."""
 
 from __future__ import annotations
 
@@ -16,48 +12,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAD_DAYS = 29
-"""How many days before a day its figures may look back: the longest window is 30 days."""
+"""Days before a day that its windows include: the longest window is 30 days."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def start_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """The instant at which a local day begins, in UTC: midnight, or the first instant after it where none exists."""
+    """The start of a local day, in UTC: midnight, or the first instant after a skipped midnight."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(timezone.utc)
 
 
 def end_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """The instant at which the next local day begins, in UTC: `end(D)` of `metrics.md`."""
+    """The start of the next local day, in UTC: `end(D)` of docs/metrics.md."""
     return start_of_day(day + timedelta(days=1), zone)
 
 
-def contiguous_ranges(days: Sequence[date], at_most: int | None = None) -> list[tuple[date, date]]:
-    """Join ascending days into ranges without a gap; both ends included.
-
-    Args:
-        days: The days.
-        at_most: How many days a range may have; None for any number.
-    """
-    joined: list[tuple[date, date]] = []
+def contiguous_ranges(days: Sequence[date], max_days: int | None = None) -> list[tuple[date, date]]:
+    """Join ascending days into ranges without gaps, both ends included, of at most `max_days` days."""
+    ranges: list[tuple[date, date]] = []
     for day in days:
-        is_next = bool(joined) and joined[-1][1] + timedelta(days=1) == day
-        if is_next and (at_most is None or (day - joined[-1][0]).days < at_most):
-            joined[-1] = (joined[-1][0], day)
+        is_next = bool(ranges) and ranges[-1][1] + timedelta(days=1) == day
+        if is_next and (max_days is None or (day - ranges[-1][0]).days < max_days):
+            ranges[-1] = (ranges[-1][0], day)
         else:
-            joined.append((day, day))
-    return joined
+            ranges.append((day, day))
+    return ranges
 
 
 @dataclass(frozen=True)
 class LocalDays:
     """The consecutive local days `first … last` (both included) and the 29 days before them.
 
-    A day's *index* counts from 0 at `first - 29`, so that the days computed have the indices 29, 30, …
+    A day's *index* counts from 0 at `first - 29`, so the computed days have the indices 29, 30, …
 
     Attributes:
-        first: The first day computed.
-        last: The last day computed.
+        first: The first computed day.
+        last: The last computed day.
         zone: The platform's time zone.
     """
 
@@ -67,22 +58,22 @@ class LocalDays:
 
     @property
     def count(self) -> int:
-        """How many days are computed."""
+        """Number of computed days."""
         return (self.last - self.first).days + 1
 
     @property
     def window_start(self) -> datetime:
-        """The instant, in UTC, before which no row of a window lies."""
+        """The start of the earliest window, in UTC."""
         return start_of_day(self.first - timedelta(days=LEAD_DAYS), self.zone)
 
     @property
     def start(self) -> datetime:
-        """The instant, in UTC, at which the first day begins."""
+        """The start of the first day, in UTC."""
         return start_of_day(self.first, self.zone)
 
     @property
     def end(self) -> datetime:
-        """The instant, in UTC, at which the last day has ended."""
+        """The end of the last day, in UTC."""
         return end_of_day(self.last, self.zone)
 
     @cached_property
@@ -94,7 +85,7 @@ class LocalDays:
 
     @cached_property
     def dates(self) -> NDArray[np.datetime64]:
-        """The days computed, `datetime64[D]`, shape (count,)."""
+        """The computed days, `datetime64[D]`, shape (count,)."""
         return np.arange(np.datetime64(self.first), np.datetime64(self.last + timedelta(days=1)))
 
     def index_of(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,4 @@
-"""The history of a batch of students as arrays: students as rows of the grid, instants as day indices.
-
-Put here: how the frames that are read become what the figures are computed of. Do not put here: any figure.
-"""
+"""The source rows of a batch of students, and the same as arrays: students as grid rows, instants as day indices."""
 
 from __future__ import annotations
 
@@ -13,31 +10,55 @@ import pandas as pd
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
 from snapshot_pipeline.metrics.grid import Flags, Ints, Shape, latest_by_day
-from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.pace import window_lengths
 
 
 @dataclass(frozen=True)
+class StudentHistory:
+    """The source rows of a batch of active students, as frames in any order.
+
+    Instants are `datetime64[us, UTC]`, ids `int64`. The frames contain at least the rows that the computed days
+    `first … last` need, and may contain more of the same students: other rows change no figure.
+
+    Attributes:
+        students: `user_id` (unique), `first_started_at` (NaT: no lesson started), `last_activity_before` (the latest
+            activity before `first` that is not in the other frames; NaT if there is none, or if it cannot be the latest
+            on any of the days).
+        progress: `user_id`, `lesson_id`, `started_at` and `completed_at` (NaT: not yet), `time_spent_minutes` (int64).
+            Rows started or completed on the days `first - 29 … last`.
+        attempts: `user_id`, `attempt_id`, `completed_at`, `score` (float64), `is_scored` (bool; false: not graded yet,
+            whereas a score of NaN is an invalid scored attempt). Those completed on `first … last`, and the last ten
+            scored ones before `first`.
+        exercises: `user_id`, `created_at`. Those of `first … last`.
+    """
+
+    students: pd.DataFrame
+    progress: pd.DataFrame
+    attempts: pd.DataFrame
+    exercises: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Events:
-    """The events of some students, of the days computed and of the lead days before them.
+    """The events of some students, on the computed days and the lead days before them.
 
     Attributes:
         user_ids: int64, ascending, shape (students,).
         shape: (students, days) of the grid, lead days included.
-        begun: Who has started a lesson at all, shape (students,).
+        has_started: Whether the student has started any lesson, shape (students,).
         first_start: Day index of the first start, shape (students,).
-        activity_before: The instant of the latest activity before the first day computed, shape (students,).
-        progress: The progress rows as they were read; of each, in `progress_students`, the row of the grid, in
-            `start_days` and `completion_days` the day index, in `minutes` and `completed_before_started` what they say.
-        attempt_students: The row of the grid of each attempt; its day index in `attempt_days`.
-        scored: The scored attempts, by student, oldest first; of each, in `scored_students` the row of the grid, in
-            `scored_days` the day index.
-        exercise_students: The row of the grid of each exercise; its day index in `exercise_days`.
+        activity_before: The instant of the latest activity before the first computed day, shape (students,).
+        progress: The progress rows as read; their grid rows are in `progress_students`, their day indices in
+            `start_days` and `completion_days`, their values in `minutes` and `completed_before_started`.
+        attempt_students: Grid rows of the attempts; their day indices are in `attempt_days`.
+        scored: The scored attempts by student, oldest first; their grid rows are in `scored_students`, their day
+            indices in `scored_days`.
+        exercise_students: Grid rows of the exercises; their day indices are in `exercise_days`.
     """
 
     user_ids: Ints
     shape: Shape
-    begun: Flags
+    has_started: Flags
     first_start: Ints
     activity_before: Ints
     progress: pd.DataFrame
@@ -56,41 +77,41 @@ class Events:
 
     @property
     def computed_days(self) -> Ints:
-        """The indices of the days computed."""
+        """The indices of the computed days."""
         return np.arange(LEAD_DAYS, self.shape[1])
 
     @property
     def due(self) -> Flags:
-        """Who gets a row for which day: those whose first start is before its end; shape (students, days)."""
-        return self.begun[:, None] & (self.first_start[:, None] <= self.computed_days[None, :])
+        """Whether a snapshot is due: the first start is before the end of the day; shape (students, computed days)."""
+        return self.has_started[:, None] & (self.first_start[:, None] <= self.computed_days[None, :])
 
     @cached_property
     def lengths(self) -> Ints:
-        """Days in the window of each student and computed day, shape (students, days)."""
+        """Days in the window of each student and computed day, shape (students, computed days)."""
         return window_lengths(self.first_start, self.computed_days)
 
     @cached_property
-    def places(self) -> Ints:
-        """How many scored attempts of the same student stand before each, shape (scored attempts,)."""
+    def attempt_rank(self) -> Ints:
+        """Number of earlier scored attempts of the same student, shape (scored attempts,)."""
         students = self.scored_students
         return np.arange(len(students)) - np.searchsorted(students, students, side="left")
 
     @cached_property
     def newest_score(self) -> Ints:
-        """The number of the newest scored attempt of each student and computed day; -1 where there is none."""
+        """Position of the newest scored attempt of each student and computed day; -1 if there is none."""
         return latest_by_day(self.scored_students, self.scored_days, self.shape)[:, LEAD_DAYS:]
 
     @classmethod
     def of(cls, history: StudentHistory, days: LocalDays) -> Events:
-        """The events of the students of `history`, around `days`."""
+        """Convert the rows of a history."""
         students = history.students.sort_values("user_id")
         user_ids = students["user_id"].to_numpy(np.int64)
-        progress_students = _rows_of(user_ids, history.progress)
+        progress_students = _grid_rows(user_ids, history.progress)
         started, completed = _instants(history.progress["started_at"]), _instants(history.progress["completed_at"])
-        attempt_students = _rows_of(user_ids, history.attempts)
+        attempt_students = _grid_rows(user_ids, history.attempts)
         attempted, submitted = _instants(history.attempts["completed_at"]), _instants(history.exercises["created_at"])
-        exercise_students = _rows_of(user_ids, history.exercises)
-        scored = _in_order(history.attempts, attempt_students, attempted)
+        exercise_students = _grid_rows(user_ids, history.exercises)
+        scored = _sort_scored(history.attempts, attempt_students, attempted)
         activity_before = _instants(students["last_activity_before"]).copy()
         first_instant = days.boundaries[LEAD_DAYS]
         for rows, instants in (
@@ -104,7 +125,7 @@ class Events:
         return cls(
             user_ids=user_ids,
             shape=(len(user_ids), days.count + LEAD_DAYS),
-            begun=students["first_started_at"].notna().to_numpy(),
+            has_started=students["first_started_at"].notna().to_numpy(),
             first_start=days.index_of(_instants(students["first_started_at"])),
             activity_before=activity_before,
             progress=history.progress,
@@ -128,17 +149,17 @@ _MISSING = np.iinfo(np.int64).min
 
 
 def _instants(column: pd.Series) -> Ints:
-    """Microseconds since 1970 UTC; `_MISSING` where there is none."""
+    """Microseconds since 1970 UTC; `_MISSING` for NaT."""
     return column.to_numpy(dtype="datetime64[us]").view(np.int64)
 
 
-def _rows_of(user_ids: Ints, frame: pd.DataFrame) -> Ints:
-    """The row of the grid of each event: the place of its student among all, ascending."""
+def _grid_rows(user_ids: Ints, frame: pd.DataFrame) -> Ints:
+    """The grid row of each event: the position of its student among all, ascending."""
     return np.searchsorted(user_ids, frame["user_id"].to_numpy(np.int64))
 
 
-def _in_order(attempts: pd.DataFrame, students: Ints, instants: Ints) -> Ints:
-    """The positions of the scored attempts that were completed, by student, oldest first."""
+def _sort_scored(attempts: pd.DataFrame, students: Ints, instants: Ints) -> Ints:
+    """Positions of the completed scored attempts, by student, oldest first."""
     is_scored = attempts["is_scored"].to_numpy(dtype=bool)
     positions = np.flatnonzero(is_scored & (instants != _MISSING))
     ids = attempts["attempt_id"].to_numpy(np.int64)

@@ -1,7 +1,4 @@
-"""How one student's pace score of one day comes about, term by term: the score's own numbers, kept on the way.
-
-Put here: what is shown of them. Do not put here: any arithmetic; it is that of `snapshot`, `pace` and `quiz_average`.
-"""
+"""An explanation of one student's pace score of one day, with the numbers of its own computation."""
 
 from __future__ import annotations
 
@@ -11,11 +8,10 @@ from datetime import date, datetime, timedelta
 import numpy as np
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
-from snapshot_pipeline.metrics.events import Events
-from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.events import Events, StudentHistory
+from snapshot_pipeline.metrics.grid import round_half_away
 from snapshot_pipeline.metrics.pace import CONSISTENCY_WEIGHT, QUIZ_WEIGHT, VELOCITY_WEIGHT, learning_paces
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS, WEIGHTS
-from snapshot_pipeline.metrics.rounding import round_half_away
 from snapshot_pipeline.metrics.snapshot import find_issues, lessons_by_day, pace_terms, quiz_averages
 
 
@@ -25,7 +21,7 @@ class Term:
 
     Attributes:
         value: 0 to 100, unrounded.
-        weight: How much of the score it makes.
+        weight: Its share of the score, 0 to 1.
     """
 
     value: float
@@ -33,7 +29,7 @@ class Term:
 
     @property
     def points(self) -> float:
-        """What it adds to the score."""
+        """Its contribution to the score."""
         return self.weight * self.value
 
 
@@ -42,8 +38,7 @@ class CountedAttempt:
     """A scored attempt of the quiz average.
 
     Attributes:
-        attempt_id: Its id.
-        completed_at: When, UTC.
+        completed_at: In UTC.
         score: In percent.
         weight: In hundredths.
     """
@@ -56,7 +51,7 @@ class CountedAttempt:
 
 @dataclass(frozen=True)
 class StudentIssue:
-    """A row that cannot be right: why, and which."""
+    """An invalid row: reason and description."""
 
     reason: str
     detail: str
@@ -64,20 +59,16 @@ class StudentIssue:
 
 @dataclass(frozen=True)
 class PaceExplanation:
-    """How a pace score comes about.
+    """The terms of a pace score and what they are computed from.
 
     Attributes:
         first: The first day of the window.
         last: The day itself.
-        lessons: Lessons completed on each day of the window that has one, ascending.
+        lessons: Completed lessons by day, ascending, without days that have none.
         attempts: The attempts of the quiz average, newest first.
-        velocity: From the lessons of the window.
-        consistency: From the days of the window with a lesson.
-        quiz: From the quiz average; 0 where there is none.
-        unrounded: The sum of the three.
-        pace_score: The same, rounded as it is published.
-        learning_pace: Its label.
-        faults: Rows that cannot be right, one a reason; with any of them nothing is published.
+        unrounded: The sum of the three terms.
+        pace_score: The rounded score, as published.
+        issues: Invalid rows, one per reason; with any of them nothing is published.
     """
 
     first: date
@@ -90,7 +81,7 @@ class PaceExplanation:
     unrounded: float
     pace_score: float
     learning_pace: str
-    faults: list[StudentIssue]
+    issues: list[StudentIssue]
 
     @property
     def days(self) -> int:
@@ -104,7 +95,7 @@ class PaceExplanation:
 
 
 def explain_pace(history: StudentHistory, days: LocalDays) -> PaceExplanation | None:
-    """Explain the pace score of the one student of a history on the one day of `days`; None where none is due."""
+    """Explain the pace score of the one student of a history on the one day of `days`; None if none is due."""
     events = Events.of(history, days)
     if not events.due.any():
         return None
@@ -125,10 +116,10 @@ def explain_pace(history: StudentHistory, days: LocalDays) -> PaceExplanation | 
         unrounded=float(terms.scores[0, 0]),
         pace_score=float(scores[0, 0]),
         learning_pace=str(learning_paces(scores)[0, 0]),
-        faults=[
-            StudentIssue(fault.reason, fault.describe(int(fault.rows[0, 0])))
-            for fault in find_issues(events)
-            if fault.rows[0, 0] >= 0
+        issues=[
+            StudentIssue(issue.reason, issue.describe(int(issue.rows[0, 0])))
+            for issue in find_issues(events)
+            if issue.rows[0, 0] >= 0
         ],
     )
 
@@ -137,7 +128,7 @@ def _attempts(events: Events) -> list[CountedAttempt]:
     newest = int(events.newest_score[0, 0])
     if newest < 0:
         return []
-    used = np.arange(newest, newest - min(int(events.places[newest]) + 1, ATTEMPTS), -1)
+    used = np.arange(newest, newest - min(int(events.attempt_rank[newest]) + 1, ATTEMPTS), -1)
     rows = events.scored.iloc[used]
     return [
         CountedAttempt(int(attempt_id), completed_at.to_pydatetime(), float(score), weight)

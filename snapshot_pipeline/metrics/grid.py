@@ -1,8 +1,7 @@
-"""Students times days as dense arrays: how events become cells, and how cells become windows.
+"""Grids, dense arrays of students × days: count and sum events by day, sums over windows, rounding.
 
-Put here: the few array operations that every figure is made of. A *grid* has one row per student and one column per day
-of `LocalDays`, lead days included; a column's number is the day's index.
-Do not put here: what a figure means.
+A grid has one row per student and one column per day of `LocalDays`, lead days included; a column's number is the day's
+index.
 """
 
 from __future__ import annotations
@@ -16,55 +15,61 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 Shape = tuple[int, int]
+"""(students, days)."""
+
+_TIE = 1e-9
+"""How far below a tie, in hundredths, a value still counts as the tie.
+
+Exact figures are fractions of small integers: they either are a tie or miss it by far more than this, while their
+floats differ from them by far less (about 1e-12). So the noise of the last bits never decides a rounding.
+"""
 
 
 def inside(days: Ints, shape: Shape) -> Flags:
-    """Which events fall on a day of the grid; an instant that is missing has the index -1 and does not."""
+    """Which events fall on a day of the grid; a missing instant has the index -1 and does not."""
     return (days >= 0) & (days < shape[1])
 
 
 def count_by_day(students: Ints, days: Ints, shape: Shape) -> Counts:
-    """The number of events in each cell.
+    """Number of events per student and day.
 
     Args:
         students: Row of each event, shape (events,).
-        days: Column of each event, shape (events,); those outside the grid are left out.
-        shape: (students, days) of the grid.
+        days: Column of each event, shape (events,); those outside the grid are ignored.
     """
-    kept = np.flatnonzero(inside(days, shape))
-    cells = students[kept] * shape[1] + days[kept]
+    inner = np.flatnonzero(inside(days, shape))
+    cells = students[inner] * shape[1] + days[inner]
     return np.bincount(cells, minlength=shape[0] * shape[1]).astype(np.int32).reshape(shape)
 
 
 def sum_by_day(students: Ints, days: Ints, values: Ints, shape: Shape) -> Ints:
-    """The sum of `values` in each cell, in integers, so that the order of the rows does not matter."""
-    kept = np.flatnonzero(inside(days, shape))
+    """Sum of `values` per student and day; integers, so that the order of the events does not matter."""
+    inner = np.flatnonzero(inside(days, shape))
     sums = np.zeros(shape[0] * shape[1], dtype=np.int64)
-    np.add.at(sums, students[kept] * shape[1] + days[kept], values[kept])
+    np.add.at(sums, students[inner] * shape[1] + days[inner], values[inner])
     return sums.reshape(shape)
 
 
 def latest_by_day(students: Ints, days: Ints, shape: Shape) -> Ints:
-    """For each cell, the number of the last event on or before that day; -1 where there is none.
+    """The position of each student's last event on or before each day; -1 if there is none.
 
     Args:
         students: Row of each event, shape (events,), ascending.
-        days: Column of each event, ascending within a student; -1 means before the grid and counts for every day,
-            a day after the grid counts for none.
-        shape: (students, days) of the grid.
+        days: Column of each event, ascending within a student; -1 is before the grid and counts for every day, a
+            day after the grid for none.
     """
     columns = np.maximum(days, 0)
-    numbers = np.flatnonzero(columns < shape[1])
-    cells = students[numbers] * shape[1] + columns[numbers]
+    positions = np.flatnonzero(columns < shape[1])
+    cells = students[positions] * shape[1] + columns[positions]
     last_of_cell = np.append(cells[1:] != cells[:-1], True) if len(cells) else np.zeros(0, dtype=bool)
     latest = np.full(shape, -1, dtype=np.int64)
-    latest.ravel()[cells[last_of_cell]] = numbers[last_of_cell]
+    latest.ravel()[cells[last_of_cell]] = positions[last_of_cell]
     np.maximum.accumulate(latest, axis=1, out=latest)
     return latest
 
 
 def window_sums(counts: Counts | Flags, lengths: Ints) -> Counts:
-    """The sum over the window of days that ends with each of the last columns.
+    """Sums over the windows that end with each computed day.
 
     Args:
         counts: A grid.
@@ -79,3 +84,8 @@ def window_sums(counts: Counts | Flags, lengths: Ints) -> Counts:
     ends = np.arange(counts.shape[1] - computed + 1, counts.shape[1] + 1)
     sums: Counts = totals[:, ends] - np.take_along_axis(totals, ends - lengths, axis=1)
     return sums
+
+
+def round_half_away(values: Floats) -> Floats:
+    """Round figures of 0 or more to two decimals, half away from zero, as docs/metrics.md defines; NaN stays NaN."""
+    return np.floor(values * 100 + 0.5 + _TIE) / 100

@@ -1,4 +1,4 @@
-"""The pace score: how much and how steadily a student has learnt in the last 7 to 30 days. Source: `metrics.md`."""
+"""The pace score: how much and how regularly a student worked in the last 7 to 30 days. Source: docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.grid import Counts, Floats, Ints
 
-SHORTEST_WINDOW = 7
-LONGEST_WINDOW = 30
+MIN_WINDOW = 7
+MAX_WINDOW = 30
 
 LABELS = ("SLOW", "MEDIUM", "FAST", "ACCELERATED")
 """The labels of a pace score, ascending."""
 
 THRESHOLDS = (40.0, 60.0, 80.0)
-"""From which rounded score on each label but the first holds."""
+"""Lower bounds of the labels, except the first, for rounded scores."""
 
 VELOCITY_WEIGHT, CONSISTENCY_WEIGHT, QUIZ_WEIGHT = 0.4, 0.3, 0.3
-"""How much of the score each term makes at its full marks of 100."""
+"""Weights of the three terms, each 0 to 100."""
 
 
 def window_lengths(first_start: Ints, days: Ints) -> Ints:
     """`n`: the local days from the first start to each day, both included, but at least 7 and at most 30.
 
     Args:
-        first_start: Day index of each student's first start, shape (students,); -1 for before the grid.
+        first_start: Day index of each student's first start, shape (students,); -1 if before the grid.
         days: Day indices, shape (days,).
 
     Returns:
         Shape (students, days).
     """
     since_start: Ints = days[None, :] - first_start[:, None] + 1
-    return since_start.clip(SHORTEST_WINDOW, LONGEST_WINDOW)
+    return since_start.clip(MIN_WINDOW, MAX_WINDOW)
 
 
 @dataclass(frozen=True)
 class PaceTerms:
-    """What a pace score is made of; all of one shape, each term 0 to 100.
+    """The terms of a pace score; all of one shape, each term 0 to 100.
 
     Attributes:
         lessons: Lessons completed in the window.
         active_days: Distinct local dates with a completed lesson in the window.
         lengths: Days in the window, `n`.
-        velocity: Lessons in the window, a lesson a day for full marks.
-        consistency: Days with a completed lesson in the window, two days out of three for full marks.
-        quiz: The unrounded quiz average; 0 for a student without a scored quiz.
+        velocity: 100 for a lesson a day.
+        consistency: 100 for a completed lesson on two days out of three.
+        quiz: The unrounded quiz average; 0 without a scored quiz.
     """
 
     lessons: Counts
@@ -58,13 +58,10 @@ class PaceTerms:
 
     @classmethod
     def of(cls, lessons: Counts, active_days: Counts, lengths: Ints, quiz_averages: Floats) -> PaceTerms:
-        """The terms of each student's day.
+        """The terms of each student's day; for the arguments see the attributes.
 
         Args:
-            lessons: Lessons completed in the window.
-            active_days: Distinct local dates with a completed lesson in the window.
-            lengths: Days in the window, `n`.
-            quiz_averages: Unrounded, 0 to 100; NaN, a student without a scored quiz, counts as 0.
+            quiz_averages: Unrounded, 0 to 100; NaN, without a scored quiz, counts as 0.
         """
         return cls(
             lessons=lessons,
@@ -82,7 +79,7 @@ class PaceTerms:
 
 
 def label_numbers(rounded_scores: Floats) -> Ints:
-    """Which of `LABELS` each rounded pace score has: SLOW, MEDIUM from 40, FAST from 60, ACCELERATED from 80."""
+    """Positions in `LABELS`: SLOW, MEDIUM from 40, FAST from 60, ACCELERATED from 80."""
     return np.searchsorted(THRESHOLDS, rounded_scores, side="right")
 
 

@@ -1,4 +1,4 @@
-"""The quiz average: a student's last ten scored attempts, the newer the weightier. Source: `metrics.md`."""
+"""The quiz average: the last ten scored attempts, newer ones with more weight. Source: docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import numpy as np
 from snapshot_pipeline.metrics.grid import Floats, Ints
 
 WEIGHTS = (40, 25, 20, 10, 5, 4, 3, 2, 1, 1)
-"""Newest first, in hundredths: as integers, so that their sums are exact."""
+"""Newest first, in hundredths: integers, so that their sums are exact."""
 
 ATTEMPTS = len(WEIGHTS)
 
 
-def running_averages(scores: Floats, places: Ints) -> Floats:
-    """The unrounded average of the last ten attempts as it stands after each attempt.
+def running_averages(scores: Floats, attempt_rank: Ints) -> Floats:
+    """The unrounded average of the last ten attempts, after each attempt.
 
-    Each value is made of the same ten numbers in the same order whatever else the arrays hold, so that a day computed
-    alone and inside a range is equal to the bit.
+    Each value is computed from the same ten numbers in the same order, whatever else the arrays contain, so a day has
+    the same bits alone and in a range.
 
     Args:
-        scores: In percent, shape (attempts,), by student and, within a student, oldest first.
-        places: How many attempts of the same student stand before each, shape (attempts,).
+        scores: In percent, shape (attempts,), by student, oldest first.
+        attempt_rank: Number of earlier attempts of the same student, shape (attempts,).
 
     Returns:
         Shape (attempts,), 0 to 100.
@@ -28,8 +28,8 @@ def running_averages(scores: Floats, places: Ints) -> Floats:
     weighted = np.zeros(len(scores))
     weights = np.zeros(len(scores), dtype=np.int64)
     for age, weight in enumerate(WEIGHTS):
-        newer = np.flatnonzero(places >= age)
-        with np.errstate(over="ignore"):  # a score near the largest number fails its student in `faults`
+        newer = np.flatnonzero(attempt_rank >= age)
+        with np.errstate(over="ignore"):  # a score near the largest float is an issue and fails its student
             weighted[newer] += weight * scores[newer - age]
         weights[newer] += weight
     return weighted / weights

@@ -1,8 +1,6 @@
-"""The snapshots of a batch of students over a range of days: every figure of `metrics.md`, in one pass.
+"""Compute the snapshots of a batch of students over a range of days, in one pass. Source: docs/metrics.md.
 
-Put here: how the figures are put together into rows. A new metric is one function in a module of its own, one line in
-`_published`, one column in `store.tables`.
-Do not put here: how a single figure is computed.
+A new metric is one function in `metrics/`, one line in `_published`, one column in `store.tables`.
 """
 
 from __future__ import annotations
@@ -14,39 +12,38 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
-from snapshot_pipeline.metrics.events import Events
+from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.grid import (
     Counts,
     Flags,
     Floats,
     Ints,
     count_by_day,
+    round_half_away,
     sum_by_day,
     window_sums,
 )
-from snapshot_pipeline.metrics.history import StudentHistory
 from snapshot_pipeline.metrics.issues import (
     COMPLETED_BEFORE_STARTED,
     NEGATIVE_TIME_SPENT,
     Issue,
-    wrong_progress,
-    wrong_scores,
+    progress_issues,
+    score_issues,
 )
 from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces
 from snapshot_pipeline.metrics.quiz_average import running_averages
-from snapshot_pipeline.metrics.rounding import round_half_away
 
 
 @dataclass(frozen=True)
 class SnapshotBatch:
-    """What the days of a batch of students come to; both frames are sorted by student, then day.
+    """The snapshots and failures of a batch; both frames are sorted by student, then day.
 
     Attributes:
         published: `user_id` int64, `snapshot_date` datetime64[s], `pace_score` float64, `learning_pace` object,
             `quiz_average` float64 (NaN: no quiz yet), `lessons_completed_count`, `time_spent_minutes_today`,
             `quizzes_completed_count`, `exercises_submitted_count` int64, `last_activity_date` datetime64[s].
-        failures: `user_id` int64, `snapshot_date` datetime64[s], `reason`, `detail` object. A student's day is in one
-            of the two frames, or in neither where it is not due.
+        failures: `user_id` int64, `snapshot_date` datetime64[s], `reason`, `detail` object. A student-day is in one
+            of the two frames, or in neither if no snapshot is due.
     """
 
     published: pd.DataFrame
@@ -54,45 +51,36 @@ class SnapshotBatch:
 
 
 def compute_snapshots(history: StudentHistory, days: LocalDays) -> SnapshotBatch:
-    """Compute the snapshots of all students of `history` for all of `days`.
-
-    Args:
-        history: The batch's students, all of them active, and their events.
-        days: The days to compute.
-
-    Returns:
-        One published row or one failure for each student and day on which the student has begun.
-    """
+    """Compute one snapshot or one failure for each student and day on which a snapshot is due."""
     events = Events.of(history, days)
-    faults = find_issues(events)
-    failed = np.any([fault.rows >= 0 for fault in faults], axis=0)
+    issues = find_issues(events)
+    failed = np.any([issue.rows >= 0 for issue in issues], axis=0)
     return SnapshotBatch(
         published=_published(events, days, events.due & ~failed),
-        failures=_failures(events, days, faults, events.due & failed),
+        failures=_failures(events, days, issues, events.due & failed),
     )
 
 
 def find_issues(events: Events) -> tuple[Issue, ...]:
-    """The rows that cannot be right, by reason, in the order in which the reasons are reported."""
+    """The invalid rows by reason, in order of precedence."""
     return (
-        wrong_scores(events.scored, events.places, events.newest_score),
-        _wrong_progress(NEGATIVE_TIME_SPENT, events.minutes < 0, events),
-        _wrong_progress(COMPLETED_BEFORE_STARTED, events.completed_before_started, events),
+        score_issues(events.scored, events.attempt_rank, events.newest_score),
+        _progress_issues(NEGATIVE_TIME_SPENT, events.minutes < 0, events),
+        _progress_issues(COMPLETED_BEFORE_STARTED, events.completed_before_started, events),
     )
 
 
 def lessons_by_day(events: Events) -> Counts:
-    """Lessons completed by each student on each day of the grid."""
+    """Completed lessons per student and day of the grid."""
     return count_by_day(events.progress_students, events.completion_days, events.shape)
 
 
 def pace_terms(events: Events, lessons: Counts, averages: Floats) -> PaceTerms:
-    """What the pace score of each student and computed day is made of.
+    """The terms of the pace score of each student and computed day.
 
     Args:
-        events: The events.
-        lessons: `lessons_by_day` of these.
-        averages: `quiz_averages` of these.
+        lessons: `lessons_by_day(events)`.
+        averages: `quiz_averages(events)`.
     """
     return PaceTerms.of(
         window_sums(lessons, events.lengths), window_sums(lessons > 0, events.lengths), events.lengths, averages
@@ -100,20 +88,22 @@ def pace_terms(events: Events, lessons: Counts, averages: Floats) -> PaceTerms:
 
 
 def quiz_averages(events: Events) -> Floats:
-    """The unrounded quiz average of each student and computed day; NaN where there is no scored attempt."""
-    with np.errstate(invalid="ignore"):  # a score of infinity fails its student; its average is never shown
-        after_each = running_averages(events.scored["score"].to_numpy(np.float64), events.places)
+    """The unrounded quiz average of each student and computed day; NaN without a scored attempt."""
+    with np.errstate(invalid="ignore"):  # an infinite score fails its student, whose average is not published
+        after_each = running_averages(events.scored["score"].to_numpy(np.float64), events.attempt_rank)
     return np.append(after_each, np.nan)[events.newest_score]
 
 
-def _wrong_progress(reason: str, wrong: Flags, events: Events) -> Issue:
+def _progress_issues(reason: str, invalid: Flags, events: Events) -> Issue:
     days = (events.start_days, events.completion_days)
-    return wrong_progress(reason, wrong, events.progress, events.progress_students, days, events.lengths, events.shape)
+    return progress_issues(
+        reason, invalid, events.progress, events.progress_students, days, events.lengths, events.shape
+    )
 
 
-def _published(events: Events, days: LocalDays, wanted: Flags) -> pd.DataFrame:
+def _published(events: Events, days: LocalDays, selected: Flags) -> pd.DataFrame:
     lessons, averages = lessons_by_day(events), quiz_averages(events)
-    # Of the days before the first one only the lessons are needed day by day.
+    # The lead days are needed for lessons only.
     shape = (events.shape[0], days.count)
     minutes = sum_by_day(events.progress_students, events.start_days - LEAD_DAYS, events.minutes, shape)
     started = count_by_day(events.progress_students, events.start_days - LEAD_DAYS, shape)
@@ -121,31 +111,30 @@ def _published(events: Events, days: LocalDays, wanted: Flags) -> pd.DataFrame:
     exercises = count_by_day(events.exercise_students, events.exercise_days - LEAD_DAYS, shape)
     completed = lessons[:, LEAD_DAYS:]
     active = (completed > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
-    scores = round_half_away(pace_terms(events, lessons, averages).scores[wanted])
-    rows, columns = np.nonzero(wanted)
+    scores = round_half_away(pace_terms(events, lessons, averages).scores[selected])
+    rows, columns = np.nonzero(selected)
     return pd.DataFrame(
         {
             "user_id": events.user_ids[rows],
             "snapshot_date": _seconds(days.dates[columns]),
             "pace_score": scores,
             "learning_pace": learning_paces(scores),
-            "quiz_average": round_half_away(averages[wanted]),
-            "lessons_completed_count": completed[wanted],
-            "time_spent_minutes_today": minutes[wanted],
-            "quizzes_completed_count": quizzes[wanted],
-            "exercises_submitted_count": exercises[wanted],
-            "last_activity_date": _seconds(_last_active_dates(active, events.activity_before, days)[wanted]),
+            "quiz_average": round_half_away(averages[selected]),
+            "lessons_completed_count": completed[selected],
+            "time_spent_minutes_today": minutes[selected],
+            "quizzes_completed_count": quizzes[selected],
+            "exercises_submitted_count": exercises[selected],
+            "last_activity_date": _seconds(_last_active_dates(active, events.activity_before, days)[selected]),
         }
     )
 
 
 def _last_active_dates(active: Flags, activity_before: Ints, days: LocalDays) -> NDArray[np.datetime64]:
-    """The latest date up to each computed day with any activity, `datetime64[D]`; NaT where there has been none.
+    """The latest date with activity up to each computed day, `datetime64[D]`; NaT without any.
 
     Args:
-        active: Who did something on which computed day, shape (students, days).
-        activity_before: The instant of each student's latest activity before the first day, shape (students,).
-        days: The days.
+        active: Whether the student was active on the day, shape (students, computed days).
+        activity_before: The instant of the latest activity before the first day, shape (students,).
     """
     latest = np.maximum.accumulate(np.where(active, np.arange(days.count), -1), axis=1)
     dates = np.datetime64(days.first, "D") + latest.astype("timedelta64[D]")
@@ -154,20 +143,20 @@ def _last_active_dates(active: Flags, activity_before: Ints, days: LocalDays) ->
     return np.where(latest >= 0, dates, older_dates[:, None])
 
 
-def _failures(events: Events, days: LocalDays, faults: tuple[Issue, ...], wanted: Flags) -> pd.DataFrame:
-    rows, columns = np.nonzero(wanted)
+def _failures(events: Events, days: LocalDays, issues: tuple[Issue, ...], selected: Flags) -> pd.DataFrame:
+    rows, columns = np.nonzero(selected)
     reasons = np.empty(len(rows), dtype=object)
     details = np.empty(len(rows), dtype=object)
-    open_cells = np.ones(len(rows), dtype=bool)
-    for fault in faults:
-        to_blame = fault.rows[rows, columns]
-        cells = np.flatnonzero(open_cells & (to_blame >= 0))
-        named, which = np.unique(to_blame[cells], return_inverse=True)
-        sentences = np.array([fault.describe(int(row)) for row in named], dtype=object)
-        reasons[cells] = fault.reason
-        if len(cells):
-            details[cells] = sentences[which]
-        open_cells[cells] = False
+    unexplained = np.ones(len(rows), dtype=bool)
+    for issue in issues:
+        source_rows = issue.rows[rows, columns]
+        explained = np.flatnonzero(unexplained & (source_rows >= 0))
+        distinct, which = np.unique(source_rows[explained], return_inverse=True)
+        descriptions = np.array([issue.describe(int(row)) for row in distinct], dtype=object)
+        reasons[explained] = issue.reason
+        if len(explained):
+            details[explained] = descriptions[which]
+        unexplained[explained] = False
     return pd.DataFrame(
         {
             "user_id": events.user_ids[rows],

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LocalDays, end_of_day
-from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.events import StudentHistory
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
 from snapshot_pipeline.platform.reads import PlatformReader, Users
 

@@ -173,7 +173,7 @@ def _remediation(
 ) -> Remediation | None:
     days = f"--from {day.day} --to {day.day}"
     retry, again = f"snapshot-pipeline retry-failed {days}", f"snapshot-pipeline materialize {days}"
-    if pace is not None and pace.faults:
+    if pace is not None and pace.issues:
         command = retry if day.state == "failed" else again
         return Remediation("invalid rows prevent publication; fix them on the platform, then", command)
     if day.state == "failed":

@@ -8,8 +8,7 @@ from datetime import date
 
 from matplotlib.axes import Axes
 
-from snapshot_pipeline.plots.plot import Plot, finished
-from snapshot_pipeline.plots.series import Figures, as_array, last_known
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     BLUE,
     GREEN,
@@ -17,13 +16,15 @@ from snapshot_pipeline.plots.style import (
     INK,
     MUTED,
     ORANGE,
-    empty_message,
-    framed,
-    gridded,
-    long,
-    period,
-    styled,
+    Series,
+    add_empty_message,
+    add_grid,
+    as_array,
+    last_known,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import long_date, period
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -41,36 +42,36 @@ class Activity:
     """
 
     days: Sequence[date]
-    active_students: Figures
-    lessons: Figures
-    minutes: Figures
-    before: tuple[Figures, Figures, Figures]
+    active_students: Series
+    lessons: Series
+    minutes: Series
+    before: tuple[Series, Series, Series]
 
 
 def draw(figures: Activity) -> Plot:
     """Three rows of columns, a column a day; a mark says where the same weekday was in the week before."""
     title = "Activity by day"
-    rows: list[tuple[str, Figures, str]] = [
+    rows: list[tuple[str, Series, str]] = [
         ("active students", figures.active_students, BLUE),
         ("lessons completed", figures.lessons, GREEN),
         ("hours spent", _hours(figures.minutes), ORANGE),
     ]
     before = (figures.before[0], figures.before[1], _hours(figures.before[2]))
     against = "; the mark is the week before" if any(last_known(one) for one in before) else ""
-    with styled():
-        figure = framed(HEIGHT, title, f"{period(figures.days[0], figures.days[-1])}{against}", "day_summary")
+    with plot_style():
+        figure = new_figure(HEIGHT, title, f"{period(figures.days[0], figures.days[-1])}{against}", "day_summary")
         if last_known(figures.active_students) is None:
-            empty_message(figure, "No day of the week is there.")
-            return finished(figure, title, "No day of the week is there.")
+            add_empty_message(figure, "No day of the week is there.")
+            return to_plot(figure, title, "No day of the week is there.")
         panels = figure.subplots(3, 1, sharex=True)
         for axes, (name, values, color), earlier in zip(panels, rows, before, strict=True):
             _draw_row(axes, name, values, color, earlier)
         names = [f"{weekday}\n{day.day}" for weekday, day in zip(_WEEKDAYS, figures.days, strict=True)]
         panels[-1].set_xticks(range(7), names)
-        return finished(figure, title, "; ".join(_in_words(figures, name, values) for name, values, _ in rows) + ".")
+        return to_plot(figure, title, "; ".join(_alt_text(figures, name, values) for name, values, _ in rows) + ".")
 
 
-def _draw_row(axes: Axes, name: str, values: Figures, color: str, before: Figures) -> None:
+def _draw_row(axes: Axes, name: str, values: Series, color: str, before: Series) -> None:
     axes.bar(range(7), as_array(values), 0.66, color=color)
     for place, earlier in enumerate(before):
         if earlier is not None:
@@ -92,15 +93,15 @@ def _draw_row(axes: Axes, name: str, values: Figures, color: str, before: Figure
         )
     axes.set(ylim=(0, highest * 1.5), xlim=(-0.5, 6.5), yticks=[])
     axes.set_title(name, loc="left", fontsize=8.25, color=MUTED, pad=2)
-    gridded(axes, "y")
+    add_grid(axes, "y")
     axes.tick_params(axis="x", length=0, labelcolor=INK)
 
 
-def _hours(minutes: Figures) -> list[float | None]:
+def _hours(minutes: Series) -> list[float | None]:
     return [None if value is None else value / 60 for value in minutes]
 
 
-def _in_words(figures: Activity, name: str, values: Figures) -> str:
+def _alt_text(figures: Activity, name: str, values: Series) -> str:
     known = [(value, day) for value, day in zip(values, figures.days, strict=True) if value is not None]
     (least, quietest), (most, busiest) = min(known), max(known)
-    return f"{name.capitalize()} by day: most {most:,.0f} on {long(busiest)}, fewest {least:,.0f} on {long(quietest)}"
+    return f"{name.capitalize()} by day: most {most:,.0f} on {long_date(busiest)}, fewest {least:,.0f} on {long_date(quietest)}"

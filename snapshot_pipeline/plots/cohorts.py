@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     HEIGHT,
     INK,
     SKY,
     VERMILION,
-    counted,
-    empty_message,
-    framed,
-    gridded,
-    legend,
-    long,
-    plain,
-    styled,
+    add_empty_message,
+    add_grid,
+    add_legend,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import count, long_date, plain
 
 MOST_COHORTS = 8
 
@@ -65,13 +63,13 @@ def draw(figures: CohortPaces) -> Plot:
     largest = sorted(figures.cohorts, key=lambda cohort: (-cohort.students, cohort.name))[:MOST_COHORTS]
     rows = sorted(largest, key=lambda cohort: (-cohort.median, cohort.name))
     left_out = len(figures.cohorts) - len(rows)
-    others = f"; {counted(left_out, 'smaller cohort')} not shown" if left_out else ""
-    with styled():
-        subtitle = f"{long(figures.day)}, students in brackets{others}"
-        figure = framed(HEIGHT, title, subtitle, "cohort_summary")
+    others = f"; {count(left_out, 'smaller cohort')} not shown" if left_out else ""
+    with plot_style():
+        subtitle = f"{long_date(figures.day)}, students in brackets{others}"
+        figure = new_figure(HEIGHT, title, subtitle, "cohort_summary")
         if not rows:
-            empty_message(figure, "No cohort has a student.")
-            return finished(figure, title, "No cohort has a student.")
+            add_empty_message(figure, "No cohort has a student.")
+            return to_plot(figure, title, "No cohort has a student.")
         axes = figure.add_subplot()
         for row, cohort in enumerate(rows):
             axes.plot([cohort.lower, cohort.upper], [row, row], color=SKY, linewidth=5, solid_capstyle="butt")
@@ -84,11 +82,11 @@ def draw(figures: CohortPaces) -> Plot:
         axes.set(
             xlim=(0, 100), ylim=(max(len(rows), 3) - 0.4, -0.6), xticks=range(0, 101, 20), xlabel="pace score, points"
         )
-        gridded(axes, "x")
-        legend(figure, {"median": INK, "a week before": VERMILION, "middle half": SKY})
-        return finished(figure, title, _in_words(figures.day, rows))
+        add_grid(axes, "x")
+        add_legend(figure, {"median": INK, "a week before": VERMILION, "middle half": SKY})
+        return to_plot(figure, title, _alt_text(figures.day, rows))
 
 
-def _in_words(day: date, rows: Sequence[CohortPace]) -> str:
-    said = [f"{plain(cohort.name)} {cohort.median:.1f} ({counted(cohort.students, 'student')})" for cohort in rows]
-    return f"Median pace score by cohort on {long(day)}: {'; '.join(said)}."
+def _alt_text(day: date, rows: Sequence[CohortPace]) -> str:
+    said = [f"{plain(cohort.name)} {cohort.median:.1f} ({count(cohort.students, 'student')})" for cohort in rows]
+    return f"Median pace score by cohort on {long_date(day)}: {'; '.join(said)}."

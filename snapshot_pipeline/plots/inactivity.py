@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from snapshot_pipeline.plots.plot import Plot, finished
-from snapshot_pipeline.plots.series import Figures, as_array, last_known, line
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     BLUE,
     HEIGHT,
     ORANGE,
-    dated,
-    empty_message,
-    framed,
-    gridded,
-    legend,
-    long,
-    period,
-    styled,
+    Series,
+    add_empty_message,
+    add_grid,
+    add_legend,
+    as_array,
+    draw_line,
+    label_days,
+    last_known,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import long_date, period
 
 
 @dataclass(frozen=True)
@@ -35,39 +37,39 @@ class Inactivity:
     """
 
     days: Sequence[date]
-    share_7: Figures
-    share_14: Figures
+    share_7: Series
+    share_14: Series
 
 
 def draw(figures: Inactivity) -> Plot:
     """Two lines over the days, each with its last value at its end."""
     title = "Inactive students"
-    with styled():
+    with plot_style():
         days = period(figures.days[0], figures.days[-1])
-        figure = framed(HEIGHT, title, f"Percent of the students, by day, {days}", "day_summary")
+        figure = new_figure(HEIGHT, title, f"Percent of the students, by day, {days}", "day_summary")
         if last_known(figures.share_7) is None:
-            empty_message(figure, "No day has a student.")
-            return finished(figure, title, "No day has a student.")
+            add_empty_message(figure, "No day has a student.")
+            return to_plot(figure, title, "No day has a student.")
         axes = figure.add_subplot()
         highest = max(share for share in figures.share_7 if share is not None) * 100
         for shares, color in ((figures.share_7, ORANGE), (figures.share_14, BLUE)):
-            line(axes, as_array(shares) * 100, color)
+            draw_line(axes, as_array(shares) * 100, color)
             if ending := last_known(shares):
                 axes.plot(ending[0], ending[1] * 100, "o", color=color, markersize=4)
                 beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
                 axes.annotate(f"{ending[1] * 100:.0f} %", (ending[0], ending[1] * 100), fontweight="bold", **beside)
         axes.set(ylim=(0, min(100, max(highest * 1.15, 5))), ylabel="% of students")
         axes.set_xlim(-0.5, len(figures.days) * 1.09)
-        dated(axes, figures.days)
-        gridded(axes, "y")
-        legend(figure, {"7 days or more": ORANGE, "14 days or more": BLUE})
-        return finished(figure, title, _in_words(figures))
+        label_days(axes, figures.days)
+        add_grid(axes, "y")
+        add_legend(figure, {"7 days or more": ORANGE, "14 days or more": BLUE})
+        return to_plot(figure, title, _alt_text(figures))
 
 
-def _in_words(figures: Inactivity) -> str:
+def _alt_text(figures: Inactivity) -> str:
     place, share = last_known(figures.share_7) or (0, 0.0)
     longer = (figures.share_14[place] or 0) * 100
     return (
-        f"On {long(figures.days[place])}, {share * 100:.0f} % of the students had been inactive for 7 days or more, "
+        f"On {long_date(figures.days[place])}, {share * 100:.0f} % of the students had been inactive for 7 days or more, "
         f"{longer:.0f} % for 14 days or more."
     )

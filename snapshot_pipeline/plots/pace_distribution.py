@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     INK,
     MUTED,
     PACE_COLORS,
-    counted,
-    empty_message,
-    framed,
-    gridded,
-    long,
-    styled,
-    words,
+    add_empty_message,
+    add_grid,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import count, display_name, long_date
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,14 @@ class PaceDistribution:
 
 def draw(figures: PaceDistribution) -> Plot:
     """A bar per label, its length the share of students, and a mark where it was on the earlier day."""
-    title = f"Students by pace, {long(figures.day)}"
+    title = f"Students by pace, {long_date(figures.day)}"
     now, before = _shares(figures.counts), _shares(figures.earlier_counts or {})
-    against = f"; the mark is {long(figures.earlier_day)}" if before and figures.earlier_day else ""
-    with styled():
-        figure = framed(236, title, f"Share of students in percent{against}", "performance_snapshots")
+    against = f"; the mark is {long_date(figures.earlier_day)}" if before and figures.earlier_day else ""
+    with plot_style():
+        figure = new_figure(236, title, f"Share of students in percent{against}", "performance_snapshots")
         if not now:
-            empty_message(figure, "No student has a snapshot of this day.")
-            return finished(figure, title, "No student has a snapshot of this day.")
+            add_empty_message(figure, "No student has a snapshot of this day.")
+            return to_plot(figure, title, "No student has a snapshot of this day.")
         axes = figure.add_subplot()
         for row, (label, color) in enumerate(PACE_COLORS.items()):
             axes.barh(row, now[label], 0.62, color=color)
@@ -58,13 +56,13 @@ def draw(figures: PaceDistribution) -> Plot:
             beside: dict[str, Any] = {"xy": (end, row), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"{now[label]:.1f} %", xytext=(6, 0), fontweight="bold", **beside)
             axes.annotate(f"{figures.counts.get(label, 0):,}", xytext=(54, 0), color=MUTED, fontsize=8.25, **beside)
-        axes.set_yticks(range(len(PACE_COLORS)), [words(label) for label in PACE_COLORS])
+        axes.set_yticks(range(len(PACE_COLORS)), [display_name(label) for label in PACE_COLORS])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
         longest = max(*now.values(), *before.values())
         axes.set(xlim=(0, longest * 1.36), xticks=range(0, int(longest) + 1, 10 if longest > 20 else 5))
         axes.set_xlabel("% of students")
-        gridded(axes, "x")
-        return finished(figure, title, _in_words(figures, now, before))
+        add_grid(axes, "x")
+        return to_plot(figure, title, _alt_text(figures, now, before))
 
 
 def _shares(counts: Mapping[str, int]) -> dict[str, float]:
@@ -73,10 +71,10 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
     return {label: 100 * counts.get(label, 0) / total for label in PACE_COLORS} if total else {}
 
 
-def _in_words(figures: PaceDistribution, now: Mapping[str, float], before: Mapping[str, float]) -> str:
+def _alt_text(figures: PaceDistribution, now: Mapping[str, float], before: Mapping[str, float]) -> str:
     parts = [
-        f"{words(label)} {now[label]:.1f} % ({counted(figures.counts.get(label, 0), 'student')})"
+        f"{display_name(label)} {now[label]:.1f} % ({count(figures.counts.get(label, 0), 'student')})"
         + (f", earlier {before[label]:.1f} %" if before else "")
         for label in PACE_COLORS
     ]
-    return f"Students by pace on {long(figures.day)}: {'; '.join(parts)}."
+    return f"Students by pace on {long_date(figures.day)}: {'; '.join(parts)}."

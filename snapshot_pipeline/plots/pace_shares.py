@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     CARD,
     HEIGHT,
     MUTED,
     ON_COLOR,
     PACE_COLORS,
-    dated,
-    empty_message,
-    framed,
-    legend,
-    long,
-    styled,
-    words,
+    add_empty_message,
+    add_legend,
+    label_days,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import display_name, long_date
 
 _SMALLEST_NUMBERED = 7.0
 """Percent; a lower part has no room for its number."""
@@ -46,12 +45,12 @@ class PaceShares:
 def draw(figures: PaceShares) -> Plot:
     """A column a week that is cut into the four paces, the slowest at the bottom, with their percentages."""
     title = "Students by pace"
-    with styled():
-        figure = framed(HEIGHT, title, "Percent of the students, on the Sunday of each week", "day_summary")
+    with plot_style():
+        figure = new_figure(HEIGHT, title, "Percent of the students, on the Sunday of each week", "day_summary")
         shares = [_shares(counts or {}) for counts in figures.counts]
         if not any(shares):
-            empty_message(figure, "No week has a student.")
-            return finished(figure, title, "No week has a student.")
+            add_empty_message(figure, "No week has a student.")
+            return to_plot(figure, title, "No week has a student.")
         axes = figure.add_subplot()
         for place, week in enumerate(shares):
             bottom = 0.0
@@ -66,9 +65,9 @@ def draw(figures: PaceShares) -> Plot:
                 bottom += share
         axes.set(ylim=(0, 100), xlim=(-0.55, max(len(shares), _LEAST_WIDTH) - 0.45), ylabel="% of students")
         axes.tick_params(length=0)
-        dated(axes, figures.sundays, most=8)
-        legend(figure, {words(label): color for label, color in PACE_COLORS.items()})
-        return finished(figure, title, _in_words(figures, shares))
+        label_days(axes, figures.sundays, max_labels=8)
+        add_legend(figure, {display_name(label): color for label, color in PACE_COLORS.items()})
+        return to_plot(figure, title, _alt_text(figures, shares))
 
 
 def _shares(counts: Mapping[str, int]) -> dict[str, float]:
@@ -76,7 +75,7 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
     return {label: 100 * counts.get(label, 0) / total for label in PACE_COLORS} if total else {}
 
 
-def _in_words(figures: PaceShares, shares: Sequence[Mapping[str, float]]) -> str:
+def _alt_text(figures: PaceShares, shares: Sequence[Mapping[str, float]]) -> str:
     place = max(number for number, week in enumerate(shares) if week)
-    parts = ", ".join(f"{words(label)} {share:.0f} %" for label, share in shares[place].items())
-    return f"Students by pace on {long(figures.sundays[place])}: {parts}."
+    parts = ", ".join(f"{display_name(label)} {share:.0f} %" for label, share in shares[place].items())
+    return f"Students by pace on {long_date(figures.sundays[place])}: {parts}."

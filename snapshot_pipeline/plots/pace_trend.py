@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from snapshot_pipeline.plots.plot import Plot, finished
-from snapshot_pipeline.plots.series import Figures, as_array, last_known, line
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     GRID,
     HEIGHT,
@@ -16,15 +15,18 @@ from snapshot_pipeline.plots.style import (
     MUTED,
     SKY,
     VERMILION,
-    dated,
-    empty_message,
-    framed,
-    gridded,
-    legend,
-    long,
-    period,
-    styled,
+    Series,
+    add_empty_message,
+    add_grid,
+    add_legend,
+    as_array,
+    draw_line,
+    label_days,
+    last_known,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import long_date, period
 
 _THRESHOLDS = {40: "Medium", 60: "Fast", 80: "Accelerated"}
 
@@ -42,26 +44,26 @@ class PaceTrend:
     """
 
     days: Sequence[date]
-    mean: Figures
-    lower: Figures
-    median: Figures
-    upper: Figures
+    mean: Series
+    lower: Series
+    median: Series
+    upper: Series
 
 
 def draw(figures: PaceTrend) -> Plot:
     """A band between the quartiles, a line each for median and mean; beside them, where each label begins."""
     title = "Pace score"
-    with styled():
+    with plot_style():
         days = period(figures.days[0], figures.days[-1])
-        figure = framed(HEIGHT, title, f"Points of 100, by day, {days}", "day_summary")
+        figure = new_figure(HEIGHT, title, f"Points of 100, by day, {days}", "day_summary")
         if last_known(figures.mean) is None:
-            empty_message(figure, "No day has a student.")
-            return finished(figure, title, "No day has a student.")
+            add_empty_message(figure, "No day has a student.")
+            return to_plot(figure, title, "No day has a student.")
         axes = figure.add_subplot()
         places = range(len(figures.days))
         axes.fill_between(places, as_array(figures.lower), as_array(figures.upper), color=SKY, alpha=0.38, linewidth=0)
         for values, color, dashes in ((figures.median, INK, "-"), (figures.mean, VERMILION, (0, (3, 1.6)))):
-            line(axes, as_array(values), color, dashes)
+            draw_line(axes, as_array(values), color, dashes)
         highest = max(value for value in figures.upper if value is not None)
         top = min(100, max(50, highest * 1.12))
         for bound, name in _THRESHOLDS.items():
@@ -74,17 +76,17 @@ def draw(figures: PaceTrend) -> Plot:
                 }
                 axes.annotate(name, xytext=(4, 0), va="center", color=MUTED, fontsize=7.5, **at_the_right)
         axes.set(ylim=(0, top), xlim=(-0.5, len(figures.days) - 0.5), ylabel="points")
-        dated(axes, figures.days)
-        gridded(axes, "y")
-        legend(figure, {"median": INK, "mean": VERMILION, "middle half of the students": SKY})
-        return finished(figure, title, _in_words(figures))
+        label_days(axes, figures.days)
+        add_grid(axes, "y")
+        add_legend(figure, {"median": INK, "mean": VERMILION, "middle half of the students": SKY})
+        return to_plot(figure, title, _alt_text(figures))
 
 
-def _in_words(figures: PaceTrend) -> str:
+def _alt_text(figures: PaceTrend) -> str:
     first = next(place for place, value in enumerate(figures.mean) if value is not None)
     last, mean = last_known(figures.mean) or (first, 0.0)
     return (
-        f"Mean pace score: {figures.mean[first]:.1f} on {long(figures.days[first])}, {mean:.1f} on "
-        f"{long(figures.days[last])}; median then {figures.median[last]:.1f}, the middle half of the students from "
+        f"Mean pace score: {figures.mean[first]:.1f} on {long_date(figures.days[first])}, {mean:.1f} on "
+        f"{long_date(figures.days[last])}; median then {figures.median[last]:.1f}, the middle half of the students from "
         f"{figures.lower[last]:.1f} to {figures.upper[last]:.1f}."
     )

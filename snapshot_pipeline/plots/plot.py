@@ -1,11 +1,8 @@
-"""From a Matplotlib figure to a small SVG that can stand anywhere: in a page, or as `data:` URI in Markdown.
+"""Convert a Matplotlib figure to a small SVG, for an HTML page or a `data:` URI in Markdown.
 
-Put here: what is done to every picture's SVG. Do not put here: what a picture shows.
-
-Matplotlib's SVG is made for files. Here the figures in it are rounded, names that nothing refers to are dropped, the
-others are made unique to the picture, its style sheet (which would restyle the page around it) becomes attributes, the
-colours of text and background become variables of the page, and a title and a description are added for those who
-listen. The same figures give the same bytes.
+Matplotlib's SVG is made for files. Here numbers are rounded, unused ids are dropped and the others made unique, the style
+sheet (which would affect the page) becomes attributes, colors of text and background become CSS variables, and a title and a
+description are added for screen readers. The same figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +20,15 @@ from xml.sax.saxutils import escape
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from snapshot_pipeline.plots.style import CARD, DARK, GRID, INK, MUTED, plain
+from snapshot_pipeline.plots.style import CARD, DARK, GRID, INK, MUTED
+from snapshot_pipeline.plots.text import plain
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _XLINK_HREF: Final = "{http://www.w3.org/1999/xlink}href"
 _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
 
 _VARIABLES: Final = {INK: "--plot-ink", MUTED: "--plot-muted", GRID: "--plot-grid", CARD: "--plot-card"}
-"""The custom properties by which a page sets the colours of the pictures in it; without a page, the light ones hold."""
+"""CSS variables by which a page sets the colors of its plots; the light colors are the default."""
 
 _DARK_STYLE: Final = (
     "<style>@media (prefers-color-scheme:dark){svg{"
@@ -41,14 +39,14 @@ _DARK_STYLE: Final = (
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn picture.
+    """A finished plot.
 
     Attributes:
-        title: What it shows, in a few words; it stands in the picture as well.
-        svg: One `<svg>` element with title and description, to be put into a page as it is. It is `WIDTH` pixels wide
-            and has no reference to anything outside. A page may set `--plot-ink`, `--plot-muted`,
+        title: Also shown in the plot.
+        svg: One `<svg>` element with title and description, `WIDTH` pixels wide, without external references. A page may
+            set `--plot-ink`, `--plot-muted`,
             `--plot-grid` and `--plot-card`.
-        alt: What a person who does not see it should know: the figures that matter.
+        alt: A description for screen readers, with the main figures.
     """
 
     title: str
@@ -56,24 +54,21 @@ class Plot:
     alt: str
 
     def markdown(self) -> str:
-        """The picture in one line of Markdown, for the metadata of an asset.
-
-        It has a background of its own, light or dark as the reader's system is, so that it can be read on either.
-        """
+        """The plot as one line of Markdown, for the metadata of an asset; light or dark as the reader's system."""
         begin, body = self.svg.split(">", 1)
-        # The description is in the picture; the text for those who do not see it must not end the line early.
+        # The alt text must not contain Markdown syntax; the full description is in the SVG.
         alt = re.sub(r"[\[\]\\`<>*_]", "", self.alt)
         return f"![{alt}](data:image/svg+xml;base64,{b64encode(f'{begin}>{_DARK_STYLE}{body}'.encode()).decode()})"
 
 
-def finished(figure: Figure, title: str, alt: str) -> Plot:
-    """Make a picture of a figure that is drawn; to be called inside `style.styled`."""
-    alt = plain(alt, longest=2000)
+def to_plot(figure: Figure, title: str, alt: str) -> Plot:
+    """Convert a figure; to be called inside `style.plot_style`."""
+    alt = plain(alt, max_length=2000)
     name = "p" + hashlib.sha256(f"{title}|{alt}".encode()).hexdigest()[:8]
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    # Our own text, written a line above.
+    # Our own text, from the lines above.
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314
     return Plot(title, _serialized(root, name, title, alt), alt)
 
@@ -81,28 +76,28 @@ def finished(figure: Figure, title: str, alt: str) -> Plot:
 def _serialized(root: ElementTree.Element, name: str, title: str, alt: str) -> str:
     width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
     _simplify(root, name)
-    drawn = (part for child in root if child.tag != "metadata" for part in _drawn(child))
-    body = "".join(ElementTree.tostring(part, encoding="unicode") for part in drawn)
+    visible = (part for child in root if child.tag != "metadata" for part in _visible(child))
+    body = "".join(ElementTree.tostring(part, encoding="unicode") for part in visible)
     return (
-        f'<svg xmlns="{_SVG}" viewBox="0 0 {_short(width)} {_short(height)}" width="{width / 0.75:.0f}" '
+        f'<svg xmlns="{_SVG}" viewBox="0 0 {_format_number(width)} {_format_number(height)}" width="{width / 0.75:.0f}" '
         f'height="{height / 0.75:.0f}" role="img" aria-labelledby="{name}t {name}d" '
         f'style="stroke-linejoin:round;stroke-linecap:butt;font-family:{_FONT}">'
         f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(alt)}</desc>'
-        f'<rect width="100%" height="100%" rx="6" style="fill:{_themed(CARD)}"/>{body}</svg>'
+        f'<rect width="100%" height="100%" rx="6" style="fill:{_theme_color(CARD)}"/>{body}</svg>'
     )
 
 
 def _simplify(root: ElementTree.Element, name: str) -> None:
-    referred = set(re.findall(r'(?:url\(|href=")#([^")]+)', ElementTree.tostring(root, encoding="unicode")))
+    referenced = set(re.findall(r'(?:url\(|href=")#([^")]+)', ElementTree.tostring(root, encoding="unicode")))
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
         identity = element.attrib.pop("id", None)
-        if identity and identity in referred:
+        if identity and identity in referenced:
             element.set("id", name + identity)
         if target := element.attrib.pop(_XLINK_HREF, None):
             element.set("href", f"#{name}{target[1:]}")
         for key, value in element.attrib.items():
-            element.set(key, _shortened(key, value, name))
+            element.set(key, _shorten(key, value, name))
         if re.fullmatch(r"rotate\(0 .*\)", element.get("transform", "")):
             del element.attrib["transform"]
         element.tail = None
@@ -110,38 +105,38 @@ def _simplify(root: ElementTree.Element, name: str) -> None:
             element.text = None
 
 
-def _shortened(key: str, value: str, name: str) -> str:
+def _shorten(key: str, value: str, name: str) -> str:
     if key == "style":
         value = re.sub(r"font-family: [^;]+;? ?", "", value).rstrip("; ").replace(": ", ":").replace("; ", ";")
         for color in _VARIABLES:
-            value = value.replace(color, _themed(color))
+            value = value.replace(color, _theme_color(color))
     if key in ("d", "x", "y", "width", "height", "transform", "style"):
-        value = re.sub(r"-?\b\d+\.\d+|-0\b", lambda number: _short(float(number[0])), value)
+        value = re.sub(r"-?\b\d+\.\d+|-0\b", lambda number: _format_number(float(number[0])), value)
     if key == "d":
         value = re.sub(r"\s*([MLCQz])\s*", r"\1", value).strip()
     return value.replace("url(#", f"url(#{name}")
 
 
-def _themed(color: str) -> str:
+def _theme_color(color: str) -> str:
     return f"var({_VARIABLES[color]},{color})"
 
 
-def _short(number: float) -> str:
-    """A number to a hundredth, without zeros at its end."""
-    return f"{round(number, 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # + 0.0: no minus before a zero
+def _format_number(number: float) -> str:
+    """A number with at most two decimals, without trailing zeros."""
+    return f"{round(number, 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # + 0.0 turns -0.0 into 0.0
 
 
-def _drawn(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    """What an element draws, without what nobody sees: groups without a name, empty definitions, paths of no colour."""
-    children = [drawn for child in element for drawn in _drawn(child)]
+def _visible(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The element without invisible parts: groups without attributes, empty definitions, paths without a color."""
+    children = [visible for child in element for visible in _visible(child)]
     if element.tag == "g" and not element.attrib:
         yield from children
-    elif not _is_idle(element, children):
+    elif not _is_invisible(element, children):
         element[:] = children
         yield element
 
 
-def _is_idle(element: ElementTree.Element, children: list[ElementTree.Element]) -> bool:
+def _is_invisible(element: ElementTree.Element, children: list[ElementTree.Element]) -> bool:
     return (
         element.tag == "style"
         or (element.tag == "defs" and not children)

@@ -8,19 +8,17 @@ from datetime import date
 
 from matplotlib.ticker import MaxNLocator
 
-from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     HEIGHT,
     INK,
     RECOMMENDATION_COLORS,
-    empty_message,
-    framed,
-    gridded,
-    long,
-    period,
-    styled,
-    words,
+    add_empty_message,
+    add_grid,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import display_name, long_date, period
 
 MOST_WEEKS = 8
 
@@ -42,14 +40,14 @@ def draw(figures: RecommendationsByWeek) -> Plot:
     """A group of columns per type, a column per week: earlier weeks are pale, the week itself is full and numbered."""
     weeks = list(figures.weeks)[-MOST_WEEKS:]
     counts = {kind: list(figures.counts.get(kind, [0] * len(weeks)))[-MOST_WEEKS:] for kind in RECOMMENDATION_COLORS}
-    title = f"Recommendations by type, week of {long(weeks[-1])}"
+    title = f"Recommendations by type, week of {long_date(weeks[-1])}"
     before = f"; pale: the weeks {period(weeks[0], weeks[-2])}" if len(weeks) > 2 else "; pale: the week before"
     before = before if len(weeks) > 1 else ""
-    with styled():
-        figure = framed(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
+    with plot_style():
+        figure = new_figure(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
         if not any(sum(numbers) for numbers in counts.values()):
-            empty_message(figure, "No student has a recommendation.")
-            return finished(figure, title, "No student has a recommendation.")
+            add_empty_message(figure, "No student has a recommendation.")
+            return to_plot(figure, title, "No student has a recommendation.")
         axes = figure.add_subplot()
         highest = max(max(numbers) for numbers in counts.values())
         width = 0.8 / len(weeks)
@@ -61,20 +59,20 @@ def draw(figures: RecommendationsByWeek) -> Plot:
             # Above the highest column of the group, so that none runs through the number.
             right, top = places[-1] + width / 2, max(numbers) + highest * 0.02
             axes.text(right, top, f"{numbers[-1]:,}", ha="right", va="bottom", fontweight="bold", fontsize=8.25)
-        names = [words(kind).replace(" ", "\n") for kind in RECOMMENDATION_COLORS]
+        names = [display_name(kind).replace(" ", "\n") for kind in RECOMMENDATION_COLORS]
         axes.set_xticks(range(len(names)), names)
         axes.tick_params(axis="x", length=0, labelcolor=INK, labelsize=8.25)
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(0, highest * 1.12))
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
-        gridded(axes, "y")
-        return finished(figure, title, _in_words(weeks, counts))
+        add_grid(axes, "y")
+        return to_plot(figure, title, _alt_text(weeks, counts))
 
 
-def _in_words(weeks: Sequence[date], counts: Mapping[str, Sequence[int]]) -> str:
+def _alt_text(weeks: Sequence[date], counts: Mapping[str, Sequence[int]]) -> str:
     def compared(kind: str) -> str:
         *before, now = counts[kind]
         mean = f" (before: {sum(before) / len(before):,.0f} a week)" if before else ""
-        return f"{words(kind)} {now:,}{mean}"
+        return f"{display_name(kind)} {now:,}{mean}"
 
-    return f"Recommendations of the week of {long(weeks[-1])}: {'; '.join(compared(kind) for kind in counts)}."
+    return f"Recommendations of the week of {long_date(weeks[-1])}: {'; '.join(compared(kind) for kind in counts)}."

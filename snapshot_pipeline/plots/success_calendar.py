@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from snapshot_pipeline.plots.plot import Plot, finished
+from snapshot_pipeline.plots.plot import Plot, to_plot
 from snapshot_pipeline.plots.style import (
     BAD,
     BLUE,
@@ -19,13 +19,11 @@ from snapshot_pipeline.plots.style import (
     INK,
     ON_COLOR,
     SKY,
-    framed,
-    legend,
-    long,
-    period,
-    short,
-    styled,
+    add_legend,
+    new_figure,
+    plot_style,
 )
+from snapshot_pipeline.plots.text import long_date, period, short_date
 
 MOST_WEEKS = 13
 """More columns would leave no room for the figures in the cells."""
@@ -58,8 +56,8 @@ def draw(figures: SuccessCalendar) -> Plot:
     days = [first + timedelta(days=n) for n in range((figures.last - first).days + 1)]
     days = [day for day in days if day >= figures.first]
     title = f"Success rate by day, {period(days[0], days[-1])}"
-    with styled():
-        figure = framed(288, title, "Share of students that were published, in percent", "snapshot_days")
+    with plot_style():
+        figure = new_figure(288, title, "Share of students that were published, in percent", "snapshot_days")
         axes = figure.add_subplot()
         weeks = (_monday(figures.last) - first).days // 7 + 1
         _draw_cells(axes, {day: ((day - first).days // 7, day.weekday()) for day in days}, figures)
@@ -67,13 +65,15 @@ def draw(figures: SuccessCalendar) -> Plot:
         mondays = [first + timedelta(weeks=n) for n in range(weeks)]
         step = 1 if weeks <= 8 else 2
         named = range((weeks - 1) % step, weeks, step)
-        axes.set_xticks([n + 0.5 for n in named], [short(mondays[n]) for n in named], fontsize=7.5)
+        axes.set_xticks([n + 0.5 for n in named], [short_date(mondays[n]) for n in named], fontsize=7.5)
         axes.set_yticks([n + 0.5 for n in range(7)], ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
         axes.set_xlabel("week that begins on", loc="left")
-        legend(figure, {"all": BLUE, f"at least {_percent(figures.wanted)}": SKY, "less": BAD, "not computed": GRID})
-        return finished(figure, title, _in_words(figures, days))
+        add_legend(
+            figure, {"all": BLUE, f"at least {_percent(figures.wanted)}": SKY, "less": BAD, "not computed": GRID}
+        )
+        return to_plot(figure, title, _alt_text(figures, days))
 
 
 def _draw_cells(axes: Axes, places: Mapping[date, tuple[int, int]], figures: SuccessCalendar) -> None:
@@ -104,11 +104,11 @@ def _figure(rate: float | None) -> str:
     return "100" if rate == 1 else f"{int(rate * 1000) / 10:.1f}"
 
 
-def _in_words(figures: SuccessCalendar, days: list[date]) -> str:
+def _alt_text(figures: SuccessCalendar, days: list[date]) -> str:
     below = [day for day in days if (rate := figures.rates.get(day)) is not None and rate < figures.wanted]
     missing = [day for day in days if day not in figures.rates]
     rates = [(rate, day) for day in days if (rate := figures.rates.get(day)) is not None]
-    lowest = f" The lowest was {_figure(min(rates)[0])} % on {long(min(rates)[1])}." if rates else ""
+    lowest = f" The lowest was {_figure(min(rates)[0])} % on {long_date(min(rates)[1])}." if rates else ""
     return (
         f"Success rate of the {len(days)} days {period(days[0], days[-1])}: days below {_percent(figures.wanted)}: "
         f"{len(below)}; days that were not computed: {len(missing)}.{lowest}"

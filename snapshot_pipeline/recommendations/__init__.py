@@ -1,8 +1,8 @@
-"""The weekly recommendations of `metrics.md`: from what is known of a batch of students to rows with their texts.
+"""The weekly recommendations of docs/metrics.md: pure functions from the facts of a batch of students to rows with texts.
 
-Put here: what a rule is given (`facts`), the rules (`rules`, one function a rule), the five best per student
-(`ranking`), and every word that a student reads (`messages`). Knows NumPy and pandas and nothing else of ours.
-Do not put here: reading and publishing, the life of a recommendation in the database (`store`), Dagster.
+`facts` is the input of the rules, `rules` has one function per rule, `ranking` selects the five best per student, `messages`
+has every text that a student reads. Imports NumPy and pandas and nothing else of ours; reading, publishing and dismissal
+belong to `platform` and `store`.
 """
 
 from snapshot_pipeline.recommendations.facts import WeekFacts

@@ -1,8 +1,4 @@
-"""What the rules are given: the frames of one batch of students at the end of one week.
-
-Put here: the shape of the input, and the windows of days that several rules share.
-Do not put here: how it is read (`platform.reads`, `store`), or what follows from it (`rules`).
-"""
+"""Facts: the input of the rules for one batch of students and one week."""
 
 from __future__ import annotations
 
@@ -18,26 +14,24 @@ _MONDAY = 0
 class WeekFacts:
     """What was known of a batch of active students at `end(S)`, where `S` is the Sunday of the week.
 
-    Rows may stand in any order, and any frame may be empty. Rows of users who are not in `students` change nothing.
-    Ids are `int64`. Texts are `str` or `object` columns, whose null is None or NaN.
+    Rows may be in any order, and any frame may be empty. Rows of users who are not in `students` are ignored. Ids are
+    `int64`. Texts are `str` or `object` columns, whose null is None or NaN.
 
     Attributes:
         week_start: The Monday that names the week; `S` is six days later.
         students: `user_id` (unique), `specialization` (text or null), `level` (text or null), `has_started` (bool:
-            started a lesson before `end(S)`). All active students of the batch, who are the ones that receive
-            recommendations.
+            started a lesson before `end(S)`). All active students of the batch, who are the recipients.
         snapshots: `user_id`, `snapshot_date` (`datetime64[s]`, midnight of the local date),
             `time_spent_minutes_today`, `lessons_completed_count`, `exercises_submitted_count` (integers),
             `last_activity_date` (`datetime64[s]`). One row per student and day. The published snapshots of
-            `S - 13 … S`; other days may be there too and are not looked at. A row before `S` without minutes, lessons
-            and exercises changes nothing, and may be missing.
+            `S - 13 … S`; other days are ignored. A row before `S` without minutes, lessons and exercises may be missing.
         attempts: `user_id`, `attempt_id`, `lesson_id`, `score` (float64; neither NaN nor an infinite score counts as
-            low), `completed_at` (`datetime64[us, UTC]`). Exactly the scored attempts that were completed on the days
+            low), `completed_at` (`datetime64[us, UTC]`). The scored attempts that were completed on the days
             `S - 29 … S` and whose quiz belongs to a lesson.
         completions: `user_id`, `lesson_id`. The lessons completed before `end(S)`.
         lessons: `lesson_id` (unique), `title` (text), `specialization` (text or null), `level` (text or null),
             `display_order` (a number or null). The published lessons only.
-        dismissals: `user_id`, `recommendation_type` (text). What must not be recommended to that student this week.
+        dismissals: `user_id`, `recommendation_type` (text). Types not to recommend to that student this week.
 
     Raises:
         ValueError: `week_start` is not a Monday.
@@ -59,10 +53,10 @@ class WeekFacts:
 
     @property
     def next_monday(self) -> pd.Timestamp:
-        """`S + 1`, the day after the week, as a time stamp without a zone."""
+        """`S + 1`, the day after the week, without a time zone."""
         return pd.Timestamp(self.week_start + timedelta(days=7))
 
     def snapshots_of_last_days(self, days: int) -> pd.DataFrame:
-        """The rows of `snapshots` whose day is one of the last `days` days of the week: `S - days + 1 … S`."""
+        """The snapshots of the last `days` days of the week, `S - days + 1 … S`."""
         day = self.snapshots["snapshot_date"]
         return self.snapshots[(day >= self.next_monday - pd.Timedelta(days=days)) & (day < self.next_monday)]

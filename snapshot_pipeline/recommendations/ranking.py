@@ -1,8 +1,4 @@
-"""From the rules to rows: what was dismissed is left out, the five best per student are kept and get their texts.
-
-Put here: what holds for every recommendation alike. Do not put here: a rule (`rules`), a text (`messages`), or what
-becomes of a published recommendation (`store`).
-"""
+"""Rank recommendations: leave out dismissed ones, select the five best per student, add their texts."""
 
 from __future__ import annotations
 
@@ -24,23 +20,20 @@ _TYPES_BY_RANK = sorted(RECOMMENDATION_TYPES, key=attrgetter("priority"), revers
 
 
 def recommend(facts: WeekFacts) -> pd.DataFrame:
-    """The recommendations of one batch of students for one week, as `metrics.md` defines them.
-
-    Args:
-        facts: What is known of the students.
+    """The recommendations of a batch of students for one week, as docs/metrics.md defines them.
 
     Returns:
-        One row per recommendation, sorted by `user_id`, then `priority` from high to low, the index counting from 0:
-        `user_id` (int64), `recommendation_type` (str), `priority` (int64), `title` (str), `message` (str), `metadata`
-        (object: a dict per row, plain Python values that JSON knows, `{}` for none; rows that say the same share one).
+        One row per recommendation, sorted by `user_id`, then descending `priority`, with a default index: `user_id`
+        (int64), `recommendation_type` (str), `priority` (int64), `title` (str), `message` (str), `metadata` (object: a
+        dict of JSON values; rows with equal metadata share one object).
     """
-    found = [_receivers(recommendation_type, facts) for recommendation_type in _TYPES_BY_RANK]
-    best = _best_per_student(found)
+    candidates = [_find_recipients(recommendation_type, facts) for recommendation_type in _TYPES_BY_RANK]
+    best = _best_per_student(candidates)
     rank = best["rank"].to_numpy()
     title, message, metadata = (np.empty(len(best), dtype=object) for _ in range(3))
     for number, recommendation_type in enumerate(_TYPES_BY_RANK):
         of_type = np.flatnonzero(rank == number)
-        which, records = _distinct_metadata(found[number].iloc[best["row"].to_numpy()[of_type]])
+        which, records = _distinct_metadata(candidates[number].iloc[best["row"].to_numpy()[of_type]])
         messages = _objects(message_of(recommendation_type.name, record) for record in records)
         metadata[of_type] = records[which]
         message[of_type] = messages[which]
@@ -59,61 +52,61 @@ def recommend(facts: WeekFacts) -> pd.DataFrame:
     )
 
 
-def _receivers(recommendation_type: RecommendationType, facts: WeekFacts) -> pd.DataFrame:
-    """What the rule finds, for students of the batch who have not dismissed it."""
-    found = recommendation_type.find(facts)
+def _find_recipients(recommendation_type: RecommendationType, facts: WeekFacts) -> pd.DataFrame:
+    """The result of the rule, for students of the batch who have not dismissed it."""
+    rows = recommendation_type.find(facts)
     dismissals = facts.dismissals
     dismissed = dismissals.loc[dismissals["recommendation_type"] == recommendation_type.name, "user_id"]
-    return found[found["user_id"].isin(facts.students["user_id"]) & ~found["user_id"].isin(dismissed)]
+    return rows[rows["user_id"].isin(facts.students["user_id"]) & ~rows["user_id"].isin(dismissed)]
 
 
-def _best_per_student(found: list[pd.DataFrame]) -> pd.DataFrame:
+def _best_per_student(candidates: list[pd.DataFrame]) -> pd.DataFrame:
     """The recommendations of the highest priority, at most five per student.
 
     Args:
-        found: What the rule of each type found, in the order of their ranks.
+        candidates: The recipients of each type, in the order of their ranks.
 
     Returns:
         `user_id`, `rank` (of the type, from 0), `row` (position in that type's frame): int64, sorted by the first two.
     """
-    candidates = pd.concat(
+    ranked = pd.concat(
         [
             pd.DataFrame({"user_id": frame["user_id"].to_numpy(dtype=np.int64), "rank": rank, "row": range(len(frame))})
-            for rank, frame in enumerate(found)
+            for rank, frame in enumerate(candidates)
         ],
         ignore_index=True,
     )
-    candidates = candidates.sort_values(["user_id", "rank"], ignore_index=True)
-    best = candidates.groupby("user_id", sort=False).cumcount() < RECOMMENDATIONS_PER_STUDENT
-    return candidates[best].reset_index(drop=True)
+    ranked = ranked.sort_values(["user_id", "rank"], ignore_index=True)
+    best = ranked.groupby("user_id", sort=False).cumcount() < RECOMMENDATIONS_PER_STUDENT
+    return ranked[best].reset_index(drop=True)
 
 
 def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.integer[Any]], NDArray[np.object_]]:
-    """What a rule says of its students, each thing once: a few thousand things are said to a million students.
+    """The distinct metadata of a rule's rows: a million students have a few thousand of them.
 
     Args:
-        rows: What the rule found: `user_id`, and a column for each key of the metadata.
+        rows: `user_id`, and a column for each key of the metadata.
 
     Returns:
-        For each row, the position of its metadata in the second; and the metadata, a dict of plain Python values each.
+        For each row, the position of its metadata in the second array; and the distinct metadata, dicts of JSON values.
     """
     keys = [column for column in rows.columns if column != "user_id"]
     if not keys:
         return np.zeros(len(rows), dtype=np.intp), _objects([{}])
     which: NDArray[np.integer[Any]]
     if any(isinstance(value, list) for key in keys for value in rows[key].iloc[:1]):
-        # pandas cannot compare lists, and those of two students are hardly ever the same.
+        # pandas cannot group by lists, which hardly ever repeat anyway.
         which = np.arange(len(rows))
     else:
         which = rows.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
         rows = rows.drop_duplicates(keys)
-    # `tolist` turns NumPy's numbers into Python's, which JSON can write.
+    # `tolist` converts NumPy numbers to Python numbers, for JSON.
     values = zip(*(rows[key].tolist() for key in keys), strict=True)
     return which, _objects(dict(zip(keys, of_row, strict=True)) for of_row in values)
 
 
 def _objects(values: Iterable[object]) -> NDArray[np.object_]:
-    """An array of one dimension, whatever its elements are."""
+    """A one-dimensional object array, even if the elements are sequences."""
     elements = list(values)
     array = np.empty(len(elements), dtype=object)
     array[:] = elements

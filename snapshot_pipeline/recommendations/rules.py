@@ -1,9 +1,7 @@
-"""The rules: what is recommended to whom. The reference is `metrics.md`, "The recommendations".
+"""The rules of docs/metrics.md, "The recommendations", one function each.
 
-Put here: one function a rule, and its entry in `RECOMMENDATION_TYPES`. A rule is a function of `WeekFacts` that returns
-one row per student to whom it applies: `user_id` and one column per key of the recommendation's metadata. It may return
-students who are not in the batch, and need not look at dismissals: `ranking` leaves those out.
-Do not put here: who gets which of the recommendations that hold (`ranking`), or any word of a text (`messages`).
+A rule returns one row per student to whom it applies: `user_id` and one column per key of the recommendation's metadata. It
+may return students who are not in the batch or have dismissed it: `ranking` leaves those out.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ PRACTICE_BELOW_EXERCISES = 2
 
 
 def take_break(facts: WeekFacts) -> pd.DataFrame:
-    """Students with 600 or more minutes in the snapshots of the last three days.
+    """Students with at least 600 minutes in the snapshots of the last three days.
 
     Returns:
         `user_id` (int64), `total_minutes` (int64).
@@ -42,7 +40,7 @@ def take_break(facts: WeekFacts) -> pd.DataFrame:
 
 
 def resume_learning(facts: WeekFacts) -> pd.DataFrame:
-    """Students whose last activity, as the snapshot of the Sunday has it, is seven or more days before next Monday.
+    """Students whose last activity, by the snapshot of the Sunday, is seven or more days before the next Monday.
 
     Returns:
         `user_id` (int64), `days_inactive` (int64).
@@ -54,7 +52,7 @@ def resume_learning(facts: WeekFacts) -> pd.DataFrame:
 
 
 def review_lesson(facts: WeekFacts) -> pd.DataFrame:
-    """Students whose latest scored attempt for some lesson is below 70, with up to three such lessons, lowest first.
+    """Students whose latest scored attempt for a lesson is below 70, with up to three such lessons, lowest first.
 
     Returns:
         `user_id` (int64), `lesson_ids` (a list of int per row), `scores` (a list of float per row, in the same order).
@@ -76,7 +74,7 @@ def review_lesson(facts: WeekFacts) -> pd.DataFrame:
 
 
 def start_learning(facts: WeekFacts) -> pd.DataFrame:
-    """Students who have not started any lesson.
+    """Students who have not started a lesson.
 
     Returns:
         `user_id` (int64).
@@ -99,9 +97,9 @@ def practice_more(facts: WeekFacts) -> pd.DataFrame:
 
 
 def continue_learning(facts: WeekFacts) -> pd.DataFrame:
-    """The first lesson of the student's course that the student has not completed; none when all are completed.
+    """The first lesson of each student's course that is not completed; none if all are.
 
-    A *course* is the published lessons of one specialization and level in their order of study; a lesson's *place* in
+    A *course* is the published lessons of one specialization and level in their order of study; a lesson's *position* in
     it counts from 0.
 
     Returns:
@@ -109,11 +107,11 @@ def continue_learning(facts: WeekFacts) -> pd.DataFrame:
     """
     lessons = _lessons_in_order(facts.lessons)
     courses = lessons.drop_duplicates("course")[["specialization", "level", "course"]]
-    students = _with_course_as_text(facts.students[["user_id", "specialization", "level"]])
+    students = _drop_without_course(facts.students[["user_id", "specialization", "level"]])
     students = students.merge(courses, on=["specialization", "level"])[["user_id", "course"]]
-    place = _first_places_not_completed(students, lessons, facts.completions)
-    # A student who has completed the whole course is at a place that no lesson has, and drops out of the join.
-    next_lessons = students.assign(place=place).merge(lessons, on=["course", "place"])
+    position = _first_open_positions(students, lessons, facts.completions)
+    # The position after a completed course belongs to no lesson, so the join drops it.
+    next_lessons = students.assign(position=position).merge(lessons, on=["course", "position"])
     return next_lessons[["user_id", "lesson_id", "title"]].rename(columns={"title": "lesson_title"})
 
 
@@ -122,9 +120,9 @@ class RecommendationType:
     """One kind of recommendation.
 
     Attributes:
-        name: How the table, the platform and the texts in `messages` call it.
-        priority: A student's five recommendations of the highest priority are published. No two types share one.
-        find: The rule: to whom it is recommended, and with which metadata.
+        name: The type in tables, texts and the platform.
+        priority: Unique; a student's five recommendations of the highest priority are published.
+        find: The rule.
     """
 
     name: str
@@ -143,73 +141,73 @@ RECOMMENDATION_TYPES = (
 
 
 def _lists_from(values: NDArray[np.int64] | NDArray[np.float64], starts: NDArray[np.intp]) -> list[list[object]]:
-    """Cuts `values` into one list of plain numbers for each start, in order; each ends where the next one begins."""
+    """Split `values` into one list of Python numbers per start; each ends where the next one begins."""
     plain = values.tolist()
     return [plain[start:end] for start, end in pairwise([*starts.tolist(), len(plain)])]
 
 
-def _with_course_as_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that have a specialization and a level, these two as `object`, so that any two frames can be joined."""
+def _drop_without_course(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a specialization and a level, both as `object`, so that any two frames can be joined."""
     return rows.dropna(subset=["specialization", "level"]).astype({"specialization": object, "level": object})
 
 
 def _lessons_in_order(lessons: pd.DataFrame) -> pd.DataFrame:
-    """The lessons that belong to a course, with `course` and `place` (both int64, from 0), sorted by these two.
+    """The lessons that belong to a course, with `course` and `position` (int64, from 0), sorted by these two.
 
     Returns:
-        `lesson_id`, `title` (object; "" where the platform has null), `specialization`, `level`, `course`, `place`.
+        `lesson_id`, `title` (object; "" for null), `specialization`, `level`, `course`, `position`.
     """
-    ordered = _with_course_as_text(lessons)
+    ordered = _drop_without_course(lessons)
     ordered = ordered.assign(
         title=ordered["title"].astype(object).fillna(""),
         course=ordered.groupby(["specialization", "level"]).ngroup(),
     )
     ordered = ordered.sort_values(["course", "display_order", "lesson_id"], na_position="last", ignore_index=True)
-    ordered = ordered.assign(place=ordered.groupby("course").cumcount())
-    return ordered[["lesson_id", "title", "specialization", "level", "course", "place"]]
+    ordered = ordered.assign(position=ordered.groupby("course").cumcount())
+    return ordered[["lesson_id", "title", "specialization", "level", "course", "position"]]
 
 
-def _first_places_not_completed(
+def _first_open_positions(
     students: pd.DataFrame, lessons: pd.DataFrame, completions: pd.DataFrame
 ) -> NDArray[np.int64]:
-    """The lowest place in the student's course whose lesson is not completed; the course's length when all are.
+    """The lowest position in each student's course that is not completed; the length of the course if all are.
 
     Args:
         students: `user_id` (unique), `course`.
-        lessons: `lesson_id` (unique), `course`, `place`.
-        completions: `user_id`, `lesson_id`; also of other users, other courses and unknown lessons.
+        lessons: `lesson_id` (unique), `course`, `position`.
+        completions: `user_id`, `lesson_id`; may include other users, other courses and unknown lessons.
 
     Returns:
         int64, one per row of `students`.
     """
-    student, place = _completed_places(students, lessons, completions)
-    # A student's n-th completed place is n itself exactly as long as no place was left out: so the places that are
-    # their own number count up to the first one that is missing.
+    student, position = _completed_positions(students, lessons, completions)
+    # A student's n-th completed position is n exactly as long as none was left out; so the number of positions that
+    # equal their rank is the first open position.
     completed = np.bincount(student, minlength=len(students))
-    number = np.arange(len(place)) - (np.cumsum(completed) - completed)[student]
-    return np.bincount(student[place == number], minlength=len(students))
+    rank = np.arange(len(position)) - (np.cumsum(completed) - completed)[student]
+    return np.bincount(student[position == rank], minlength=len(students))
 
 
-def _completed_places(
+def _completed_positions(
     students: pd.DataFrame, lessons: pd.DataFrame, completions: pd.DataFrame
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places that each student has completed in the own course.
+    """The positions that each student has completed in their course.
 
     Args:
         students: `user_id` (unique), `course`.
-        lessons: `lesson_id` (unique), `course`, `place`.
+        lessons: `lesson_id` (unique), `course`, `position`.
         completions: `user_id`, `lesson_id`.
 
     Returns:
-        The row in `students` and the place, both int64, sorted by the two, each pair once.
+        The row in `students` and the position, both int64, sorted and unique.
     """
     student = pd.Index(students["user_id"]).get_indexer(completions["user_id"])
     lesson = pd.Index(lessons["lesson_id"]).get_indexer(completions["lesson_id"])
     known = (student >= 0) & (lesson >= 0)
     student, lesson = student[known], lesson[known]
     own_course = students["course"].to_numpy()[student] == lessons["course"].to_numpy()[lesson]
-    above_every_place = len(lessons) + 1
-    pairs = student[own_course] * above_every_place + lessons["place"].to_numpy()[lesson[own_course]]
-    # Sorted and compared by hand: np.unique took 7 s for six million pairs (NumPy 2.4), this takes 0.1 s.
+    stride = len(lessons) + 1
+    pairs = student[own_course] * stride + lessons["position"].to_numpy()[lesson[own_course]]
+    # Instead of np.unique, which takes 7 s for six million pairs (NumPy 2.4); this takes 0.1 s.
     pairs.sort()
-    return np.divmod(pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]], above_every_place)
+    return np.divmod(pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]], stride)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.events import StudentHistory
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline_tests.reference.history_frames import (
     full_history,

@@ -9,9 +9,9 @@ import pytest
 from snapshot_pipeline.metrics.issues import (
     COMPLETED_BEFORE_STARTED,
     NEGATIVE_TIME_SPENT,
-    score_is_wrong,
-    wrong_progress,
-    wrong_scores,
+    is_invalid_score,
+    progress_issues,
+    score_issues,
 )
 
 SHAPE = (1, 40)
@@ -25,7 +25,7 @@ def progress(*lesson_ids: int) -> pd.DataFrame:
 def blamed(lesson_ids, wrong, started, completed, length=7) -> list[int]:
     """The row to blame on each computed day, of one student's progress rows."""
     count = len(lesson_ids)
-    fault = wrong_progress(
+    fault = progress_issues(
         NEGATIVE_TIME_SPENT,
         np.array(wrong),
         progress(*lesson_ids),
@@ -42,7 +42,7 @@ def blamed(lesson_ids, wrong, started, completed, length=7) -> list[int]:
     [(0.0, False), (100.0, False), (-0.01, True), (100.01, True), (np.nan, True), (np.inf, True), (-np.inf, True)],
 )
 def test_a_score_is_a_number_from_0_to_100(value: float, is_wrong: bool):
-    assert score_is_wrong(np.array([value])).tolist() == [is_wrong]
+    assert is_invalid_score(np.array([value])).tolist() == [is_wrong]
 
 
 def test_a_wrong_row_spoils_the_days_whose_window_it_was_touched_in():
@@ -65,19 +65,19 @@ def test_a_wrong_score_spoils_the_days_until_ten_newer_attempts_have_pushed_it_o
     scores = [130.0, *[50.0] * 10]
     scored = pd.DataFrame({"attempt_id": np.arange(11) + 100, "score": scores})
     newest = np.array([[-1, 0, 1, 9, 10]])
-    fault = wrong_scores(scored, np.arange(11), newest)
+    fault = score_issues(scored, np.arange(11), newest)
     assert fault.rows.tolist() == [[-1, 0, 0, 0, -1]]
     assert fault.describe(0) == "quiz_attempts id 100: score 130.0"
 
 
 def test_a_wrong_score_of_one_student_does_not_spoil_the_next():
     scored = pd.DataFrame({"attempt_id": [1, 2], "score": [np.nan, 50.0]})
-    assert wrong_scores(scored, np.array([0, 0]), np.array([[0], [1]])).rows.tolist() == [[0], [-1]]
+    assert score_issues(scored, np.array([0, 0]), np.array([[0], [1]])).rows.tolist() == [[0], [-1]]
 
 
 def test_without_any_attempt_nothing_is_wrong():
     nobody = pd.DataFrame({"attempt_id": np.zeros(0, dtype=np.int64), "score": np.zeros(0)})
-    assert wrong_scores(nobody, np.zeros(0, dtype=np.int64), np.array([[-1]])).rows.tolist() == [[-1]]
+    assert score_issues(nobody, np.zeros(0, dtype=np.int64), np.array([[-1]])).rows.tolist() == [[-1]]
 
 
 def test_the_detail_names_table_lesson_and_value():
@@ -97,10 +97,10 @@ def test_the_detail_names_table_lesson_and_value():
         np.full((1, 11), 7),
         SHAPE,
     )
-    assert wrong_progress(NEGATIVE_TIME_SPENT, *arguments).describe(0) == (
+    assert progress_issues(NEGATIVE_TIME_SPENT, *arguments).describe(0) == (
         "user_lesson_progress lesson 55: time_spent_minutes -3"
     )
-    assert wrong_progress(COMPLETED_BEFORE_STARTED, *arguments).describe(0) == (
+    assert progress_issues(COMPLETED_BEFORE_STARTED, *arguments).describe(0) == (
         "user_lesson_progress lesson 55: completed_at 2026-03-06T12:00:00+00:00 "
         "is earlier than started_at 2026-03-10T12:00:00+00:00"
     )

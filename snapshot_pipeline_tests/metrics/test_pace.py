@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from snapshot_pipeline.metrics.grid import round_half_away
 from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces, window_lengths
-from snapshot_pipeline.metrics.rounding import round_half_away
 
 
 def score(lessons: int, active_days: int, length: int, quiz_average: float) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from snapshot_pipeline.metrics.grid import round_half_away
 from snapshot_pipeline.metrics.quiz_average import WEIGHTS, running_averages
-from snapshot_pipeline.metrics.rounding import round_half_away
 
 
 def averages(*oldest_first: float) -> np.ndarray:

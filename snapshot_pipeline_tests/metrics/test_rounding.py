@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snapshot_pipeline.metrics.rounding import round_half_away
+from snapshot_pipeline.metrics.grid import round_half_away
 
 
 @pytest.mark.parametrize(

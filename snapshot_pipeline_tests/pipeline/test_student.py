@@ -73,7 +73,7 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     assert report.last.state == "failed"
     assert report.last.failure is not None
     assert report.pace is not None
-    assert ("negative_time_spent", detail) in [(one.reason, one.detail) for one in report.pace.faults]
+    assert ("negative_time_spent", detail) in [(one.reason, one.detail) for one in report.pace.issues]
     assert report.remediation is not None
     assert "fix them on the platform" in report.remediation.why
     assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
@@ -81,7 +81,7 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     execute(computed.engine.url, f"{fixed} AND time_spent_minutes < 0")
     after = read_student_report(computed, user_id, SUNDAY)
     assert after.pace is not None
-    assert after.pace.faults == []
+    assert after.pace.issues == []
     assert after.remediation is not None
     assert "fixed since" in after.remediation.why
 

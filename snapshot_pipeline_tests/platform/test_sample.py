@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from snapshot_pipeline.metrics.days import LocalDays, start_of_day
-from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.events import StudentHistory
 from snapshot_pipeline.metrics.issues import SCORE_OUT_OF_RANGE
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.platform.ownership import PlatformNotOursError, arrow_schema

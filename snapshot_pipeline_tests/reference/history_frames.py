@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from snapshot_pipeline.metrics.history import StudentHistory
+from snapshot_pipeline.metrics.events import StudentHistory
 from snapshot_pipeline_tests.reference.days import end_of_day, start_of_day
 from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, PlatformRows, Progress, Student
 

@@ -1,0 +1,47 @@
+"""Dates, numbers and names as text, for plots and reports; without Matplotlib."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+# Not `%b`, which depends on the locale of the machine.
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_MAX_NAME = 28
+
+# Control characters and line ends, marks that change the text direction, and characters that XML does not allow.
+_NOT_TEXT = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+
+
+def short_date(day: date) -> str:
+    """`9 Mar`."""
+    return f"{day.day} {MONTHS[day.month - 1]}"
+
+
+def long_date(day: date) -> str:
+    """`9 Mar 2026`."""
+    return f"{short_date(day)} {day.year}"
+
+
+def period(first: date, last: date) -> str:
+    """`2 Mar to 8 Mar 2026`, both included."""
+    if first == last:
+        return long_date(last)
+    return f"{short_date(first) if first.year == last.year else long_date(first)} to {long_date(last)}"
+
+
+def count(number: float, noun: str) -> str:
+    """`1 student`, `1,204 students`."""
+    return f"{number:,.0f} {noun}{'' if f'{number:.0f}' == '1' else 's'}"
+
+
+def display_name(name: str) -> str:
+    """`RESUME_LEARNING` as `Resume learning`."""
+    return plain(name.replace("_", " ").capitalize())
+
+
+def plain(text: str, max_length: int = _MAX_NAME) -> str:
+    """A text from the database in one line, without control characters, truncated to `max_length` characters."""
+    line = " ".join(re.sub(_NOT_TEXT, " ", text).split())
+    return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"
