@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 @dataclass
-class Issue:
+class Fault:
     """One kind of fault, over all of its injections.
 
     Attributes:
@@ -44,14 +44,14 @@ class Ledger:
     """The faults of one session, in the order in which they were first injected."""
 
     def __init__(self) -> None:
-        self._faults: dict[str, Issue] = {}
+        self._faults: dict[str, Fault] = {}
 
-    def of(self, name: str) -> Issue:
+    def of(self, name: str) -> Fault:
         """The line of a fault."""
-        return self._faults.setdefault(name, Issue(name))
+        return self._faults.setdefault(name, Fault(name))
 
     @property
-    def faults(self) -> Iterable[Issue]:
+    def faults(self) -> Iterable[Fault]:
         """All lines."""
         return self._faults.values()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from snapshot_pipeline_tests.faults.ledger import Issue
+from snapshot_pipeline_tests.faults.ledger import Fault
 from snapshot_pipeline_tests.faults.world import Figures, World
 from snapshot_pipeline_tests.running_dagster import waited_for
 
@@ -17,7 +17,7 @@ def strange(found: Figures, old: Figures, new: Figures) -> list[tuple[int, date]
     return [key for key in old.keys() | new.keys() | found.keys() if found.get(key) not in (old.get(key), new.get(key))]
 
 
-def settle(fault: Issue, world: World, new: Figures) -> None:
+def settle(fault: Fault, world: World, new: Figures) -> None:
     """When all is over, everything is as it should be."""
     found = world.figures()
     fault.rows_wrong += sum(found[key] != new[key] for key in found.keys() & new.keys())
