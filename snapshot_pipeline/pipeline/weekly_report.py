@@ -1,6 +1,6 @@
 """Write the report of a week, and delete expired ones.
 
-summaries, recommendations, failures ──▶ Figures ──▶ words, plots, page ──▶ <home>/reports/<monday>.html
+summaries, recommendations, failures ──▶ ReportFigures ──▶ words, plots, page ──▶ <home>/reports/<monday>.html
 (store)                           (report, pure)                          (here)
 """
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.postgres.errors import retry_transient
-from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, Figures, Group
+from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, GroupFigures, ReportFigures
 from snapshot_pipeline.report.words import notices, sentences
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import failures_by_reason
@@ -76,7 +76,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
     """
     # Imported here, because Matplotlib takes a second, and most processes draw nothing.
     from snapshot_pipeline.report.page import render
-    from snapshot_pipeline.report.plots import plots_of
+    from snapshot_pipeline.report.plots import draw_plots
 
     figures = retry_transient(read_figures, installation, week_start)
     if not figures.week.known_days:
@@ -86,7 +86,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
             f"performance_snapshots and cohort_summary for them (`snapshot-pipeline materialize --from {week_start} "
             f"--to {sunday}`), then this week again (`snapshot-pipeline report --week {week_start}`)"
         )
-    plots = plots_of(figures)
+    plots = draw_plots(figures)
     page = render(figures, plots).encode()
     path = report_path(installation.settings, week_start)
     _write(path, page)
@@ -102,22 +102,22 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
     )
 
 
-def read_figures(installation: Installation, week_start: date) -> Figures:
+def read_figures(installation: Installation, week_start: date) -> ReportFigures:
     """Read the figures of a week and of those before it from our tables."""
     sunday = week_start + timedelta(days=DAYS - 1)
     first_week = week_start - timedelta(days=DAYS * (WEEKS_SHOWN - 1))
     sundays = [sunday - timedelta(days=DAYS), sunday]
     # One snapshot of all tables, so that a run that publishes meanwhile does not affect only some of the figures.
     with installation.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        return Figures(
+        return ReportFigures(
             week_start=week_start,
             first_day=installation.settings.start_date,
             days={
-                day: Group(**row)
+                day: GroupFigures(**row)
                 for day, row in day_summaries(connection, installation.store, first_week, sunday).items()
             },
             cohorts={
-                day: {cohort: Group(**row) for cohort, row in cohorts.items()}
+                day: {cohort: GroupFigures(**row) for cohort, row in cohorts.items()}
                 for day, cohorts in cohort_summaries(connection, installation.store, sundays).items()
             },
             active=_active(connection, installation, sundays),

@@ -1,4 +1,4 @@
-"""What the students did on each day of a week, against the same days of the week before."""
+"""Activity on each day of a week, compared with the week before."""
 
 from __future__ import annotations
 
@@ -31,14 +31,12 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 @dataclass(frozen=True)
 class Activity:
-    """The figures: seven of each, from Monday on; None where the day is missing.
+    """Seven figures of each kind, from Monday on; None for a missing day.
 
     Attributes:
-        days: The days of the week.
-        active_students: Students who did something on the day.
         lessons: Lessons completed.
         minutes: Minutes spent.
-        before: The same three for the week before, in this order.
+        before: Active students, lessons and minutes of the week before.
     """
 
     days: Sequence[date]
@@ -49,7 +47,7 @@ class Activity:
 
 
 def draw(figures: Activity) -> Plot:
-    """Three rows of columns, a column a day; a mark says where the same weekday was in the week before."""
+    """Draw three bar charts by day, with a mark for the same weekday of the week before."""
     title = "Activity by day"
     rows: list[tuple[str, Series, str]] = [
         ("active students", figures.active_students, BLUE),
@@ -57,12 +55,12 @@ def draw(figures: Activity) -> Plot:
         ("hours spent", _hours(figures.minutes), ORANGE),
     ]
     before = (figures.before[0], figures.before[1], _hours(figures.before[2]))
-    against = "; the mark is the week before" if any(last_known(one) for one in before) else ""
+    comparison = "; the mark is the week before" if any(last_known(series) for series in before) else ""
     with plot_style():
-        figure = new_figure(HEIGHT, title, f"{period(figures.days[0], figures.days[-1])}{against}", "day_summary")
+        figure = new_figure(HEIGHT, title, f"{period(figures.days[0], figures.days[-1])}{comparison}", "day_summary")
         if last_known(figures.active_students) is None:
-            add_empty_message(figure, "No day of the week is there.")
-            return to_plot(figure, title, "No day of the week is there.")
+            add_empty_message(figure, "No day of the week has data.")
+            return to_plot(figure, title, "No day of the week has data.")
         panels = figure.subplots(3, 1, sharex=True)
         for axes, (name, values, color), earlier in zip(panels, rows, before, strict=True):
             _draw_row(axes, name, values, color, earlier)
@@ -73,18 +71,20 @@ def draw(figures: Activity) -> Plot:
 
 def _draw_row(axes: Axes, name: str, values: Series, color: str, before: Series) -> None:
     axes.bar(range(7), as_array(values), 0.66, color=color)
-    for place, earlier in enumerate(before):
+    for position, earlier in enumerate(before):
         if earlier is not None:
-            axes.plot([place - 0.43, place + 0.43], [earlier] * 2, color=INK, linewidth=1.5, solid_capstyle="butt")
+            axes.plot(
+                [position - 0.43, position + 0.43], [earlier] * 2, color=INK, linewidth=1.5, solid_capstyle="butt"
+            )
     highest = max([value for value in (*values, *before) if value is not None] + [1])
-    for place, value in enumerate(values):
+    for position, value in enumerate(values):
         if value is None:
-            axes.text(place, 0, "missing", ha="center", va="bottom", fontsize=7, color=MUTED)
+            axes.text(position, 0, "missing", ha="center", va="bottom", fontsize=7, color=MUTED)
             continue
-        above = max(value, before[place] or 0)
+        above = max(value, before[position] or 0)
         axes.annotate(
             f"{value:,.0f}",
-            (place, above),
+            (position, above),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",
@@ -104,4 +104,7 @@ def _hours(minutes: Series) -> list[float | None]:
 def _alt_text(figures: Activity, name: str, values: Series) -> str:
     known = [(value, day) for value, day in zip(values, figures.days, strict=True) if value is not None]
     (least, quietest), (most, busiest) = min(known), max(known)
-    return f"{name.capitalize()} by day: most {most:,.0f} on {long_date(busiest)}, fewest {least:,.0f} on {long_date(quietest)}"
+    return (
+        f"{name.capitalize()} by day: most {most:,.0f} on {long_date(busiest)}, "
+        f"fewest {least:,.0f} on {long_date(quietest)}"
+    )

@@ -1,4 +1,4 @@
-"""The cohorts of a day beside each other: the pace of each, and where it was a week before."""
+"""The pace of each cohort on a day, compared with a week before."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from snapshot_pipeline.plots.style import (
 )
 from snapshot_pipeline.plots.text import count, long_date, plain
 
-MOST_COHORTS = 8
+MAX_COHORTS = 8
 
 
 @dataclass(frozen=True)
 class CohortPace:
-    """One cohort.
+    """The pace of one cohort.
 
     Attributes:
-        name: Its specialization and level.
-        students: How many.
-        lower: The first quartile of their pace score.
-        median: The second.
-        upper: The third.
-        median_before: The median a week before; None where there is none.
+        name: Specialization and level.
+        students: Number of students.
+        lower: The first quartile of the pace score.
+        upper: The third quartile.
+        median_before: The median a week before, if known.
     """
 
     name: str
@@ -46,21 +45,16 @@ class CohortPace:
 
 @dataclass(frozen=True)
 class CohortPaces:
-    """The figures.
-
-    Attributes:
-        day: The day.
-        cohorts: The cohorts; the `MOST_COHORTS` with the most students are drawn.
-    """
+    """The cohorts of a day; the `MAX_COHORTS` with the most students are drawn."""
 
     day: date
     cohorts: Sequence[CohortPace]
 
 
 def draw(figures: CohortPaces) -> Plot:
-    """A row per cohort, the fastest on top: the middle half of its students, their median, and the median before."""
+    """Draw a row per cohort, the fastest on top: quartiles, median, and the median a week before."""
     title = "Pace by cohort"
-    largest = sorted(figures.cohorts, key=lambda cohort: (-cohort.students, cohort.name))[:MOST_COHORTS]
+    largest = sorted(figures.cohorts, key=lambda cohort: (-cohort.students, cohort.name))[:MAX_COHORTS]
     rows = sorted(largest, key=lambda cohort: (-cohort.median, cohort.name))
     left_out = len(figures.cohorts) - len(rows)
     others = f"; {count(left_out, 'smaller cohort')} not shown" if left_out else ""
@@ -68,8 +62,8 @@ def draw(figures: CohortPaces) -> Plot:
         subtitle = f"{long_date(figures.day)}, students in brackets{others}"
         figure = new_figure(HEIGHT, title, subtitle, "cohort_summary")
         if not rows:
-            add_empty_message(figure, "No cohort has a student.")
-            return to_plot(figure, title, "No cohort has a student.")
+            add_empty_message(figure, "No cohort has students.")
+            return to_plot(figure, title, "No cohort has students.")
         axes = figure.add_subplot()
         for row, cohort in enumerate(rows):
             axes.plot([cohort.lower, cohort.upper], [row, row], color=SKY, linewidth=5, solid_capstyle="butt")
@@ -88,5 +82,5 @@ def draw(figures: CohortPaces) -> Plot:
 
 
 def _alt_text(day: date, rows: Sequence[CohortPace]) -> str:
-    said = [f"{plain(cohort.name)} {cohort.median:.1f} ({count(cohort.students, 'student')})" for cohort in rows]
-    return f"Median pace score by cohort on {long_date(day)}: {'; '.join(said)}."
+    parts = [f"{plain(cohort.name)} {cohort.median:.1f} ({count(cohort.students, 'student')})" for cohort in rows]
+    return f"Median pace score by cohort on {long_date(day)}: {'; '.join(parts)}."

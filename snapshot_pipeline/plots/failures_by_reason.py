@@ -1,4 +1,4 @@
-"""Why students failed: how many failures are open, by reason."""
+"""The number of failures by reason."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ from snapshot_pipeline.plots.text import display_name, period
 
 @dataclass(frozen=True)
 class FailuresByReason:
-    """The figures.
-
-    Attributes:
-        first: The first day whose failures are counted.
-        last: The last day, included.
-        counts: Student days that failed, by reason (`score_out_of_range`, …).
-    """
+    """The failures of the days `first … last`, as student days by reason."""
 
     first: date
     last: date
@@ -36,7 +30,7 @@ class FailuresByReason:
 
 
 def draw(figures: FailuresByReason) -> Plot:
-    """A bar per reason, the most frequent on top."""
+    """Draw a bar per reason, the most frequent on top."""
     days = period(figures.first, figures.last)
     title = f"Failures by reason, {days}"
     ranked = sorted(figures.counts.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -58,5 +52,5 @@ def draw(figures: FailuresByReason) -> Plot:
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
         add_grid(axes, "x")
-        said = "; ".join(f"{display_name(reason)} {count:,}" for reason, count in ranked)
-        return to_plot(figure, title, f"Failures of {days}: {said}.")
+        listed = "; ".join(f"{display_name(reason)} {count:,}" for reason, count in ranked)
+        return to_plot(figure, title, f"Failures of {days}: {listed}.")

@@ -1,4 +1,4 @@
-"""The share of students who have been away for a week, and for two."""
+"""The share of students without activity for 7 and for 14 days."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from snapshot_pipeline.plots.text import long_date, period
 
 @dataclass(frozen=True)
 class Inactivity:
-    """The figures; one of each per day, None where the day is missing or has no student.
+    """One figure of each kind per day; None for a day that is missing or has no students.
 
     Attributes:
         days: Consecutive days, ascending.
-        share_7: The share of students without activity for 7 days or more, 0 to 1.
+        share_7: Share of students without activity for 7 days or more, 0 to 1.
         share_14: The same for 14 days or more.
     """
 
@@ -42,22 +42,22 @@ class Inactivity:
 
 
 def draw(figures: Inactivity) -> Plot:
-    """Two lines over the days, each with its last value at its end."""
+    """Draw two lines, each labeled with its last value."""
     title = "Inactive students"
     with plot_style():
         days = period(figures.days[0], figures.days[-1])
         figure = new_figure(HEIGHT, title, f"Percent of the students, by day, {days}", "day_summary")
         if last_known(figures.share_7) is None:
-            add_empty_message(figure, "No day has a student.")
-            return to_plot(figure, title, "No day has a student.")
+            add_empty_message(figure, "No day has students.")
+            return to_plot(figure, title, "No day has students.")
         axes = figure.add_subplot()
         highest = max(share for share in figures.share_7 if share is not None) * 100
         for shares, color in ((figures.share_7, ORANGE), (figures.share_14, BLUE)):
             draw_line(axes, as_array(shares) * 100, color)
             if ending := last_known(shares):
                 axes.plot(ending[0], ending[1] * 100, "o", color=color, markersize=4)
-                beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-                axes.annotate(f"{ending[1] * 100:.0f} %", (ending[0], ending[1] * 100), fontweight="bold", **beside)
+                label: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                axes.annotate(f"{ending[1] * 100:.0f} %", (ending[0], ending[1] * 100), fontweight="bold", **label)
         axes.set(ylim=(0, min(100, max(highest * 1.15, 5))), ylabel="% of students")
         axes.set_xlim(-0.5, len(figures.days) * 1.09)
         label_days(axes, figures.days)
@@ -67,9 +67,9 @@ def draw(figures: Inactivity) -> Plot:
 
 
 def _alt_text(figures: Inactivity) -> str:
-    place, share = last_known(figures.share_7) or (0, 0.0)
-    longer = (figures.share_14[place] or 0) * 100
+    position, share = last_known(figures.share_7) or (0, 0.0)
+    longer = (figures.share_14[position] or 0) * 100
     return (
-        f"On {long_date(figures.days[place])}, {share * 100:.0f} % of the students had been inactive for 7 days or more, "
-        f"{longer:.0f} % for 14 days or more."
+        f"On {long_date(figures.days[position])}, {share * 100:.0f} % of the students had been inactive for 7 days or "
+        f"more, {longer:.0f} % for 14 days or more."
     )

@@ -1,4 +1,4 @@
-"""How many students learn at which pace on a day, against an earlier one."""
+"""The distribution of students over the pace labels on a day, compared with an earlier day."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ from snapshot_pipeline.plots.text import count, display_name, long_date
 
 @dataclass(frozen=True)
 class PaceDistribution:
-    """The figures.
+    """The distributions of a day and, if known, of an earlier day.
 
     Attributes:
-        day: The day.
-        counts: Students by pace label (`SLOW`, `MEDIUM`, `FAST`, `ACCELERATED`); one that is missing counts as 0.
-        earlier_day: The day that it is compared with; None where there is none.
-        earlier_counts: The same for that day.
+        counts: Number of students by pace label (`SLOW`, `MEDIUM`, `FAST`, `ACCELERATED`); a missing label counts as 0.
     """
 
     day: date
@@ -38,12 +35,12 @@ class PaceDistribution:
 
 
 def draw(figures: PaceDistribution) -> Plot:
-    """A bar per label, its length the share of students, and a mark where it was on the earlier day."""
+    """Draw the share of students per label as a bar, with a mark for the earlier day."""
     title = f"Students by pace, {long_date(figures.day)}"
     now, before = _shares(figures.counts), _shares(figures.earlier_counts or {})
-    against = f"; the mark is {long_date(figures.earlier_day)}" if before and figures.earlier_day else ""
+    comparison = f"; the mark is {long_date(figures.earlier_day)}" if before and figures.earlier_day else ""
     with plot_style():
-        figure = new_figure(236, title, f"Share of students in percent{against}", "performance_snapshots")
+        figure = new_figure(236, title, f"Share of students in percent{comparison}", "performance_snapshots")
         if not now:
             add_empty_message(figure, "No student has a snapshot of this day.")
             return to_plot(figure, title, "No student has a snapshot of this day.")
@@ -53,9 +50,11 @@ def draw(figures: PaceDistribution) -> Plot:
             if before:
                 axes.plot([before[label]] * 2, [row - 0.42, row + 0.42], color=INK, solid_capstyle="butt")
             end = max(now[label], before.get(label, 0))
-            beside: dict[str, Any] = {"xy": (end, row), "textcoords": "offset points", "va": "center"}
-            axes.annotate(f"{now[label]:.1f} %", xytext=(6, 0), fontweight="bold", **beside)
-            axes.annotate(f"{figures.counts.get(label, 0):,}", xytext=(54, 0), color=MUTED, fontsize=8.25, **beside)
+            label_style: dict[str, Any] = {"xy": (end, row), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{now[label]:.1f} %", xytext=(6, 0), fontweight="bold", **label_style)
+            axes.annotate(
+                f"{figures.counts.get(label, 0):,}", xytext=(54, 0), color=MUTED, fontsize=8.25, **label_style
+            )
         axes.set_yticks(range(len(PACE_COLORS)), [display_name(label) for label in PACE_COLORS])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
         longest = max(*now.values(), *before.values())
@@ -66,7 +65,7 @@ def draw(figures: PaceDistribution) -> Plot:
 
 
 def _shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Percent by label; empty without any student."""
+    """Percent by label; empty without students."""
     total = sum(counts.get(label, 0) for label in PACE_COLORS)
     return {label: 100 * counts.get(label, 0) / total for label in PACE_COLORS} if total else {}
 

@@ -1,4 +1,4 @@
-"""How the students are spread over the paces at the end of each week."""
+"""The distribution of students over the pace labels at the end of each week."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from snapshot_pipeline.plots.style import (
 )
 from snapshot_pipeline.plots.text import display_name, long_date
 
-_SMALLEST_NUMBERED = 7.0
-"""Percent; a lower part has no room for its number."""
+_MIN_LABELED = 7.0
+"""Percent; a lower segment has no room for its number."""
 
-_LEAST_WIDTH = 4
-"""Columns for which there is room at the least; one alone would be a wall."""
+_MIN_COLUMNS = 4
+"""Room for at least so many columns, so that a single one is not too wide."""
 
 
 @dataclass(frozen=True)
 class PaceShares:
-    """The figures.
+    """The students on the Sundays of some weeks.
 
     Attributes:
-        sundays: The last days of the weeks, ascending.
-        counts: Students by pace label on each of them; None where the day is missing.
+        sundays: Ascending.
+        counts: Number of students by pace label on each; None for a missing day.
     """
 
     sundays: Sequence[date]
@@ -43,27 +43,27 @@ class PaceShares:
 
 
 def draw(figures: PaceShares) -> Plot:
-    """A column a week that is cut into the four paces, the slowest at the bottom, with their percentages."""
+    """Draw a stacked column per week, the slowest label at the bottom, with percentages."""
     title = "Students by pace"
     with plot_style():
         figure = new_figure(HEIGHT, title, "Percent of the students, on the Sunday of each week", "day_summary")
         shares = [_shares(counts or {}) for counts in figures.counts]
         if not any(shares):
-            add_empty_message(figure, "No week has a student.")
-            return to_plot(figure, title, "No week has a student.")
+            add_empty_message(figure, "No week has students.")
+            return to_plot(figure, title, "No week has students.")
         axes = figure.add_subplot()
-        for place, week in enumerate(shares):
+        for position, week in enumerate(shares):
             bottom = 0.0
             if not week:
-                axes.text(place, 50, "missing", ha="center", va="center", rotation=90, fontsize=7.5, color=MUTED)
+                axes.text(position, 50, "missing", ha="center", va="center", rotation=90, fontsize=7.5, color=MUTED)
             for label, share in week.items():
                 color = PACE_COLORS[label]
-                axes.bar(place, share, 0.8, bottom, color=color, edgecolor=CARD, linewidth=0.75)
-                if share >= _SMALLEST_NUMBERED:
+                axes.bar(position, share, 0.8, bottom, color=color, edgecolor=CARD, linewidth=0.75)
+                if share >= _MIN_LABELED:
                     middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "color": ON_COLOR[color]}
-                    axes.text(place, bottom + share / 2, f"{share:.0f}", **middle)
+                    axes.text(position, bottom + share / 2, f"{share:.0f}", **middle)
                 bottom += share
-        axes.set(ylim=(0, 100), xlim=(-0.55, max(len(shares), _LEAST_WIDTH) - 0.45), ylabel="% of students")
+        axes.set(ylim=(0, 100), xlim=(-0.55, max(len(shares), _MIN_COLUMNS) - 0.45), ylabel="% of students")
         axes.tick_params(length=0)
         label_days(axes, figures.sundays, max_labels=8)
         add_legend(figure, {display_name(label): color for label, color in PACE_COLORS.items()})
@@ -76,6 +76,6 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def _alt_text(figures: PaceShares, shares: Sequence[Mapping[str, float]]) -> str:
-    place = max(number for number, week in enumerate(shares) if week)
-    parts = ", ".join(f"{display_name(label)} {share:.0f} %" for label, share in shares[place].items())
-    return f"Students by pace on {long_date(figures.sundays[place])}: {parts}."
+    position = max(number for number, week in enumerate(shares) if week)
+    parts = ", ".join(f"{display_name(label)} {share:.0f} %" for label, share in shares[position].items())
+    return f"Students by pace on {long_date(figures.sundays[position])}: {parts}."

@@ -1,8 +1,8 @@
 """Convert a Matplotlib figure to a small SVG, for an HTML page or a `data:` URI in Markdown.
 
-Matplotlib's SVG is made for files. Here numbers are rounded, unused ids are dropped and the others made unique, the style
-sheet (which would affect the page) becomes attributes, colors of text and background become CSS variables, and a title and a
-description are added for screen readers. The same figures give the same bytes.
+Matplotlib's SVG is made for files. Here numbers are rounded, unused ids are dropped and the others made unique, the
+style sheet (which would affect the page) becomes attributes, colors of text and background become CSS variables, and a
+title and a description are added for screen readers. The same figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ class Plot:
 
     Attributes:
         title: Also shown in the plot.
-        svg: One `<svg>` element with title and description, `WIDTH` pixels wide, without external references. A page may
-            set `--plot-ink`, `--plot-muted`,
-            `--plot-grid` and `--plot-card`.
+        svg: One `<svg>` element with title and description, `WIDTH` pixels wide, without external references. A page
+            may set `--plot-ink`, `--plot-muted`, `--plot-grid` and `--plot-card`.
         alt: A description for screen readers, with the main figures.
     """
 
@@ -79,8 +78,8 @@ def _serialized(root: ElementTree.Element, name: str, title: str, alt: str) -> s
     visible = (part for child in root if child.tag != "metadata" for part in _visible(child))
     body = "".join(ElementTree.tostring(part, encoding="unicode") for part in visible)
     return (
-        f'<svg xmlns="{_SVG}" viewBox="0 0 {_format_number(width)} {_format_number(height)}" width="{width / 0.75:.0f}" '
-        f'height="{height / 0.75:.0f}" role="img" aria-labelledby="{name}t {name}d" '
+        f'<svg xmlns="{_SVG}" viewBox="0 0 {_format_number(width)} {_format_number(height)}" '
+        f'width="{width / 0.75:.0f}" height="{height / 0.75:.0f}" role="img" aria-labelledby="{name}t {name}d" '
         f'style="stroke-linejoin:round;stroke-linecap:butt;font-family:{_FONT}">'
         f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(alt)}</desc>'
         f'<rect width="100%" height="100%" rx="6" style="fill:{_theme_color(CARD)}"/>{body}</svg>'

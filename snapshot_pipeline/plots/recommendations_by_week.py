@@ -1,4 +1,4 @@
-"""The recommendations of a week by type, against the weeks before it."""
+"""The recommendations of a week by type, compared with the weeks before."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from snapshot_pipeline.plots.style import (
 )
 from snapshot_pipeline.plots.text import display_name, long_date, period
 
-MOST_WEEKS = 8
+MAX_WEEKS = 8
 
 
 @dataclass(frozen=True)
 class RecommendationsByWeek:
-    """The figures.
+    """The recommendations of some weeks.
 
     Attributes:
-        weeks: The Mondays, ascending; the last is the week in question. At most the last `MOST_WEEKS` are drawn.
-        counts: Recommendations by type, one number for each week; a type that is missing has none.
+        weeks: The Mondays, ascending; the last `MAX_WEEKS` are drawn.
+        counts: Number of recommendations per week, by type; a missing type has none.
     """
 
     weeks: Sequence[date]
@@ -37,27 +37,27 @@ class RecommendationsByWeek:
 
 
 def draw(figures: RecommendationsByWeek) -> Plot:
-    """A group of columns per type, a column per week: earlier weeks are pale, the week itself is full and numbered."""
-    weeks = list(figures.weeks)[-MOST_WEEKS:]
-    counts = {kind: list(figures.counts.get(kind, [0] * len(weeks)))[-MOST_WEEKS:] for kind in RECOMMENDATION_COLORS}
+    """Draw a group of columns per type, a column per week: earlier weeks pale, the last one labeled."""
+    weeks = list(figures.weeks)[-MAX_WEEKS:]
+    counts = {kind: list(figures.counts.get(kind, [0] * len(weeks)))[-MAX_WEEKS:] for kind in RECOMMENDATION_COLORS}
     title = f"Recommendations by type, week of {long_date(weeks[-1])}"
     before = f"; pale: the weeks {period(weeks[0], weeks[-2])}" if len(weeks) > 2 else "; pale: the week before"
     before = before if len(weeks) > 1 else ""
     with plot_style():
         figure = new_figure(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
         if not any(sum(numbers) for numbers in counts.values()):
-            add_empty_message(figure, "No student has a recommendation.")
-            return to_plot(figure, title, "No student has a recommendation.")
+            add_empty_message(figure, "There are no recommendations.")
+            return to_plot(figure, title, "There are no recommendations.")
         axes = figure.add_subplot()
         highest = max(max(numbers) for numbers in counts.values())
         width = 0.8 / len(weeks)
         for group, (kind, color) in enumerate(RECOMMENDATION_COLORS.items()):
             numbers, left = counts[kind], group - 0.4
-            places = [left + width * (n + 0.5) for n in range(len(weeks))]
-            axes.bar(places[:-1], numbers[:-1], width * 0.86, color=color, alpha=0.4)
-            axes.bar(places[-1:], numbers[-1:], width * 0.86, color=color)
-            # Above the highest column of the group, so that none runs through the number.
-            right, top = places[-1] + width / 2, max(numbers) + highest * 0.02
+            positions = [left + width * (n + 0.5) for n in range(len(weeks))]
+            axes.bar(positions[:-1], numbers[:-1], width * 0.86, color=color, alpha=0.4)
+            axes.bar(positions[-1:], numbers[-1:], width * 0.86, color=color)
+            # Above the highest column of the group, so that no column overlaps the number.
+            right, top = positions[-1] + width / 2, max(numbers) + highest * 0.02
             axes.text(right, top, f"{numbers[-1]:,}", ha="right", va="bottom", fontweight="bold", fontsize=8.25)
         names = [display_name(kind).replace(" ", "\n") for kind in RECOMMENDATION_COLORS]
         axes.set_xticks(range(len(names)), names)
@@ -70,9 +70,9 @@ def draw(figures: RecommendationsByWeek) -> Plot:
 
 
 def _alt_text(weeks: Sequence[date], counts: Mapping[str, Sequence[int]]) -> str:
-    def compared(kind: str) -> str:
+    def describe(kind: str) -> str:
         *before, now = counts[kind]
         mean = f" (before: {sum(before) / len(before):,.0f} a week)" if before else ""
         return f"{display_name(kind)} {now:,}{mean}"
 
-    return f"Recommendations of the week of {long_date(weeks[-1])}: {'; '.join(compared(kind) for kind in counts)}."
+    return f"Recommendations of the week of {long_date(weeks[-1])}: {'; '.join(describe(kind) for kind in counts)}."

@@ -1,8 +1,8 @@
 """The common style of all plots: sizes, fonts, colors, and helpers for axes, legends and lines with gaps.
 
-The colors of data are those of Okabe and Ito, which people with color vision deficiency can distinguish; each pace label and
-type of recommendation has one of them everywhere, and is named beside it. Text and grid have colors of the theme, which
-`plot` adapts to a dark page.
+The colors of data are those of Okabe and Ito, which people with color vision deficiency can distinguish; each pace
+label and type of recommendation has one of them everywhere, and is named beside it. Text and grid have colors of the
+theme, which `plot` adapts to a dark page.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ GOOD, BAD = BLUE, VERMILION
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 96,
-    "font.family": [
-        "DejaVu Sans"
-    ],  # Matplotlib's own, used to estimate widths; one family, so that it is found at once
+    "font.family": ["DejaVu Sans"],  # Matplotlib's own, used to estimate widths
     "font.size": 9,  # points: 12 pixels
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign

@@ -1,4 +1,4 @@
-"""The success rate of each day, as a calendar: a column a week, a row a weekday."""
+"""A calendar of success rates: one column per week, one row per weekday."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from snapshot_pipeline.plots.style import (
 )
 from snapshot_pipeline.plots.text import long_date, period, short_date
 
-MOST_WEEKS = 13
-"""More columns would leave no room for the figures in the cells."""
+MAX_WEEKS = 13
+"""More columns would leave no room for numbers in the cells."""
 
 _CELL = np.array([(0.05, 0.07), (0.95, 0.07), (0.95, 0.93), (0.05, 0.93), (0.05, 0.07)])
 
@@ -35,29 +35,27 @@ _MISSING = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class SuccessCalendar:
-    """The figures.
+    """The success rates of the days `first … last`; only the last `MAX_WEEKS` are drawn.
 
     Attributes:
-        first: The first day of the calendar.
-        last: The last day; columns before the last `MOST_WEEKS` are left out.
-        rates: The success rate, 0 to 1, of each day that was computed; None on a day without any student.
-        wanted: The least rate that counts as a success, 0 to 1.
+        rates: Success rate of each computed day, 0 to 1; None on a day without students.
+        minimum: The minimum success rate, 0 to 1.
     """
 
     first: date
     last: date
     rates: Mapping[date, float | None]
-    wanted: float
+    minimum: float
 
 
 def draw(figures: SuccessCalendar) -> Plot:
-    """A cell per day: its colour says how good the rate is, the number in it is the rate in percent."""
-    first = max(_monday(figures.first), _monday(figures.last) - timedelta(weeks=MOST_WEEKS - 1))
+    """Draw a colored cell per day with the rate in percent."""
+    first = max(_monday(figures.first), _monday(figures.last) - timedelta(weeks=MAX_WEEKS - 1))
     days = [first + timedelta(days=n) for n in range((figures.last - first).days + 1)]
     days = [day for day in days if day >= figures.first]
     title = f"Success rate by day, {period(days[0], days[-1])}"
     with plot_style():
-        figure = new_figure(288, title, "Share of students that were published, in percent", "snapshot_days")
+        figure = new_figure(288, title, "Share of published students in percent", "snapshot_days")
         axes = figure.add_subplot()
         weeks = (_monday(figures.last) - first).days // 7 + 1
         _draw_cells(axes, {day: ((day - first).days // 7, day.weekday()) for day in days}, figures)
@@ -69,20 +67,20 @@ def draw(figures: SuccessCalendar) -> Plot:
         axes.set_yticks([n + 0.5 for n in range(7)], ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
-        axes.set_xlabel("week that begins on", loc="left")
+        axes.set_xlabel("week starting on", loc="left")
         add_legend(
-            figure, {"all": BLUE, f"at least {_percent(figures.wanted)}": SKY, "less": BAD, "not computed": GRID}
+            figure, {"all": BLUE, f"at least {_percent(figures.minimum)}": SKY, "less": BAD, "not computed": GRID}
         )
         return to_plot(figure, title, _alt_text(figures, days))
 
 
-def _draw_cells(axes: Axes, places: Mapping[date, tuple[int, int]], figures: SuccessCalendar) -> None:
-    """All cells of a colour are one path, which keeps the picture small."""
+def _draw_cells(axes: Axes, positions: Mapping[date, tuple[int, int]], figures: SuccessCalendar) -> None:
+    """Draw the cells; all cells of a color are one path, which keeps the SVG small."""
     cells: dict[str, list[Path]] = {}
-    for day, (column, row) in places.items():
+    for day, (column, row) in positions.items():
         color = _color(day, figures)
         cells.setdefault(color, []).append(Path(_CELL + np.array([column, row]), closed=True))
-        text = _figure(figures.rates[day]) if day in figures.rates else _MISSING
+        text = _format_rate(figures.rates[day]) if day in figures.rates else _MISSING
         ink = ON_COLOR.get(color, INK)
         cell = axes.text(column + 0.5, row + 0.52, text, ha="center", va="center", fontsize=7, color=ink)
         cell.set_in_layout(False)
@@ -94,23 +92,23 @@ def _color(day: date, figures: SuccessCalendar) -> str:
     rate = figures.rates.get(day)
     if rate is None:
         return GRID
-    return BLUE if rate == 1 else SKY if rate >= figures.wanted else BAD
+    return BLUE if rate == 1 else SKY if rate >= figures.minimum else BAD
 
 
-def _figure(rate: float | None) -> str:
-    """A rate in at most four characters, never rounded up to a success."""
+def _format_rate(rate: float | None) -> str:
+    """A rate in percent with at most four characters, never rounded up."""
     if rate is None:
         return "0"
     return "100" if rate == 1 else f"{int(rate * 1000) / 10:.1f}"
 
 
 def _alt_text(figures: SuccessCalendar, days: list[date]) -> str:
-    below = [day for day in days if (rate := figures.rates.get(day)) is not None and rate < figures.wanted]
+    below = [day for day in days if (rate := figures.rates.get(day)) is not None and rate < figures.minimum]
     missing = [day for day in days if day not in figures.rates]
     rates = [(rate, day) for day in days if (rate := figures.rates.get(day)) is not None]
-    lowest = f" The lowest was {_figure(min(rates)[0])} % on {long_date(min(rates)[1])}." if rates else ""
+    lowest = f" The lowest was {_format_rate(min(rates)[0])} % on {long_date(min(rates)[1])}." if rates else ""
     return (
-        f"Success rate of the {len(days)} days {period(days[0], days[-1])}: days below {_percent(figures.wanted)}: "
+        f"Success rate of the {len(days)} days {period(days[0], days[-1])}: days below {_percent(figures.minimum)}: "
         f"{len(below)}; days that were not computed: {len(missing)}.{lowest}"
     )
 

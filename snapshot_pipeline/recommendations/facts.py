@@ -21,10 +21,10 @@ class WeekFacts:
         week_start: The Monday that names the week; `S` is six days later.
         students: `user_id` (unique), `specialization` (text or null), `level` (text or null), `has_started` (bool:
             started a lesson before `end(S)`). All active students of the batch, who are the recipients.
-        snapshots: `user_id`, `snapshot_date` (`datetime64[s]`, midnight of the local date),
-            `time_spent_minutes_today`, `lessons_completed_count`, `exercises_submitted_count` (integers),
-            `last_activity_date` (`datetime64[s]`). One row per student and day. The published snapshots of
-            `S - 13 … S`; other days are ignored. A row before `S` without minutes, lessons and exercises may be missing.
+        snapshots: `user_id`, `snapshot_date` (`datetime64[s]`, midnight of the local date), `time_spent_minutes_today`,
+            `lessons_completed_count`, `exercises_submitted_count` (integers), `last_activity_date` (`datetime64[s]`).
+            One row per student and day. The published snapshots of `S - 13 … S`; other days are ignored. A row before
+            `S` without minutes, lessons and exercises may be missing.
         attempts: `user_id`, `attempt_id`, `lesson_id`, `score` (float64; neither NaN nor an infinite score counts as
             low), `completed_at` (`datetime64[us, UTC]`). The scored attempts that were completed on the days
             `S - 29 … S` and whose quiz belongs to a lesson.

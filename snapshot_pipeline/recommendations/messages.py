@@ -1,8 +1,8 @@
 """Every text that a student reads in a recommendation, in one place, so that it can be translated.
 
 Titles and messages are plain text: markup is escaped where they are shown. Each is a complete sentence with named
-placeholders, and has both forms where a number decides the form, as for `gettext.ngettext`. A text depends on the metadata
-of its recommendation only.
+placeholders, and has both forms where a number decides the form, as for `gettext.ngettext`. A text depends on the
+metadata of its recommendation only.
 """
 
 from __future__ import annotations

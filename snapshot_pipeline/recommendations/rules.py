@@ -1,7 +1,7 @@
 """The rules of docs/metrics.md, "The recommendations", one function each.
 
-A rule returns one row per student to whom it applies: `user_id` and one column per key of the recommendation's metadata. It
-may return students who are not in the batch or have dismissed it: `ranking` leaves those out.
+A rule returns one row per student to whom it applies: `user_id` and one column per key of the recommendation's
+metadata. It may return students who are not in the batch or have dismissed it: `ranking` leaves those out.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def practice_more(facts: WeekFacts) -> pd.DataFrame:
 def continue_learning(facts: WeekFacts) -> pd.DataFrame:
     """The first lesson of each student's course that is not completed; none if all are.
 
-    A *course* is the published lessons of one specialization and level in their order of study; a lesson's *position* in
-    it counts from 0.
+    A *course* is the published lessons of one specialization and level in their order of study; a lesson's *position*
+    in it counts from 0.
 
     Returns:
         `user_id` (int64), `lesson_id` (int64), `lesson_title` (str, as the platform has it).

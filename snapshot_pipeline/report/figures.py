@@ -1,8 +1,6 @@
-"""The figures of a week and of the weeks before it, and what follows from them.
+"""The figures of a week and of the weeks before it, with sums, shares and differences.
 
-Put here: sums, shares and differences. Do not put here: sentences (`words`), or the shape of a table (`tables`).
-
-A sum over a week is known only where all of its days are: a week with a day missing is not compared with a whole one.
+A sum over a week is known only if all of its days are: an incomplete week is not compared with a complete one.
 """
 
 from __future__ import annotations
@@ -13,14 +11,14 @@ from datetime import date, timedelta
 
 DAYS = 7
 WEEKS_SHOWN = 8
-"""How many weeks the page looks back, the week itself included."""
+"""Number of weeks in the report, including the week itself."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Some students on a day: all of them, or a cohort; the columns of `day_summary`, see `metrics.md`.
+class GroupFigures:
+    """All students of a day, or a cohort: the columns of `day_summary`, see docs/metrics.md.
 
-    Scores and averages are 0 to 100, and None where there is no student, or none with a quiz.
+    Scores and averages are 0 to 100, or None without students, or without students who have a quiz.
     """
 
     students: int
@@ -42,7 +40,7 @@ class Group:
 
     @property
     def paces(self) -> dict[str, int]:
-        """Students by pace label, the slowest first."""
+        """Number of students by pace label, the slowest first."""
         return {
             "SLOW": self.slow_students,
             "MEDIUM": self.medium_students,
@@ -51,115 +49,115 @@ class Group:
         }
 
     def share(self, count: int) -> float | None:
-        """A count of students as a share of all of them, 0 to 1; None with no student."""
+        """A number of students as a share of all, 0 to 1; None without students."""
         return count / self.students if self.students else None
 
 
 Cohort = tuple[str, str]
-"""A specialization and a level; '' for none."""
+"""Specialization and level; '' for none."""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """All that the page of a week is made of.
+class ReportFigures:
+    """All figures of a report.
 
     Attributes:
         week_start: The week's Monday.
-        first_day: The first day that has a partition; no day before it is missed.
-        days: The days of the last `WEEKS_SHOWN` weeks that were summarized.
-        cohorts: The cohorts on the week's Sunday, and on the Sunday before; empty where the day is missing.
-        active: Students that were active in the week that begins on this Monday, as known on its Sunday.
-        recommendations: Recommendations by Monday and type; a week without any is left out.
-        failures: Student days of the week that failed, by reason.
+        first_day: The first day that has a partition; earlier days are not missing.
+        days: The summarized days of the last `WEEKS_SHOWN` weeks.
+        cohorts: The cohorts on the week's Sunday and on the Sunday before; empty for a missing day.
+        active: Number of students active in a week, by its Monday.
+        recommendations: Number of recommendations by Monday and type; weeks without any are left out.
+        failures: Failed student-days of the week, by reason.
     """
 
     week_start: date
     first_day: date
-    days: Mapping[date, Group]
-    cohorts: Mapping[date, Mapping[Cohort, Group]]
+    days: Mapping[date, GroupFigures]
+    cohorts: Mapping[date, Mapping[Cohort, GroupFigures]]
     active: Mapping[date, int]
     recommendations: Mapping[date, Mapping[str, int]]
     failures: Mapping[str, int]
 
     @property
-    def week(self) -> Week:
+    def week(self) -> WeekFigures:
         """The week itself."""
-        return Week(self, self.week_start)
+        return WeekFigures(self, self.week_start)
 
     @property
-    def before(self) -> Week:
+    def before(self) -> WeekFigures:
         """The week before it."""
-        return Week(self, self.week_start - timedelta(days=DAYS))
+        return WeekFigures(self, self.week_start - timedelta(days=DAYS))
 
     @property
-    def weeks(self) -> list[Week]:
-        """The weeks that the page looks at, ascending, from the first with a day on; the last is the week itself."""
+    def weeks(self) -> list[WeekFigures]:
+        """The weeks of the report, ascending, from the first one with a summarized day to the week itself."""
         first = self.week_start - timedelta(days=DAYS * (WEEKS_SHOWN - 1))
-        weeks = [Week(self, first + timedelta(days=DAYS * number)) for number in range(WEEKS_SHOWN)]
-        begun = next((number for number, week in enumerate(weeks) if week.known_days), WEEKS_SHOWN - 1)
-        return weeks[begun:]
+        weeks = [WeekFigures(self, first + timedelta(days=DAYS * number)) for number in range(WEEKS_SHOWN)]
+        first_known = next((number for number, week in enumerate(weeks) if week.known_days), WEEKS_SHOWN - 1)
+        return weeks[first_known:]
 
 
 @dataclass(frozen=True)
-class Week:
+class WeekFigures:
     """One week of the figures."""
 
-    figures: Figures
+    figures: ReportFigures
     start: date
 
     @property
     def sunday(self) -> date:
-        """Its last day, on whose evening its students are counted."""
+        """Its last day, at whose end the students are counted."""
         return self.start + timedelta(days=DAYS - 1)
 
     @property
     def days(self) -> list[date]:
-        """Its seven days, from Monday on."""
+        """Its seven days."""
         return [self.start + timedelta(days=number) for number in range(DAYS)]
 
     @property
     def known_days(self) -> list[date]:
-        """Those of its days that were summarized."""
+        """Its summarized days."""
         return [day for day in self.days if day in self.figures.days]
 
     @property
     def missing_days(self) -> list[date]:
-        """Those of its days that should have been summarized and were not."""
+        """Its days that should have been summarized and were not."""
         return [day for day in self.days if day not in self.figures.days and day >= self.figures.first_day]
 
     @property
-    def end(self) -> Group | None:
-        """All students on its Sunday; None where that day is missing."""
+    def end(self) -> GroupFigures | None:
+        """All students on its Sunday; None if that day is missing."""
         return self.figures.days.get(self.sunday)
 
     @property
     def active(self) -> int | None:
-        """Students that did something in it; None where its Sunday is missing."""
+        """Number of students active in it; None if its Sunday is missing."""
         return self.figures.active.get(self.start) if self.end else None
 
     @property
-    def cohorts(self) -> Mapping[Cohort, Group]:
+    def cohorts(self) -> Mapping[Cohort, GroupFigures]:
         """The cohorts on its Sunday."""
         return self.figures.cohorts.get(self.sunday, {})
 
     @property
     def lessons(self) -> int | None:
-        """Lessons completed in it; None where a day is missing."""
+        """Completed lessons; None if a day is missing."""
         return self._sum("lessons_completed")
 
     @property
     def minutes(self) -> int | None:
-        """Minutes spent in it; None where a day is missing."""
+        """Minutes spent; None if a day is missing."""
         return self._sum("minutes_spent")
 
     @property
     def failed(self) -> int | None:
-        """Student days of it that failed; None where a day is missing."""
+        """Failed student-days; None if a day is missing."""
         return self._sum("failed")
 
     @property
     def recommendations(self) -> int | None:
-        """How many recommendations were made for it; None where it has none."""
+        """Number of recommendations; None if there are none."""
         by_type = self.figures.recommendations.get(self.start)
         return sum(by_type.values()) if by_type else None
 
@@ -171,7 +169,7 @@ class Week:
 
 
 def cohort_name(cohort: Cohort) -> str:
-    """A cohort as a person reads it."""
+    """A cohort as text."""
     specialization, level = cohort
     if not specialization and not level:
         return "No specialization"

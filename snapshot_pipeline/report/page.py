@@ -1,8 +1,4 @@
-"""From words, pictures and tables to one HTML file that needs nothing else: no network, no script, no font.
-
-Put here: what goes to the template. Do not put here: the layout (`templates/week.html.jinja`).
-Whatever comes from the database is text: the template escapes it. Only the pictures go in as they are.
-"""
+"""Render the report as one HTML file without network access, scripts or fonts; the template escapes all text."""
 
 from __future__ import annotations
 
@@ -13,9 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from snapshot_pipeline.plots.plot import Plot
-from snapshot_pipeline.report.figures import Figures
-from snapshot_pipeline.report.numbers import MINUS, NOT_KNOWN, day_of_year, hours, points, signed, whole
-from snapshot_pipeline.report.tables import tables_of
+from snapshot_pipeline.plots.text import long_date
+from snapshot_pipeline.report.figures import ReportFigures
+from snapshot_pipeline.report.numbers import MINUS, UNKNOWN, hours, points, signed, whole
+from snapshot_pipeline.report.tables import build_tables
 from snapshot_pipeline.report.words import notices, sentences
 
 
@@ -24,9 +21,7 @@ class Tile:
     """One of the figures at the top.
 
     Attributes:
-        name: What it counts.
-        value: The figure.
-        change: Against the week before, with its sign; None where that is not known.
+        change: From the week before, with its sign, or None.
     """
 
     name: str
@@ -34,8 +29,8 @@ class Tile:
     change: str | None
 
 
-def render(figures: Figures, plots: Sequence[Plot]) -> str:
-    """The page of a week; the same figures and pictures give the same bytes."""
+def render(figures: ReportFigures, plots: Sequence[Plot]) -> str:
+    """The HTML of a report; the same figures and plots give the same bytes."""
     environment = Environment(
         loader=PackageLoader("snapshot_pipeline.report"),
         autoescape=True,
@@ -44,18 +39,18 @@ def render(figures: Figures, plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    week, tables = figures.week, tables_of(figures)
+    week, tables = figures.week, build_tables(figures)
     return environment.get_template("week.html.jinja").render(
-        title=f"Week of {day_of_year(week.start)} to {day_of_year(week.sunday)}",
+        title=f"Week of {long_date(week.start)} to {long_date(week.sunday)}",
         tiles=_tiles(figures),
         notices=notices(figures),
         sentences=sentences(figures),
-        plots=[Markup(plot.svg) for plot in plots],  # noqa: S704  # our own, and escaped where it is made
+        plots=[Markup(plot.svg) for plot in plots],  # noqa: S704  # our own, with escaped texts
         tables=tables,
     )
 
 
-def _tiles(figures: Figures) -> list[Tile]:
+def _tiles(figures: ReportFigures) -> list[Tile]:
     now, before = figures.week, figures.before
     pace_now = now.end.pace_mean if now.end else None
     pace_before = before.end.pace_mean if before.end else None
@@ -68,6 +63,6 @@ def _tiles(figures: Figures) -> list[Tile]:
 
 
 def _tile(name: str, value: str, change: str) -> Tile:
-    if change == NOT_KNOWN:
+    if change == UNKNOWN:
         return Tile(name, value, None)
     return Tile(name, value, change if change.startswith(("+", MINUS)) else "unchanged")

@@ -1,8 +1,4 @@
-"""The six pictures of the page, from its figures.
-
-Put here: which figures go into which picture. Do not put here: how a picture is drawn (`plots`).
-Importing this module imports Matplotlib.
-"""
+"""The six plots of the report. Importing this module imports Matplotlib."""
 
 from __future__ import annotations
 
@@ -11,11 +7,11 @@ from datetime import date, timedelta
 
 from snapshot_pipeline.plots import activity, cohorts, inactivity, pace_shares, pace_trend, recommendations_by_week
 from snapshot_pipeline.plots.plot import Plot
-from snapshot_pipeline.report.figures import Figures, cohort_name
+from snapshot_pipeline.report.figures import ReportFigures, cohort_name
 
 
-def plots_of(figures: Figures) -> list[Plot]:
-    """Activity, pace, the students by pace, inactivity, the cohorts, the recommendations."""
+def draw_plots(figures: ReportFigures) -> list[Plot]:
+    """Activity, pace, students by pace, inactivity, cohorts, recommendations."""
     return [
         _activity(figures),
         _pace(figures),
@@ -27,21 +23,21 @@ def plots_of(figures: Figures) -> list[Plot]:
         ),
         _inactivity(figures),
         _cohorts(figures),
-        recommendations_by_week.draw(recommendations_of(figures)),
+        recommendations_by_week.draw(recommendations_by_week_of(figures)),
     ]
 
 
-def recommendations_of(figures: Figures) -> recommendations_by_week.RecommendationsByWeek:
+def recommendations_by_week_of(figures: ReportFigures) -> recommendations_by_week.RecommendationsByWeek:
     """The recommendations of the weeks that have any, and of the week itself."""
     weeks = [week.start for week in figures.weeks if week.start in figures.recommendations]
     weeks = weeks if weeks and weeks[-1] == figures.week_start else [*weeks, figures.week_start]
-    kinds = sorted({kind for by_type in figures.recommendations.values() for kind in by_type})
+    types = sorted({name for by_type in figures.recommendations.values() for name in by_type})
     return recommendations_by_week.RecommendationsByWeek(
-        weeks, {kind: [figures.recommendations.get(week, {}).get(kind, 0) for week in weeks] for kind in kinds}
+        weeks, {name: [figures.recommendations.get(week, {}).get(name, 0) for week in weeks] for name in types}
     )
 
 
-def _activity(figures: Figures) -> Plot:
+def _activity(figures: ReportFigures) -> Plot:
     names = ("active_students", "lessons_completed", "minutes_spent")
     students, lessons, minutes = (_column(figures, figures.week.days, name) for name in names)
     before = tuple(_column(figures, figures.before.days, name) for name in names)
@@ -50,14 +46,14 @@ def _activity(figures: Figures) -> Plot:
     )
 
 
-def _pace(figures: Figures) -> Plot:
-    days = _days_shown(figures)
+def _pace(figures: ReportFigures) -> Plot:
+    days = _all_days(figures)
     names = ("pace_mean", "pace_p25", "pace_median", "pace_p75")
     return pace_trend.draw(pace_trend.PaceTrend(days, *(_column(figures, days, name) for name in names)))
 
 
-def _inactivity(figures: Figures) -> Plot:
-    days = _days_shown(figures)
+def _inactivity(figures: ReportFigures) -> Plot:
+    days = _all_days(figures)
     groups = [figures.days.get(day) for day in days]
     return inactivity.draw(
         inactivity.Inactivity(
@@ -68,7 +64,7 @@ def _inactivity(figures: Figures) -> Plot:
     )
 
 
-def _cohorts(figures: Figures) -> Plot:
+def _cohorts(figures: ReportFigures) -> Plot:
     before = figures.before.cohorts
     shown = [
         cohorts.CohortPace(
@@ -85,11 +81,11 @@ def _cohorts(figures: Figures) -> Plot:
     return cohorts.draw(cohorts.CohortPaces(figures.week.sunday, shown))
 
 
-def _days_shown(figures: Figures) -> list[date]:
+def _all_days(figures: ReportFigures) -> list[date]:
     first = figures.weeks[0].start
     return [first + timedelta(days=number) for number in range((figures.week.sunday - first).days + 1)]
 
 
-def _column(figures: Figures, days: Sequence[date], name: str) -> list[float | None]:
-    """One figure of all students by day; None where the day is missing or has none."""
+def _column(figures: ReportFigures, days: Sequence[date], name: str) -> list[float | None]:
+    """One figure of all students by day; None for a missing day."""
     return [getattr(figures.days[day], name) if day in figures.days else None for day in days]

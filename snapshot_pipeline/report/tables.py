@@ -1,38 +1,25 @@
-"""The three tables of the page, cell by cell.
-
-Put here: which figures stand in which row and column. Do not put here: how a number is written (`numbers`).
-"""
+"""The three tables of the report, as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snapshot_pipeline.report.figures import Cohort, Figures, Group, Week, cohort_name
-from snapshot_pipeline.report.numbers import (
-    NOT_KNOWN,
-    counted,
-    day_of_week,
-    day_of_year,
-    hours,
-    percent,
-    points,
-    signed,
-    whole,
-)
+from snapshot_pipeline.plots.text import count, long_date
+from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, WeekFigures, cohort_name
+from snapshot_pipeline.report.numbers import UNKNOWN, hours, percent, points, short_weekday_and_date, signed, whole
 
-MOST_COHORTS = 15
+MAX_COHORTS = 15
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of text.
 
     Attributes:
-        caption: What it shows.
-        columns: The headings; the first is that of the rows' names.
-        rows: The name of each row, and its cells.
-        note: What is left out; None where nothing is.
+        columns: The headings, including that of the row names.
+        rows: Name and cells of each row.
+        note: What is left out, if anything.
     """
 
     caption: str
@@ -41,45 +28,53 @@ class Table:
     note: str | None = None
 
 
-def tables_of(figures: Figures) -> list[Table]:
-    """The week against the week before, its days, its cohorts."""
+def build_tables(figures: ReportFigures) -> list[ReportTable]:
+    """The week compared with the week before, its days, its cohorts."""
     return [_week(figures), _days(figures), _cohorts(figures)]
 
 
-def _week(figures: Figures) -> Table:
+def _week(figures: ReportFigures) -> ReportTable:
     now, before = figures.week, figures.before
     rows = [
-        _compared("Students", _of(now, "students"), _of(before, "students")),
-        _compared("Active in the week", now.active, before.active),
-        _compared("Lessons completed", now.lessons, before.lessons),
-        _compared("Hours spent", hours(now.minutes), hours(before.minutes)),
-        _compared("Mean pace score, points", _of(now, "pace_mean"), _of(before, "pace_mean"), 1),
-        _compared("Median pace score, points", _of(now, "pace_median"), _of(before, "pace_median"), 1),
-        _compared("Mean quiz average, %", _of(now, "quiz_average_mean"), _of(before, "quiz_average_mean"), 1),
-        _compared("Inactive for 7 days or more", _of(now, "inactive_7_days"), _of(before, "inactive_7_days")),
-        _compared("Inactive for 14 days or more", _of(now, "inactive_14_days"), _of(before, "inactive_14_days")),
-        _compared("Recommendations", now.recommendations, before.recommendations),
-        _compared("Student days that failed", now.failed, before.failed),
+        _compare("Students", _end_figure(now, "students"), _end_figure(before, "students")),
+        _compare("Active in the week", now.active, before.active),
+        _compare("Lessons completed", now.lessons, before.lessons),
+        _compare("Hours spent", hours(now.minutes), hours(before.minutes)),
+        _compare("Mean pace score, points", _end_figure(now, "pace_mean"), _end_figure(before, "pace_mean"), 1),
+        _compare("Median pace score, points", _end_figure(now, "pace_median"), _end_figure(before, "pace_median"), 1),
+        _compare(
+            "Mean quiz average, %", _end_figure(now, "quiz_average_mean"), _end_figure(before, "quiz_average_mean"), 1
+        ),
+        _compare(
+            "Inactive for 7 days or more", _end_figure(now, "inactive_7_days"), _end_figure(before, "inactive_7_days")
+        ),
+        _compare(
+            "Inactive for 14 days or more",
+            _end_figure(now, "inactive_14_days"),
+            _end_figure(before, "inactive_14_days"),
+        ),
+        _compare("Recommendations", now.recommendations, before.recommendations),
+        _compare("Student days that failed", now.failed, before.failed),
     ]
-    return Table("The week against the week before", ("", "this week", "week before", "change"), rows)
+    return ReportTable("The week compared with the week before", ("", "this week", "week before", "change"), rows)
 
 
-def _of(week: Week, column: str) -> float | None:
+def _end_figure(week: WeekFigures, column: str) -> float | None:
     return None if week.end is None else getattr(week.end, column)
 
 
-def _compared(name: str, now: float | None, before: float | None, decimals: int = 0) -> tuple[str, Sequence[str]]:
-    written = points if decimals else whole
-    return name, (written(now), written(before), signed(now, before, decimals))
+def _compare(name: str, now: float | None, before: float | None, decimals: int = 0) -> tuple[str, Sequence[str]]:
+    as_text = points if decimals else whole
+    return name, (as_text(now), as_text(before), signed(now, before, decimals))
 
 
-def _days(figures: Figures) -> Table:
+def _days(figures: ReportFigures) -> ReportTable:
     columns = ("day", "students", "active", "lessons", "hours", "mean pace", "quiz average, %", "failed")
     rows: list[tuple[str, Sequence[str]]] = []
     for day in figures.week.days:
         group = figures.days.get(day)
         if group is None:
-            rows.append((f"{day_of_week(day)}, missing", (NOT_KNOWN,) * (len(columns) - 1)))
+            rows.append((f"{short_weekday_and_date(day)}, missing", (UNKNOWN,) * (len(columns) - 1)))
             continue
         cells = (
             whole(group.students),
@@ -90,27 +85,27 @@ def _days(figures: Figures) -> Table:
             points(group.quiz_average_mean),
             whole(group.failed),
         )
-        rows.append((day_of_week(day), cells))
-    return Table("The days of the week", columns, rows)
+        rows.append((short_weekday_and_date(day), cells))
+    return ReportTable("The days of the week", columns, rows)
 
 
-def _cohorts(figures: Figures) -> Table:
+def _cohorts(figures: ReportFigures) -> ReportTable:
     ranked = sorted(figures.week.cohorts.items(), key=lambda entry: (-entry[1].students, entry[0]))
-    shown, left_out = ranked[:MOST_COHORTS], ranked[MOST_COHORTS:]
+    shown, left_out = ranked[:MAX_COHORTS], ranked[MAX_COHORTS:]
     columns = ("cohort", "students", "active", "median pace", "change", "quiz average, %", "inactive 7 days", "failed")
     note = None
     if left_out:
         students = sum(group.students for _, group in left_out)
-        note = f"{counted(len(left_out), 'smaller cohort')} with {counted(students, 'student')} not shown."
-    return Table(
-        f"The cohorts on Sunday, {day_of_year(figures.week.sunday)}",
+        note = f"{count(len(left_out), 'smaller cohort')} with {count(students, 'student')} not shown."
+    return ReportTable(
+        f"The cohorts on Sunday, {long_date(figures.week.sunday)}",
         columns,
         [(cohort_name(cohort), _cohort_cells(figures, cohort, group)) for cohort, group in shown],
-        note if ranked else "No cohort has a student on this day.",
+        note if ranked else "No cohort has students on this day.",
     )
 
 
-def _cohort_cells(figures: Figures, cohort: Cohort, group: Group) -> Sequence[str]:
+def _cohort_cells(figures: ReportFigures, cohort: Cohort, group: GroupFigures) -> Sequence[str]:
     before = figures.before.cohorts.get(cohort)
     return (
         whole(group.students),

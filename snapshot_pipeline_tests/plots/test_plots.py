@@ -215,6 +215,6 @@ def test_a_line_has_a_gap_where_days_are_missing_and_a_dot_where_a_day_stands_al
 def test_the_largest_cohorts_are_drawn_and_the_others_counted():
     plot = drawn("cohorts")
     names = [text for text in texts_of(plot) if text.startswith("Topic")]
-    assert len(names) == cohorts.MOST_COHORTS
+    assert len(names) == cohorts.MAX_COHORTS
     assert "Topic 11 (21)" in names
     assert any("4 smaller cohorts not shown" in text for text in texts_of(plot))

@@ -7,7 +7,7 @@ import string
 import pytest
 
 from snapshot_pipeline.recommendations import rules
-from snapshot_pipeline.recommendations.messages import LONGEST_LESSON_TITLE, WORDINGS, message_of, title_of
+from snapshot_pipeline.recommendations.messages import MAX_LESSON_TITLE, TEMPLATES, message_of, title_of
 
 EXAMPLES = {
     "TAKE_BREAK": {"total_minutes": 655},
@@ -24,10 +24,10 @@ def next_lesson(title: str) -> str:
 
 
 def test_every_recommendation_type_has_its_texts_and_no_text_is_left_over():
-    assert set(WORDINGS) == {recommendation_type.name for recommendation_type in rules.RECOMMENDATION_TYPES}
+    assert set(TEMPLATES) == {recommendation_type.name for recommendation_type in rules.RECOMMENDATION_TYPES}
 
 
-@pytest.mark.parametrize("name", WORDINGS)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_texts_are_short_complete_sentences_without_markup_or_open_placeholders(name):
     title, message = title_of(name), message_of(name, EXAMPLES[name])
     assert 0 < len(title) <= 40
@@ -36,17 +36,17 @@ def test_texts_are_short_complete_sentences_without_markup_or_open_placeholders(
     assert not set("{}<>&*_`\n") & set(title + message)
 
 
-@pytest.mark.parametrize("name", WORDINGS)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_name_their_placeholders_so_that_a_translation_may_reorder_them(name):
-    wording = WORDINGS[name]
+    wording = TEMPLATES[name]
     assert "{" not in wording.title
     for template in filter(None, [wording.message, wording.message_for_one]):
         assert all(field is None or field.isidentifier() for _, field, _, _ in string.Formatter().parse(template))
 
 
-@pytest.mark.parametrize("name", WORDINGS)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_where_a_number_decides_the_form_both_forms_are_written_and_contain_it(name):
-    wording = WORDINGS[name]
+    wording = TEMPLATES[name]
     assert (wording.number is None) == (wording.message_for_one is None)
     if wording.number and wording.message_for_one:
         assert f"{{{wording.number}}}" in wording.message
@@ -67,10 +67,10 @@ def test_one_lesson_is_singular_and_two_are_plural():
 
 
 def test_the_figures_written_out_in_texts_are_those_of_the_rules():
-    assert f"below {rules.REVIEW_BELOW_SCORE}" in WORDINGS["REVIEW_LESSON"].message
-    assert f"below {rules.REVIEW_BELOW_SCORE}" in (WORDINGS["REVIEW_LESSON"].message_for_one or "")
-    assert (rules.BREAK_DAYS, "three days" in WORDINGS["TAKE_BREAK"].message) == (3, True)
-    assert (rules.PRACTICE_DAYS, "two weeks" in WORDINGS["PRACTICE_MORE"].message) == (14, True)
+    assert f"below {rules.REVIEW_BELOW_SCORE}" in TEMPLATES["REVIEW_LESSON"].message
+    assert f"below {rules.REVIEW_BELOW_SCORE}" in (TEMPLATES["REVIEW_LESSON"].message_for_one or "")
+    assert (rules.BREAK_DAYS, "three days" in TEMPLATES["TAKE_BREAK"].message) == (3, True)
+    assert (rules.PRACTICE_DAYS, "two weeks" in TEMPLATES["PRACTICE_MORE"].message) == (14, True)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_lesson_title_stands_on_one_line_without_control_characters(title, sho
 
 
 def test_a_long_lesson_title_is_cut_with_an_ellipsis_and_one_that_just_fits_is_not():
-    fits = "x" * LONGEST_LESSON_TITLE
+    fits = "x" * MAX_LESSON_TITLE
     assert f"“{fits}”" in next_lesson(fits)
     assert f"“{fits[:-1]}…”" in next_lesson(fits + "x")
 

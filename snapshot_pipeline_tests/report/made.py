@@ -1,4 +1,4 @@
-"""Figures of a week made by hand, small enough to be worked out in one's head."""
+"""ReportFigures of a week made by hand, small enough to be worked out in one's head."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from snapshot_pipeline.report.figures import Cohort, Figures, Group
+from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures
 
 MONDAY = date(2026, 2, 23)
 SUNDAY = date(2026, 3, 1)
 MONDAY_BEFORE = date(2026, 2, 16)
 SUNDAY_BEFORE = date(2026, 2, 22)
 
-GROUP = Group(
+GROUP = GroupFigures(
     students=200,
     failed=0,
     active_students=50,
@@ -32,18 +32,18 @@ GROUP = Group(
     inactive_14_days=10,
 )
 
-NOBODY = Group(0, 0, 0, None, None, None, None, 0, 0, 0, 0, None, 0, 0, 0, 0)
+NOBODY = GroupFigures(0, 0, 0, None, None, None, None, 0, 0, 0, 0, None, 0, 0, 0, 0)
 
 FAST: Cohort = ("Data science", "Beginner")
 SLOW: Cohort = ("Backend", "Advanced")
 SMALL: Cohort = ("Design", "")
 
 
-def group(**changes: Any) -> Group:
+def group(**changes: Any) -> GroupFigures:
     return replace(GROUP, **changes)
 
 
-def two_weeks() -> Figures:
+def two_weeks() -> ReportFigures:
     """Two whole weeks: in the second 10 more lessons and an hour less on each day, and a faster Sunday."""
     days = {MONDAY_BEFORE + timedelta(days=n): GROUP for n in range(7)}
     days |= {MONDAY + timedelta(days=n): group(lessons_completed=110, minutes_spent=540) for n in range(7)}
@@ -56,7 +56,7 @@ def two_weeks() -> Figures:
         minutes_spent=540,
         failed=3,
     )
-    return Figures(
+    return ReportFigures(
         week_start=MONDAY,
         first_day=date(2026, 1, 1),
         days=days,
@@ -77,7 +77,7 @@ def two_weeks() -> Figures:
     )
 
 
-def first_week() -> Figures:
+def first_week() -> ReportFigures:
     """The same without any week before it: the platform began on the Monday."""
     whole = two_weeks()
     return replace(
@@ -90,7 +90,7 @@ def first_week() -> Figures:
     )
 
 
-def without(figures: Figures, *days: date) -> Figures:
+def without(figures: ReportFigures, *days: date) -> ReportFigures:
     """The same with some days missing."""
     return replace(
         figures,
@@ -99,7 +99,7 @@ def without(figures: Figures, *days: date) -> Figures:
     )
 
 
-def nobody() -> Figures:
+def nobody() -> ReportFigures:
     """Two weeks without a student."""
     days = {MONDAY_BEFORE + timedelta(days=n): NOBODY for n in range(14)}
-    return Figures(MONDAY, date(2026, 1, 1), days, {}, {MONDAY: 0, MONDAY_BEFORE: 0}, {}, {})
+    return ReportFigures(MONDAY, date(2026, 1, 1), days, {}, {MONDAY: 0, MONDAY_BEFORE: 0}, {}, {})

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from snapshot_pipeline.report.figures import Figures
+from snapshot_pipeline.report.figures import ReportFigures
 from snapshot_pipeline.report.page import render
-from snapshot_pipeline.report.plots import plots_of
+from snapshot_pipeline.report.plots import draw_plots
 from snapshot_pipeline_tests.contrast import contrast
 from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.report.made import SUNDAY, first_week, group, nobody, two_weeks, without
@@ -71,8 +71,8 @@ class Page(HTMLParser):
         return [text for tag, text in self.texts if tag == name]
 
 
-def rendered(figures: Figures) -> str:
-    return render(figures, plots_of(figures))
+def rendered(figures: ReportFigures) -> str:
+    return render(figures, draw_plots(figures))
 
 
 @cache
@@ -169,7 +169,7 @@ def chromium() -> str:
     return needed_program("chromium", "apt-get install chromium")
 
 
-def long_words() -> Figures:
+def long_words() -> ReportFigures:
     """Many large cohorts with long names, and notices: the most that a page can hold."""
     whole = without(two_weeks(), SUNDAY.replace(month=2, day=25), SUNDAY.replace(month=2, day=18))
     names = [(f"Foundations of the history of science and technology {n:02}", "Upper intermediate") for n in range(30)]
@@ -184,7 +184,7 @@ def long_words() -> Figures:
 
 
 @pytest.mark.parametrize("figures", [two_weeks(), nobody(), long_words()], ids=["two weeks", "nobody", "long words"])
-def test_the_page_prints_on_two_sheets(figures: Figures, chromium: str, tmp_path: Path):
+def test_the_page_prints_on_two_sheets(figures: ReportFigures, chromium: str, tmp_path: Path):
     (tmp_path / "week.html").write_text(rendered(figures), encoding="utf-8")
     printed = tmp_path / "week.pdf"
     subprocess.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from snapshot_pipeline.report.tables import tables_of
+from snapshot_pipeline.report.tables import build_tables
 from snapshot_pipeline.report.words import notices, sentences
 from snapshot_pipeline_tests.report.made import (
     FAST,
@@ -49,7 +49,7 @@ def test_a_first_week_is_told_without_anything_before_it():
 
 def test_a_week_without_any_student_says_so_and_divides_by_nothing():
     assert sentences(nobody()) == ["No student had a snapshot on the Sunday of this week."]
-    assert [len(table.rows) for table in tables_of(nobody())] == [11, 7, 0]
+    assert [len(table.rows) for table in build_tables(nobody())] == [11, 7, 0]
 
 
 def test_one_is_not_many_and_the_same_is_not_more():
@@ -77,7 +77,7 @@ def test_a_day_that_is_missing_is_named_and_nothing_is_summed_over_it():
     figures = without(two_weeks(), thursday)
     assert notices(figures) == ["Thursday, 26 Feb 2026 is missing: sums over the week cannot be given."]
     assert not [sentence for sentence in sentences(figures) if "lessons" in sentence]
-    week, days, _ = tables_of(figures)
+    week, days, _ = build_tables(figures)
     assert ("Lessons completed", ("–", "700", "–")) in week.rows  # noqa: RUF001
     assert ("Thu 26 Feb, missing", ("–",) * 7) in days.rows  # noqa: RUF001
 
@@ -100,7 +100,7 @@ def test_a_week_before_with_a_missing_day_is_not_compared_with_a_whole_one():
 
 def test_a_change_is_the_difference_of_the_figures_that_are_shown():
     """45.04 and 45.96 are shown as 45.0 and 46.0; a change of 0.9 beside them would look like a mistake."""
-    rows = dict(tables_of(two_weeks())[0].rows)
+    rows = dict(build_tables(two_weeks())[0].rows)
     assert rows["Mean pace score, points"] == ("46.0", "45.0", "+1.0")
     assert rows["Active in the week"] == ("100", "123", "−23")  # noqa: RUF001
     assert rows["Students"] == ("204", "200", "+4")
@@ -109,7 +109,7 @@ def test_a_change_is_the_difference_of_the_figures_that_are_shown():
 def test_the_largest_cohorts_are_shown_and_the_others_counted():
     week = two_weeks()
     many = {(f"Topic {number:02}", ""): group(students=10 + number) for number in range(20)}
-    table = tables_of(replace(week, cohorts={SUNDAY: many | {FAST: group(students=500)}}))[2]
+    table = build_tables(replace(week, cohorts={SUNDAY: many | {FAST: group(students=500)}}))[2]
     assert len(table.rows) == 15
     assert table.rows[0][0] == "Data science · Beginner"
     assert table.note == "6 smaller cohorts with 75 students not shown."
