@@ -131,8 +131,8 @@ def test_days_without_a_summary_are_named_and_the_page_is_written_all_the_same(
         execute(url, "DELETE FROM day_summary WHERE snapshot_date IN ('2025-10-29', '2025-10-31')")
         report = write_report(installation, MONDAY)
     assert report.missing_days == missing
-    said = "Wednesday, 29 Oct 2025 and Friday, 31 Oct 2025 are missing: sums over the week cannot be given."
-    assert report.notices == [said]
+    expected = "Wednesday, 29 Oct 2025 and Friday, 31 Oct 2025 are missing, so sums of the week are unknown."
+    assert report.notices == [expected]
     page = report.path.read_text(encoding="utf-8")
     assert said in page
     assert "There are no recommendations of this week." in page

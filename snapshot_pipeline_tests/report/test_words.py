@@ -75,7 +75,7 @@ def test_one_is_not_many_and_the_same_is_not_more():
 def test_a_day_that_is_missing_is_named_and_nothing_is_summed_over_it():
     thursday = MONDAY.replace(day=26)
     figures = without(two_weeks(), thursday)
-    assert notices(figures) == ["Thursday, 26 Feb 2026 is missing: sums over the week cannot be given."]
+    assert notices(figures) == ["Thursday, 26 Feb 2026 is missing, so sums of the week are unknown."]
     assert not [sentence for sentence in sentences(figures) if "lessons" in sentence]
     week, days, _ = build_tables(figures)
     assert ("Lessons completed", ("–", "700", "–")) in week.rows  # noqa: RUF001
@@ -85,7 +85,7 @@ def test_a_day_that_is_missing_is_named_and_nothing_is_summed_over_it():
 def test_a_missing_sunday_takes_with_it_what_is_counted_on_it():
     figures = without(two_weeks(), SUNDAY)
     assert notices(figures) == [
-        "Sunday, 1 Mar 2026 is missing: sums over the week cannot be given, nor what is counted on its Sunday."
+        "Sunday, 1 Mar 2026 is missing, so sums of the week are unknown, and so are the figures of its Sunday."
     ]
     assert [sentence.split()[0] for sentence in sentences(figures)] == ["104", "3"]
 
