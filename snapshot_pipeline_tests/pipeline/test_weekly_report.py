@@ -134,7 +134,7 @@ def test_days_without_a_summary_are_named_and_the_page_is_written_all_the_same(
     expected = "Wednesday, 29 Oct 2025 and Friday, 31 Oct 2025 are missing, so sums of the week are unknown."
     assert report.notices == [expected]
     page = report.path.read_text(encoding="utf-8")
-    assert said in page
+    assert expected in page
     assert "There are no recommendations of this week." in page
 
 
