@@ -19,7 +19,7 @@ from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.summaries import SummarizedDay
-from snapshot_pipeline.report.numbers import counted
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
 
@@ -110,8 +110,8 @@ def percent(share: float) -> str:
 def rate_sentence(count: DayCount, minimum: float) -> str:
     """Return a sentence with a day's success rate and the minimum; the day must have students."""
     return (
-        f"{count.day}: {percent(count.success_rate or 0)} of {counted(count.students, 'student')} published, expected "
-        f"at least {percent(minimum)}"
+        f"{count.day}: {percent(count.success_rate or 0)} of {count_noun(count.students, 'student')} published, "
+        f"expected at least {percent(minimum)}"
     )
 
 
@@ -159,7 +159,7 @@ def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_dr
         max_drop: Largest accepted decrease, as a share of the earlier number.
     """
     metadata: dict[str, Any] = {OBSERVED: count.students}
-    students = f"{count.day}: {counted(count.students, 'student')}"
+    students = f"{count.day}: {count_noun(count.students, 'student')}"
     if earlier is None:
         description = f"{students}; no earlier day to compare with"
     else:
@@ -202,8 +202,8 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
         passed=day.students >= published and day.failed >= failed,
         severity=dg.AssetCheckSeverity.ERROR,
         description=(
-            f"{day.day}: {counted(day.students, 'student')} in {counted(day.cohorts, 'cohort')} and {day.failed:,} "
-            f"failed, expected at least the {published:,} published and {failed:,} failed of the day's run"
+            f"{day.day}: {count_noun(day.students, 'student')} in {count_noun(day.cohorts, 'cohort')} and "
+            f"{day.failed:,} failed, expected at least the {published:,} published and {failed:,} failed of the day's run"
         ),
         remediation=REMEDIATION_SUMMARY,
         metadata={
@@ -220,7 +220,7 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
 def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
     """Check that at least half of the active students have a recommendation, and that none failed."""
     share = report.coverage
-    failed = f"; {counted(len(report.failed), 'student')} failed" if report.failed else ""
+    failed = f"; {count_noun(len(report.failed), 'student')} failed" if report.failed else ""
     return _result(
         RECOMMENDATION_COVERAGE,
         passed=share is not None and share >= MIN_COVERAGE and not report.failed,
@@ -228,8 +228,8 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
         description=(
             f"the week of {report.week_start}: no active students"
             if share is None
-            else f"the week of {report.week_start}: {percent(share)} of {counted(report.recipients, 'student')} have a "
-            f"recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
+            else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.recipients, 'student')} have "
+            f"a recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
         ),
         remediation=REMEDIATION_COVERAGE,
         metadata={

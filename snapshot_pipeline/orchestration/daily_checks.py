@@ -19,7 +19,7 @@ from snapshot_pipeline.orchestration.names import SEED_TAG
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.pipeline.open_problems import OpenProblems, due_days, due_weeks, find_open_problems
 from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_day, recompute_day
-from snapshot_pipeline.report.numbers import counted
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures
 
@@ -93,7 +93,8 @@ def check_no_open_incidents(problems: OpenProblems, minimum: float, now: datetim
 
 def _missing_sentences(missing: Sequence[date]) -> list[str]:
     return [
-        f"{counted((last - first).days + 1, 'day')} missing: `snapshot-pipeline materialize --from {first} --to {last}`"
+        f"{count_noun((last - first).days + 1, 'day')} missing: "
+        f"`snapshot-pipeline materialize --from {first} --to {last}`"
         for first, last in contiguous_ranges(missing)
     ]
 
@@ -175,13 +176,13 @@ def check_recompute_matches(recomputed: Recomputation, seed: str) -> dg.AssetChe
 def _recompute_sentence(recomputed: Recomputation) -> str:
     day, columns = recomputed.day, recomputed.columns
     if not recomputed.differs:
-        return f"{day}: the stored snapshots of {counted(recomputed.students, 'student')} equal the recomputed ones"
+        return f"{day}: the stored snapshots of {count_noun(recomputed.students, 'student')} equal the recomputed ones"
     again = f"`snapshot-pipeline materialize --from {day} --to {day}`"
     by_column = ", ".join(f"{count:,} of {name}" for name, count in columns.most_common())
     parts = [
-        f"{counted(columns.total(), 'difference')} ({by_column})" if columns else "",
-        f"{counted(recomputed.rows_missing, 'published row')} missing" if recomputed.rows_missing else "",
-        f"{counted(recomputed.unpublished, 'student')} without a row" if recomputed.unpublished else "",
+        f"{count_noun(columns.total(), 'difference')} ({by_column})" if columns else "",
+        f"{count_noun(recomputed.rows_missing, 'published row')} missing" if recomputed.rows_missing else "",
+        f"{count_noun(recomputed.unpublished, 'student')} without a row" if recomputed.unpublished else "",
     ]
     what = f"{day}: {', '.join(part for part in parts if part)}"
     if recomputed.changed_days:

@@ -30,7 +30,7 @@ from snapshot_pipeline.orchestration.steps import (
 )
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
-from snapshot_pipeline.report.numbers import counted
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 
 RECOMPUTE_DAYS_JOB = "recompute_days_job"
@@ -210,11 +210,11 @@ def _days_to_recompute(config: RecomputeConfig, settings: Settings) -> list[date
 
 
 def _retried_sentence(day: RetriedDay) -> str:
-    students = f"{day.day}: {counted(day.retried, 'student')} recomputed"
+    students = f"{day.day}: {count_noun(day.retried, 'student')} recomputed"
     if day.report is None:
         return f"{students}; the day as a whole was never computed"
     deleted = (
-        f", {counted(day.deleted_failures, 'failure')} of inactive students deleted" if day.deleted_failures else ""
+        f", {count_noun(day.deleted_failures, 'failure')} of inactive students deleted" if day.deleted_failures else ""
     )
     return f"{students}, {day.report.count.failed:,} still failing{deleted}"
 

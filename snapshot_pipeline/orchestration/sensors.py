@@ -29,7 +29,7 @@ from snapshot_pipeline.orchestration.schedules import default_status
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
-from snapshot_pipeline.report.numbers import counted
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.incidents import Incident, first_opened_at, open_incidents
 
@@ -123,7 +123,7 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
         context.update_cursor(ScanCursor(cursor.watching_since, now).serialize())
         if not changes.opened and not changes.closed:
             return dg.SkipReason("no incident has begun or ended")
-        return dg.SkipReason(f"{counted(len(changes.opened), 'incident')} begun, {len(changes.closed)} ended")
+        return dg.SkipReason(f"{count_noun(len(changes.opened), 'incident')} begun, {len(changes.closed)} ended")
 
     return incident_scan_sensor
 
@@ -152,7 +152,7 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
             elif not report.is_finished:
                 context.log.warning(f"{report.name} has not answered yet")
         sent = sum(report.sent for report in reports)
-        return dg.SkipReason(f"{counted(sent, 'message')} sent" if sent else "no message to send")
+        return dg.SkipReason(f"{count_noun(sent, 'message')} sent" if sent else "no message to send")
 
     return alert_delivery_sensor
 

@@ -18,7 +18,7 @@ from snapshot_pipeline.plots.style import (
     new_figure,
     plot_style,
 )
-from snapshot_pipeline.plots.text import count, long_date, plain
+from snapshot_pipeline.plots.text import count_noun, long_date, plain
 
 MAX_COHORTS = 8
 
@@ -57,7 +57,7 @@ def draw(figures: CohortPaces) -> Plot:
     largest = sorted(figures.cohorts, key=lambda cohort: (-cohort.students, cohort.name))[:MAX_COHORTS]
     rows = sorted(largest, key=lambda cohort: (-cohort.median, cohort.name))
     left_out = len(figures.cohorts) - len(rows)
-    others = f"; {count(left_out, 'smaller cohort')} not shown" if left_out else ""
+    others = f"; {count_noun(left_out, 'smaller cohort')} not shown" if left_out else ""
     with plot_style():
         subtitle = f"{long_date(figures.day)}, students in brackets{others}"
         figure = new_figure(HEIGHT, title, subtitle, "cohort_summary")
@@ -82,5 +82,5 @@ def draw(figures: CohortPaces) -> Plot:
 
 
 def _alt_text(day: date, rows: Sequence[CohortPace]) -> str:
-    parts = [f"{plain(cohort.name)} {cohort.median:.1f} ({count(cohort.students, 'student')})" for cohort in rows]
+    parts = [f"{plain(cohort.name)} {cohort.median:.1f} ({count_noun(cohort.students, 'student')})" for cohort in rows]
     return f"Median pace score by cohort on {long_date(day)}: {'; '.join(parts)}."

@@ -17,7 +17,7 @@ from snapshot_pipeline.plots.style import (
     new_figure,
     plot_style,
 )
-from snapshot_pipeline.plots.text import count, display_name, long_date
+from snapshot_pipeline.plots.text import count_noun, display_name, long_date
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
 
 def _alt_text(figures: PaceDistribution, now: Mapping[str, float], before: Mapping[str, float]) -> str:
     parts = [
-        f"{display_name(label)} {now[label]:.1f} % ({count(figures.counts.get(label, 0), 'student')})"
+        f"{display_name(label)} {now[label]:.1f} % ({count_noun(figures.counts.get(label, 0), 'student')})"
         + (f", earlier {before[label]:.1f} %" if before else "")
         for label in PACE_COLORS
     ]

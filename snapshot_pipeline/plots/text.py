@@ -31,7 +31,7 @@ def period(first: date, last: date) -> str:
     return f"{short_date(first) if first.year == last.year else long_date(first)} to {long_date(last)}"
 
 
-def count(number: float, noun: str) -> str:
+def count_noun(number: float, noun: str) -> str:
     """`1 student`, `1,204 students`."""
     return f"{number:,.0f} {noun}{'' if f'{number:.0f}' == '1' else 's'}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snapshot_pipeline.plots.text import count, long_date
+from snapshot_pipeline.plots.text import count_noun, long_date
 from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, WeekFigures, cohort_name
 from snapshot_pipeline.report.numbers import UNKNOWN, hours, percent, points, short_weekday_and_date, signed, whole
 
@@ -96,7 +96,7 @@ def _cohorts(figures: ReportFigures) -> ReportTable:
     note = None
     if left_out:
         students = sum(group.students for _, group in left_out)
-        note = f"{count(len(left_out), 'smaller cohort')} with {count(students, 'student')} not shown."
+        note = f"{count_noun(len(left_out), 'smaller cohort')} with {count_noun(students, 'student')} not shown."
     return ReportTable(
         f"The cohorts on Sunday, {long_date(figures.week.sunday)}",
         columns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snapshot_pipeline.plots.text import count
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, cohort_name
 from snapshot_pipeline.report.numbers import enumerate_names, hours, percent, points, weekday_and_date, whole
 
@@ -39,17 +39,17 @@ def _activity(figures: ReportFigures) -> str | None:
         return None
     change = _change(active, figures.before.active, "the week before")
     if not active:
-        return f"None of the {count(week.end.students, 'student')} was active{change}."
+        return f"None of the {count_noun(week.end.students, 'student')} was active{change}."
     verb = "was" if active == 1 else "were"
-    return f"{count(active, 'student')} of {whole(week.end.students)} {verb} active{change}."
+    return f"{count_noun(active, 'student')} of {whole(week.end.students)} {verb} active{change}."
 
 
 def _work(figures: ReportFigures) -> str | None:
     week, before = figures.week, figures.before
     if week.lessons is None or week.minutes is None:
         return None
-    lessons = f"{count(week.lessons, 'lesson')} {'was' if week.lessons == 1 else 'were'} completed"
-    spent = count(round(week.minutes / 60), "hour")
+    lessons = f"{count_noun(week.lessons, 'lesson')} {'was' if week.lessons == 1 else 'were'} completed"
+    spent = count_noun(round(week.minutes / 60), "hour")
     return (
         f"{lessons}{_relative(week.lessons, before.lessons)}, in {spent} of study"
         f"{_relative(hours(week.minutes), hours(before.minutes))}."
@@ -76,7 +76,7 @@ def _fast(figures: ReportFigures) -> str | None:
     change = _change(_count_fast(now), _count_fast(before) if before else None, "a week before")
     fast = _count_fast(now)
     return (
-        f"{count(fast, 'student')} ({percent(now.share(fast))}) {'learns' if fast == 1 else 'learn'} at a fast or "
+        f"{count_noun(fast, 'student')} ({percent(now.share(fast))}) {'learns' if fast == 1 else 'learn'} at a fast or "
         f"an accelerated pace{change}."
     )
 
@@ -96,7 +96,7 @@ def _inactive(figures: ReportFigures) -> str | None:
     share = percent(now.share(inactive))
     verb = "has" if inactive == 1 else "have"
     return (
-        f"{count(inactive, 'student')} ({share}) {verb} been inactive for 7 days or more{change}; "
+        f"{count_noun(inactive, 'student')} ({share}) {verb} been inactive for 7 days or more{change}; "
         f"{whole(longer)} for 14 days or more."
     )
 
@@ -130,7 +130,7 @@ def _median_changes(figures: ReportFigures) -> list[tuple[float, Cohort, float, 
 
 def _describe_change(change: tuple[float, Cohort, float, int], direction: str) -> str:
     by, cohort, median, students = change
-    return f"{cohort_name(cohort)} ({direction} {abs(by):.1f} to {points(median)}, {count(students, 'student')})"
+    return f"{cohort_name(cohort)} ({direction} {abs(by):.1f} to {points(median)}, {count_noun(students, 'student')})"
 
 
 def _recommendations(figures: ReportFigures) -> str:
@@ -142,7 +142,7 @@ def _recommendations(figures: ReportFigures) -> str:
     most = max(sorted(by_type), key=lambda name: by_type[name])
     name = most.replace("_", " ").lower()
     verb = "was" if total == 1 else "were"
-    return f"{count(total, 'recommendation')} {verb} made{change}; most often “{name}” ({whole(by_type[most])})."
+    return f"{count_noun(total, 'recommendation')} {verb} made{change}; most often “{name}” ({whole(by_type[most])})."
 
 
 def _failures(figures: ReportFigures) -> str | None:
@@ -152,7 +152,7 @@ def _failures(figures: ReportFigures) -> str | None:
     most = max(sorted(figures.failures), key=lambda reason: figures.failures[reason])
     reason = most.replace("_", " ")
     return (
-        f"{count(failed, 'time')} a student's day could not be computed, most often because of “{reason}” "
+        f"{count_noun(failed, 'time')} a student's day could not be computed, most often because of “{reason}” "
         f"({whole(figures.failures[most])})."
     )
 

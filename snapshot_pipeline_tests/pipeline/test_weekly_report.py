@@ -135,7 +135,7 @@ def test_days_without_a_summary_are_named_and_the_page_is_written_all_the_same(
     assert report.notices == [expected]
     page = report.path.read_text(encoding="utf-8")
     assert expected in page
-    assert "There are no recommendations of this week." in page
+    assert "There are no recommendations for this week." in page
 
 
 def test_a_hostile_specialization_is_text_on_the_page(server_url: URL, computed_template: URL, tmp_path: Path):
