@@ -203,7 +203,8 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.ERROR,
         description=(
             f"{day.day}: {count_noun(day.students, 'student')} in {count_noun(day.cohorts, 'cohort')} and "
-            f"{day.failed:,} failed, expected at least the {published:,} published and {failed:,} failed of the day's run"
+            f"{day.failed:,} failed, expected at least the {published:,} published and {failed:,} failed of "
+            "the day's run"
         ),
         remediation=REMEDIATION_SUMMARY,
         metadata={
@@ -228,8 +229,8 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
         description=(
             f"the week of {report.week_start}: no active students"
             if share is None
-            else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.recipients, 'student')} have "
-            f"a recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
+            else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.recipients, 'student')} "
+            f"have a recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
         ),
         remediation=REMEDIATION_COVERAGE,
         metadata={
