@@ -1,4 +1,4 @@
-"""`docs/tables.md` is what the code says: whoever joins our tables has no other page to go by."""
+"""`docs/tables.md` matches the table definitions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PAGE = PROJECT / "docs" / "tables.md"
 
 
 def test_the_page_is_current():
-    made = runpy.run_path(str(PROJECT / "docs" / "make_tables.py"))["page"]()
-    assert PAGE.read_text(encoding="utf-8") == made, "a table has changed: call `make docs`"
+    generated = runpy.run_path(str(PROJECT / "docs" / "make_tables.py"))["page"]()
+    assert PAGE.read_text(encoding="utf-8") == generated, "a table has changed: run `make docs`"
 
 
-def test_every_table_and_column_has_its_line_and_its_sentence():
+def test_every_table_and_column_has_a_description():
     sections = {section.split("`")[1]: section for section in PAGE.read_text(encoding="utf-8").split("\n### ")[1:]}
     tables = [*StoreTables.of("public").metadata.tables.values(), *platform_metadata("public").tables.values()]
     assert list(sections) == [table.name for table in tables]
@@ -27,6 +27,6 @@ def test_every_table_and_column_has_its_line_and_its_sentence():
             assert line.split(" | ")[3].strip(" |").endswith("."), f"{table.name}: no sentence in {line}"
 
 
-def test_a_figure_says_which_of_the_platforms_columns_it_is_made_from():
+def test_a_computed_column_names_the_columns_it_is_computed_from():
     (line,) = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `quiz_average` "))
     assert "Made from `quiz_attempts.completed_at`, `quiz_attempts.score`." in line
