@@ -48,7 +48,7 @@ def known_of_ours(room: str) -> set[str]:
     return {name.split(".")[1] for name in names} - {room}
 
 
-def test_the_rules_look_at_every_room():
+def test_rules_cover_every_package():
     rooms = {room_of(path) for path in MODULES}
     known = {
         "metrics",
@@ -66,7 +66,7 @@ def test_the_rules_look_at_every_room():
     assert known <= rooms
 
 
-def test_only_orchestration_the_definitions_and_the_command_line_know_dagster():
+def test_only_orchestration_definitions_and_cli_import_dagster():
     packages = {name.split(".")[0] for path in MODULES for name in imports_of(path) if name.startswith("dagster")}
     assert "dagster" in packages
     users = set().union(*(users_of(package) for package in packages), users_of(f"{OURS}.orchestration"))
@@ -74,20 +74,20 @@ def test_only_orchestration_the_definitions_and_the_command_line_know_dagster():
 
 
 @pytest.mark.parametrize("room", ["metrics", "recommendations"])
-def test_the_arithmetic_and_the_rules_know_nothing_of_ours_and_no_database(room: str):
+def test_metrics_and_recommendations_import_no_database_or_other_package(room: str):
     assert known_of_ours(room) == set()
     for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "adbc_driver_manager", "pyarrow", "pydantic"):
         assert room not in users_of(library)
 
 
-def test_the_platform_and_the_store_do_not_know_each_other():
+def test_platform_and_store_do_not_import_each_other():
     assert "store" not in known_of_ours("platform")
     assert "platform" not in known_of_ours("store")
     for room in ("platform", "store"):
         assert known_of_ours(room).isdisjoint({"recommendations", "pipeline", "cli"})
 
 
-def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed():
+def test_alerts_import_the_store_but_not_platform_or_pipeline():
     assert known_of_ours("alerts") <= {"errors", "settings", "postgres", "store"}
     assert "alerts" not in known_of_ours("store")
     assert known_of_ours("telemetry") == {"errors"}
@@ -95,7 +95,7 @@ def test_the_alerts_know_the_store_and_neither_the_platform_nor_what_is_computed
         assert users_of(library) == {room}
 
 
-def test_the_pictures_know_nothing_of_ours_and_nobody_else_draws():
+def test_only_plots_imports_matplotlib_and_it_imports_no_other_package():
     assert known_of_ours("plots") == set()
     assert users_of("matplotlib") == {"plots"}
     for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pyarrow", "pydantic"):
@@ -104,7 +104,7 @@ def test_the_pictures_know_nothing_of_ours_and_nobody_else_draws():
     assert users_of("matplotlib.pyplot") == set()
 
 
-def test_the_report_is_made_of_figures_and_pictures_and_knows_no_database():
+def test_report_imports_plots_and_no_database():
     assert known_of_ours("report") == {"plots"}
     for library in ("sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pyarrow", "pydantic"):
         assert "report" not in users_of(library)
@@ -113,14 +113,14 @@ def test_the_report_is_made_of_figures_and_pictures_and_knows_no_database():
     assert heads(modules_after(f"import {OURS}.report.words, {OURS}.report.tables")).isdisjoint(DRAWING)
 
 
-def test_one_module_knows_dask_and_only_where_a_scheduler_is_named():
+def test_one_module_imports_dask_and_only_for_a_named_scheduler():
     users = [path for path in MODULES if any(is_inside(name, "distributed") for name in imports_of(path))]
     assert users == [PACKAGE / "pipeline" / "dask_cluster" / "cluster.py"]
     imported = modules_after(f"import {OURS}.pipeline.snapshots, {OURS}.pipeline.recommendations")
     assert imported.isdisjoint({"dask", "distributed", f"{OURS}.pipeline.dask_cluster"})
 
 
-def test_no_room_knows_the_command_line_and_settings_know_only_errors():
+def test_no_package_imports_cli_and_settings_import_only_errors():
     assert users_of(f"{OURS}.cli") <= {"cli"}
     assert known_of_ours("settings") == {"errors"}
     assert known_of_ours("errors") == set()
@@ -133,11 +133,11 @@ def modules_after(code: str) -> set[str]:
     return set(finished.stdout.split())
 
 
-def test_a_batch_runs_where_dagster_is_not_installed():
+def test_batch_runs_without_dagster_installed():
     assert "dagster" not in modules_after(f"import {OURS}.pipeline.snapshots, {OURS}.pipeline.recommendations")
 
 
-def test_the_arithmetic_runs_where_there_is_no_database_driver():
+def test_metrics_run_without_a_database_driver():
     imported = modules_after(f"import {OURS}.metrics.snapshot, {OURS}.recommendations")
     assert imported.isdisjoint({"sqlalchemy", "psycopg2", "adbc_driver_postgresql", "pydantic", "dagster"})
 
@@ -157,7 +157,7 @@ DRAWING = {"matplotlib"}
 """What draws; importing it takes a second, and only what ends in a picture needs it."""
 
 
-def test_what_every_process_of_dagster_imports_cannot_compute():
+def test_modules_loaded_by_every_dagster_process_import_no_computation():
     """The web server, the daemon and each run open the storage and the launcher that `dagster.yaml` names."""
     imported = modules_after(f"import {OURS}.orchestration.instance.storage, {OURS}.orchestration.instance.launcher")
     assert heads(imported).isdisjoint(ARITHMETIC | TELLING | DRAWING)
@@ -165,7 +165,7 @@ def test_what_every_process_of_dagster_imports_cannot_compute():
     assert rooms <= {"orchestration", "postgres", "embedded", "errors", "gc_settings", "settings"}
 
 
-def test_a_run_imports_nothing_that_only_other_processes_need():
+def test_run_imports_nothing_that_only_other_processes_need():
     """Each run's process loads the definitions: every run pays for what one sensor or one command needs."""
     imported = modules_after(f"import {OURS}.definitions")
     assert {"pandas", "sqlalchemy"} <= heads(imported)
@@ -190,7 +190,7 @@ def test_a_run_imports_nothing_that_only_other_processes_need():
         (["status"], {"dagster", "alembic"} | TELLING | DRAWING),
     ],
 )
-def test_a_command_that_one_types_all_the_time_starts_without_what_it_does_not_need(
+def test_frequent_commands_import_only_what_they_need(
     arguments: list[str], unneeded: set[str], database_url: URL, tmp_path: Path
 ):
     """Importing Dagster takes seconds, and Alembic as long as all the rest of `status`."""
@@ -218,7 +218,7 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
             yield from at_import(child)
 
 
-def test_nothing_is_read_from_the_environment_at_import():
+def test_import_reads_no_environment_variable():
     """A process that is given no settings can import everything; a wrong one is told by whoever needs it."""
     readers = {"load_settings", "Settings", "environ", "getenv"}
     found = [

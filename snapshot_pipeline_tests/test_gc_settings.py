@@ -40,7 +40,7 @@ def test_a_reference_cycle_is_still_freed():
     assert first() is None
 
 
-def test_a_dagster_process_collects_less_often_once_it_imports_our_storage():
+def test_importing_our_storage_makes_dagster_collect_less_often():
     code = (
         "import dagster, snapshot_pipeline.orchestration.instance.storage, gc; "
         "print(gc.get_threshold()[0], gc.get_freeze_count() > 10_000)"

@@ -60,7 +60,7 @@ def test_every_setting_has_a_default(tmp_path: Path) -> None:
         ("SNAPSHOT_OWNERS", "team:", "'team:' is not an owner"),
     ],
 )
-def test_a_wrong_value_gives_one_line_with_the_variable_and_what_is_allowed(
+def test_invalid_value_is_a_one_line_error_with_the_allowed_values(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(variable, value)

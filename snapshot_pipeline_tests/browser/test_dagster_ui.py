@@ -47,9 +47,7 @@ def five_days(page: Page) -> str:
     return page.url
 
 
-def test_the_graph_shows_the_way_of_the_data_from_the_platform_to_the_recommendations(
-    page: Page, screenshot: Path
-) -> None:
+def test_asset_graph_shows_platform_snapshots_and_recommendations(page: Page, screenshot: Path) -> None:
     page.goto("/asset-groups")
     graph = page.locator("svg")
     for group in ("learning_platform", "snapshots", "recommendations"):
@@ -60,7 +58,7 @@ def test_the_graph_shows_the_way_of_the_data_from_the_platform_to_the_recommenda
     page.screenshot(path=screenshot)
 
 
-def test_a_newcomer_reads_what_the_snapshots_are_and_what_each_column_says(page: Page, screenshot: Path) -> None:
+def test_asset_page_describes_the_table_and_its_columns(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "overview"))
     for said in ("One row per active student and day", "changes to a day that was computed before are recorded"):
         expect(page.get_by_text(said).first).to_be_visible()
@@ -74,7 +72,7 @@ def test_a_newcomer_reads_what_the_snapshots_are_and_what_each_column_says(page:
     page.screenshot(path=screenshot)
 
 
-def test_a_backfill_of_five_days_is_launched_from_the_dialog_and_finishes(
+def test_backfill_launched_from_the_dialog_computes_five_days(
     page: Page, five_days: str, installation: TestInstallation, screenshot: Path
 ) -> None:
     page.goto(five_days)
@@ -88,7 +86,7 @@ def test_a_backfill_of_five_days_is_launched_from_the_dialog_and_finishes(
 
 
 @pytest.mark.usefixtures("five_days")
-def test_the_figures_of_the_days_are_plotted(page: Page, screenshot: Path) -> None:
+def test_numeric_metadata_of_each_day_is_plotted(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "overview"))
     page.get_by_role("button", name="Plots").click()
     page.get_by_role("button", name="Events", exact=False).click()  # by partition it shows the newest 120 days
@@ -103,7 +101,7 @@ def test_the_figures_of_the_days_are_plotted(page: Page, screenshot: Path) -> No
 
 
 @pytest.mark.usefixtures("five_days")
-def test_a_day_shows_its_tables_and_a_picture(page: Page, screenshot: Path) -> None:
+def test_partition_page_shows_tables_and_a_plot(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "partitions", partition=LAST))
     for table in ("largest_movers", "failures_by_reason", "students_without_data"):
         expect(page.get_by_role("row").filter(has_text=table).first).to_be_visible()
@@ -115,7 +113,7 @@ def test_a_day_shows_its_tables_and_a_picture(page: Page, screenshot: Path) -> N
 
 
 @pytest.mark.usefixtures("five_days")
-def test_a_failing_check_says_what_was_found_what_was_wanted_and_what_to_do(page: Page, screenshot: Path) -> None:
+def test_failed_check_shows_result_threshold_and_remediation(page: Page, screenshot: Path) -> None:
     page.goto(of_asset("performance_snapshots", "checks", checkDetail="success_rate"))
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     expect(page.get_by_text("Fix the rows in the platform, then launch").first).to_be_visible()
@@ -128,7 +126,7 @@ def test_a_failing_check_says_what_was_found_what_was_wanted_and_what_to_do(page
 
 
 @pytest.mark.usefixtures("five_days")
-def test_failed_students_are_retried_from_the_launchpad_once_their_rows_are_mended(
+def test_retry_from_the_launchpad_clears_failures_after_rows_are_fixed(
     page: Page, installation: TestInstallation, dagster_ui: RunningDagster, screenshot: Path
 ) -> None:
     engine = create_engine(installation.url)
@@ -156,7 +154,7 @@ def test_failed_students_are_retried_from_the_launchpad_once_their_rows_are_mend
     engine.dispose()
 
 
-def test_a_schedule_is_switched_on_with_one_click(page: Page, dagster_ui: RunningDagster, screenshot: Path) -> None:
+def test_one_click_starts_a_schedule(page: Page, dagster_ui: RunningDagster, screenshot: Path) -> None:
     page.goto("/locations/snapshot_pipeline/schedules/daily_snapshots_schedule")
     switch = page.get_by_role("checkbox").first
     expect(switch).not_to_be_checked()

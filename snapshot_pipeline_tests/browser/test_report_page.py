@@ -52,7 +52,7 @@ def opened(browser: Browser, report: Path, size: tuple[int, int], scheme: str, s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_is_whole_and_accessible_on_each_screen(
+def test_report_fits_each_screen_without_accessibility_violations(
     browser: Browser, report: Path, size: str, scheme: str, screenshot: Path
 ) -> None:
     page = opened(browser, report, SIZES[size], scheme)
@@ -67,14 +67,14 @@ def test_it_is_whole_and_accessible_on_each_screen(
     page.context.close()
 
 
-def test_it_is_read_without_scripts(browser: Browser, report: Path) -> None:
+def test_report_is_readable_without_javascript(browser: Browser, report: Path) -> None:
     page = opened(browser, report, SIZES["laptop"], "light", scripts=False)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_role("img").last).to_be_visible()
     page.context.close()
 
 
-def test_it_is_printed_dark_on_light_whatever_the_screen(browser: Browser, report: Path, screenshot: Path) -> None:
+def test_report_prints_dark_text_on_white_in_dark_mode(browser: Browser, report: Path, screenshot: Path) -> None:
     page = opened(browser, report, (794, 1123), "dark")  # A4 at 96 dots an inch
     page.emulate_media(media="print")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")

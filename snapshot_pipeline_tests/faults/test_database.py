@@ -92,7 +92,7 @@ BREAKAGES = (
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
-def test_what_stays_broken_is_one_clear_failure_told_once_and_once_more_when_it_is_mended(
+def test_lasting_fault_fails_the_run_and_sends_one_alert_and_one_recovery(
     world: World, ledger: Ledger, rng: random.Random, breakage: Breakage
 ) -> None:
     fault = ledger.of(breakage.name)
@@ -119,7 +119,7 @@ def test_what_stays_broken_is_one_clear_failure_told_once_and_once_more_when_it_
     assert fault.told == 2
 
 
-def test_connections_that_are_cut_at_any_moment_are_made_again(
+def test_run_reconnects_after_its_connections_are_terminated(
     world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
 ) -> None:
     fault = ledger.of("connections are cut")
@@ -137,9 +137,7 @@ def test_connections_that_are_cut_at_any_moment_are_made_again(
         settle(fault, world, new)
 
 
-def test_a_server_that_is_killed_in_the_middle_of_a_run_is_waited_for(
-    world: World, ledger: Ledger, rng: random.Random
-) -> None:
+def test_run_waits_for_a_database_server_killed_during_it(world: World, ledger: Ledger, rng: random.Random) -> None:
     fault = ledger.of("SIGKILL of the database server")
     while fault.injected < SERVER_KILLS:
         old = world.figures()
@@ -170,7 +168,7 @@ def held_by_the_application(world: World, statement: str) -> Iterator[Connection
         connection.rollback()
 
 
-def test_a_migration_of_the_application_is_given_way_to(world: World, ledger: Ledger, rng: random.Random) -> None:
+def test_run_yields_to_a_schema_migration_of_the_platform(world: World, ledger: Ledger, rng: random.Random) -> None:
     fault = ledger.of("ALTER TABLE of the application holds a table")
     world.change_the_past(rng)
     new = world.expected()
@@ -186,7 +184,7 @@ def test_a_migration_of_the_application_is_given_way_to(world: World, ledger: Le
     settle(fault, world, new)
 
 
-def test_a_deadlock_that_the_run_loses_is_got_over(world: World, ledger: Ledger, rng: random.Random) -> None:
+def test_run_survives_a_deadlock_it_loses(world: World, ledger: Ledger, rng: random.Random) -> None:
     fault = ledger.of("deadlock")
     world.change_the_past(rng)
     new = world.expected()

@@ -20,7 +20,7 @@ from snapshot_pipeline_tests.running_dagster import waited_for
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("undisturbed_seconds")]
 
 
-def test_bad_data_of_many_students_stops_nobody_else_and_is_told_by_day(
+def test_invalid_rows_fail_only_their_students_and_alert_once_per_day(
     world: World, ledger: Ledger, rng: random.Random
 ) -> None:
     fault = ledger.of("a fifth of the students has a score of 130")
@@ -44,7 +44,7 @@ def test_bad_data_of_many_students_stops_nobody_else_and_is_told_by_day(
     assert fault.told == 2
 
 
-def test_a_day_and_a_week_that_are_missing_are_told_and_cleared(world: World, ledger: Ledger) -> None:
+def test_missing_day_and_week_are_reported_and_then_resolved(world: World, ledger: Ledger) -> None:
     """Looked for as if watching had begun two weeks ago: nobody waits for midnight in a test."""
     now = datetime.now(timezone.utc)
     monday = world.last - timedelta(days=world.last.weekday() + 7 if world.last.weekday() < 6 else 6)

@@ -41,7 +41,7 @@ def started_publisher(settings: Settings, first: date, last: date) -> BaseProces
     return process
 
 
-def test_a_process_that_is_killed_while_it_publishes_leaves_each_row_old_or_new_and_holds_up_nobody(
+def test_kill_while_publishing_leaves_complete_rows_and_no_lock(
     world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
 ) -> None:
     fault = ledger.of("SIGKILL of a process that publishes")
@@ -71,7 +71,7 @@ def test_a_process_that_is_killed_while_it_publishes_leaves_each_row_old_or_new_
     assert world.figures() == world.expected_by_reference()
 
 
-def test_a_run_that_is_killed_at_any_moment_is_noticed_and_done_again(
+def test_killed_run_is_detected_and_retried(
     world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
 ) -> None:
     fault = ledger.of("SIGKILL of a Dagster run's process")
@@ -96,7 +96,7 @@ def test_a_run_that_is_killed_at_any_moment_is_noticed_and_done_again(
         settle(fault, world, new)
 
 
-def test_a_command_that_is_killed_is_noticed_and_does_not_keep_the_queue_waiting(
+def test_killed_command_is_detected_and_does_not_block_the_queue(
     world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
 ) -> None:
     """Its run has no launcher: without a look at its process it would stay STARTED, and later runs would queue up."""
@@ -121,7 +121,7 @@ def test_a_command_that_is_killed_is_noticed_and_does_not_keep_the_queue_waiting
         settle(fault, world, new)
 
 
-def test_a_power_cut_at_any_moment_is_noticed_after_the_restart_and_the_run_is_done_again(
+def test_run_lost_in_a_power_failure_is_retried_after_restart(
     world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
 ) -> None:
     fault = ledger.of("power cut: SIGKILL of all of Dagster")

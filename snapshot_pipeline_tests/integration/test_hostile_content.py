@@ -141,7 +141,7 @@ def counts(installation: Installation, *queries: str) -> list[int]:
         return [connection.execute(text(query)).scalar_one() for query in queries]
 
 
-def test_ten_thousand_fuzzed_rows_of_each_table_are_computed_or_failed_with_a_reason(
+def test_fuzzed_rows_are_computed_or_fail_with_a_reason(
     computed: tuple[Installation, bool],
 ):
     installation, readable = computed
@@ -168,7 +168,7 @@ def test_ten_thousand_fuzzed_rows_of_each_table_are_computed_or_failed_with_a_re
     assert not any(message.startswith(("=", "+", "-", "@")) for message in messages)
 
 
-def test_what_an_error_repeats_of_a_students_text_is_one_line_without_marks():
+def test_error_quotes_student_text_on_one_line_without_control_characters():
     for content in TEXTS:
         line = one_line(ValueError(content))
         assert len(line) <= 500

@@ -60,7 +60,7 @@ def called(url: URL, *arguments: str) -> Any:
     return CliRunner().invoke(cli.command, arguments, env=environment)
 
 
-def test_one_role_makes_the_tables_and_the_other_does_all_the_work(roles: Roles):
+def test_owner_role_creates_the_tables_and_worker_role_runs_everything(roles: Roles):
     before = called(roles.pipeline, "check")
     assert before.exit_code == 1  # nobody has made the tables yet
     assert "may not create the pipeline's own tables" in before.output
@@ -89,7 +89,7 @@ def test_one_role_makes_the_tables_and_the_other_does_all_the_work(roles: Roles)
         "SELECT * FROM public.performance_snapshots",  # a table of the same schema that it was not given
     ],
 )
-def test_a_write_to_the_platform_is_refused(roles: Roles, statement: str):
+def test_worker_role_cannot_write_to_the_platform(roles: Roles, statement: str):
     called(roles.migrator, "db", "migrate")
     engine = create_engine(roles.pipeline, poolclass=NullPool)
     with engine.connect() as connection, pytest.raises(ProgrammingError) as caught:

@@ -87,7 +87,7 @@ def command_lines(until: threading.Event, seen: set[str]) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_marked_password_is_found_nowhere(place: Place):
+def test_password_appears_in_no_output_process_file_or_record(place: Place):
     over, seen = threading.Event(), set[str]()
     watching = threading.Thread(target=command_lines, args=(over, seen))
     watching.start()

@@ -163,7 +163,7 @@ def test_a_halved_batch_counts_once_in_the_progress():
         ),
     ],
 )
-def test_errors_that_are_not_of_data_stop_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
+def test_errors_not_caused_by_data_stop_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     work = WorkThatRaises({7: error})
     with pytest.raises(type(error)):
@@ -200,7 +200,7 @@ def small(installation: Installation) -> Installation:
     return installation
 
 
-def test_everyone_else_is_published_when_two_students_raise(small: Installation):
+def test_two_students_that_raise_do_not_affect_the_others(small: Installation):
     installation = small
     settings = installation.settings
     days = LocalDays(SUNDAY, SUNDAY, settings.zone)

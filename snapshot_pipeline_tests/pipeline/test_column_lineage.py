@@ -21,18 +21,18 @@ WITHOUT_ORIGIN = {
 """Columns that name the day, the week or a moment, or that the platform sets itself."""
 
 
-def test_every_origin_is_a_column_that_is_there():
+def test_every_source_column_exists():
     assert {
         origin for columns in COLUMN_LINEAGE.values() for origins in columns.values() for origin in origins
     } <= KNOWN
 
 
-def test_every_figure_says_what_it_is_made_from():
+def test_every_computed_column_has_lineage():
     for table, without in WITHOUT_ORIGIN.items():
         columns = {one.column for one in KNOWN if one.table == table}
         assert set(COLUMN_LINEAGE[table]) == columns - without
 
 
-def test_the_pace_score_comes_from_the_completed_lessons_and_the_scored_quizzes():
+def test_pace_score_derives_from_completed_lessons_and_scored_quizzes():
     made_from = {str(origin) for origin in COLUMN_LINEAGE["performance_snapshots"]["pace_score"]}
     assert {"user_lesson_progress.completed_at", "quiz_attempts.score"} <= made_from

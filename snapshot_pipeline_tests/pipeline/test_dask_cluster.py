@@ -16,11 +16,11 @@ from snapshot_pipeline.pipeline.dask_cluster.cluster import (
 from snapshot_pipeline.settings import load_settings
 
 
-def test_what_travels_shows_nothing_of_what_it_holds():
+def test_repr_of_pickled_work_shows_no_contents():
     assert "hunter2" not in repr(OpaqueBytes(b"hunter2"))
 
 
-def test_a_difference_is_named_with_the_place_the_package_and_both_versions():
+def test_version_mismatch_names_machine_package_and_both_versions():
     there = {**versions_here(), "pandas": "1.0", "python": "2.7"}
     with pytest.raises(ClusterError) as caught:
         require_same_versions("worker tcp://10.0.0.2:1", there, versions_here())
@@ -31,7 +31,7 @@ def test_a_difference_is_named_with_the_place_the_package_and_both_versions():
     require_same_versions("worker", versions_here(), versions_here())
 
 
-def test_dask_that_is_not_installed_is_one_line_that_says_how_to(monkeypatch: pytest.MonkeyPatch):
+def test_missing_dask_is_a_one_line_error_with_the_install_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     settings = load_settings(dask_scheduler="tcp://127.0.0.1:8786")
     with (

@@ -26,7 +26,7 @@ def ran(server_url: URL, sample_template: URL) -> Iterator[tuple[Installation, l
         yield opened, run_days(opened, COMPUTED[0], COMPUTED[-1], "batches").reports
 
 
-def test_the_quartiles_over_all_batches_are_percentile_cont_to_the_bit(ran: tuple[Installation, list[DayReport]]):
+def test_quartiles_over_all_batches_equal_percentile_cont_exactly(ran: tuple[Installation, list[DayReport]]):
     installation, reports = ran
     with installation.engine.connect() as connection:
         for report in reports:
@@ -36,7 +36,7 @@ def test_the_quartiles_over_all_batches_are_percentile_cont_to_the_bit(ran: tupl
             assert report.mean_quiz_average == pytest.approx(quiz, abs=1e-9)
 
 
-def test_what_is_asked_of_the_rows_later_is_what_the_run_counted(ran: tuple[Installation, list[DayReport]]):
+def test_counts_from_stored_rows_equal_the_counts_of_the_run(ran: tuple[Installation, list[DayReport]]):
     """A retry shows its days by the rows, a run by its batches: the plots must go on as if it were one."""
     installation, reports = ran
     with installation.engine.connect() as connection:
@@ -59,7 +59,7 @@ def test_each_reason_names_its_first_student(ran: tuple[Installation, list[DayRe
             }
 
 
-def test_a_review_names_those_whose_pace_changed_most_and_those_without_data(
+def test_review_lists_largest_pace_changes_and_students_without_data(
     ran: tuple[Installation, list[DayReport]],
 ):
     installation, _ = ran
@@ -85,6 +85,6 @@ def test_a_review_names_those_whose_pace_changed_most_and_those_without_data(
     assert review.earlier_paces.students == 0  # four weeks before, nothing was computed
 
 
-def test_the_calendar_has_the_days_that_were_computed(ran: tuple[Installation, list[DayReport]]):
+def test_calendar_contains_the_computed_days(ran: tuple[Installation, list[DayReport]]):
     installation, reports = ran
     assert success_rates(installation, COMPUTED[-1]) == {one.day: one.count.success_rate for one in reports}

@@ -29,12 +29,12 @@ def change_a_past_day(installation: Installation, day: date = CHANGED) -> None:
     )
 
 
-def test_a_platform_that_stands_still_has_no_changed_day(computed: Installation):
+def test_unchanged_platform_has_no_changed_day(computed: Installation):
     assert changed_days(computed, FIRST, LAST) == []
     assert changed_days(computed, FIRST - timedelta(days=400), FIRST - timedelta(days=300)) == []
 
 
-def test_computed_from_the_changed_day_on_every_figure_is_right_again_and_each_change_is_told(computed: Installation):
+def test_recompute_from_the_changed_day_corrects_and_restates_every_figure(computed: Installation):
     change_a_past_day(computed)
     assert compare_days(computed, [CHANGED]).differences  # it struck
     found = changed_days(computed, FIRST, LAST)
@@ -51,7 +51,7 @@ def test_computed_from_the_changed_day_on_every_figure_is_right_again_and_each_c
     assert by_day == {day: sum(row["snapshot_date"] == day for row in told) for day in by_day}
 
 
-def test_the_changed_day_computed_alone_does_not_make_the_days_after_it_be_forgotten(computed: Installation):
+def test_recomputing_only_the_changed_day_keeps_later_days_pending(computed: Installation):
     change_a_past_day(computed)
     first = changed_days(computed, FIRST, LAST)[0]
     run_days(computed, first, CHANGED, "alone")
@@ -61,7 +61,7 @@ def test_the_changed_day_computed_alone_does_not_make_the_days_after_it_be_forgo
     assert changed_days(computed, FIRST, LAST) == []
 
 
-def test_rows_that_change_while_a_run_reads_are_seen_by_the_next_look(computed: Installation):
+def test_rows_changed_while_a_run_reads_are_found_by_the_next_scan(computed: Installation):
     """The fingerprint belongs to the state before the batches read: here they have read the change already."""
 
     def strike(progressed: Progress) -> None:
@@ -72,7 +72,7 @@ def test_rows_that_change_while_a_run_reads_are_seen_by_the_next_look(computed: 
     assert CHANGED in changed_days(computed, FIRST, LAST)
 
 
-def test_a_day_computed_before_fingerprints_were_kept_counts_as_changed_once(computed: Installation):
+def test_day_without_a_fingerprint_counts_as_changed_once(computed: Installation):
     days = computed.store.snapshot_days
     with computed.engine.begin() as connection:
         connection.execute(update(days).where(days.c.snapshot_date == SUNDAY).values(source_fingerprint=None))
@@ -81,7 +81,7 @@ def test_a_day_computed_before_fingerprints_were_kept_counts_as_changed_once(com
     assert changed_days(computed, FIRST, LAST) == []
 
 
-def test_a_look_that_has_no_more_time_ends_with_the_newest_days_and_goes_on_before_them(computed: Installation):
+def test_scan_out_of_time_ends_with_newest_days_and_resumes_before_them(computed: Installation):
     noon = f"created_at BETWEEN '{FIRST} 10:00+00' AND '{FIRST} 14:00+00'"  # of that local day and of no other
     execute(computed.engine.url, f"DELETE FROM exercise_submissions WHERE {noon}")  # noqa: S608
     newest = scan_for_late_data(computed, COMPUTED, seconds=0)

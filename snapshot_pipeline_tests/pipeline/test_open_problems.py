@@ -25,7 +25,7 @@ SETTINGS = load_settings(timezone=ZONE.key, start_date=date(2025, 10, 1), catch_
         (datetime(2025, 10, 27, 3, 0, tzinfo=ZONE), date(2025, 10, 26)),  # after the day of 25 hours
     ],
 )
-def test_a_day_is_due_an_hour_after_it_has_ended(now: datetime, last: date):
+def test_day_is_due_one_hour_after_it_ends(now: datetime, last: date):
     days = due_days(SETTINGS, now)
     assert days == [last - timedelta(days=13 - n) for n in range(14)]
 
@@ -43,11 +43,11 @@ def test_no_day_before_the_start_date_is_due():
         (datetime(2025, 10, 8, 3, 0, tzinfo=ZONE), []),  # the week of the 6th is the first after the start date
     ],
 )
-def test_a_week_is_due_an_hour_after_its_monday_morning(now: datetime, weeks: list[date]):
+def test_week_is_due_one_hour_after_its_scheduled_run_on_monday(now: datetime, weeks: list[date]):
     assert due_weeks(SETTINGS, now) == weeks
 
 
-def test_nothing_broken_is_nothing_but_the_open_failures(computed: Installation):
+def test_complete_days_have_no_problem_except_open_failures(computed: Installation):
     standing = find_open_problems(computed, COMPUTED, [])
     assert (standing.missing, standing.below, standing.missing_weeks) == ([], [], [])
     assert {one.reason for one in standing.failures} == {
@@ -58,7 +58,7 @@ def test_nothing_broken_is_nothing_but_the_open_failures(computed: Installation)
     assert set(standing.failed_days) <= set(COMPUTED)
 
 
-def test_a_missing_day_and_a_day_below_the_rate_are_found(computed: Installation):
+def test_missing_day_and_day_below_the_success_rate_are_found(computed: Installation):
     days = computed.store.snapshot_days
     with computed.engine.begin() as connection:
         connection.execute(delete(days).where(days.c.snapshot_date == COMPUTED[2]))

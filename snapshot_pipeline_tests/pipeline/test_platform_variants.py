@@ -154,7 +154,7 @@ def _computed(url: URL, **settings: Any) -> tuple[Tables, Tables]:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_same_rows_come_out_of_a_platform_with(name: str, base: Base, server_url: URL):
+def test_equivalent_platform_schemas_give_the_same_rows(name: str, base: Base, server_url: URL):
     variant = VARIANTS[name]
     with new_database(server_url, base.url) as url:
         execute(url, *variant.statements)
@@ -163,7 +163,7 @@ def test_the_same_rows_come_out_of_a_platform_with(name: str, base: Base, server
     assert differences(recommendations, base.recommendations) == []
 
 
-def test_a_platform_without_exercises_is_one_on_which_nobody_submits_any(base: Base, server_url: URL):
+def test_missing_exercise_table_equals_an_empty_one(base: Base, server_url: URL):
     with new_database(server_url, base.url) as url:
         execute(url, "DELETE FROM exercise_submissions")
         days, recommendations = _computed(url, store_schema="empty")
@@ -173,7 +173,7 @@ def test_a_platform_without_exercises_is_one_on_which_nobody_submits_any(base: B
     assert differences(recommendations_without, recommendations) == []
 
 
-def test_a_plain_time_stamp_that_is_read_in_the_wrong_zone_moves_rows_to_other_days(base: Base, server_url: URL):
+def test_wrong_zone_for_naive_timestamps_moves_rows_to_other_days(base: Base, server_url: URL):
     """So that the equality above is known to be able to fail."""
     with new_database(server_url, base.url) as url:
         execute(url, *_plain("Europe/Budapest"))
@@ -181,7 +181,7 @@ def test_a_plain_time_stamp_that_is_read_in_the_wrong_zone_moves_rows_to_other_d
     assert differences(days, base.days) != []
 
 
-def test_a_missing_table_is_named(base: Base, server_url: URL):
+def test_missing_table_is_named(base: Base, server_url: URL):
     with new_database(server_url, base.url) as url:
         execute(url, "DROP TABLE quizzes", "ALTER TABLE lessons RENAME TO courses")
         with (
@@ -191,7 +191,7 @@ def test_a_missing_table_is_named(base: Base, server_url: URL):
             run_days(installation, SUNDAY, SUNDAY, "missing")
 
 
-def test_nothing_of_the_platform_is_changed(base: Base, server_url: URL):
+def test_run_changes_nothing_in_the_platform(base: Base, server_url: URL):
     with new_database(server_url, base.url) as url:
         before = _checksums(url)
         _computed(url, store_schema="ours")
@@ -214,7 +214,7 @@ def _checksums(url: URL) -> dict[str, Any]:
         return {name: connection.execute(text(query)).all() for name, query in queries.items()}
 
 
-def test_the_right_to_read_the_platform_is_all_that_is_needed_of_it(base: Base, server_url: URL):
+def test_select_permission_on_the_platform_is_enough(base: Base, server_url: URL):
     with new_database(server_url, base.url) as url:
         role = f"reader_{url.database}"
         execute(

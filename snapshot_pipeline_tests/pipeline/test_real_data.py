@@ -59,7 +59,7 @@ def real(server_url: URL) -> Iterator[RealData]:
             yield RealData(installation, read_rows(installation.engine, "public"), run, week)
 
 
-def test_the_known_day_has_the_known_students_and_paces(real: RealData):
+def test_known_day_has_the_known_students_and_paces(real: RealData):
     snapshots = real.installation.store.performance_snapshots
     pace = snapshots.c.learning_pace
     query = select(pace, func.count()).where(snapshots.c.snapshot_date == DAY).group_by(pace)
@@ -70,7 +70,7 @@ def test_the_known_day_has_the_known_students_and_paces(real: RealData):
     assert paces == {"SLOW": 729, "MEDIUM": 263, "FAST": 22, "ACCELERATED": 3}
 
 
-def test_the_known_week_has_the_known_recommendations(real: RealData):
+def test_known_week_has_the_known_recommendations(real: RealData):
     assert (real.week.recipients, real.week.with_recommendation, real.week.missing_days, real.week.failed) == (
         1_038,
         1_038,
@@ -87,14 +87,14 @@ def test_the_known_week_has_the_known_recommendations(real: RealData):
 
 
 @pytest.mark.parametrize("day", [FIRST, CLOCKS_CHANGE, DAY, LAST])
-def test_every_figure_of_a_day_is_that_of_the_reference(real: RealData, day: date):
+def test_every_figure_of_a_day_equals_the_reference(real: RealData, day: date):
     expected = reference_day(real.rows, day, real.installation.settings.zone)
     comparison = compare_day(real.installation, expected, day)
     assert comparison.differences == []
     assert comparison.rows > 900
 
 
-def test_every_recommendation_of_the_week_is_that_of_the_reference(real: RealData):
+def test_every_recommendation_of_the_week_equals_the_reference(real: RealData):
     zone = real.installation.settings.zone
     fortnight = [reference_day(real.rows, WEEK + timedelta(days=n), zone) for n in range(-7, 7)]
     snapshots = {(row.user_id, row.snapshot_date): row for day in fortnight for row in day.published}
@@ -103,7 +103,7 @@ def test_every_recommendation_of_the_week_is_that_of_the_reference(real: RealDat
     assert comparison.rows == 1_719
 
 
-def test_materializing_again_changes_nothing_and_touches_no_row(real: RealData):
+def test_materializing_again_writes_no_row(real: RealData):
     snapshots = real.installation.store.performance_snapshots
     with real.installation.engine.connect() as connection:
         before = connection.execute(select(func.max(snapshots.c.computed_at))).scalar_one()
@@ -116,7 +116,7 @@ def test_materializing_again_changes_nothing_and_touches_no_row(real: RealData):
         assert connection.execute(select(func.max(snapshots.c.computed_at))).scalar_one() == before
 
 
-def test_days_alone_in_any_order_and_in_other_ranges_give_the_same_rows(real: RealData):
+def test_single_days_and_other_ranges_give_the_same_rows(real: RealData):
     engine = real.installation.engine
     ranges = [(DAY, DAY), (LAST, LAST), (FIRST, FIRST), (DAY - timedelta(days=9), DAY - timedelta(days=2))]
     ranges += [(CLOCKS_CHANGE, CLOCKS_CHANGE)]

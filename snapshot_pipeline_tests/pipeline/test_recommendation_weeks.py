@@ -67,7 +67,7 @@ def dismiss(installation: Installation, user_id: int, kind: str, at: datetime) -
         )
 
 
-def test_the_newest_week_is_shown_to_every_student_and_no_other(installation: Installation):
+def test_only_the_newest_week_is_active_for_every_student(installation: Installation):
     run_week(installation, MONDAY - WEEK, "one")
     report = run_week(installation, MONDAY, "two")
     found = shown(installation)
@@ -77,7 +77,7 @@ def test_the_newest_week_is_shown_to_every_student_and_no_other(installation: In
     assert report.coverage == report.with_recommendation / report.recipients
 
 
-def test_an_older_week_that_is_made_up_for_is_kept_and_not_shown(installation: Installation):
+def test_older_week_computed_later_is_stored_but_not_active(installation: Installation):
     run_week(installation, MONDAY, "newest")
     before = shown(installation)
     report = run_week(installation, MONDAY - WEEK, "older")
@@ -87,9 +87,7 @@ def test_an_older_week_that_is_made_up_for_is_kept_and_not_shown(installation: I
     assert weeks.count(MONDAY - WEEK) == report.types.total() > 0
 
 
-def test_the_order_of_two_weeks_does_not_change_what_is_in_the_table(
-    installation: Installation, server_url: URL, with_days: URL
-):
+def test_order_of_two_weeks_does_not_change_the_table(installation: Installation, server_url: URL, with_days: URL):
     for week in (MONDAY - WEEK, MONDAY):
         run_week(installation, week, "forwards")
     with new_database(server_url, with_days) as url, installation_on(url) as other:
@@ -98,7 +96,7 @@ def test_the_order_of_two_weeks_does_not_change_what_is_in_the_table(
         assert differences(recommended(other), recommended(installation)) == []
 
 
-def test_a_student_who_has_left_is_not_shown_an_old_week_for_ever(installation: Installation):
+def test_recommendations_of_a_student_who_left_are_deactivated(installation: Installation):
     run_week(installation, MONDAY - WEEK, "one")
     gone = min(shown(installation))
     execute(installation.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
@@ -106,7 +104,7 @@ def test_a_student_who_has_left_is_not_shown_an_old_week_for_ever(installation: 
     assert gone not in shown(installation)
 
 
-def test_what_was_dismissed_on_monday_before_the_run_is_not_recommended_again_that_morning(installation: Installation):
+def test_dismissal_on_monday_before_the_run_is_respected(installation: Installation):
     run_week(installation, MONDAY - WEEK, "one")
     user_id, kind = _someone_with_continue_learning(installation)
     monday_at_three = start_of_day(MONDAY + WEEK, ZONE) + timedelta(hours=3)
@@ -117,7 +115,7 @@ def test_what_was_dismissed_on_monday_before_the_run_is_not_recommended_again_th
     assert kind not in shown(installation).get(user_id, {})
 
 
-def test_what_was_dismissed_comes_back_when_14_days_are_over(installation: Installation):
+def test_dismissed_type_is_recommended_again_after_14_days(installation: Installation):
     """Dismissed on a Monday at nine: the run of the second Monday after it, at six, is a few hours too early."""
     run_week(installation, MONDAY - WEEK, "one")
     user_id, kind = _someone_with_continue_learning(installation)
@@ -134,7 +132,7 @@ def _someone_with_continue_learning(installation: Installation) -> tuple[int, st
     return min(user_id for user_id, kinds in shown(installation).items() if kind in kinds), kind
 
 
-def test_a_week_whose_sunday_was_never_computed_says_how_to_recover(installation: Installation):
+def test_week_without_its_sunday_names_the_recovery_command(installation: Installation):
     week = MONDAY + 3 * WEEK
     with pytest.raises(MissingSundayError) as caught:
         run_week(installation, week, "early")
@@ -146,7 +144,7 @@ def test_a_week_whose_sunday_was_never_computed_says_how_to_recover(installation
     assert shown(installation) == {}
 
 
-def test_other_days_that_are_missing_are_told_and_stop_nothing(installation: Installation):
+def test_other_missing_days_are_reported_and_do_not_stop_the_week(installation: Installation):
     report = run_week(installation, MONDAY + WEEK, "with gaps")
     assert report.missing_days == [MONDAY + WEEK + n * DAY for n in range(6)]
     assert report.with_recommendation > 0
@@ -157,7 +155,7 @@ def test_days_before_the_first_partition_are_not_missing(installation: Installat
         assert missing_days(late, MONDAY + WEEK) == [SUNDAY + WEEK - DAY]
 
 
-def test_a_week_that_another_run_is_writing_is_waited_for_and_then_given_up(installation: Installation):
+def test_week_locked_by_another_run_is_waited_for_then_given_up(installation: Installation):
     with (
         installation_on(installation.engine.url, run_lock_seconds=0.2) as impatient,
         exclusive_recommendations(installation.engine, "public", "run of somebody", 1),
@@ -166,7 +164,7 @@ def test_a_week_that_another_run_is_writing_is_waited_for_and_then_given_up(inst
         run_week(impatient, MONDAY, "late")
 
 
-def test_a_student_without_a_snapshot_of_the_sunday_is_not_told_to_resume(installation: Installation):
+def test_student_without_a_sunday_snapshot_gets_no_resume_recommendation(installation: Installation):
     run_week(installation, MONDAY, "with")
     user_id = min(user_id for user_id, kinds in shown(installation).items() if "RESUME_LEARNING" in kinds)
     execute(

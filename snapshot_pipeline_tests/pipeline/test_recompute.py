@@ -22,7 +22,7 @@ def a_student(installation: Installation) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def test_every_day_that_a_run_has_computed_is_what_comes_out_again(computed: Installation):
+def test_recompute_matches_every_computed_day(computed: Installation):
     before = published(computed)
     for day in (COMPUTED[0], SUNDAY):
         found = recompute_day(computed, day, "check")
@@ -31,7 +31,7 @@ def test_every_day_that_a_run_has_computed_is_what_comes_out_again(computed: Ins
     assert published(computed) == before
 
 
-def test_a_figure_that_somebody_has_changed_is_found_with_both_values(computed: Installation):
+def test_altered_figure_is_reported_with_both_values(computed: Installation):
     table, student = computed.store.performance_snapshots, a_student(computed)
     with computed.engine.begin() as connection:
         where = (table.c.user_id == student, table.c.snapshot_date == SUNDAY)
@@ -43,7 +43,7 @@ def test_a_figure_that_somebody_has_changed_is_found_with_both_values(computed: 
     assert found.changed_days == []
 
 
-def test_a_row_that_somebody_has_removed_or_added_is_found(computed: Installation):
+def test_removed_and_added_rows_are_reported(computed: Installation):
     table, student = computed.store.performance_snapshots, a_student(computed)
     failures = computed.store.snapshot_failures
     with computed.engine.begin() as connection:
@@ -57,7 +57,7 @@ def test_a_row_that_somebody_has_removed_or_added_is_found(computed: Installatio
     assert (found.unpublished, found.rows_missing) == (1, 1)
 
 
-def test_rows_that_came_late_are_told_apart_from_tampering(computed: Installation):
+def test_late_data_is_distinguished_from_tampering(computed: Installation):
     change_a_past_day(computed)
     found = recompute_day(computed, SUNDAY, "check")
     assert found.columns
@@ -66,7 +66,7 @@ def test_rows_that_came_late_are_told_apart_from_tampering(computed: Installatio
     assert not recompute_day(computed, SUNDAY, "check").differs
 
 
-def test_a_student_who_became_active_has_no_row_yet_and_nothing_is_missing(computed: Installation):
+def test_newly_active_student_without_a_row_is_no_difference(computed: Installation):
     url, student = computed.engine.url, a_student(computed)
     with computed.engine.begin() as connection:
         table = computed.store.performance_snapshots
@@ -78,13 +78,13 @@ def test_a_student_who_became_active_has_no_row_yet_and_nothing_is_missing(compu
     assert (found.columns, found.unpublished, found.rows_missing) == ({}, 1, 0)
 
 
-def test_the_same_seed_draws_the_same_day_and_other_seeds_draw_others(computed: Installation):
+def test_seed_determines_the_chosen_day(computed: Installation):
     drawn = {seed: random_computed_day(computed, seed) for seed in map(str, range(40))}
     assert all(random_computed_day(computed, seed) == day for seed, day in drawn.items())
     assert set(drawn.values()) == set(COMPUTED)
 
 
-def test_a_day_that_is_being_written_is_not_compared(computed: Installation):
+def test_day_locked_by_a_run_is_not_compared(computed: Installation):
     with (
         exclusive_days(computed.engine, "public", SUNDAY, SUNDAY, "run one", 5),
         installation_on(computed.engine.url, run_lock_seconds=0.2) as installation,

@@ -37,7 +37,7 @@ def travelled(error: Exception) -> Exception:
     return RemoteError.of(error).error()
 
 
-def test_every_error_of_ours_comes_back_as_what_it_is():
+def test_own_errors_keep_their_type_across_processes():
     kinds = our_errors()
     assert len(kinds) > 10
     for kind in kinds:
@@ -71,9 +71,7 @@ def raised(statement: str, url: URL, by_adbc: bool) -> Exception:
         "SELECT pg_terminate_backend(pg_backend_pid())",
     ],
 )
-def test_an_error_of_the_database_is_judged_as_where_it_was_raised(
-    statement: str, by_adbc: bool, module_database_url: URL
-):
+def test_database_error_is_classified_as_in_the_worker(statement: str, by_adbc: bool, module_database_url: URL):
     error = raised(statement, module_database_url, by_adbc)
     back = travelled(error)
     judged = [(sqlstate(getattr(one, "orig", one)), is_transient(one), is_data_error(one)) for one in (error, back)]
@@ -81,7 +79,7 @@ def test_an_error_of_the_database_is_judged_as_where_it_was_raised(
     assert type(back) is type(error)
 
 
-def test_an_error_that_was_made_readable_still_passes_by_its_cause_and_shows_the_workers_traceback():
+def test_wrapped_error_keeps_its_transient_cause_and_worker_traceback():
     url = URL.create("postgresql+psycopg2", "someone", "hunter2", "127.0.0.1", 1, "nowhere")
     with pytest.raises(DatabaseError) as caught, readable_database_errors(url):
         psycopg2.connect(host="127.0.0.1", port=1, connect_timeout=2)
@@ -98,11 +96,11 @@ class CannotBeUnpacked(Exception):
         super().__init__(f"needs {needed}")
 
 
-def test_an_error_that_cannot_travel_is_told_by_one_that_can():
+def test_unpicklable_error_is_replaced_by_a_picklable_one():
     back = travelled(CannotBeUnpacked(needed="a keyword"))
     assert isinstance(back, WorkerError)
     assert str(back) == "CannotBeUnpacked: needs a keyword"
 
 
-def test_what_travels_shows_nothing_of_what_it_holds():
+def test_repr_of_a_remote_error_shows_no_contents():
     assert "hunter2" not in f"{RemoteError.of(ValueError('hunter2'))!r}"

@@ -54,7 +54,7 @@ def places(installation: Installation) -> dict[tuple[int, date], tuple[str, str]
 MEND = "UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"
 
 
-def test_the_mended_heal_the_others_stay_and_nobody_else_is_touched(computed: Installation):
+def test_retry_publishes_fixed_students_and_touches_no_others(computed: Installation):
     before, failed_before, untouched = counts(computed), failing(computed), places(computed)
     execute(computed.engine.url, MEND)
     run = retry_failed(computed, None, None, "retry")
@@ -75,7 +75,7 @@ def test_the_mended_heal_the_others_stay_and_nobody_else_is_touched(computed: In
     assert written <= {(user_id, day) for day, user_ids in failed_before.items() for user_id in user_ids}
 
 
-def test_a_retry_does_not_hide_rows_that_the_other_students_have_not_seen(computed: Installation):
+def test_retry_does_not_hide_late_data_of_other_students(computed: Installation):
     days = computed.store.snapshot_days
     query = select(days.c.snapshot_date, days.c.source_fingerprint, days.c.run_id, days.c.computed_at)
     with computed.engine.connect() as connection:
@@ -86,7 +86,7 @@ def test_a_retry_does_not_hide_rows_that_the_other_students_have_not_seen(comput
         assert connection.execute(query).all() == before
 
 
-def test_what_still_fails_counts_its_attempts_and_keeps_its_first_moment(computed: Installation):
+def test_repeated_failure_counts_attempts_and_keeps_first_seen_at(computed: Installation):
     table = computed.store.snapshot_failures
     columns = (table.c.user_id, table.c.snapshot_date, table.c.first_seen_at, table.c.attempts)
     with computed.engine.connect() as connection:
@@ -101,7 +101,7 @@ def replace_attempts(row: Any) -> tuple[Any, ...]:
     return (*row[:3], row[3] + 1)
 
 
-def test_only_the_days_asked_for_are_computed(computed: Installation):
+def test_only_the_requested_days_are_computed(computed: Installation):
     execute(computed.engine.url, MEND)
     before = failing(computed)
     run = retry_failed(computed, SUNDAY, None, "retry")
@@ -113,7 +113,7 @@ def test_only_the_days_asked_for_are_computed(computed: Installation):
     assert len(after[SUNDAY]) < len(before[SUNDAY])
 
 
-def test_a_student_who_left_is_nobodys_failure_any_more(computed: Installation):
+def test_retry_deletes_failures_of_students_who_left(computed: Installation):
     before = failing(computed)
     gone, stays = before[SUNDAY][0], before[SUNDAY][1]
     execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
@@ -125,7 +125,7 @@ def test_a_student_who_left_is_nobodys_failure_any_more(computed: Installation):
     assert all(one.failed == len(after.get(day, ())) for day, one in counts(computed).items())
 
 
-def test_a_whole_run_forgets_the_failures_of_those_who_left_as_well(computed: Installation):
+def test_full_run_deletes_failures_of_students_who_left(computed: Installation):
     gone = failing(computed)[SUNDAY][0]
     execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
     run_days(computed, SUNDAY, SUNDAY, "again")
@@ -133,11 +133,11 @@ def test_a_whole_run_forgets_the_failures_of_those_who_left_as_well(computed: In
     assert counts(computed)[SUNDAY].failed == len(failing(computed)[SUNDAY])
 
 
-def test_nobody_to_compute_is_no_work(computed: Installation):
+def test_retry_without_failures_does_nothing(computed: Installation):
     assert retry_failed(computed, FIRST - 30 * DAY, FIRST - 20 * DAY, "retry").days == []
 
 
-def test_a_failure_of_a_day_that_was_never_recorded_does_not_make_it_look_computed(computed: Installation):
+def test_retry_on_an_unrecorded_day_does_not_record_it(computed: Installation):
     """A run that broke off has left a failure, and no row in `snapshot_days`."""
     day, table = FIRST - DAY, computed.store.snapshot_failures
     student = published(computed)["performance_snapshots"]["user_id"][0].as_py()
@@ -153,7 +153,7 @@ def test_a_failure_of_a_day_that_was_never_recorded_does_not_make_it_look_comput
 
 
 @pytest.mark.parametrize("batch_rows", [50, 1_500_000])
-def test_side_by_side_or_in_one_batch_the_counts_are_the_same(computed: Installation, batch_rows: int):
+def test_parallel_batches_and_one_batch_give_the_same_counts(computed: Installation, batch_rows: int):
     execute(computed.engine.url, MEND)
     small = replace(computed, settings=computed.settings.model_copy(update={"batch_rows": batch_rows, "workers": 4}))
     retry_failed(small, None, None, "retry")

@@ -14,7 +14,7 @@ from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import last_ten_scored, window_of
 
 
-def test_the_terms_are_those_of_the_reference_and_add_up_to_what_is_published(computed: Installation):
+def test_terms_equal_the_reference_and_sum_to_the_published_score(computed: Installation):
     students = {one.user.id: one for one in read_rows(computed.engine, "public").active_students(ZONE)}
     snapshots = computed.store.performance_snapshots
     with computed.engine.connect() as connection:
@@ -41,7 +41,7 @@ def test_the_terms_are_those_of_the_reference_and_add_up_to_what_is_published(co
         assert (report.last.state, report.differences, report.remediation) == ("published", [], None)
 
 
-def test_rows_that_have_changed_since_are_told_with_both_figures_and_the_command(computed: Installation):
+def test_late_rows_are_reported_with_both_figures_and_the_command(computed: Installation):
     with computed.engine.connect() as connection:
         snapshots = computed.store.performance_snapshots
         best = connection.execute(
@@ -61,7 +61,7 @@ def test_rows_that_have_changed_since_are_told_with_both_figures_and_the_command
     assert report.remediation.command == f"snapshot-pipeline materialize --from {SUNDAY} --to {SUNDAY}"
 
 
-def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended(computed: Installation):
+def test_failed_student_shows_the_invalid_row_until_it_is_fixed(computed: Installation):
     failures = computed.store.snapshot_failures
     with computed.engine.connect() as connection:
         user_id, detail = connection.execute(
@@ -86,7 +86,7 @@ def test_a_student_that_failed_is_shown_with_the_row_and_told_when_it_was_mended
     assert "fixed since" in after.remediation.why
 
 
-def test_days_that_were_never_computed_and_days_before_the_first_lesson_are_told_apart(computed: Installation):
+def test_uncomputed_day_differs_from_day_before_the_first_lesson(computed: Installation):
     student = next(
         one
         for one in read_rows(computed.engine, "public").active_students(ZONE)

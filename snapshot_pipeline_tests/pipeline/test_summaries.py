@@ -92,7 +92,7 @@ def without_stamps(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in ("computed_at", "run_id")} for row in found]
 
 
-def test_every_cohort_is_what_one_statement_of_the_database_gives(summarized: Installation):
+def test_every_cohort_equals_one_sql_statement(summarized: Installation):
     with summarized.engine.connect() as connection:
         expected = [dict(row) for row in connection.execute(_BY_SQL).mappings()]
     found = rows(summarized, summarized.store.cohort_summary)
@@ -106,7 +106,7 @@ def test_every_cohort_is_what_one_statement_of_the_database_gives(summarized: In
             assert got[name] == (nothing.get(name) if wanted[name] is None else wanted[name]), (got, wanted)
 
 
-def test_every_day_is_that_of_the_reference(summarized: Installation):
+def test_every_day_equals_the_reference(summarized: Installation):
     snapshots, failures = summarized.store.performance_snapshots, summarized.store.snapshot_failures
     for row in rows(summarized, summarized.store.day_summary):
         day = row["snapshot_date"]
@@ -126,9 +126,7 @@ def test_every_day_is_that_of_the_reference(summarized: Installation):
         assert {name: row[name] for name in FIGURES} == reference_summary(day, published, len(failed))
 
 
-def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_the_bit(
-    summarized: Installation, monkeypatch: pytest.MonkeyPatch
-):
+def test_single_days_chunks_and_ranges_give_identical_rows(summarized: Installation, monkeypatch: pytest.MonkeyPatch):
     tables = (summarized.store.day_summary, summarized.store.cohort_summary)
     expected = [without_stamps(rows(summarized, table)) for table in tables]
     with summarized.engine.begin() as connection:
@@ -147,13 +145,13 @@ def test_a_day_alone_in_small_stretches_and_in_a_range_gives_the_same_rows_to_th
     assert {row["run_id"] for row in rows(summarized, summarized.store.cohort_summary)} == {"alone"}
 
 
-def test_days_are_cut_into_stretches_by_their_students():
+def test_days_are_chunked_by_their_student_counts():
     counts = [DayCount(FIRST + timedelta(days=n), students, 0) for n, students in enumerate([4, 4, 2, 30, 1, 9])]
     assert [[one.students for one in stretch] for stretch in split_days(counts, 10)] == [[4, 4, 2], [30], [1, 9]]
     assert split_days([], 10) == []
 
 
-def test_as_many_are_inactive_for_seven_days_as_are_asked_to_resume(computed: Installation):
+def test_inactive_7_days_equals_the_number_of_resume_recommendations(computed: Installation):
     """One definition in two tables: a teacher who compares them must not find two numbers."""
     summarize_days(computed, SUNDAY, SUNDAY, "summary")
     run_week(computed, MONDAY, "week")
@@ -165,7 +163,7 @@ def test_as_many_are_inactive_for_seven_days_as_are_asked_to_resume(computed: In
     assert day["inactive_7_days"] == asked > 10
 
 
-def test_a_summary_follows_snapshots_that_have_changed(computed: Installation):
+def test_summary_follows_changed_snapshots(computed: Installation):
     summarize_days(computed, FIRST, LAST, "first")
     before = rows(computed, computed.store.day_summary)
     execute(
@@ -181,7 +179,7 @@ def test_a_summary_follows_snapshots_that_have_changed(computed: Installation):
     assert after[-1]["run_id"] == "late"
 
 
-def test_a_day_on_which_nobody_had_started_yet_is_a_row_of_zeros(computed: Installation):
+def test_day_before_any_student_started_is_a_row_of_zeros(computed: Installation):
     long_ago = date(2015, 1, 1)
     run_days(computed, long_ago, long_ago, "empty")
     (day,) = summarize_days(computed, long_ago, long_ago, "empty").days
@@ -190,7 +188,7 @@ def test_a_day_on_which_nobody_had_started_yet_is_a_row_of_zeros(computed: Insta
     assert (row["snapshot_date"], row["students"], row["pace_mean"]) == (long_ago, 0, None)
 
 
-def test_days_that_were_never_computed_are_named_with_the_command_that_computes_them(computed: Installation):
+def test_uncomputed_days_are_named_with_the_command_to_compute_them(computed: Installation):
     with pytest.raises(MissingSnapshotsError) as caught:
         summarize_days(computed, FIRST - timedelta(days=2), LAST, "summary")
     assert "\n" not in str(caught.value)
@@ -199,7 +197,7 @@ def test_days_that_were_never_computed_are_named_with_the_command_that_computes_
     assert rows(computed, computed.store.day_summary) == []
 
 
-def test_a_run_that_writes_the_days_is_waited_for_and_one_that_was_taken_over_publishes_nothing(
+def test_summary_waits_for_the_run_lock_and_fails_if_the_lease_is_lost(
     computed: Installation, monkeypatch: pytest.MonkeyPatch
 ):
     impatient = computed.settings.model_copy(update={"run_lock_seconds": 0.2})

@@ -32,7 +32,7 @@ def left_by_one_run(server_url: URL, sample_template: URL) -> Iterator[Tables]:
         yield published(installation)
 
 
-def test_processes_on_the_same_days_leave_what_one_would_have_left(sample_url: URL, left_by_one_run: Tables):
+def test_concurrent_processes_on_the_same_days_leave_the_rows_of_one(sample_url: URL, left_by_one_run: Tables):
     """Two on the same range, and a third on one day of it."""
     with (
         other_process("days", sample_url, FIRST, SUNDAY) as one,
@@ -47,7 +47,7 @@ def test_processes_on_the_same_days_leave_what_one_would_have_left(sample_url: U
         assert differences(published(installation), left_by_one_run) == []
 
 
-def test_a_second_run_waits_for_the_first_and_then_does_its_work(installation: Installation):
+def test_second_run_waits_for_the_first_and_then_publishes(installation: Installation):
     with ThreadPoolExecutor(1) as pool:
         with exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "the test", 5):
             second = pool.submit(run_days, installation, SUNDAY, SUNDAY, "second")
@@ -57,7 +57,7 @@ def test_a_second_run_waits_for_the_first_and_then_does_its_work(installation: I
         assert second.result(30).reports[0].published > 0
 
 
-def test_a_run_that_has_waited_long_enough_says_who_holds_the_days_and_other_months_are_free(
+def test_run_that_waits_too_long_names_the_holder_of_the_days(
     installation: Installation,
 ):
     with (
@@ -76,7 +76,7 @@ def test_a_run_that_has_waited_long_enough_says_who_holds_the_days_and_other_mon
     assert published(installation)["snapshot_days"]["snapshot_date"].to_pylist() == [SUNDAY]
 
 
-def test_a_process_that_is_killed_holds_nobody_up(installation: Installation):
+def test_killed_process_releases_its_lock(installation: Installation):
     with other_process("hold", installation.engine.url, SUNDAY, SUNDAY) as other:
         begin(other)
         expect(other, "held")

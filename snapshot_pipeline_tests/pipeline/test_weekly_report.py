@@ -51,7 +51,7 @@ def answer(installation: Installation, query: str) -> Any:
         return connection.execute(text(query)).one()
 
 
-def test_the_figures_are_those_of_the_tables(summarized: Installation):
+def test_figures_equal_the_tables(summarized: Installation):
     figures = read_figures(summarized, MONDAY)
     week = figures.week
     in_week = f"snapshot_date BETWEEN '{MONDAY}' AND '{SUNDAY}'"
@@ -78,7 +78,7 @@ def test_the_figures_are_those_of_the_tables(summarized: Installation):
     assert figures.before.missing_days == []
 
 
-def test_the_page_is_written_and_writing_it_again_gives_the_same_bytes(summarized: Installation, tmp_path: Path):
+def test_writing_the_page_again_gives_the_same_bytes(summarized: Installation, tmp_path: Path):
     installation = at_home(summarized, tmp_path)
     report = write_report(installation, MONDAY)
     assert report.path == report_path(installation.settings, MONDAY) == tmp_path / "reports" / "2025-10-27.html"
@@ -92,7 +92,7 @@ def test_the_page_is_written_and_writing_it_again_gives_the_same_bytes(summarize
     assert [path.name for path in report.path.parent.iterdir()] == ["2025-10-27.html"]
 
 
-def test_pages_are_kept_for_so_many_weeks_and_other_files_for_ever(summarized: Installation, tmp_path: Path):
+def test_expired_pages_are_deleted_and_other_files_kept(summarized: Installation, tmp_path: Path):
     reports = tmp_path / "reports"
     reports.mkdir()
     mondays = [MONDAY - timedelta(weeks=number) for number in range(1, 5)]
@@ -109,7 +109,7 @@ def test_pages_are_kept_for_so_many_weeks_and_other_files_for_ever(summarized: I
     ]
 
 
-def test_an_old_week_that_is_written_again_can_be_looked_at(summarized: Installation, tmp_path: Path):
+def test_old_week_written_again_is_not_deleted_at_once(summarized: Installation, tmp_path: Path):
     reports = tmp_path / "reports"
     reports.mkdir()
     newer = reports / f"{MONDAY + timedelta(weeks=40)}.html"
@@ -119,9 +119,7 @@ def test_an_old_week_that_is_written_again_can_be_looked_at(summarized: Installa
     assert newer.exists()
 
 
-def test_days_without_a_summary_are_named_and_the_page_is_written_all_the_same(
-    server_url: URL, computed_template: URL, tmp_path: Path
-):
+def test_page_names_days_without_a_summary(server_url: URL, computed_template: URL, tmp_path: Path):
     missing = [date(2025, 10, 29), date(2025, 10, 31)]
     with (
         new_database(server_url, computed_template) as url,
@@ -138,7 +136,7 @@ def test_days_without_a_summary_are_named_and_the_page_is_written_all_the_same(
     assert "There are no recommendations for this week." in page
 
 
-def test_a_hostile_specialization_is_text_on_the_page(server_url: URL, computed_template: URL, tmp_path: Path):
+def test_hostile_specialization_is_escaped(server_url: URL, computed_template: URL, tmp_path: Path):
     with (
         new_database(server_url, computed_template) as url,
         installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
@@ -150,9 +148,7 @@ def test_a_hostile_specialization_is_text_on_the_page(server_url: URL, computed_
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_a_week_of_which_nothing_is_known_has_no_page_and_the_error_names_the_recovery(
-    summarized: Installation, tmp_path: Path
-):
+def test_week_without_summaries_writes_no_page_and_names_the_command(summarized: Installation, tmp_path: Path):
     with pytest.raises(ReportError, match="none of the days 2025-09-01 to 2025-09-07 was summarized") as error:
         write_report(at_home(summarized, tmp_path), date(2025, 9, 1))
     assert "`snapshot-pipeline materialize --from 2025-09-01 --to 2025-09-07`" in str(error.value)
@@ -160,7 +156,7 @@ def test_a_week_of_which_nothing_is_known_has_no_page_and_the_error_names_the_re
     assert not (tmp_path / "reports").exists()
 
 
-def test_a_place_that_cannot_be_written_is_one_line_and_the_old_page_stays(summarized: Installation, tmp_path: Path):
+def test_unwritable_directory_is_a_one_line_error(summarized: Installation, tmp_path: Path):
     (tmp_path / "reports").write_text("a file where the directory should be")
     with pytest.raises(ReportError, match=r"2025-10-27\.html cannot be written: .*SNAPSHOT_HOME") as error:
         write_report(at_home(summarized, tmp_path), MONDAY)

@@ -51,7 +51,7 @@ def edges(day: date, zone: ZoneInfo) -> list[datetime]:
 
 
 @pytest.mark.parametrize(("name", "day", "hours"), CHANGES, ids=[f"{name} {day}" for name, day, _ in CHANGES])
-def test_the_days_around_a_change_of_the_clocks(empty: URL, name: str, day: date, hours: float):
+def test_days_around_a_clock_change_equal_the_reference(empty: URL, name: str, day: date, hours: float):
     zone = ZoneInfo(name)
     assert start_of_day(day + timedelta(days=1), zone) - start_of_day(day, zone) == timedelta(hours=hours)
     moments = edges(day, zone)

@@ -108,7 +108,7 @@ def test_a_failed_student_day_keeps_its_row():
     assert changes.deleted.tolist() == [1]
 
 
-def test_rows_of_other_students_and_days_are_nobodys_business():
+def test_rows_of_other_students_and_days_are_ignored():
     others = rows(row(3), row(6), row(1, DAY + timedelta(days=3)), row(1, DAY - timedelta(days=1)))
     assert INDEX.numbers_of(others).tolist() == [-1] * 4
     changes = compare(others, rows(row(1)), INDEX, NOBODY)

@@ -38,7 +38,7 @@ def opened(connection: Connection, store: Store, subject: str, event_at: datetim
     )
 
 
-def test_a_second_incident_about_the_same_thing_is_refused_while_the_first_lasts(store: Store) -> None:
+def test_second_open_incident_with_the_same_key_is_refused(store: Store) -> None:
     with store.engine.begin() as connection:
         first = opened(connection, store, "a")
         opened(connection, store, "b")
@@ -51,7 +51,7 @@ def test_a_second_incident_about_the_same_thing_is_refused_while_the_first_lasts
         assert second.id > first.id
 
 
-def test_the_last_event_of_a_thing_is_known_after_its_incident_is_over(store: Store) -> None:
+def test_last_event_is_known_after_the_incident_is_closed(store: Store) -> None:
     with store.engine.begin() as connection:
         assert first_opened_at(connection, store.tables) is None
         incident = opened(connection, store, "a", NOW)
@@ -65,7 +65,7 @@ def test_the_last_event_of_a_thing_is_known_after_its_incident_is_over(store: St
         assert first_opened_at(connection, store.tables) == NOW
 
 
-def test_what_is_seen_of_an_incident_is_kept_and_so_is_when_it_was_told(store: Store) -> None:
+def test_update_and_notification_of_an_incident_are_stored(store: Store) -> None:
     with store.engine.begin() as connection:
         incident = opened(connection, store, "a", NOW)
         update_incident(

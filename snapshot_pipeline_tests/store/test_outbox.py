@@ -24,7 +24,7 @@ def queued(store: Store, *titles: str, channels: tuple[str, ...] = ("one",)) -> 
             queue_message(connection, store.tables, channels, title=title, body="body", severity="failure", now=NOW)
 
 
-def test_messages_are_taken_in_their_order_each_channel_for_itself(store: Store) -> None:
+def test_each_channel_delivers_its_messages_in_order(store: Store) -> None:
     queued(store, "first", "second", channels=("one", "two"))
     with store.engine.begin() as connection:
         first = take_due(connection, store.tables, "one", NOW)
@@ -38,14 +38,14 @@ def test_messages_are_taken_in_their_order_each_channel_for_itself(store: Store)
     assert (second.title, other.title) == ("second", "first")
 
 
-def test_a_message_that_somebody_is_sending_is_neither_taken_nor_overtaken(store: Store) -> None:
+def test_message_being_sent_is_neither_taken_nor_overtaken(store: Store) -> None:
     queued(store, "first", "second")
     with store.engine.begin() as sender, store.engine.begin() as other:
         assert take_due(sender, store.tables, "one", NOW)
         assert take_due(other, store.tables, "one", NOW) is None
 
 
-def test_a_message_waits_for_its_next_attempt_and_holds_back_the_next_for_some_attempts_only(store: Store) -> None:
+def test_failed_message_delays_later_ones_only_for_its_first_attempts(store: Store) -> None:
     queued(store, "first", "second")
     for attempt in range(BLOCKING_ATTEMPTS):
         with store.engine.begin() as connection:
@@ -66,7 +66,7 @@ def test_a_message_waits_for_its_next_attempt_and_holds_back_the_next_for_some_a
         assert taken.title == "second"
 
 
-def test_what_waits_is_counted_by_channel_with_the_reason(store: Store) -> None:
+def test_pending_messages_are_counted_by_channel_with_the_last_error(store: Store) -> None:
     queued(store, "first", "second", channels=("one", "gone"))
     with store.engine.begin() as connection:
         taken = take_due(connection, store.tables, "one", NOW)
@@ -82,7 +82,7 @@ def test_what_waits_is_counted_by_channel_with_the_reason(store: Store) -> None:
     )
 
 
-def test_with_no_channel_nothing_is_queued(store: Store) -> None:
+def test_no_channel_queues_nothing(store: Store) -> None:
     queued(store, "first", channels=())
     with store.engine.begin() as connection:
         assert undelivered(connection, store.tables, []) == []

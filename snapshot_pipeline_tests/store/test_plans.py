@@ -74,22 +74,22 @@ def through_an_index(found: Counter[tuple[str, str]]) -> set[str]:
 ONE_STUDENT = SNAPSHOTS.c.user_id == 7
 
 
-def test_a_student_s_days_are_a_probe_of_their_months(years: Engine):
+def test_days_of_a_student_read_only_their_months_by_index(years: Engine):
     query = select(SNAPSHOTS).where(ONE_STUDENT, SNAPSHOTS.c.snapshot_date.between(DAY, DAY + timedelta(days=20)))
     assert through_an_index(scans(years, query)) == {JUNE, JULY}
 
 
-def test_a_day_is_a_probe_of_its_month(years: Engine):
+def test_one_day_reads_only_its_month_by_index(years: Engine):
     query = select(SNAPSHOTS).where(SNAPSHOTS.c.snapshot_date == DAY)
     assert through_an_index(scans(years, query)) == {JUNE}
 
 
-def test_all_days_of_a_student_are_one_probe_a_month(years: Engine):
+def test_all_days_of_a_student_read_each_month_once_by_index(years: Engine):
     found = scans(years, select(SNAPSHOTS).where(ONE_STUDENT))
     assert len(through_an_index(found)) == len(found) == 36
 
 
-def test_the_newest_day_is_found_without_looking_through_the_older_months(years: Engine):
+def test_newest_day_is_found_without_reading_older_months(years: Engine):
     through_an_index(scans(years, select(func.max(SNAPSHOTS.c.snapshot_date))))
 
 
@@ -112,7 +112,7 @@ def counted(engine: Engine) -> Counter[str]:
         return Counter({name: count for name, count in connection.execute(query)})
 
 
-def test_what_the_weekly_rules_and_the_comparison_read_touches_its_months_only(years: Engine):
+def test_weekly_rules_and_comparison_read_only_their_months(years: Engine):
     before = counted(years)
     with bulk.transaction(adbc_uri(years.url)) as connection:
         for _ in range(10):  # the server makes a plan for all values after five of a kind
@@ -123,7 +123,7 @@ def test_what_the_weekly_rules_and_the_comparison_read_touches_its_months_only(y
     assert touched(years, before) == {JUNE, JULY}
 
 
-def test_publishing_touches_its_months_only(years: Engine):
+def test_publishing_touches_only_its_months(years: Engine):
     """Reading what is there, removing what differs, putting in what is new."""
     figures = {
         "pace_score": 50.0,
@@ -146,7 +146,7 @@ def test_publishing_touches_its_months_only(years: Engine):
     assert touched(years, before) == {JUNE}
 
 
-def test_removing_old_rows_looks_at_the_month_that_is_cut_only(years: Engine):
+def test_deleting_expired_rows_reads_only_the_partly_expired_month(years: Engine):
     """Each statement is explained just before it is sent."""
     limit, plans = date(2024, 1, 11), []
 

@@ -83,7 +83,7 @@ def dismissed(store: Store, week: WeekScope) -> list[tuple[int, str]]:
     return list(zip(frame["user_id"].tolist(), frame["recommendation_type"].tolist(), strict=True))
 
 
-def test_every_column_arrives_as_it_was_computed(store: Store):
+def test_every_column_is_stored_as_computed(store: Store):
     metadata = {"lesson_ids": [7, 9], "scores": [12.5, 60.0], "lesson_title": 'Joins, "keys" & Größen'}
     publish(store, week_of(MONDAY), held((1, "REVIEW_LESSON"), metadata=metadata))
     row = row_of(store, 1, "REVIEW_LESSON")
@@ -102,7 +102,7 @@ def test_every_column_arrives_as_it_was_computed(store: Store):
     }
 
 
-def test_one_that_still_holds_keeps_its_id_and_birth_and_gets_the_new_text(store: Store):
+def test_repeated_recommendation_keeps_id_and_created_at_with_new_text(store: Store):
     publish(store, week_of(MONDAY), held((1, "RESUME_LEARNING"), metadata={"days_inactive": 7}))
     before = row_of(store, 1, "RESUME_LEARNING")
     later = WeekScope(MONDAY, week_of(MONDAY).end, True, week_of(MONDAY).computed_at + WEEK)
@@ -113,7 +113,7 @@ def test_one_that_still_holds_keeps_its_id_and_birth_and_gets_the_new_text(store
     assert (after["message"], after["metadata"]) == ("Come back.", {"days_inactive": 8})
 
 
-def test_one_that_no_longer_holds_is_not_shown_any_more_and_comes_back_under_its_id(store: Store):
+def test_obsolete_recommendation_is_deactivated_and_returns_with_its_id(store: Store):
     publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (1, "CONTINUE_LEARNING")))
     identity = row_of(store, 1, "TAKE_BREAK")["id"]
     publish(store, week_of(MONDAY), held((1, "CONTINUE_LEARNING")))
@@ -123,13 +123,13 @@ def test_one_that_no_longer_holds_is_not_shown_any_more_and_comes_back_under_its
     assert row_of(store, 1, "TAKE_BREAK")["id"] == identity
 
 
-def test_the_newest_week_takes_the_place_of_the_older_ones(store: Store):
+def test_newest_week_replaces_older_weeks(store: Store):
     publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
     publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")))
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
 
 
-def test_a_batch_leaves_the_students_of_other_batches_alone_until_the_end_of_the_run(store: Store):
+def test_batch_leaves_students_of_other_batches_unchanged(store: Store):
     publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (50, "TAKE_BREAK")))
     publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")), users=(1, 10))
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK"), (50, MONDAY, "TAKE_BREAK")}
@@ -138,7 +138,7 @@ def test_a_batch_leaves_the_students_of_other_batches_alone_until_the_end_of_the
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
 
 
-def test_an_older_week_never_takes_the_place_of_a_newer_one(store: Store):
+def test_older_week_never_replaces_a_newer_one(store: Store):
     publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")))
     publish(store, week_of(MONDAY, is_newest=False), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
     publish(store, week_of(MONDAY, is_newest=False), held((1, "TAKE_BREAK")))
@@ -148,7 +148,7 @@ def test_an_older_week_never_takes_the_place_of_a_newer_one(store: Store):
         assert newest_week(connection, store.tables) == MONDAY + WEEK
 
 
-def test_a_dismissed_one_stays_dismissed_however_often_the_week_is_computed(store: Store):
+def test_dismissed_recommendation_stays_dismissed_when_recomputed(store: Store):
     publish(store, week_of(MONDAY), held((1, "TAKE_BREAK")))
     at = week_of(MONDAY).computed_at + timedelta(hours=1)
     dismiss(store, 1, "TAKE_BREAK", at)
@@ -171,7 +171,7 @@ def test_a_dismissed_one_stays_dismissed_however_often_the_week_is_computed(stor
         (timedelta(days=-1), 3, False),
     ],
 )
-def test_a_type_is_not_recommended_again_within_14_days_of_its_dismissal(
+def test_dismissed_type_is_not_recommended_again_for_14_days(
     store: Store, before_the_end: timedelta, weeks_later: int, is_held_back: bool
 ):
     """The 14 days are counted up to the end of the week that is computed, whenever that happens."""
@@ -181,21 +181,21 @@ def test_a_type_is_not_recommended_again_within_14_days_of_its_dismissal(
     assert dismissed(store, week_of(MONDAY + weeks_later * WEEK)) == expected
 
 
-def test_a_dismissal_of_the_week_itself_does_not_hold_the_week_back(store: Store):
+def test_dismissal_within_the_week_does_not_suppress_that_week(store: Store):
     """Its row stays dismissed anyway; were the type left out, another one would move up at the second computation."""
     publish(store, week_of(MONDAY), held((1, "TAKE_BREAK")))
     dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY).computed_at)
     assert dismissed(store, week_of(MONDAY)) == []
 
 
-def test_two_dismissals_of_a_type_are_told_once(store: Store):
+def test_two_dismissals_of_a_type_are_read_once(store: Store):
     for start in (MONDAY, MONDAY + WEEK):
         publish(store, week_of(start), held((1, "TAKE_BREAK")))
         dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY + WEEK).end, start)
     assert dismissed(store, week_of(MONDAY + 2 * WEEK)) == [(1, "TAKE_BREAK")]
 
 
-def test_the_status_counts_what_is_shown(store: Store):
+def test_status_counts_active_recommendations(store: Store):
     publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "CONTINUE_LEARNING"), (3, "CONTINUE_LEARNING")))
     dismiss(store, 3, "CONTINUE_LEARNING", week_of(MONDAY).end)
     with store.engine.connect() as connection:
@@ -203,7 +203,7 @@ def test_the_status_counts_what_is_shown(store: Store):
         assert active_counts(connection, store.tables, MONDAY - WEEK) == {}
 
 
-def test_a_week_of_nothing_is_published_without_a_row(store: Store):
+def test_empty_week_publishes_no_row(store: Store):
     publish(store, week_of(MONDAY), held())
     with store.engine.connect() as connection:
         count = connection.execute(select(func.count()).select_from(store.tables.adaptive_recommendations))

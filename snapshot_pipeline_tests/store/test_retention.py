@@ -43,7 +43,7 @@ def restatement(restated_at: datetime) -> dict[str, Any]:
     return {**said, "restated_at": restated_at}
 
 
-def test_closed_incidents_sent_messages_and_restatements_go_and_open_and_unsent_ones_stay(store: Store):
+def test_only_closed_incidents_and_sent_messages_expire(store: Store):
     put(store, "incidents", incident("old", OLD), incident("recent", RECENT), incident("open", None))
     put(store, "alert_messages", message(OLD), message(RECENT), message(None))
     put(store, "snapshot_restatements", restatement(OLD), restatement(RECENT))
@@ -78,9 +78,7 @@ def recommendation(week_start: date) -> dict[str, Any]:
     return {"user_id": 1, "week_start": week_start, "is_active": True, **said}
 
 
-def test_snapshots_stay_for_ever_unless_a_day_is_named_and_then_go_with_all_that_belongs_to_them(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-):
+def test_expired_snapshots_are_deleted_only_if_a_limit_is_set(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(retention, "ROWS_PER_TRANSACTION", 7)  # so that more than one transaction is needed
     first = date(2026, 1, 1)
     dates = [first + timedelta(days=n) for n in range(20)]

@@ -86,7 +86,7 @@ def open_failures(store: Store) -> dict[tuple[int, date], str]:
         return {(user_id, day): reason for user_id, day, reason in rows}
 
 
-def test_every_column_arrives_as_it_was_computed(store: Store):
+def test_every_column_is_stored_as_computed(store: Store):
     publish(store, [1], snapshots([(1, DAY)], pace_score=33.33))
     with store.engine.connect() as connection:
         (row,) = connection.execute(select(store.tables.performance_snapshots)).mappings()
@@ -105,7 +105,7 @@ def test_every_column_arrives_as_it_was_computed(store: Store):
     }
 
 
-def test_only_the_students_and_days_that_were_computed_are_replaced(store: Store):
+def test_only_computed_students_and_days_are_replaced(store: Store):
     everybody = [(user_id, day) for user_id in (1, 2, 3) for day in (YESTERDAY, DAY, TOMORROW)]
     publish(store, [1, 2, 3], snapshots(everybody, 10.0), days=(YESTERDAY, TOMORROW))
     publish(store, [1, 3], snapshots([(1, DAY), (3, DAY)], 20.0))
@@ -113,21 +113,21 @@ def test_only_the_students_and_days_that_were_computed_are_replaced(store: Store
     assert paces(store) == {cell: 20.0 if cell in changed else 10.0 for cell in everybody}
 
 
-def test_a_student_who_fails_keeps_the_snapshot_of_an_earlier_run(store: Store):
+def test_failed_student_keeps_the_snapshot_of_an_earlier_run(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
     publish(store, [1, 2], snapshots([(2, DAY)], 20.0), failures([(1, DAY)]))
     assert paces(store) == {(1, DAY): 10.0, (2, DAY): 20.0}
     assert open_failures(store) == {(1, DAY): "score_out_of_range"}
 
 
-def test_a_failing_day_of_a_range_keeps_its_snapshot_and_the_days_around_it_are_replaced(store: Store):
+def test_failed_day_of_a_range_keeps_its_snapshot_and_others_are_replaced(store: Store):
     days = (YESTERDAY, TOMORROW)
     publish(store, [1], snapshots([(1, YESTERDAY), (1, DAY), (1, TOMORROW)], 10.0), days=days)
     publish(store, [1], snapshots([(1, YESTERDAY), (1, TOMORROW)], 20.0), failures([(1, DAY)]), days)
     assert paces(store) == {(1, YESTERDAY): 20.0, (1, DAY): 10.0, (1, TOMORROW): 20.0}
 
 
-def test_a_later_success_removes_the_failure_of_that_student_and_day_only(store: Store):
+def test_later_success_deletes_only_the_failure_of_its_student_day(store: Store):
     cells = [(1, YESTERDAY), (1, DAY), (2, DAY)]
     publish(store, [1, 2], snapshots([]), failures(cells), (YESTERDAY, DAY))
     publish(store, [1], snapshots([(1, DAY)]))
@@ -135,20 +135,20 @@ def test_a_later_success_removes_the_failure_of_that_student_and_day_only(store:
     assert paces(store).keys() == {(1, DAY)}
 
 
-def test_a_failure_with_another_reason_takes_the_place_of_the_first(store: Store):
+def test_failure_with_another_reason_replaces_the_first(store: Store):
     publish(store, [1], snapshots([]), failures([(1, DAY)]))
     publish(store, [1], snapshots([]), failures([(1, DAY)], "negative_time_spent"))
     assert open_failures(store) == {(1, DAY): "negative_time_spent"}
 
 
-def test_a_student_who_is_not_computed_any_more_keeps_everything(store: Store):
+def test_student_no_longer_computed_keeps_everything(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY)], 10.0), failures([(2, DAY)]))
     publish(store, [3], snapshots([(3, DAY)], 20.0))
     assert paces(store) == {(1, DAY): 10.0, (3, DAY): 20.0}
     assert open_failures(store).keys() == {(2, DAY)}
 
 
-def test_a_student_who_has_not_begun_on_that_day_after_all_loses_the_row(store: Store):
+def test_student_who_had_not_started_by_the_day_loses_the_row(store: Store):
     """The first start was moved to a later day: there is neither a snapshot nor a failure."""
     publish(store, [1, 2], snapshots([(1, DAY)]), failures([(2, DAY)]))
     publish(store, [1, 2], snapshots([]))
@@ -156,7 +156,7 @@ def test_a_student_who_has_not_begun_on_that_day_after_all_loses_the_row(store: 
     assert open_failures(store) == {}
 
 
-def test_readers_see_the_old_rows_until_all_the_new_ones_are_there(store: Store):
+def test_readers_see_old_rows_until_all_new_ones_are_committed(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
     computed = PublicationScope(np.array([1, 2]), DAY, DAY, NOW, "a run", "by hand")
     with bulk.transaction(store.uri) as connection:
@@ -166,7 +166,7 @@ def test_readers_see_the_old_rows_until_all_the_new_ones_are_there(store: Store)
     assert paces(store) == {(1, DAY): 20.0, (2, DAY): 10.0}
 
 
-def test_an_error_in_the_middle_leaves_everything_as_it_was(store: Store):
+def test_error_during_publication_changes_nothing(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY)], 10.0), failures([(2, DAY)]))
     both = snapshots([(1, DAY), (2, DAY)], 20.0)
     with pytest.raises(KeyboardInterrupt):
@@ -182,7 +182,7 @@ def _publish_and_stop(store: Store, published: pd.DataFrame) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_row_that_the_table_refuses_leaves_everything_as_it_was(store: Store):
+def test_row_refused_by_the_table_changes_nothing(store: Store):
     publish(store, [1], snapshots([(1, DAY)], 10.0))
     twice = snapshots([(1, DAY), (1, DAY)], 20.0)
     with pytest.raises(Exception, match="duplicate key"):
@@ -190,7 +190,7 @@ def test_a_row_that_the_table_refuses_leaves_everything_as_it_was(store: Store):
     assert paces(store) == {(1, DAY): 10.0}
 
 
-def test_thousands_of_students_over_weeks_are_replaced_in_one_go(store: Store):
+def test_thousands_of_students_over_weeks_are_replaced_at_once(store: Store):
     students = list(range(1, 2_001))
     days = (DAY, DAY + timedelta(days=13))
     cells = [(user_id, DAY + timedelta(days=n)) for user_id in students for n in range(14)]
@@ -200,7 +200,7 @@ def test_thousands_of_students_over_weeks_are_replaced_in_one_go(store: Store):
     assert len(paces(store)) == len(cells)
 
 
-def test_a_day_is_recorded_with_its_counts_and_recorded_again_by_a_later_run(store: Store):
+def test_later_run_replaces_the_recorded_counts_of_a_day(store: Store):
     with store.engine.begin() as connection:
         record_days(
             connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first", FINGERPRINTS
@@ -215,7 +215,7 @@ def test_a_day_is_recorded_with_its_counts_and_recorded_again_by_a_later_run(sto
     assert replace(found[0], failed=30).success_rate == 0.25
 
 
-def test_the_status_counts_the_open_failures_and_averages_the_pace(store: Store):
+def test_status_counts_open_failures_and_averages_the_pace(store: Store):
     published = pd.concat([snapshots([(1, DAY)], 10.0), snapshots([(2, DAY)], 20.0)])
     publish(store, [1, 2, 3], published, failures([(3, DAY)]))
     with store.engine.connect() as connection:
@@ -225,7 +225,7 @@ def test_the_status_counts_the_open_failures_and_averages_the_pace(store: Store)
         assert mean_pace_by_day(connection, store.tables, YESTERDAY, DAY) == {DAY: 15.0}
 
 
-def test_the_weekly_rules_read_the_students_and_days_they_ask_for(store: Store):
+def test_weekly_rules_read_only_requested_students_and_days(store: Store):
     publish(store, [1, 2, 3], snapshots([(user_id, DAY) for user_id in (1, 2, 3)]))
     with bulk.transaction(store.uri) as connection:
         frame = read_active_days(connection, store.tables, 2, 3, YESTERDAY, DAY)
@@ -239,7 +239,7 @@ def test_the_weekly_rules_read_the_students_and_days_they_ask_for(store: Store):
 @pytest.mark.parametrize(
     "done", ["time_spent_minutes_today", "lessons_completed_count", "exercises_submitted_count", None]
 )
-def test_the_weekly_rules_are_spared_idle_days_but_for_the_last(store: Store, done: str | None):
+def test_weekly_rules_read_no_idle_day_except_the_last(store: Store, done: str | None):
     counts = ["time_spent_minutes_today", "lessons_completed_count", "exercises_submitted_count"]
     days = snapshots([(1, YESTERDAY), (1, DAY)]).assign(**dict.fromkeys(counts, 0))
     if done is not None:
@@ -270,7 +270,7 @@ def restatements(store: Store) -> list[tuple[int, date, str, str | None, str | N
         return [tuple(row) for row in connection.execute(select(*columns).order_by(*columns[:3]))]
 
 
-def test_a_row_that_comes_out_the_same_is_not_touched(store: Store):
+def test_unchanged_row_is_not_written(store: Store):
     """No dead row is left behind, and `computed_at` stays: the night can compute three days more for nothing."""
     cells = [(user_id, day) for user_id in (1, 2) for day in (YESTERDAY, DAY)]
     publish(store, [1, 2], snapshots(cells), days=(YESTERDAY, DAY))
@@ -281,7 +281,7 @@ def test_a_row_that_comes_out_the_same_is_not_touched(store: Store):
     assert restatements(store) == []
 
 
-def test_of_many_rows_only_the_one_that_changed_is_written(store: Store):
+def test_only_the_changed_row_of_many_is_written(store: Store):
     cells = [(user_id, DAY) for user_id in range(1, 50)]
     publish(store, range(1, 50), snapshots(cells))
     before = places(store)
@@ -295,7 +295,7 @@ def test_of_many_rows_only_the_one_that_changed_is_written(store: Store):
     assert restatements(store) == [(7, DAY, "pace_score", "50", "51")]
 
 
-def test_a_restatement_says_which_run_and_why(store: Store):
+def test_restatement_records_run_and_reason(store: Store):
     publish(store, [1], snapshots([(1, DAY)]))
     publish(store, [1], snapshots([(1, DAY)], 51.0), at=LATER)
     with store.engine.connect() as connection:
@@ -316,7 +316,7 @@ def test_a_restatement_says_which_run_and_why(store: Store):
         "last_activity_date",
     ],
 )
-def test_every_column_is_restated(store: Store, column: str):
+def test_change_in_any_column_is_restated(store: Store, column: str):
     publish(store, [1], snapshots([(1, DAY)]))
     changed = snapshots([(1, DAY)])
     new = {"learning_pace": "FAST", "last_activity_date": pd.Timestamp(YESTERDAY)}.get(column, 17)
@@ -329,7 +329,7 @@ def test_every_column_is_restated(store: Store, column: str):
     assert old != value
 
 
-def test_a_row_that_is_taken_back_is_restated_and_one_that_comes_new_is_not(store: Store):
+def test_deleted_row_is_restated_and_inserted_row_is_not(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY)]))
     publication = publish(store, [1, 2], snapshots([(2, DAY)]), at=LATER)
     ((user_id, _, name, old, new),) = restatements(store)
@@ -338,14 +338,14 @@ def test_a_row_that_is_taken_back_is_restated_and_one_that_comes_new_is_not(stor
     assert publication.restated.tolist() == [1]
 
 
-def test_what_an_error_rolls_back_is_not_restated_either(store: Store):
+def test_rolled_back_change_is_not_restated(store: Store):
     publish(store, [1], snapshots([(1, DAY)], 10.0))
     with pytest.raises(KeyboardInterrupt):
         _publish_and_stop(store, snapshots([(1, DAY)], 20.0))
     assert restatements(store) == []
 
 
-def test_a_failure_that_lasts_keeps_the_moment_it_was_first_seen_and_counts_its_attempts(store: Store):
+def test_repeated_failure_keeps_first_seen_at_and_counts_attempts(store: Store):
     table = store.tables.snapshot_failures
     moments = [NOW + timedelta(days=n) for n in range(3)]
     for moment, reason in zip(
@@ -358,7 +358,7 @@ def test_a_failure_that_lasts_keeps_the_moment_it_was_first_seen_and_counts_its_
     assert (row["reason"], row["computed_at"]) == ("negative_time_spent", moments[2])
 
 
-def test_a_failure_that_comes_back_after_it_healed_begins_anew(store: Store):
+def test_failure_that_recurs_after_recovery_starts_anew(store: Store):
     table = store.tables.snapshot_failures
     publish(store, [1], snapshots([]), failures([(1, DAY)]))
     healed = publish(store, [1], snapshots([(1, DAY)]), at=LATER)
@@ -369,7 +369,7 @@ def test_a_failure_that_comes_back_after_it_healed_begins_anew(store: Store):
     assert (row["first_seen_at"], row["attempts"]) == (LATER, 1)
 
 
-def test_a_change_on_a_day_computed_alone_is_kept_in_mind_for_the_days_that_follow(store: Store):
+def test_change_on_a_day_computed_alone_keeps_the_next_day_pending(store: Store):
     counts = [DayCount(YESTERDAY, 1, 0), DayCount(DAY, 1, 0)]
     tomorrow = {TOMORROW: "1 started=3:9"}
     with store.engine.begin() as connection:

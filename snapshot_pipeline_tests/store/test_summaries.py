@@ -71,7 +71,7 @@ def first_run(store: Store) -> Store:
     return store
 
 
-def test_the_same_summary_again_touches_no_row(first_run: Store):
+def test_same_summary_again_writes_no_row(first_run: Store):
     before = stored(first_run)
     days = summary(day(DAY, 3, 40.0), day(TOMORROW, 0, None))
     again = summary(cohort(TOMORROW, "Law", 9), cohort(DAY, "", 2), cohort(DAY, "Law", 1))
@@ -79,7 +79,7 @@ def test_the_same_summary_again_touches_no_row(first_run: Store):
     assert stored(first_run) == before
 
 
-def test_what_differs_is_replaced_what_is_gone_is_removed_and_other_days_stay(first_run: Store):
+def test_changed_cohorts_are_replaced_and_missing_ones_deleted(first_run: Store):
     before = stored(first_run)
     found = publish(
         first_run,

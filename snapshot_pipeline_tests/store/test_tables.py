@@ -13,10 +13,10 @@ PLATFORM = list(platform_metadata("public").tables.values())
 
 
 @pytest.mark.parametrize("table", OURS + PLATFORM, ids=lambda table: table.name)
-def test_every_column_is_explained_in_a_sentence(table: Table):
+def test_every_column_has_a_description(table: Table):
     unexplained = [column.name for column in table.columns if not column.doc or not column.doc.endswith(".")]
     assert unexplained == []
 
 
-def test_every_table_of_ours_says_what_a_row_of_it_is():
+def test_every_own_table_describes_its_row():
     assert [table.name for table in OURS if not table.info.get(DESCRIPTION, "").startswith("One row per ")] == []

@@ -14,7 +14,7 @@ from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.integration.celery.deployment import PASSWORD, free_port, start_redis
 
 
-def test_a_launch_waits_for_a_redis_that_restarts_and_what_waited_in_it_is_there_again(tmp_path: Path):
+def test_launch_waits_for_a_redis_restart_and_the_queue_is_kept(tmp_path: Path):
     """Otherwise a restart of Redis fails every run that is launched meanwhile, and with it a whole backfill."""
     port = free_port()
     url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"

@@ -71,7 +71,7 @@ def published_days(deployment: Deployment) -> set[date]:
         return set(connection.execute(select(installation.store.snapshot_days.c.snapshot_date)).scalars())
 
 
-def test_a_run_that_somebody_ends_is_ended_on_its_worker_and_not_retried(deployment: Deployment) -> None:
+def test_terminated_run_ends_on_its_worker_and_is_not_retried(deployment: Deployment) -> None:
     """The library's own launcher leaves it STARTED; then it counts as crashed, and is started again."""
     dagster = deployment.dagster
     with all_months_held(deployment.url):
@@ -88,7 +88,7 @@ def test_a_run_that_somebody_ends_is_ended_on_its_worker_and_not_retried(deploym
     assert date(2026, 1, 15) not in published_days(deployment)
 
 
-def test_a_worker_that_is_killed_in_the_midst_of_a_backfill_costs_no_day(deployment: Deployment) -> None:
+def test_killed_worker_in_a_backfill_loses_no_day(deployment: Deployment) -> None:
     dagster = deployment.dagster
     with all_months_held(deployment.url):
         backfill = launch_backfill(deployment)
@@ -129,7 +129,7 @@ def test_a_worker_that_is_killed_in_the_midst_of_a_backfill_costs_no_day(deploym
         assert len([event for event in events if event.message.startswith("Started process for run")]) == 1
 
 
-def test_the_password_of_redis_is_in_no_log_and_on_no_command_line(deployment: Deployment) -> None:
+def test_redis_password_is_in_no_log_and_no_command_line(deployment: Deployment) -> None:
     for file in deployment.logs.glob("*.log"):
         assert PASSWORD not in file.read_text(), file
     command_lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]

@@ -55,7 +55,7 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
 
 
-def test_a_worker_that_is_killed_in_its_batch_costs_nothing(url: URL, dask: Cluster, expected: Tables):
+def test_batch_of_a_killed_worker_is_computed_by_another(url: URL, dask: Cluster, expected: Tables):
     """Once while it reads, once while it publishes."""
     names = ["one", "two", "three"]
     dask.have_workers(*names)
@@ -71,7 +71,7 @@ def test_a_worker_that_is_killed_in_its_batch_costs_nothing(url: URL, dask: Clus
     assert_as_expected(url, expected)
 
 
-def test_a_batch_that_kills_one_worker_after_the_other_is_named(url: URL, directory: Path, expected: Tables):
+def test_batch_that_kills_several_workers_is_named(url: URL, directory: Path, expected: Tables):
     with (
         cluster(directory, "one", DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as dask,
         held_in_work(url, "snapshot_failures", 1) as one_arrived,
@@ -90,9 +90,7 @@ def test_a_batch_that_kills_one_worker_after_the_other_is_named(url: URL, direct
     assert_as_expected(url, expected)
 
 
-def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_complete(
-    url: URL, dask: Cluster, expected: Tables
-):
+def test_restarted_scheduler_makes_dagster_retry_and_complete_the_run(url: URL, dask: Cluster, expected: Tables):
     dask.have_workers("one", "two")
     settings = load_settings(
         database_url=url.render_as_string(hide_password=False),
@@ -129,9 +127,7 @@ def test_a_scheduler_that_restarts_lets_dagster_try_again_and_the_night_is_compl
     assert_as_expected(url, expected)
 
 
-def test_a_task_of_a_killed_run_is_not_published_after_the_next_run_has_begun(
-    url: URL, dask: Cluster, expected: Tables
-):
+def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: URL, dask: Cluster, expected: Tables):
     """The worker is frozen in its batch, as a machine may be; it comes back when the next run has done its work."""
     dask.have_workers("one")
     with (
@@ -153,9 +149,7 @@ def test_a_task_of_a_killed_run_is_not_published_after_the_next_run_has_begun(
     assert_as_expected(url, expected)
 
 
-def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
-    url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch
-):
+def test_run_without_its_last_worker_fails_after_a_time_limit(url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dask_cluster, "WORKERS_SECONDS", 1.0)
     dask.have_workers("one")
     with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
@@ -166,7 +160,7 @@ def test_a_run_whose_last_worker_has_gone_does_not_wait_for_ever(
     assert is_transient(caught.value)
 
 
-def test_without_a_scheduler_or_a_worker_one_line_says_what_to_start(
+def test_missing_scheduler_or_worker_is_a_one_line_error_with_the_command(
     url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
     dask.have_workers()

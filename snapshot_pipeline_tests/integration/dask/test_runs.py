@@ -30,7 +30,7 @@ __all__ = ["small_batches"]
 pytestmark = pytest.mark.usefixtures("small_batches")
 
 
-def test_days_and_a_week_come_out_as_in_one_process_to_the_bit(
+def test_cluster_gives_exactly_the_rows_of_one_process(
     url: URL, shared_cluster: Cluster, expected: Tables, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "snapshot_pipeline")
@@ -45,7 +45,7 @@ def test_days_and_a_week_come_out_as_in_one_process_to_the_bit(
     assert "the Dask cluster tcp://127.0.0.1" in caplog.text
 
 
-def test_the_dashboard_names_what_is_worked_on_and_the_password_is_nowhere(
+def test_dashboard_names_batches_and_shows_no_password(
     url: URL, shared_cluster: Cluster, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)

@@ -31,9 +31,7 @@ def next_release(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_worker_of_another_version_is_named_before_work_begins_and_when_it_joins_later(
-    url: URL, tmp_path: Path, next_release: Path
-):
+def test_worker_of_another_version_is_refused_at_start_and_when_joining(url: URL, tmp_path: Path, next_release: Path):
     with cluster(tmp_path, "one") as dask:
         with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
             arrived()

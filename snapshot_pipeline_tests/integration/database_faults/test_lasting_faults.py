@@ -101,7 +101,7 @@ DATABASE_FAULTS = {
 
 
 @pytest.mark.parametrize("name", DATABASE_FAULTS)
-def test_the_run_says_in_one_line_that(name: str, sample_url: URL, faultless: Tables):
+def test_lasting_fault_fails_the_run_with_a_one_line_error(name: str, sample_url: URL, faultless: Tables):
     fault, remediation, said = DATABASE_FAULTS[name]
     message = failure(sample_url, fault)
     assert re.search(said, message), message
@@ -110,7 +110,7 @@ def test_the_run_says_in_one_line_that(name: str, sample_url: URL, faultless: Ta
     assert_mended(sample_url, faultless)
 
 
-def test_a_read_only_database_is_told(sample_url: URL, faultless: Tables):
+def test_read_only_database_is_reported(sample_url: URL, faultless: Tables):
     name = sample_url.database
     message = failure(sample_url, [f"ALTER DATABASE {name} SET default_transaction_read_only = on"])
     assert "accepts no writes" in message
@@ -120,7 +120,7 @@ def test_a_read_only_database_is_told(sample_url: URL, faultless: Tables):
     assert_mended(sample_url, faultless)
 
 
-def test_a_right_that_is_revoked_is_told_with_its_grant(sample_url: URL, faultless: Tables):
+def test_revoked_permission_is_reported_with_the_grant(sample_url: URL, faultless: Tables):
     role = f"reader_{sample_url.database}"
     execute(
         sample_url,
@@ -138,7 +138,7 @@ def test_a_right_that_is_revoked_is_told_with_its_grant(sample_url: URL, faultle
         execute(sample_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-def test_a_statement_that_takes_too_long_is_not_tried_again(sample_url: URL, caplog: pytest.LogCaptureFixture):
+def test_statement_timeout_is_not_retried(sample_url: URL, caplog: pytest.LogCaptureFixture):
     message = failure(sample_url, slowed("exercise_submissions", 30), statement_timeout_seconds=4)
     assert "SNAPSHOT_STATEMENT_TIMEOUT_SECONDS" in message
     assert "transient error" not in caplog.text
@@ -172,7 +172,7 @@ def small_disk(own_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFact
         place.rmdir()
 
 
-def test_a_disk_that_is_really_full_is_told(own_server: EmbeddedServer, small_disk: str, faultless: Tables):
+def test_full_disk_is_reported(own_server: EmbeddedServer, small_disk: str, faultless: Tables):
     url = own_server.url("platform")
     with installation_on(url):
         pass  # makes our tables

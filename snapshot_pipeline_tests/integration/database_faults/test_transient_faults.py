@@ -47,7 +47,7 @@ def assert_faultless(url: URL, faultless: Tables) -> None:
 @pytest.mark.parametrize(
     "table", ["users", "quiz_attempts", "performance_snapshots", "snapshot_failures", "snapshot_days"]
 )
-def test_a_session_that_is_ended_at_any_step_costs_nothing(
+def test_run_recovers_from_a_session_terminated_at_any_step(
     table: str, sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture
 ):
     with session(sample_url) as other:
@@ -60,7 +60,7 @@ def test_a_session_that_is_ended_at_any_step_costs_nothing(
     assert_faultless(sample_url, faultless)
 
 
-def test_a_week_outlasts_it_as_well(sample_url: URL, caplog: pytest.LogCaptureFixture):
+def test_week_recovers_from_a_terminated_session(sample_url: URL, caplog: pytest.LogCaptureFixture):
     table = "adaptive_recommendations"
     with installation_on(sample_url) as installation:
         run_days(installation, SUNDAY, SUNDAY, "days")
@@ -78,7 +78,7 @@ def test_a_week_outlasts_it_as_well(sample_url: URL, caplog: pytest.LogCaptureFi
         assert differences(recommended(installation), before) == []
 
 
-def test_a_server_that_crashes_in_the_middle_and_comes_back_costs_nothing(
+def test_run_recovers_from_a_server_crash(
     own_server: EmbeddedServer, faultless: Tables, caplog: pytest.LogCaptureFixture
 ):
     url = own_server.url("platform")
@@ -95,7 +95,7 @@ def test_a_server_that_crashes_in_the_middle_and_comes_back_costs_nothing(
     assert_faultless(url, faultless)
 
 
-def test_a_lock_that_is_lost_is_taken_again(sample_url: URL, faultless: Tables):
+def test_lost_lock_is_acquired_again(sample_url: URL, faultless: Tables):
     held: list[int] = []
 
     def lose() -> None:
@@ -112,9 +112,7 @@ def test_a_lock_that_is_lost_is_taken_again(sample_url: URL, faultless: Tables):
     assert_faultless(sample_url, faultless)
 
 
-def test_a_lock_that_another_run_took_meanwhile_ends_the_run_with_the_name_of_the_other(
-    sample_url: URL, faultless: Tables
-):
+def test_lock_taken_by_another_run_fails_the_run_and_names_the_holder(sample_url: URL, faultless: Tables):
     with installation_on(sample_url) as other:
         taken = exclusive_days(other.engine, "public", SUNDAY, SUNDAY, "run of another", 5)
 
@@ -132,7 +130,7 @@ def test_a_lock_that_another_run_took_meanwhile_ends_the_run_with_the_name_of_th
     assert_faultless(sample_url, faultless)
 
 
-def test_a_deadlock_costs_nothing(sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture):
+def test_run_recovers_from_a_deadlock(sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture):
     with session(sample_url) as other:
         other.execute(text("SET deadlock_timeout = '60s'"))  # so that ours is the one that is ended
         other.execute(text("LOCK TABLE snapshot_failures IN ACCESS EXCLUSIVE MODE"))
@@ -145,7 +143,9 @@ def test_a_deadlock_costs_nothing(sample_url: URL, faultless: Tables, caplog: py
     assert_faultless(sample_url, faultless)
 
 
-def test_a_serialization_failure_costs_nothing(sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture):
+def test_run_recovers_from_a_serialization_failure(
+    sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture
+):
     run(sample_url)
     execute(
         sample_url,
@@ -166,7 +166,7 @@ def test_a_serialization_failure_costs_nothing(sample_url: URL, faultless: Table
     assert_faultless(sample_url, faultless)
 
 
-def test_an_alter_table_of_the_application_is_given_way_to_and_the_run_goes_on_when_it_is_over(
+def test_run_yields_to_an_alter_table_and_then_continues(
     sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture
 ):
     with session(sample_url) as application:
@@ -179,7 +179,7 @@ def test_an_alter_table_of_the_application_is_given_way_to_and_the_run_goes_on_w
     assert_faultless(sample_url, faultless)
 
 
-def test_an_alter_table_that_comes_while_we_read_waits_for_the_time_of_one_statement_at_most(sample_url: URL):
+def test_alter_table_during_a_read_waits_at_most_one_statement_timeout(sample_url: URL):
     """Each of our reads is within the limit; together they are not."""
     execute(sample_url, *slowed("quiz_attempts", 0.9), *slowed("exercise_submissions", 0.9))
     sleeping = text(
@@ -203,7 +203,7 @@ def test_an_alter_table_that_comes_while_we_read_waits_for_the_time_of_one_state
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_run_has_as_many_connections_as_workers_and_three_more_at_most(workers: int, sample_url: URL):
+def test_run_opens_at_most_three_connections_more_than_workers(workers: int, sample_url: URL):
     ours_only = text(
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name LIKE 'snapshot_pipeline%'"

@@ -41,7 +41,7 @@ def reading_from_replica(pair: Pair, **settings: object) -> AbstractContextManag
     return installation_on(pair.primary, source_database_url=source, **settings)
 
 
-def test_a_day_and_a_week_come_out_as_from_the_primary_and_every_look_goes_to_the_replica(pair: Pair):
+def test_replica_gives_the_rows_of_the_primary_and_serves_every_read(pair: Pair):
     """The primary's rows have changed since the replica was held where it is: a read that goes there would show."""
     pair.lag()
     lessons = "UPDATE user_lesson_progress SET time_spent_minutes = time_spent_minutes {} 7"
@@ -59,7 +59,7 @@ def test_a_day_and_a_week_come_out_as_from_the_primary_and_every_look_goes_to_th
         execute(pair.primary, lessons.format("-"))
 
 
-def test_a_run_waits_for_a_replica_that_is_behind_and_then_reads_what_it_has_waited_for(pair: Pair):
+def test_run_waits_for_a_lagging_replica_and_reads_the_new_rows(pair: Pair):
     pair.lag()
     execute(pair.primary, "CREATE TABLE mark ()")
     with reading_from_replica(pair) as installation, ThreadPoolExecutor(1) as pool:
@@ -80,7 +80,7 @@ def _is_done_within(future: Future[object], seconds: float) -> bool:
     return True
 
 
-def test_a_replica_that_stays_behind_is_one_line_that_says_how_far_and_why(pair: Pair):
+def test_lagging_replica_is_a_one_line_error_with_lag_and_cause(pair: Pair):
     pair.lag()
     execute(pair.primary, "UPDATE users SET is_active = is_active")
     until = datetime.now(timezone.utc)
@@ -96,7 +96,7 @@ def test_a_replica_that_stays_behind_is_one_line_that_says_how_far_and_why(pair:
         assert is_transient(caught.value)  # so that Dagster asks again later
 
 
-def test_a_day_or_a_week_that_the_replica_does_not_have_to_its_end_is_an_error_and_no_wrong_day(pair: Pair):
+def test_day_or_week_incomplete_on_the_replica_is_an_error(pair: Pair):
     """One that ends in the future, which no replica can have, whenever this test runs."""
     today = datetime.now(timezone.utc).date()
     with reading_from_replica(pair, replica_wait_seconds=0.2, timezone="UTC", start_date=today) as installation:
@@ -112,7 +112,7 @@ def test_a_day_or_a_week_that_the_replica_does_not_have_to_its_end_is_an_error_a
             run_week(installation, monday, "too early")
 
 
-def test_an_idle_primary_makes_no_replica_late(pair: Pair):
+def test_replica_of_an_idle_primary_is_up_to_date(pair: Pair):
     """At night nothing may be committed for hours: then having all that there is must do."""
     with reading_from_replica(pair, replica_wait_seconds=5) as installation:
         await_replay(pair.primary, pair.standby)
@@ -124,7 +124,7 @@ def test_an_idle_primary_makes_no_replica_late(pair: Pair):
             Replica(installation.source_engine, installation.engine).await_replay(until + timedelta(hours=1), 0.2)
 
 
-def test_a_batch_is_not_read_from_a_second_replica_that_is_further_behind(pair: Pair):
+def test_batch_is_not_read_from_a_second_replica_with_more_lag(pair: Pair):
     """One name may stand for several: what the first one showed, the others must have as well."""
     with reading_from_replica(pair) as installation:
         source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
@@ -143,7 +143,7 @@ def test_a_batch_is_not_read_from_a_second_replica_that_is_further_behind(pair: 
             assert len(reader.active_student_ids())
 
 
-def test_a_read_that_the_replica_ends_for_its_own_good_is_tried_again(pair: Pair):
+def test_read_cancelled_by_a_recovery_conflict_is_transient(pair: Pair):
     """The conflict with recovery: the primary has removed rows that the read still needs."""
     with impatient(pair.standby), reading_from_replica(pair) as installation:
         source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
@@ -173,7 +173,7 @@ def impatient(standby: URL) -> Iterator[None]:
     ask(standby, "SELECT pg_reload_conf()")
 
 
-def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypatch: pytest.MonkeyPatch):
+def test_error_for_an_unreachable_source_names_the_source(pair: Pair, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
     gone = pair.standby.set(port=1).render_as_string(hide_password=False)
     with (
@@ -184,7 +184,7 @@ def test_a_source_that_is_down_is_named_and_not_the_primary(pair: Pair, monkeypa
     assert pair.standby.password not in str(caught.value)
 
 
-def test_the_platform_is_checked_where_it_is_read(pair: Pair):
+def test_platform_check_reads_the_replica(pair: Pair):
     pair.lag()
     execute(pair.primary, "ALTER TABLE lessons RENAME TO lessons_of_before")
     try:
