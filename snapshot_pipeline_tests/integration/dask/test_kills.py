@@ -144,7 +144,7 @@ def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: U
         run_days(installation, FIRST, SUNDAY, "the next")
     assert_as_expected(url, expected)
     dask.kill("one", signal.SIGCONT)
-    refused = "does not hold the days 2025-11-01 to 2025-11-02 any more"
+    refused = "may no longer write the days 2025-11-01 to 2025-11-02"
     waited_for(lambda: refused in dask.log("one"), "the worker's publication is refused", PATIENCE)
     assert_as_expected(url, expected)
 
