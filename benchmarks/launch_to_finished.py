@@ -35,7 +35,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 RANGE = 30
 SETTLE_SECONDS = 2.0
@@ -168,7 +168,7 @@ def _launch(running: RunningDagster, server: Engine, job: str, tags: Mapping[str
     code_server = _code_server()
     sessions, spent, began = _sessions(server), _spent_by_children(code_server), time.time()
     run_id = running.launch(job, tags)
-    status = waited_for(lambda: running.finished(run_id), f"run {run_id} is finished", 120, pause=1.0)
+    status = wait_for(lambda: running.finished(run_id), f"run {run_id} is finished", 120, pause=1.0)
     time.sleep(SETTLE_SECONDS)
     if status != "SUCCESS":
         raise SnapshotPipelineError(f"run {run_id} of {job} ended as {status}, expected SUCCESS")

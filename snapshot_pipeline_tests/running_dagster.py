@@ -86,7 +86,7 @@ class RunningDagster:
                 return None
             return [entry["loadStatus"] for entry in entries] == ["LOADED"] or None
 
-        waited_for(answers, "the UI answers", 120)
+        wait_for(answers, "the UI answers", 120)
 
     def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         answer = requests.post(
@@ -176,7 +176,7 @@ class RunningDagster:
                 self.kill_everything()
 
 
-def waited_for(look: Callable[[], Found | None], what: str, seconds: float, pause: float = 0.3) -> Found:
+def wait_for(look: Callable[[], Found | None], what: str, seconds: float, pause: float = 0.3) -> Found:
     """Look until there is something to see, for so many seconds at the most."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

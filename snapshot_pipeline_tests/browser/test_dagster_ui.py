@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -149,7 +149,7 @@ def test_retry_from_the_launchpad_clears_failures_after_rows_are_fixed(
         with engine.connect() as connection:
             return connection.execute(text("SELECT count(*) FROM snapshot_failures")).scalar_one() == 0 or None
 
-    waited_for(none_is_left, "no student has an open failure", 90)
+    wait_for(none_is_left, "no student has an open failure", 90)
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=60_000)
     engine.dispose()
 
@@ -166,4 +166,4 @@ def test_one_click_starts_a_schedule(page: Page, dagster_ui: RunningDagster, scr
         states = dagster_ui.instance.all_instigator_state()
         return any(state.name == "daily_snapshots_schedule" and state.is_running for state in states) or None
 
-    waited_for(runs, "Dagster has noted that the schedule runs", 20)
+    wait_for(runs, "Dagster has noted that the schedule runs", 20)

@@ -11,7 +11,7 @@ import pytest
 
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.world import World, new_world
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 _LEDGER = Ledger()
 
@@ -33,16 +33,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def undisturbed_seconds(world: World) -> float:
     """How long the process of a run lives when nobody disturbs it; publishes the days for the first time."""
     run_id = world.launch()
-    process = waited_for(lambda: world.dagster.process_of(run_id), "the run has a process", 60)
+    process = wait_for(lambda: world.dagster.process_of(run_id), "the run has a process", 60)
     began = process.create_time()
-    assert waited_for(lambda: world.dagster.finished(run_id), "the run has finished", 120) == "SUCCESS"
+    assert wait_for(lambda: world.dagster.finished(run_id), "the run has finished", 120) == "SUCCESS"
     return time.time() - began
 
 
 @pytest.fixture(autouse=True)
 def _nothing_else_runs(world: World) -> None:
     """A test that has failed leaves its runs to nobody: they are over before the next one begins."""
-    waited_for(world.is_quiet, "all runs are over", 180)
+    wait_for(world.is_quiet, "all runs are over", 180)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datetime import date
 
 from snapshot_pipeline_tests.faults.ledger import Fault
 from snapshot_pipeline_tests.faults.world import Figures, World
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 
 def strange(found: Figures, old: Figures, new: Figures) -> list[tuple[int, date]]:
@@ -27,4 +27,4 @@ def settle(fault: Fault, world: World, new: Figures) -> None:
 
 def over(world: World, run_id: str) -> str:
     """How a run ended."""
-    return waited_for(lambda: world.dagster.finished(run_id), f"run {run_id} is over", 120)
+    return wait_for(lambda: world.dagster.finished(run_id), f"run {run_id} is over", 120)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.outcomes import over, settle, strange
 from snapshot_pipeline_tests.faults.world import ROLE, World
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("undisturbed_seconds")]
 
@@ -108,13 +108,13 @@ def test_lasting_fault_fails_the_run_and_sends_one_alert_and_one_recovery(
         assert breakage.said in world.reason(run_id)
         assert strange(world.figures(), old, new) == []
         look = world.is_told_of_blindness if breakage.blinds else partial(world.incident_of, run_id)
-        waited_for(look, "somebody is told", 60)
+        wait_for(look, "somebody is told", 60)
     finally:
         world.execute(*breakage.mends)
-    incident = waited_for(lambda: world.incident_of(run_id), "the incident is told", 60)
+    incident = wait_for(lambda: world.incident_of(run_id), "the incident is told", 60)
     assert over(world, world.launch()) == "SUCCESS"
     settle(fault, world, new)
-    waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
+    wait_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
     fault.told = len(world.messages_about(incident))
     assert fault.told == 2
 
@@ -127,7 +127,7 @@ def test_run_reconnects_after_its_connections_are_terminated(
         world.change_the_past(rng)
         new = world.expected()
         run_id = world.launch()
-        waited_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
+        wait_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
         while world.dagster.finished(run_id) is None and fault.injected < CONNECTION_CUTS:
             time.sleep(rng.uniform(0, undisturbed_seconds / 3))
             cut = time.monotonic()
@@ -144,7 +144,7 @@ def test_run_waits_for_a_database_server_killed_during_it(world: World, ledger: 
         world.change_the_past(rng)
         new = world.expected()
         run_id = world.launch()
-        waited_for(lambda: world.is_publishing(), "the run publishes", 60)
+        wait_for(lambda: world.is_publishing(), "the run publishes", 60)
         killed = time.monotonic()
         for process in world.server_processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -155,7 +155,7 @@ def test_run_waits_for_a_database_server_killed_during_it(world: World, ledger: 
         assert strange(world.figures(), old, new) == []
         fault.struck(time.monotonic() - killed)
         # The records of Dagster were on that server too: its worker may get over it, or die and be tried again.
-        waited_for(lambda run_id=run_id: world.succeeded_at_last(run_id), "the run or its retry has succeeded", 180)
+        wait_for(lambda run_id=run_id: world.succeeded_at_last(run_id), "the run or its retry has succeeded", 180)
         settle(fault, world, new)
 
 
@@ -176,9 +176,9 @@ def test_run_yields_to_a_schema_migration_of_the_platform(world: World, ledger: 
         run_id = world.launch()
         began = time.monotonic()
         waits = partial(world.waiting_for, "quiz_attempts")
-        waited_for(waits, "the run waits for the table", 60)
+        wait_for(waits, "the run waits for the table", 60)
         fault.struck(time.monotonic() - began)
-        waited_for(lambda: None if waits() else True, "the run has given way", 30)
+        wait_for(lambda: None if waits() else True, "the run has given way", 30)
         assert world.dagster.finished(run_id) is None
     assert over(world, run_id) == "SUCCESS"
     settle(fault, world, new)
@@ -194,7 +194,7 @@ def test_run_survives_a_deadlock_it_loses(world: World, ledger: Ledger, rng: ran
         run_id = world.launch()
         began = time.monotonic()
         waits = partial(world.waiting_for, "snapshot_restatements")
-        waited_for(waits, "the run waits in its publication", 60, 0.02)
+        wait_for(waits, "the run waits in its publication", 60, 0.02)
         application.execute(text("UPDATE performance_snapshots SET computed_at = computed_at"))
         fault.struck(time.monotonic() - began)
     assert over(world, run_id) == "SUCCESS"

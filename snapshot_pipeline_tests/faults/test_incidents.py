@@ -15,7 +15,7 @@ from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.outcomes import over, settle
 from snapshot_pipeline_tests.faults.world import World
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("undisturbed_seconds")]
 
@@ -31,7 +31,7 @@ def test_invalid_rows_fail_only_their_students_and_alert_once_per_day(
         run_id = world.launch()
         began = time.monotonic()
         assert over(world, run_id) == "SUCCESS"
-        incident = waited_for(lambda: world.incident_of(run_id), "somebody is told", 60)
+        incident = wait_for(lambda: world.incident_of(run_id), "somebody is told", 60)
         fault.struck(time.monotonic() - began)
     finally:
         world.execute("UPDATE quiz_attempts SET score = score - 1000 WHERE score >= 1000")
@@ -39,7 +39,7 @@ def test_invalid_rows_fail_only_their_students_and_alert_once_per_day(
     assert "expected at least 90 %" in message
     assert over(world, world.dagster.launch("retry_failed_job", {})) == "SUCCESS"
     settle(fault, world, world.expected())
-    waited_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
+    wait_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
     fault.told = len(world.messages_about(incident))
     assert fault.told == 2
 
@@ -62,10 +62,10 @@ def test_missing_day_and_week_are_reported_and_then_resolved(world: World, ledge
     for name, subject in (("a day is missing", str(day)), ("a weekly run did not happen", str(monday))):
         fault = ledger.of(name)
         began = time.monotonic()
-        waited_for(lambda subject=subject: world.messages_about(missing[subject]) or None, "somebody is told", 60)
+        wait_for(lambda subject=subject: world.messages_about(missing[subject]) or None, "somebody is told", 60)
         fault.struck(time.monotonic() - began)
         job = "daily_snapshots_job" if subject == str(day) else "weekly_recommendations_job"
         assert over(world, world.dagster.launch(job, {"dagster/partition": subject})) == "SUCCESS"
-        waited_for(lambda subject=subject: world.is_cleared(missing[subject]) or None, "the all-clear is sent", 60)
+        wait_for(lambda subject=subject: world.is_cleared(missing[subject]) or None, "the all-clear is sent", 60)
         fault.told = len(world.messages_about(missing[subject]))
         assert fault.told == 2

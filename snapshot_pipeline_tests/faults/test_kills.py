@@ -21,7 +21,7 @@ from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.outcomes import over, settle, strange
 from snapshot_pipeline_tests.faults.world import World, publish
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -81,7 +81,7 @@ def test_killed_run_is_detected_and_retried(
         new = world.expected()
         run_id = world.launch()
         for _ in range(KILLS_A_RUN):
-            process = waited_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
+            process = wait_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
             age = time.time() - process.create_time()
             time.sleep(max(0.0, rng.uniform(0.3, undisturbed_seconds) - age))
             with suppress(psutil.NoSuchProcess):
@@ -91,7 +91,7 @@ def test_killed_run_is_detected_and_retried(
             if over(world, run_id) == "SUCCESS":
                 break  # it was faster: this one does not count
             fault.struck(time.monotonic() - killed)
-            run_id = waited_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
+            run_id = wait_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
         assert over(world, run_id) == "SUCCESS"
         settle(fault, world, new)
 
@@ -109,7 +109,7 @@ def test_killed_command_is_detected_and_does_not_block_the_queue(
         command = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize"]
         command += ["--from", str(world.first), "--to", str(world.last)]
         process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        run_id = waited_for(new_run(world, known), "the command has begun a run", 60)
+        run_id = wait_for(new_run(world, known), "the command has begun a run", 60)
         time.sleep(rng.uniform(0, undisturbed_seconds / 2))
         process.kill()
         killed = time.monotonic()
@@ -130,7 +130,7 @@ def test_run_lost_in_a_power_failure_is_retried_after_restart(
         world.change_the_past(rng)
         new = world.expected()
         run_id = world.launch()
-        waited_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
+        wait_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
         time.sleep(rng.uniform(0.3, undisturbed_seconds))
         world.dagster.kill_everything()
         cut = time.monotonic()
@@ -140,7 +140,7 @@ def test_run_lost_in_a_power_failure_is_retried_after_restart(
         if over(world, run_id) != "SUCCESS":
             assert struck
             fault.struck(time.monotonic() - cut)
-            run_id = waited_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
+            run_id = wait_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
             assert over(world, run_id) == "SUCCESS"
         settle(fault, world, new)
 

@@ -34,7 +34,7 @@ from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
-from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 STUDENTS, SAMPLE_DAYS, DAYS = 400, 60, 21
 EXPECTED_SCHEMA = "expected"
@@ -123,7 +123,7 @@ class World:
             "dagster/asset_partition_range_end": self.last.isoformat(),
         }
         # Dagster's web server finds out about a connection that was lost with the server when it uses it the next time.
-        return waited_for(lambda: self._launched(tags), "a run can be launched", 60)
+        return wait_for(lambda: self._launched(tags), "a run can be launched", 60)
 
     def _launched(self, tags: dict[str, str]) -> str | None:
         try:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from snapshot_pipeline.orchestration.partitioned_checks import last_materializations
 from snapshot_pipeline_tests.installation import PROJECT, UNTIL, TestInstallation
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 LAST = UNTIL - timedelta(days=1)
 MONTH = [LAST - timedelta(days=number) for number in reversed(range(30))]
@@ -44,7 +44,7 @@ def sessions(admin: Engine, installation: TestInstallation) -> int:
     living = text("SELECT count(*) FROM pg_stat_activity WHERE datname = ANY(:names)")
     opened = text("SELECT sum(sessions)::bigint FROM pg_stat_database WHERE datname = ANY(:names)")
     with admin.connect() as connection:
-        waited_for(
+        wait_for(
             lambda: connection.execute(living, {"names": names(installation)}).scalar_one() == 0 or None,
             "all connections have ended",
             30,

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from snapshot_pipeline.orchestration.instance.run_lock import CHECK_SECONDS, run_lock, run_lock_holders
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline.store.locks import LockedError
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 HOLD = """
 import sys, time
@@ -69,7 +69,7 @@ def test_a_killed_process_releases_the_lock_at_once(settings: Settings, run_id: 
     assert run_lock_holders(settings, run_id)
     process.kill()
     process.wait(10)
-    waited_for(lambda: None if run_lock_holders(settings, run_id) else True, "the run is free", 5, pause=0.05)
+    wait_for(lambda: None if run_lock_holders(settings, run_id) else True, "the run is free", 5, pause=0.05)
 
 
 def test_a_process_ends_itself_when_its_run_has_ended(settings: Settings, run_id: str):
@@ -86,5 +86,5 @@ def test_the_lock_is_taken_again_after_a_lost_session(settings: Settings, run_id
     with run_lock(settings, run_id, wanted), engine.connect() as connection:
         cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'")
         assert connection.execute(cut).scalar_one() == 1
-        waited_for(lambda: None if run_lock_holders(settings, run_id) else True, "it is lost", 5, pause=0.05)
-        waited_for(lambda: True if run_lock_holders(settings, run_id) else None, "it is held again", 2 * CHECK_SECONDS)
+        wait_for(lambda: None if run_lock_holders(settings, run_id) else True, "it is lost", 5, pause=0.05)
+        wait_for(lambda: True if run_lock_holders(settings, run_id) else None, "it is held again", 2 * CHECK_SECONDS)

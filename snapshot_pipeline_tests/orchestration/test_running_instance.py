@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -68,12 +68,12 @@ def test_days_launched_from_the_ui_are_computed_one_after_the_other(
     """These are the first runs of a new instance: with a default limit alone the first two would overlap."""
     held = HeldMonth(installation, 2026, 2)
     run_ids = [running.launch_day(day) for day in ("2026-02-13", "2026-02-14")]
-    waited_for(held.is_awaited, "the first run waits for the lock", 60)
+    wait_for(held.is_awaited, "the first run waits for the lock", 60)
     time.sleep(5)  # the daemon checks its queue every second
     assert sorted(running.status(run_id) for run_id in run_ids) == ["QUEUED", "STARTED"]
     held.release()
     for run_id in run_ids:
-        assert waited_for(lambda run_id=run_id: running.finished(run_id), "the run has finished", 90) == "SUCCESS"
+        assert wait_for(lambda run_id=run_id: running.finished(run_id), "the run has finished", 90) == "SUCCESS"
     assert {"2026-02-13", "2026-02-14"} <= published_days(installation)
     check = dg.AssetCheckKey(SNAPSHOTS, "success_rate")
     assert running.instance.get_latest_asset_check_evaluation_record(check) is not None
@@ -89,7 +89,7 @@ def test_a_backfill_is_one_run_per_month_with_every_day_materialized(
         status = running.ask(BACKFILL_STATUS, {"id": backfill})["partitionBackfillOrError"]["status"]
         return status if status.startswith(("COMPLETED", "FAILED")) else None
 
-    assert waited_for(over, "the backfill is over", 240) == "COMPLETED_SUCCESS"
+    assert wait_for(over, "the backfill is over", 240) == "COMPLETED_SUCCESS"
     assert set(days) <= published_days(installation)
     for asset in (SNAPSHOTS, SUMMARY):
         assert set(days) <= set(running.instance.get_materialized_partitions(asset))
@@ -103,17 +103,17 @@ def test_a_run_interrupted_by_a_power_cut_is_retried_after_the_restart(
     """Without our launcher's health check such a run stayed STARTED forever and kept its slot in the queue."""
     held = HeldMonth(installation, 2026, 1)
     run_id = running.launch_day("2026-01-05")
-    waited_for(held.is_awaited, "the run waits for the lock", 60)
+    wait_for(held.is_awaited, "the run waits for the lock", 60)
     running.kill_everything()
     assert running.status(run_id) == "STARTED"  # no daemon is left to notice
     assert "2026-01-05" not in published_days(installation)
     held.release()
     running.start_again()
-    assert waited_for(lambda: running.finished(run_id), "the dead run is noticed", 90) == "FAILURE"
+    assert wait_for(lambda: running.finished(run_id), "the dead run is noticed", 90) == "FAILURE"
 
     def retried() -> str | None:
         retry = running.retry_of(run_id)
         return running.finished(retry) if retry else None
 
-    assert waited_for(retried, "the run is retried", 90) == "SUCCESS"
+    assert wait_for(retried, "the run is retried", 90) == "SUCCESS"
     assert "2026-01-05" in published_days(installation)

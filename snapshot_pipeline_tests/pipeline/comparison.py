@@ -1,8 +1,4 @@
-"""What was published, held against the slow reference: every figure of every row.
-
-Put here: the comparison that the tests and `benchmarks.compare_with_reference` share.
-Do not put here: the reference (`snapshot_pipeline_tests.reference`), or which days are compared.
-"""
+"""Comparison of every published figure with the slow reference, for tests and `benchmarks.compare_with_reference`."""
 
 from __future__ import annotations
 
@@ -24,10 +20,10 @@ Row = TypeVar("Row", Snapshot, Failure, Recommendation)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison came to.
+    """Result of a comparison.
 
     Attributes:
-        rows: Rows compared: those that are there and those that should be.
+        rows: Number of compared rows, published or expected.
         differences: One sentence per row or figure that differs.
     """
 
@@ -39,25 +35,25 @@ class Comparison:
 
 
 def compare_day(installation: Installation, expected: ReferenceDay, day: date) -> Comparison:
-    """Hold the snapshots and failures of a day against the reference's."""
+    """Compare the snapshots and failures of a day with the reference."""
     store = installation.store
     with installation.engine.connect() as connection:
-        found = {
+        stored = {
             kind: [
                 kind(**row)
                 for row in connection.execute(
-                    select(*(table.columns[one.name] for one in fields(kind))).where(table.c.snapshot_date == day)
+                    select(*(table.columns[column.name] for column in fields(kind))).where(table.c.snapshot_date == day)
                 ).mappings()
             ]
             for kind, table in ((Snapshot, store.performance_snapshots), (Failure, store.snapshot_failures))
         }
-    return _compare(f"snapshot of {day}", found[Snapshot], expected.published) + _compare(
-        f"failure of {day}", found[Failure], expected.failures
+    return _compare(f"snapshot of {day}", stored[Snapshot], expected.published) + _compare(
+        f"failure of {day}", stored[Failure], expected.failures
     )
 
 
 def compare_days(installation: Installation, days: Sequence[date]) -> Comparison:
-    """Hold the snapshots and failures of some days against the reference's, computed of the platform as it is now."""
+    """Compare the snapshots and failures of some days with the reference, computed from the current platform."""
     rows = read_rows(installation.engine, installation.settings.platform_schema, installation.settings.naive_zone)
     zone = installation.settings.zone
     return sum((compare_day(installation, reference_day(rows, day, zone), day) for day in days), Comparison(0))
@@ -66,38 +62,43 @@ def compare_days(installation: Installation, days: Sequence[date]) -> Comparison
 def compare_week(
     installation: Installation, platform_rows: PlatformRows, snapshots: Snapshots, week_start: date
 ) -> Comparison:
-    """Hold the active recommendations of a week against the reference's, which is given its own `snapshots`."""
+    """Compare the active recommendations of a week with the reference, computed from the reference's `snapshots`."""
     table = installation.store.adaptive_recommendations
     with installation.engine.connect() as connection:
-        found = [
+        stored = [
             Recommendation(**row)
             for row in connection.execute(
-                select(*(table.columns[one.name] for one in fields(Recommendation))).where(
+                select(*(table.columns[column.name] for column in fields(Recommendation))).where(
                     table.c.week_start == week_start, table.c.is_active
                 )
             ).mappings()
         ]
     expected = reference_week(platform_rows, snapshots, week_start, installation.settings.zone)
-    return _compare(f"recommendation of {week_start}", found, expected)
+    return _compare(f"recommendation of {week_start}", stored, expected)
 
 
-def _compare(what: str, found: list[Row], expected: list[Row]) -> Comparison:
-    by_key, wanted = {_key(row): row for row in found}, {_key(row): row for row in expected}
+def _compare(kind: str, stored: list[Row], expected: list[Row]) -> Comparison:
+    stored_by_key, expected_by_key = {_key(row): row for row in stored}, {_key(row): row for row in expected}
     differences: list[str] = []
-    for key in sorted(by_key.keys() | wanted.keys()):
+    for key in sorted(stored_by_key.keys() | expected_by_key.keys()):
         student = " ".join(map(str, key))
-        if key not in wanted or key not in by_key:
-            state = "is published and should not be" if key in by_key else "is missing"
-            differences.append(f"{what}, student {student}: {state}")
+        if key not in expected_by_key or key not in stored_by_key:
+            state = "is published and should not be" if key in stored_by_key else "is missing"
+            differences.append(f"{kind}, student {student}: {state}")
         else:
-            differences += [f"{what}, student {student}: {sentence}" for sentence in _figures(by_key[key], wanted[key])]
-    return Comparison(len(by_key.keys() | wanted.keys()), differences)
+            differences += [
+                f"{kind}, student {student}: {sentence}"
+                for sentence in _figures(stored_by_key[key], expected_by_key[key])
+            ]
+    return Comparison(len(stored_by_key.keys() | expected_by_key.keys()), differences)
 
 
 def _key(row: Snapshot | Failure | Recommendation) -> tuple[Any, ...]:
     return (row.user_id, row.recommendation_type) if isinstance(row, Recommendation) else (row.user_id,)
 
 
-def _figures(found: Row, expected: Row) -> list[str]:
-    pairs = {one.name: (getattr(found, one.name), getattr(expected, one.name)) for one in fields(found)}
-    return [f"{name} is {got!r}, expected {wanted!r}" for name, (got, wanted) in pairs.items() if got != wanted]
+def _figures(stored: Row, expected: Row) -> list[str]:
+    pairs = {column.name: (getattr(stored, column.name), getattr(expected, column.name)) for column in fields(stored)}
+    return [
+        f"{name} is {actual!r}, expected {wanted!r}" for name, (actual, wanted) in pairs.items() if actual != wanted
+    ]

@@ -1,7 +1,4 @@
-"""Databases for the tests of the pipeline, and what an installation has published in them, as plain rows.
-
-Put here: what several test files need of a real database. Do not put here: what is expected of the rows.
-"""
+"""Test databases, installations on them, and the published rows as Arrow tables."""
 
 from __future__ import annotations
 
@@ -25,18 +22,17 @@ from snapshot_pipeline.settings import load_settings
 ZONE = ZoneInfo("Europe/Budapest")
 
 MONDAY = date(2025, 10, 27)
-"""The last week of the sample; the clocks are put back on the day before it begins."""
+"""The last week of the sample; the clocks are set back on the day before it starts."""
 
 SUNDAY = date(2025, 11, 2)
 """The last day of the sample."""
 
 COMPUTED = [date(2025, 10, 26) + timedelta(days=n) for n in range(8)]
-"""The last days of the sample, from the one of 25 hours on: what is computed where a test begins with computed days."""
+"""The last eight days of the sample, starting with the day of 25 hours; computed in `computed_template`."""
 
 SAMPLE = SampleOptions(students=300, days=60, seed=4, until=date(2025, 11, 3), bad_rate=0.05, zone=ZONE)
 
-# When a row was computed, how often a failure was met, what is known of later changes, and the numbers that the
-# database hands out, differ from run to run; nothing else may.
+# Times of computation, counts of attempts, fingerprints and generated ids differ from run to run; nothing else may.
 _NOT_COMPARED = {"computed_at", "run_id", "id", "created_at", "source_fingerprint"} | {
     "first_seen_at",
     "last_seen_at",
@@ -46,7 +42,7 @@ _NOT_COMPARED = {"computed_at", "run_id", "id", "created_at", "source_fingerprin
 
 @contextmanager
 def new_database(server_url: URL, template: URL | None = None) -> Iterator[URL]:
-    """A database of its own, empty or a copy of `template`, which nobody may be connected to; dropped at the end."""
+    """Create a database, empty or a copy of `template`, which must have no connections; drop it at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     like = f' TEMPLATE "{template.database}"' if template else ""
     admin = create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
@@ -60,9 +56,9 @@ def new_database(server_url: URL, template: URL | None = None) -> Iterator[URL]:
 
 
 def installation_on(url: URL, **settings: Any) -> AbstractContextManager[Installation]:
-    """Open an installation on a database; in Budapest, unless `settings` say otherwise."""
-    given = {"timezone": ZONE.key, "start_date": date(2014, 1, 1), **settings}
-    return open_installation(load_settings(database_url=url.render_as_string(hide_password=False), **given))
+    """Open an installation on a database, with the time zone Budapest unless `settings` override it."""
+    all_settings = {"timezone": ZONE.key, "start_date": date(2014, 1, 1), **settings}
+    return open_installation(load_settings(database_url=url.render_as_string(hide_password=False), **all_settings))
 
 
 def execute(url: URL, *statements: str) -> None:
@@ -77,7 +73,7 @@ Tables = dict[str, pa.Table]
 
 
 def rows_of(installation: Installation, *tables: Table) -> Tables:
-    """All rows of our tables by key, without what differs from run to run."""
+    """Return all rows of some of our tables, ordered by key, without the columns that differ from run to run."""
     with bulk.transaction(installation.uri) as connection:
         return {table.name: bulk.fetch(connection, _all_rows(table)) for table in tables}
 
@@ -90,18 +86,18 @@ def _all_rows(table: Table) -> Select[Any]:
 
 
 def published(installation: Installation) -> Tables:
-    """All rows of the snapshots, the failures and the days, by table."""
+    """Return all snapshots, failures and recorded days, by table."""
     store = installation.store
     return rows_of(installation, store.performance_snapshots, store.snapshot_failures, store.snapshot_days)
 
 
 def recommended(installation: Installation) -> Tables:
-    """All recommendations."""
+    """Return all recommendations."""
     return rows_of(installation, installation.store.adaptive_recommendations)
 
 
 def differences(left: Tables, right: Tables) -> list[tuple[Any, Any]]:
-    """The first few rows that are not the same in both, to the last digit; [] is what the tests want."""
+    """Return the first few pairs of rows that differ in any digit; [] if all are equal."""
     pairs: list[tuple[Any, Any]] = []
     for name in left.keys() | right.keys():
         if not left[name].equals(right[name]):

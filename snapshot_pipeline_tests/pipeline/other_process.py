@@ -50,8 +50,8 @@ def expect(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdout.readline().strip() == word
 
 
-def say(word: str) -> None:
-    """Print a word for the test."""
+def send(word: str) -> None:
+    """Print a word that the test expects."""
     print(word, flush=True)
 
 
@@ -61,7 +61,7 @@ def main(task: str, url: URL, *arguments: str) -> None:
         # Imported here, because the import takes longer than the other tasks.
         from snapshot_pipeline.pipeline.snapshots import run_days
         from snapshot_pipeline_tests.pipeline.installations import installation_on
-    say("ready")
+    send("ready")
     sys.stdin.readline()
     if task == "days":
         first, last = map(date.fromisoformat, arguments[:2])
@@ -76,21 +76,21 @@ def main(task: str, url: URL, *arguments: str) -> None:
     elif task == "hold":
         first, last = map(date.fromisoformat, arguments)
         with exclusive_days(create_engine(url), "public", first, last, "run of the other process", 10):
-            say("held")
+            send("held")
             sys.stdin.readline()
     elif task == "publish":
         with exclusive_days(
             create_engine(url), "public", *map(date.fromisoformat, arguments), "frozen run", 10
         ) as lock:
-            say("held")
+            send("held")
             sys.stdin.readline()
             try:
                 with bulk.transaction(adbc_uri(url)) as connection:
                     lock.lease.check(connection)
-                say("published")
+                send("published")
             except LeaseLostError:
-                say("lost")
-    say("done")
+                send("lost")
+    send("done")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An error in one student's data affects no other student; a database error is no student's failure."""
+"""Batches: an error in one student's data fails only that student; a database error fails the run."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, published
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 
 def ids(*numbers: int) -> np.ndarray:
@@ -90,9 +91,9 @@ def test_the_sample_is_spread_over_all_students():
 
 
 def test_ranges_do_not_overlap_and_halves_are_complete():
-    one, two = split(ids(2, 3, 90, 91, 200), 1, 3, min_batches=1)
-    assert (one.range.first, one.range.last, two.range.first, two.range.last) == (2, 90, 91, 200)
-    assert [half.user_ids.tolist() for half in one.halves()] == [[2], [3, 90]]
+    first, second = split(ids(2, 3, 90, 91, 200), 1, 3, min_batches=1)
+    assert (first.range.first, first.range.last, second.range.first, second.range.last) == (2, 90, 91, 200)
+    assert [half.user_ids.tolist() for half in first.halves()] == [[2], [3, 90]]
 
 
 @dataclass
@@ -173,9 +174,9 @@ def test_errors_not_caused_by_data_stop_the_run(error: Exception, monkeypatch: p
 
 def test_too_many_failures_in_a_batch_stop_the_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(batches_module, "MAX_ISOLATED", 10)
-    everybody = {number: ValueError("always") for number in range(100)}
+    every_student = {number: ValueError("always") for number in range(100)}
     with pytest.raises(SystematicError, match="more than 10 students of one batch raise, the last one ValueError"):
-        process_students(WorkThatRaises(everybody))
+        process_students(WorkThatRaises(every_student))
     ten_a_batch = {number: ValueError("always") for number in [*range(10), *range(40, 50)]}
     assert sum(process_students(WorkThatRaises(ten_a_batch), students=80)) == 60
 
@@ -187,15 +188,15 @@ class SnapshotWorkThatRaises(SnapshotWork):
     raises_for: frozenset[int] = frozenset()
 
     def __call__(self, batch: Batch) -> list[DayReport]:
-        unlucky = self.raises_for & set(batch.user_ids.tolist())
-        if unlucky:
-            raise ValueError(f"cannot digest {min(unlucky)}")
+        failing = self.raises_for & set(batch.user_ids.tolist())
+        if failing:
+            raise ValueError(f"cannot compute {min(failing)}")
         return super().__call__(batch)
 
 
 @pytest.fixture
 def small(installation: Installation) -> Installation:
-    """A fifth of the sample's students, so that few halves have to be tried."""
+    """A fifth of the sample's students, so that isolating a student needs few halvings."""
     execute(installation.engine.url, "UPDATE users SET is_active = false WHERE id % 5 > 0")
     return installation
 
@@ -205,7 +206,7 @@ def test_two_students_that_raise_do_not_affect_the_others(small: Installation):
     settings = installation.settings
     days = LocalDays(SUNDAY, SUNDAY, settings.zone)
     due = reference_day(read_rows(installation.engine, "public"), SUNDAY, settings.zone)
-    one, two = due.published[0].user_id, due.published[20].user_id
+    first, second = due.published[0].user_id, due.published[20].user_id
     with installation.engine.connect() as connection:
         active = [row.user.id for row in read_rows(connection, "public").active_students(settings.zone)]
     with exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock:
@@ -218,15 +219,15 @@ def test_two_students_that_raise_do_not_affect_the_others(small: Installation):
             datetime.now(timezone.utc),
             "a run",
             BY_HAND,
-            raises_for=frozenset({one, two}),
+            raises_for=frozenset({first, second}),
         )
         reports = [day for part in process(split(ids(*active), 30, 1_000, min_batches=1), work) for day in part]
     tables = published(installation)
-    others = [row.user_id for row in due.published if row.user_id not in {one, two}]
+    others = [row.user_id for row in due.published if row.user_id not in {first, second}]
     assert tables["performance_snapshots"]["user_id"].to_pylist() == others
     failures = {row["user_id"]: (row["reason"], row["detail"]) for row in tables["snapshot_failures"].to_pylist()}
-    assert failures[one] == ("unexpected_error", f"ValueError: cannot digest {one}")
-    assert failures[two] == ("unexpected_error", f"ValueError: cannot digest {two}")
+    assert failures[first] == ("unexpected_error", f"ValueError: cannot compute {first}")
+    assert failures[second] == ("unexpected_error", f"ValueError: cannot compute {second}")
     assert len(failures) == len(due.failures) + 2
     assert sum(report.failures["unexpected_error"] for report in reports) == 2
     assert sum(report.published for report in reports) == len(others)
@@ -238,18 +239,18 @@ def test_a_number_too_large_for_a_column_fails_only_its_student(small: Installat
     url = installation.engine.url
     zone = installation.settings.zone
     due = reference_day(read_rows(installation.engine, "public"), SUNDAY, zone)
-    unlucky = due.published[7].user_id
+    failing = due.published[7].user_id
     execute(
         url,
         "ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE numeric",
-        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {unlucky}",  # noqa: S608
+        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {failing}",  # noqa: S608
     )
     run_days(installation, SUNDAY, SUNDAY, "too large")
     tables = published(installation)
     assert tables["performance_snapshots"]["user_id"].to_pylist() == [
-        row.user_id for row in due.published if row.user_id != unlucky
+        row.user_id for row in due.published if row.user_id != failing
     ]
-    (failure,) = (row for row in tables["snapshot_failures"].to_pylist() if row["user_id"] == unlucky)
+    (failure,) = (row for row in tables["snapshot_failures"].to_pylist() if row["user_id"] == failing)
     assert failure["reason"] == "unexpected_error"
     assert "bigint out of range" in failure["detail"]
 
@@ -263,17 +264,17 @@ def test_a_student_that_raises_fails_from_the_first_start_on(small: Installation
         "ORDER BY min(started_at) DESC LIMIT 1"
     )
     with installation.engine.connect() as connection:
-        unlucky, started = connection.execute(newcomer, {"sunday": SUNDAY}).one()
-    began = started.astimezone(zone).date()
+        failing, started = connection.execute(newcomer, {"sunday": SUNDAY}).one()
+    first_day = started.astimezone(zone).date()
     execute(
         installation.engine.url,
         "ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE numeric",
-        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {unlucky}",  # noqa: S608
+        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {failing}",  # noqa: S608
     )
-    run_days(installation, began - timedelta(days=2), SUNDAY, "newcomer")
+    run_days(installation, first_day - timedelta(days=2), SUNDAY, "newcomer")
     failures = published(installation)["snapshot_failures"].to_pylist()
-    failed_on = [row["snapshot_date"] for row in failures if row["user_id"] == unlucky]
-    assert failed_on == [began + timedelta(days=n) for n in range((SUNDAY - began).days + 1)]
+    failed_on = [row["snapshot_date"] for row in failures if row["user_id"] == failing]
+    assert failed_on == [first_day + timedelta(days=n) for n in range((SUNDAY - first_day).days + 1)]
     assert all("\n" not in row["detail"] and len(row["detail"]) <= 500 for row in failures)
 
 
@@ -285,21 +286,21 @@ def test_a_student_whose_week_raises_keeps_old_recommendations(small: Installati
     recommendations = installation.store.adaptive_recommendations
     with installation.engine.connect() as connection:
         newest = "SELECT user_id FROM quiz_attempts JOIN users ON users.id = user_id WHERE is_active AND quiz_id > 9 "
-        unlucky = connection.execute(text(f"{newest} ORDER BY completed_at DESC")).scalar()
+        failing = connection.execute(text(f"{newest} ORDER BY completed_at DESC")).scalar()
     execute(
         url,
         "ALTER TABLE quiz_attempts ALTER score TYPE numeric",
-        f"UPDATE quiz_attempts SET score = 1e400 WHERE user_id = {unlucky}",  # noqa: S608
+        f"UPDATE quiz_attempts SET score = 1e400 WHERE user_id = {failing}",  # noqa: S608
     )
-    query = select(recommendations).where(recommendations.c.user_id == unlucky)
+    query = select(recommendations).where(recommendations.c.user_id == failing)
     with installation.engine.connect() as connection:
         before = connection.execute(query).all()
     again = run_week(installation, MONDAY, "week")
     with installation.engine.connect() as connection:
         assert connection.execute(query).all() == before
     assert before
-    assert list(again.failed) == [unlucky]
-    assert "out of range" in again.failed[unlucky]
+    assert list(again.failed) == [failing]
+    assert "out of range" in again.failed[failing]
     assert again.recipients == first.recipients
 
 
@@ -338,13 +339,12 @@ def _terminate_waiting_session(installation: Installation) -> None:
     query = text(
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'snapshot_failures'::regclass AND NOT granted"
     )
-    pause = threading.Event()
-    for _ in range(200):
+
+    def terminated() -> bool | None:
         with installation.engine.connect() as connection:
-            if connection.execute(query).scalar():
-                return
-        pause.wait(0.05)
-    pytest.fail("no run has reached the table")
+            return connection.execute(query).scalar()
+
+    wait_for(terminated, "a run waits for the table", 10, 0.05)
 
 
 def test_a_batch_whose_commit_got_no_answer_is_published_once(small: Installation):
@@ -366,8 +366,8 @@ def test_a_batch_whose_commit_got_no_answer_is_published_once(small: Installatio
     ("students", "threads", "sizes"),
     [
         (100_000, 2, {12_500}),  # four per thread
-        (100_000, 1_000, {MIN_STUDENTS}),  # not smaller
-        (100_000, 0, {50_000}),  # no thread yet: the budget alone
+        (100_000, 1_000, {MIN_STUDENTS}),  # the minimum size
+        (100_000, 0, {50_000}),  # no thread yet: limited by the row budget only
         (0, 2, set()),
     ],
 )

@@ -1,4 +1,4 @@
-"""The way from our columns to the platform's: a name that is not there would send a reader nowhere."""
+"""Column lineage: every source column exists, and every computed column has sources."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ KNOWN = {
     for column in table.columns
 }
 
-WITHOUT_ORIGIN = {
+WITHOUT_SOURCES = {
     "performance_snapshots": {"snapshot_date", "computed_at"},
-    "cohort_summary": {"snapshot_date", "failed", "computed_at", "run_id"},  # failed: of a table that is no asset
+    "cohort_summary": {"snapshot_date", "failed", "computed_at", "run_id"},  # failed: from a table that is not an asset
     "adaptive_recommendations": {"id", "week_start", "is_active", "created_at", "dismissed_at"},
 }
-"""Columns that name the day, the week or a moment, or that the platform sets itself."""
+"""Columns that hold the day, the week or a time, or that the platform sets."""
 
 
 def test_every_source_column_exists():
     assert {
-        origin for columns in COLUMN_LINEAGE.values() for origins in columns.values() for origin in origins
+        source for columns in COLUMN_LINEAGE.values() for sources in columns.values() for source in sources
     } <= KNOWN
 
 
 def test_every_computed_column_has_lineage():
-    for table, without in WITHOUT_ORIGIN.items():
-        columns = {one.column for one in KNOWN if one.table == table}
+    for table, without in WITHOUT_SOURCES.items():
+        columns = {ref.column for ref in KNOWN if ref.table == table}
         assert set(COLUMN_LINEAGE[table]) == columns - without
 
 
 def test_pace_score_derives_from_completed_lessons_and_scored_quizzes():
-    made_from = {str(origin) for origin in COLUMN_LINEAGE["performance_snapshots"]["pace_score"]}
-    assert {"user_lesson_progress.completed_at", "quiz_attempts.score"} <= made_from
+    sources = {str(source) for source in COLUMN_LINEAGE["performance_snapshots"]["pace_score"]}
+    assert {"user_lesson_progress.completed_at", "quiz_attempts.score"} <= sources

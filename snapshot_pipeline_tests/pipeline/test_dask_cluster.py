@@ -1,4 +1,4 @@
-"""What is said of a Dask cluster that cannot be used; `integration/dask` has a real one."""
+"""Errors of a Dask cluster that cannot be used; `integration/dask` tests a real cluster."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def test_repr_of_pickled_work_shows_no_contents():
 
 
 def test_version_mismatch_names_machine_package_and_both_versions():
-    there = {**versions_here(), "pandas": "1.0", "python": "2.7"}
+    worker_versions = {**versions_here(), "pandas": "1.0", "python": "2.7"}
     with pytest.raises(ClusterError) as caught:
-        require_same_versions("worker tcp://10.0.0.2:1", there, versions_here())
+        require_same_versions("worker tcp://10.0.0.2:1", worker_versions, versions_here())
     message = str(caught.value)
     assert "the Dask worker tcp://10.0.0.2:1 has python 2.7 instead of 3." in message
     assert f", pandas 1.0 instead of {versions_here()['pandas']}; " in message
@@ -38,5 +38,5 @@ def test_missing_dask_is_a_one_line_error_with_the_install_command(monkeypatch: 
         pytest.raises(ClusterError, match=r"pip install 'snapshot_pipeline\[dask\]'") as caught,
         open_executor(settings),
     ):
-        pytest.fail("there is no Dask")
+        pytest.fail("Dask is missing")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a run counts of its days, batch by batch, is what the published rows come to: plots must not lie."""
+"""The counts that a run adds up batch by batch equal those of the published rows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ QUARTILES = text(
 
 
 @pytest.fixture(scope="module")
-def ran(server_url: URL, sample_template: URL) -> Iterator[tuple[Installation, list[DayReport]]]:
+def computed(server_url: URL, sample_template: URL) -> Iterator[tuple[Installation, list[DayReport]]]:
     """The last days of the sample, computed in many small batches."""
     with new_database(server_url, sample_template) as url, installation_on(url, batch_rows=3_000) as opened:
         yield opened, run_days(opened, COMPUTED[0], COMPUTED[-1], "batches").reports
 
 
-def test_quartiles_over_all_batches_equal_percentile_cont_exactly(ran: tuple[Installation, list[DayReport]]):
-    installation, reports = ran
+def test_quartiles_over_all_batches_equal_percentile_cont_exactly(computed: tuple[Installation, list[DayReport]]):
+    installation, reports = computed
     with installation.engine.connect() as connection:
         for report in reports:
             quartiles, mean, quiz = connection.execute(QUARTILES, {"day": report.day}).one()
@@ -36,9 +36,9 @@ def test_quartiles_over_all_batches_equal_percentile_cont_exactly(ran: tuple[Ins
             assert report.mean_quiz_average == pytest.approx(quiz, abs=1e-9)
 
 
-def test_counts_from_stored_rows_equal_the_counts_of_the_run(ran: tuple[Installation, list[DayReport]]):
-    """A retry shows its days by the rows, a run by its batches: the plots must go on as if it were one."""
-    installation, reports = ran
+def test_counts_from_stored_rows_equal_the_counts_of_the_run(computed: tuple[Installation, list[DayReport]]):
+    """A retry reports counts of the stored rows, a run those of its batches: the plotted series must be continuous."""
+    installation, reports = computed
     with installation.engine.connect() as connection:
         for report in reports:
             totals = day_totals(connection, installation.store, report.day)
@@ -48,8 +48,8 @@ def test_counts_from_stored_rows_equal_the_counts_of_the_run(ran: tuple[Installa
             assert totals.quiz_total == pytest.approx(report.quiz_total)
 
 
-def test_each_reason_names_its_first_student(ran: tuple[Installation, list[DayReport]]):
-    installation, reports = ran
+def test_each_reason_names_its_first_student(computed: tuple[Installation, list[DayReport]]):
+    installation, reports = computed
     query = text("SELECT reason, min(user_id) FROM snapshot_failures WHERE snapshot_date = :day GROUP BY reason")
     assert any(report.failures for report in reports)
     with installation.engine.connect() as connection:
@@ -60,16 +60,16 @@ def test_each_reason_names_its_first_student(ran: tuple[Installation, list[DayRe
 
 
 def test_review_lists_largest_pace_changes_and_students_without_data(
-    ran: tuple[Installation, list[DayReport]],
+    computed: tuple[Installation, list[DayReport]],
 ):
-    installation, _ = ran
+    installation, _ = computed
     day = COMPUTED[-1]
-    review = read_day_details(installation, day)
-    changes = [abs(mover.after - mover.before) for mover in review.pace_changes]
+    details = read_day_details(installation, day)
+    changes = [abs(change.after - change.before) for change in details.pace_changes]
     assert len(changes) == 10
     assert changes == sorted(changes, reverse=True)
     with installation.engine.connect() as connection:
-        most, unscored, first = connection.execute(
+        largest, unscored, first = connection.execute(
             text(
                 "SELECT (SELECT max(abs(t.pace_score - y.pace_score)) FROM performance_snapshots t"
                 "  JOIN performance_snapshots y USING (user_id)"
@@ -79,12 +79,12 @@ def test_review_lists_largest_pace_changes_and_students_without_data(
             ),
             {"day": day},
         ).one()
-    assert changes[0] == most
-    assert (review.without_data.unscored.students, review.without_data.unscored.first[0]) == (unscored, first)
-    assert review.without_data.idle.students <= unscored
-    assert review.earlier_paces.students == 0  # four weeks before, nothing was computed
+    assert changes[0] == largest
+    assert (details.without_data.unscored.students, details.without_data.unscored.first[0]) == (unscored, first)
+    assert details.without_data.idle.students <= unscored
+    assert details.earlier_paces.students == 0  # four weeks before, nothing was computed
 
 
-def test_calendar_contains_the_computed_days(ran: tuple[Installation, list[DayReport]]):
-    installation, reports = ran
-    assert success_rates(installation, COMPUTED[-1]) == {one.day: one.count.success_rate for one in reports}
+def test_calendar_contains_the_computed_days(computed: tuple[Installation, list[DayReport]]):
+    installation, reports = computed
+    assert success_rates(installation, COMPUTED[-1]) == {report.day: report.count.success_rate for report in reports}

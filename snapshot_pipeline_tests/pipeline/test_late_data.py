@@ -1,4 +1,4 @@
-"""Rows that come late reach every figure that they touch, and are never forgotten on the way."""
+"""Late rows are changed and reach every figure that depends on them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CHANGED = COMPUTED[3]
 
 
 def change_a_past_day(installation: Installation, day: date = CHANGED) -> None:
-    """A third of the day's attempts are marked anew, and three of its lessons go."""
-    of_the_day = f"completed_at::date = '{day}'"
+    """Change the scores of a third of the day's attempts, and delete three of its lessons."""
+    on_the_day = f"completed_at::date = '{day}'"
     execute(
         installation.engine.url,
-        f"UPDATE quiz_attempts SET score = 100 - score WHERE id % 3 = 0 AND score BETWEEN 0 AND 100 AND {of_the_day}",  # noqa: S608
-        f"DELETE FROM user_lesson_progress WHERE ctid IN (SELECT ctid FROM user_lesson_progress WHERE {of_the_day} "  # noqa: S608
+        f"UPDATE quiz_attempts SET score = 100 - score WHERE id % 3 = 0 AND score BETWEEN 0 AND 100 AND {on_the_day}",  # noqa: S608
+        f"DELETE FROM user_lesson_progress WHERE ctid IN (SELECT ctid FROM user_lesson_progress WHERE {on_the_day} "  # noqa: S608
         "ORDER BY user_id, lesson_id LIMIT 3)",
     )
 
@@ -36,19 +36,19 @@ def test_unchanged_platform_has_no_changed_day(computed: Installation):
 
 def test_recompute_from_the_changed_day_corrects_and_restates_every_figure(computed: Installation):
     change_a_past_day(computed)
-    assert compare_days(computed, [CHANGED]).differences  # it struck
-    found = changed_days(computed, FIRST, LAST)
-    assert CHANGED in found
-    run = run_days(computed, found[0], LAST, "late", reason=LATE_DATA)
+    assert compare_days(computed, [CHANGED]).differences  # the change has an effect
+    changed = changed_days(computed, FIRST, LAST)
+    assert CHANGED in changed
+    run = run_days(computed, changed[0], LAST, "late", reason=LATE_DATA)
     assert compare_days(computed, COMPUTED).differences == []
     assert changed_days(computed, FIRST, LAST) == []
     table = computed.store.snapshot_restatements
     with computed.engine.connect() as connection:
-        told = connection.execute(select(table)).mappings().all()
-    assert {(row["run_id"], row["reason"]) for row in told} == {("late", LATE_DATA)}
-    assert {row["snapshot_date"] for row in told} > {CHANGED, LAST}  # later days have seen the change as well
+        restatements = connection.execute(select(table)).mappings().all()
+    assert {(row["run_id"], row["reason"]) for row in restatements} == {("late", LATE_DATA)}
+    assert {row["snapshot_date"] for row in restatements} > {CHANGED, LAST}  # the change affects later days too
     by_day = {report.day: report.restated for report in run.reports}
-    assert by_day == {day: sum(row["snapshot_date"] == day for row in told) for day in by_day}
+    assert by_day == {day: sum(row["snapshot_date"] == day for row in restatements) for day in by_day}
 
 
 def test_recomputing_only_the_changed_day_keeps_later_days_pending(computed: Installation):
@@ -62,13 +62,13 @@ def test_recomputing_only_the_changed_day_keeps_later_days_pending(computed: Ins
 
 
 def test_rows_changed_while_a_run_reads_are_found_by_the_next_scan(computed: Installation):
-    """The fingerprint belongs to the state before the batches read: here they have read the change already."""
+    """The fingerprint describes the state before the batches read; here the batches have already read the change."""
 
-    def strike(progressed: Progress) -> None:
-        if progressed.done == 1:
+    def change_after_first_batch(progress: Progress) -> None:
+        if progress.done == 1:
             change_a_past_day(computed)
 
-    run_days(computed, FIRST, LAST, "disturbed", strike)
+    run_days(computed, FIRST, LAST, "disturbed", change_after_first_batch)
     assert CHANGED in changed_days(computed, FIRST, LAST)
 
 
@@ -82,7 +82,7 @@ def test_day_without_a_fingerprint_counts_as_changed_once(computed: Installation
 
 
 def test_scan_out_of_time_ends_with_newest_days_and_resumes_before_them(computed: Installation):
-    noon = f"created_at BETWEEN '{FIRST} 10:00+00' AND '{FIRST} 14:00+00'"  # of that local day and of no other
+    noon = f"created_at BETWEEN '{FIRST} 10:00+00' AND '{FIRST} 14:00+00'"  # within this local day only
     execute(computed.engine.url, f"DELETE FROM exercise_submissions WHERE {noon}")  # noqa: S608
     newest = scan_for_late_data(computed, COMPUTED, seconds=0)
     assert (newest.changed, newest.scanned_from) == ([], COMPUTED[-SLICE_DAYS])

@@ -1,4 +1,4 @@
-"""Which days and weeks should be there by now, and what is found to be broken."""
+"""Due days and weeks, and the open problems of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = load_settings(timezone=ZONE.key, start_date=date(2025, 10, 1), catch_
 @pytest.mark.parametrize(
     ("now", "last"),
     [
-        (datetime(2025, 11, 3, 0, 59, tzinfo=ZONE), date(2025, 11, 1)),  # the day may still be in the works
+        (datetime(2025, 11, 3, 0, 59, tzinfo=ZONE), date(2025, 11, 1)),  # the day may still be computing
         (datetime(2025, 11, 3, 1, 0, tzinfo=ZONE), date(2025, 11, 2)),
         (datetime(2025, 10, 27, 3, 0, tzinfo=ZONE), date(2025, 10, 26)),  # after the day of 25 hours
     ],
@@ -48,14 +48,14 @@ def test_week_is_due_one_hour_after_its_scheduled_run_on_monday(now: datetime, w
 
 
 def test_complete_days_have_no_problem_except_open_failures(computed: Installation):
-    standing = find_open_problems(computed, COMPUTED, [])
-    assert (standing.missing, standing.below, standing.missing_weeks) == ([], [], [])
-    assert {one.reason for one in standing.failures} == {
+    problems = find_open_problems(computed, COMPUTED, [])
+    assert (problems.missing, problems.below, problems.missing_weeks) == ([], [], [])
+    assert {failures.reason for failures in problems.failures} == {
         "score_out_of_range",
         "negative_time_spent",
         "completed_before_started",
     }
-    assert set(standing.failed_days) <= set(COMPUTED)
+    assert set(problems.failed_days) <= set(COMPUTED)
 
 
 def test_missing_day_and_day_below_the_success_rate_are_found(computed: Installation):
@@ -63,6 +63,6 @@ def test_missing_day_and_day_below_the_success_rate_are_found(computed: Installa
     with computed.engine.begin() as connection:
         connection.execute(delete(days).where(days.c.snapshot_date == COMPUTED[2]))
         connection.execute(update(days).where(days.c.snapshot_date == SUNDAY).values(published=80, failed=20))
-    standing = find_open_problems(computed, COMPUTED, [])
-    assert standing.missing == [COMPUTED[2]]
-    assert [(one.day, one.success_rate) for one in standing.below] == [(SUNDAY, 0.8)]
+    problems = find_open_problems(computed, COMPUTED, [])
+    assert problems.missing == [COMPUTED[2]]
+    assert [(count.day, count.success_rate) for count in problems.below] == [(SUNDAY, 0.8)]

@@ -1,4 +1,4 @@
-"""The same students give the same rows, however their platform happens to keep them, and nothing of it is changed."""
+"""Different platform schemas with the same students give the same rows, and the platform is never changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from snapshot_pipeline_tests.pipeline.installations import (
 # Two weeks with the change of the clocks in the middle, on Sunday the 26th.
 FIRST = MONDAY - timedelta(days=7)
 
-MOMENTS = {
+TIMESTAMPS = {
     "user_lesson_progress": ("started_at", "completed_at"),
     "quiz_attempts": ("completed_at",),
     "exercise_submissions": ("created_at",),
@@ -54,21 +54,21 @@ def _retyped(columns: dict[str, tuple[str, ...]], kind: str, using: str) -> list
     ]
 
 
-def _plain(zone: str) -> list[str]:
-    return _retyped(MOMENTS, "timestamp", f"{{}} AT TIME ZONE '{zone}'")
+def _naive(zone: str) -> list[str]:
+    return _retyped(TIMESTAMPS, "timestamp", f"{{}} AT TIME ZONE '{zone}'")
 
 
-def _moved(schema: str) -> list[str]:
+def _in_schema(schema: str) -> list[str]:
     return [f"CREATE SCHEMA {schema}", *(f"ALTER TABLE {table} SET SCHEMA {schema}" for table in TABLE_NAMES)]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A platform that keeps the same rows in another way.
+    """A platform that stores the same rows in another way.
 
     Attributes:
-        statements: What makes it of the sample.
-        settings: What its operator sets.
+        statements: Statements that convert the sample to it.
+        settings: Settings that it needs.
     """
 
     statements: list[str]
@@ -76,9 +76,9 @@ class Variant:
 
 
 VARIANTS = {
-    "plain time stamps in UTC and integer ids": Variant([*_plain("UTC"), *_retyped(IDS, "integer", "{}")]),
-    "plain time stamps in Budapest": Variant(_plain("Europe/Budapest"), {"naive_timezone": "Europe/Budapest"}),
-    "other types of scores and minutes, an enum of roles and columns of its own": Variant(
+    "naive timestamps in UTC and integer ids": Variant([*_naive("UTC"), *_retyped(IDS, "integer", "{}")]),
+    "naive timestamps in Budapest": Variant(_naive("Europe/Budapest"), {"naive_timezone": "Europe/Budapest"}),
+    "other types of scores and minutes, an enum of roles and additional columns": Variant(
         [
             "ALTER TABLE quiz_attempts ALTER score TYPE numeric",
             "ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE smallint",
@@ -88,20 +88,20 @@ VARIANTS = {
             "ALTER TABLE quiz_attempts ADD created_at timestamptz DEFAULT now(), ADD answers xml",
         ]
     ),
-    "specializations and levels by number": Variant(
+    "numeric specializations and levels": Variant(
         [
             "ALTER TABLE users ALTER current_specialization TYPE integer USING length(current_specialization)",
             "ALTER TABLE lessons ALTER specialization_id TYPE bigint USING length(specialization_id)",
             "ALTER TABLE users ALTER current_level TYPE integer USING current_level::integer",
         ]
     ),
-    "other schemas with odd names": Variant(
-        _moved('"Learning Platform"'),
+    "other schemas with names to quote": Variant(
+        _in_schema('"Learning Platform"'),
         {"platform_schema": "Learning Platform", "store_schema": 'o"dd, 50% $1 ö'},
     ),
     "views and materialized views": Variant(
         [
-            *_moved("hidden"),
+            *_in_schema("hidden"),
             *(
                 f"CREATE {kind} public.{table} AS SELECT * FROM hidden.{table}"  # noqa: S608
                 for table, kind in zip(TABLE_NAMES, ["VIEW", "MATERIALIZED VIEW"] * 3, strict=True)
@@ -113,7 +113,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Base:
-    """The sample with rows at the edges of days, and what is published of it."""
+    """The sample with rows around midnight, and its published rows."""
 
     url: URL
     days: Tables
@@ -128,13 +128,13 @@ def base(server_url: URL, sample_template: URL) -> Iterator[Base]:
 
 
 def _rows_around_midnight() -> list[str]:
-    submissions = ", ".join(f"({9_000_000 + n}, '2025-{moment}')" for n, moment in enumerate(MIDNIGHTS))
+    submissions = ", ".join(f"({9_000_000 + n}, '2025-{timestamp}')" for n, timestamp in enumerate(MIDNIGHTS))
     active = "SELECT id FROM users WHERE is_active AND upper(role) = 'STUDENT' ORDER BY id LIMIT 60"
     return [
-        # The hour that comes twice cannot be told from a plain time stamp.
+        # A naive timestamp in the repeated hour is ambiguous.
         *(
             f"DELETE FROM {table} WHERE {name} >= '2025-10-26 00:00+00' AND {name} < '2025-10-26 02:00+00'"  # noqa: S608
-            for table, names in MOMENTS.items()
+            for table, names in TIMESTAMPS.items()
             for name in names
         ),
         f"INSERT INTO exercise_submissions (id, user_id, created_at) SELECT edge.id + 10 * student.id, student.id, "  # noqa: S608
@@ -174,9 +174,9 @@ def test_missing_exercise_table_equals_an_empty_one(base: Base, server_url: URL)
 
 
 def test_wrong_zone_for_naive_timestamps_moves_rows_to_other_days(base: Base, server_url: URL):
-    """So that the equality above is known to be able to fail."""
+    """Proves that the equality above can fail."""
     with new_database(server_url, base.url) as url:
-        execute(url, *_plain("Europe/Budapest"))
+        execute(url, *_naive("Europe/Budapest"))
         days, _ = _computed(url, store_schema="variant", naive_timezone="UTC")
     assert differences(days, base.days) != []
 
@@ -201,7 +201,7 @@ def test_run_changes_nothing_in_the_platform(base: Base, server_url: URL):
 
 
 def _checksums(url: URL) -> dict[str, Any]:
-    """The rows of each table, and the names of everything beside them."""
+    """Return a checksum of each table's rows, and the names of all relations."""
     queries = {
         table: f"SELECT count(*), sum(hashtextextended(whole::text, 0)) FROM {table} AS whole"  # noqa: S608
         for table in TABLE_NAMES

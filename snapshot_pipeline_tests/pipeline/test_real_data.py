@@ -1,6 +1,6 @@
-"""The pipeline on real students: 1,936 of them, of the Open University Learning Analytics Dataset, spring 2014.
+"""The pipeline on real data: 1,936 students of the Open University Learning Analytics Dataset, spring 2014.
 
-A failure here means that figures which operators were promised, or which the slow reference computes, have changed.
+A failure means that documented figures, or figures that the slow reference computes, have changed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIRST, LAST = date(2014, 2, 1), date(2014, 5, 31)
 DAY, WEEK = date(2014, 5, 15), date(2014, 5, 12)
 CLOCKS_CHANGE = date(2014, 3, 30)
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data set is not beside the repository ({DATA})")
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data set is not next to the repository ({DATA})")
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,5 @@ def test_single_days_and_other_ranges_give_the_same_rows(real: RealData):
     days = alone["snapshot_days"]["snapshot_date"].combine_chunks()
     whole = published(real.installation)
     assert len(days) == 12
-    of_these_days = {name: rows.filter(pc.is_in(rows["snapshot_date"], days)) for name, rows in whole.items()}
-    assert differences(alone, of_these_days) == []
+    expected = {name: rows.filter(pc.is_in(rows["snapshot_date"], days)) for name, rows in whole.items()}
+    assert differences(alone, expected) == []

@@ -1,4 +1,4 @@
-"""Weeks from start to end: what students are shown as they go by, what an operator is told when days are missing."""
+"""Runs of consecutive weeks: active recommendations, dismissals, and errors about missing days."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def with_days(server_url: URL, sample_template: URL) -> Iterator[URL]:
 
 @pytest.fixture
 def installation(server_url: URL, with_days: URL) -> Iterator[Installation]:
-    """A copy of one's own."""
+    """An installation on a copy of the database, for one test."""
     with new_database(server_url, with_days) as url, installation_on(url) as opened:
         yield opened
 
 
-def shown(installation: Installation) -> dict[int, dict[str, date]]:
-    """The active recommendations: the week of each type, by student."""
+def active_weeks(installation: Installation) -> dict[int, dict[str, date]]:
+    """Return the active recommendations: the week of each type, by student."""
     table = installation.store.adaptive_recommendations
     query = select(table.c.user_id, table.c.recommendation_type, table.c.week_start).where(table.c.is_active)
-    found: dict[int, dict[str, date]] = {}
+    weeks: dict[int, dict[str, date]] = {}
     with installation.engine.connect() as connection:
         for user_id, kind, week_start in connection.execute(query):
-            found.setdefault(user_id, {})[kind] = week_start
-    return found
+            weeks.setdefault(user_id, {})[kind] = week_start
+    return weeks
 
 
 def dismiss(installation: Installation, user_id: int, kind: str, at: datetime) -> None:
@@ -70,18 +70,18 @@ def dismiss(installation: Installation, user_id: int, kind: str, at: datetime) -
 def test_only_the_newest_week_is_active_for_every_student(installation: Installation):
     run_week(installation, MONDAY - WEEK, "one")
     report = run_week(installation, MONDAY, "two")
-    found = shown(installation)
-    assert {week for kinds in found.values() for week in kinds.values()} == {MONDAY}
-    assert len(found) == report.with_recommendation
+    students = active_weeks(installation)
+    assert {week for kinds in students.values() for week in kinds.values()} == {MONDAY}
+    assert len(students) == report.with_recommendation
     assert report.is_newest
     assert report.coverage == report.with_recommendation / report.recipients
 
 
 def test_older_week_computed_later_is_stored_but_not_active(installation: Installation):
     run_week(installation, MONDAY, "newest")
-    before = shown(installation)
+    before = active_weeks(installation)
     report = run_week(installation, MONDAY - WEEK, "older")
-    assert shown(installation) == before
+    assert active_weeks(installation) == before
     assert not report.is_newest
     weeks = recommended(installation)["adaptive_recommendations"]["week_start"].to_pylist()
     assert weeks.count(MONDAY - WEEK) == report.types.total() > 0
@@ -98,38 +98,38 @@ def test_order_of_two_weeks_does_not_change_the_table(installation: Installation
 
 def test_recommendations_of_a_student_who_left_are_deactivated(installation: Installation):
     run_week(installation, MONDAY - WEEK, "one")
-    gone = min(shown(installation))
-    execute(installation.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
+    leaver = min(active_weeks(installation))
+    execute(installation.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
     run_week(installation, MONDAY, "two")
-    assert gone not in shown(installation)
+    assert leaver not in active_weeks(installation)
 
 
 def test_dismissal_on_monday_before_the_run_is_respected(installation: Installation):
     run_week(installation, MONDAY - WEEK, "one")
-    user_id, kind = _someone_with_continue_learning(installation)
+    user_id, kind = _student_with_continue_learning(installation)
     monday_at_three = start_of_day(MONDAY + WEEK, ZONE) + timedelta(hours=3)
     dismiss(installation, user_id, kind, monday_at_three)
     run_week(installation, MONDAY, "two")
-    assert kind not in shown(installation).get(user_id, {})
+    assert kind not in active_weeks(installation).get(user_id, {})
     run_week(installation, MONDAY, "two again")
-    assert kind not in shown(installation).get(user_id, {})
+    assert kind not in active_weeks(installation).get(user_id, {})
 
 
 def test_dismissed_type_is_recommended_again_after_14_days(installation: Installation):
-    """Dismissed on a Monday at nine: the run of the second Monday after it, at six, is a few hours too early."""
+    """Dismissed on a Monday at 09:00: the run of the second Monday after it, at 06:00, is a few hours too early."""
     run_week(installation, MONDAY - WEEK, "one")
-    user_id, kind = _someone_with_continue_learning(installation)
+    user_id, kind = _student_with_continue_learning(installation)
     dismiss(installation, user_id, kind, start_of_day(MONDAY, ZONE) + timedelta(hours=9))
-    found = []
+    is_active = []
     for weeks in (0, 1, 2):
         run_week(installation, MONDAY + weeks * WEEK, "later")
-        found.append(kind in shown(installation).get(user_id, {}))
-    assert found == [False, False, True]
+        is_active.append(kind in active_weeks(installation).get(user_id, {}))
+    assert is_active == [False, False, True]
 
 
-def _someone_with_continue_learning(installation: Installation) -> tuple[int, str]:
+def _student_with_continue_learning(installation: Installation) -> tuple[int, str]:
     kind = "CONTINUE_LEARNING"
-    return min(user_id for user_id, kinds in shown(installation).items() if kind in kinds), kind
+    return min(user_id for user_id, kinds in active_weeks(installation).items() if kind in kinds), kind
 
 
 def test_week_without_its_sunday_names_the_recovery_command(installation: Installation):
@@ -141,7 +141,7 @@ def test_week_without_its_sunday_names_the_recovery_command(installation: Instal
     assert f"`snapshot-pipeline materialize --from {sunday} --to {sunday}`" in str(caught.value)
     assert f"`snapshot-pipeline recommend --week {week}`" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert shown(installation) == {}
+    assert active_weeks(installation) == {}
 
 
 def test_other_missing_days_are_reported_and_do_not_stop_the_week(installation: Installation):
@@ -157,19 +157,19 @@ def test_days_before_the_first_partition_are_not_missing(installation: Installat
 
 def test_week_locked_by_another_run_is_waited_for_then_given_up(installation: Installation):
     with (
-        installation_on(installation.engine.url, run_lock_seconds=0.2) as impatient,
-        exclusive_recommendations(installation.engine, "public", "run of somebody", 1),
-        pytest.raises(LockedError, match="run of somebody"),
+        installation_on(installation.engine.url, run_lock_seconds=0.2) as waiting,
+        exclusive_recommendations(installation.engine, "public", "another run", 1),
+        pytest.raises(LockedError, match="another run"),
     ):
-        run_week(impatient, MONDAY, "late")
+        run_week(waiting, MONDAY, "late")
 
 
 def test_student_without_a_sunday_snapshot_gets_no_resume_recommendation(installation: Installation):
     run_week(installation, MONDAY, "with")
-    user_id = min(user_id for user_id, kinds in shown(installation).items() if "RESUME_LEARNING" in kinds)
+    user_id = min(user_id for user_id, kinds in active_weeks(installation).items() if "RESUME_LEARNING" in kinds)
     execute(
         installation.engine.url,
         f"DELETE FROM performance_snapshots WHERE user_id = {user_id} AND snapshot_date = '{SUNDAY}'",  # noqa: S608
     )
     run_week(installation, MONDAY, "without")
-    assert "RESUME_LEARNING" not in shown(installation)[user_id]
+    assert "RESUME_LEARNING" not in active_weeks(installation)[user_id]

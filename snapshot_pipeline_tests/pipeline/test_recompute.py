@@ -1,4 +1,4 @@
-"""A day computed again by lot: what was tampered with is found, and what only waits for its next run is told apart."""
+"""Recomputing a stored day reports altered rows, and distinguishes them from rows that late data will change."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def a_student(installation: Installation) -> int:
 def test_recompute_matches_every_computed_day(computed: Installation):
     before = published(computed)
     for day in (COMPUTED[0], SUNDAY):
-        found = recompute_day(computed, day, "check")
-        assert (found.differs, found.changed_days) == (False, [])
-        assert found.students > 250
+        result = recompute_day(computed, day, "check")
+        assert (result.differs, result.changed_days) == (False, [])
+        assert result.students > 250
     assert published(computed) == before
 
 
@@ -37,10 +37,10 @@ def test_altered_figure_is_reported_with_both_values(computed: Installation):
         where = (table.c.user_id == student, table.c.snapshot_date == SUNDAY)
         stored = connection.execute(select(table.c.lessons_completed_count).where(*where)).scalar_one()
         connection.execute(update(table).where(*where).values(lessons_completed_count=77))
-    found = recompute_day(computed, SUNDAY, "check")
-    assert found.columns == {"lessons_completed_count": 1}
-    assert found.examples == [StoredDifference(student, "lessons_completed_count", "77", str(stored))]
-    assert found.changed_days == []
+    result = recompute_day(computed, SUNDAY, "check")
+    assert result.columns == {"lessons_completed_count": 1}
+    assert result.examples == [StoredDifference(student, "lessons_completed_count", "77", str(stored))]
+    assert result.changed_days == []
 
 
 def test_removed_and_added_rows_are_reported(computed: Installation):
@@ -51,18 +51,18 @@ def test_removed_and_added_rows_are_reported(computed: Installation):
         removed = connection.execute(
             delete(failures).where(failures.c.snapshot_date == SUNDAY).returning(failures.c.user_id)
         ).all()
-    found = recompute_day(computed, SUNDAY, "check")
+    result = recompute_day(computed, SUNDAY, "check")
     assert len(removed) > 0
-    assert found.columns == {"failure": len(removed)}
-    assert (found.unpublished, found.rows_missing) == (1, 1)
+    assert result.columns == {"failure": len(removed)}
+    assert (result.unpublished, result.rows_missing) == (1, 1)
 
 
 def test_late_data_is_distinguished_from_tampering(computed: Installation):
     change_a_past_day(computed)
-    found = recompute_day(computed, SUNDAY, "check")
-    assert found.columns
-    assert CHANGED in found.changed_days
-    run_days(computed, found.changed_days[0], SUNDAY, "late")
+    result = recompute_day(computed, SUNDAY, "check")
+    assert result.columns
+    assert CHANGED in result.changed_days
+    run_days(computed, result.changed_days[0], SUNDAY, "late")
     assert not recompute_day(computed, SUNDAY, "check").differs
 
 
@@ -74,14 +74,14 @@ def test_newly_active_student_without_a_row_is_no_difference(computed: Installat
     execute(url, f"UPDATE users SET is_active = false WHERE id = {student}")  # noqa: S608
     run_days(computed, SUNDAY, SUNDAY, "without")
     execute(url, f"UPDATE users SET is_active = true WHERE id = {student}")  # noqa: S608
-    found = recompute_day(computed, SUNDAY, "check")
-    assert (found.columns, found.unpublished, found.rows_missing) == ({}, 1, 0)
+    result = recompute_day(computed, SUNDAY, "check")
+    assert (result.columns, result.unpublished, result.rows_missing) == ({}, 1, 0)
 
 
 def test_seed_determines_the_chosen_day(computed: Installation):
-    drawn = {seed: random_computed_day(computed, seed) for seed in map(str, range(40))}
-    assert all(random_computed_day(computed, seed) == day for seed, day in drawn.items())
-    assert set(drawn.values()) == set(COMPUTED)
+    days = {seed: random_computed_day(computed, seed) for seed in map(str, range(40))}
+    assert all(random_computed_day(computed, seed) == day for seed, day in days.items())
+    assert set(days.values()) == set(COMPUTED)
 
 
 def test_day_locked_by_a_run_is_not_compared(computed: Installation):

@@ -1,4 +1,4 @@
-"""Every error we know of comes back from another machine as what it was there."""
+"""Errors keep their type, message and classification when they return from a worker process."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def our_errors() -> list[type[SnapshotPipelineError]]:
     for module in pkgutil.walk_packages(snapshot_pipeline.__path__, "snapshot_pipeline."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    found, waiting = [], [SnapshotPipelineError]
-    while waiting:
-        kind = waiting.pop()
-        found.append(kind)
-        waiting += kind.__subclasses__()
-    return [kind for kind in found if kind.__module__.startswith("snapshot_pipeline.")]
+    kinds, pending = [], [SnapshotPipelineError]
+    while pending:
+        kind = pending.pop()
+        kinds.append(kind)
+        pending += kind.__subclasses__()
+    return [kind for kind in kinds if kind.__module__.startswith("snapshot_pipeline.")]
 
 
-def travelled(error: Exception) -> Exception:
+def sent_back(error: Exception) -> Exception:
     return RemoteError.of(error).error()
 
 
@@ -41,13 +41,13 @@ def test_own_errors_keep_their_type_across_processes():
     kinds = our_errors()
     assert len(kinds) > 10
     for kind in kinds:
-        error = kind.__new__(kind, "one line")  # some make their line themselves, of other things
-        back = travelled(error)
-        assert (type(back), str(back), is_transient(back)) == (kind, "one line", is_transient(error))
+        error = kind.__new__(kind, "one line")  # some constructors take other arguments and build the message
+        returned = sent_back(error)
+        assert (type(returned), str(returned), is_transient(returned)) == (kind, "one line", is_transient(error))
 
 
-def raised(statement: str, url: URL, by_adbc: bool) -> Exception:
-    """What the server really says to a statement."""
+def error_of(statement: str, url: URL, by_adbc: bool) -> Exception:
+    """Return the error that the server raises for a statement."""
     try:
         if by_adbc:
             with bulk.transaction(adbc_uri(url)) as connection:
@@ -72,34 +72,36 @@ def raised(statement: str, url: URL, by_adbc: bool) -> Exception:
     ],
 )
 def test_database_error_is_classified_as_in_the_worker(statement: str, by_adbc: bool, module_database_url: URL):
-    error = raised(statement, module_database_url, by_adbc)
-    back = travelled(error)
-    judged = [(sqlstate(getattr(one, "orig", one)), is_transient(one), is_data_error(one)) for one in (error, back)]
-    assert judged[0] == judged[1]
-    assert type(back) is type(error)
+    error = error_of(statement, module_database_url, by_adbc)
+    returned = sent_back(error)
+    classified = [
+        (sqlstate(getattr(each, "orig", each)), is_transient(each), is_data_error(each)) for each in (error, returned)
+    ]
+    assert classified[0] == classified[1]
+    assert type(returned) is type(error)
 
 
 def test_wrapped_error_keeps_its_transient_cause_and_worker_traceback():
     url = URL.create("postgresql+psycopg2", "someone", "hunter2", "127.0.0.1", 1, "nowhere")
     with pytest.raises(DatabaseError) as caught, readable_database_errors(url):
         psycopg2.connect(host="127.0.0.1", port=1, connect_timeout=2)
-    back = travelled(caught.value)
-    assert is_transient(back)
-    assert isinstance(back.__cause__, psycopg2.OperationalError)
-    assert "in readable_database_errors" in str(back.__cause__.__cause__)
+    returned = sent_back(caught.value)
+    assert is_transient(returned)
+    assert isinstance(returned.__cause__, psycopg2.OperationalError)
+    assert "in readable_database_errors" in str(returned.__cause__.__cause__)
 
 
-class CannotBeUnpacked(Exception):
-    """As some libraries have them."""
+class NotUnpicklable(Exception):
+    """An exception that cannot be unpickled; some libraries have such ones."""
 
     def __init__(self, *, needed: str) -> None:
         super().__init__(f"needs {needed}")
 
 
 def test_unpicklable_error_is_replaced_by_a_picklable_one():
-    back = travelled(CannotBeUnpacked(needed="a keyword"))
-    assert isinstance(back, WorkerError)
-    assert str(back) == "CannotBeUnpacked: needs a keyword"
+    returned = sent_back(NotUnpicklable(needed="a keyword"))
+    assert isinstance(returned, WorkerError)
+    assert str(returned) == "NotUnpicklable: needs a keyword"
 
 
 def test_repr_of_a_remote_error_shows_no_contents():

@@ -1,4 +1,4 @@
-"""Only the failed are computed again: those who were mended heal, the others keep their reason, each rate is exact."""
+"""A retry computes only failed student-days: fixed ones are published, others keep their failure; counts are exact."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_consecutive_days_with_the_same_students_are_one_range():
 
 def counts(installation: Installation) -> dict[date, DayCount]:
     with installation.engine.connect() as connection:
-        return {one.day: one for one in day_counts(connection, installation.store, FIRST, SUNDAY)}
+        return {count.day: count for count in day_counts(connection, installation.store, FIRST, SUNDAY)}
 
 
 def failing(installation: Installation) -> dict[date, tuple[int, ...]]:
@@ -43,20 +43,20 @@ def failing(installation: Installation) -> dict[date, tuple[int, ...]]:
         return failing_students(connection, installation.store, None, None)
 
 
-def places(installation: Installation) -> dict[tuple[int, date], tuple[str, str]]:
-    """Where each snapshot lies and which transaction wrote it: both change when it is written again."""
+def row_versions(installation: Installation) -> dict[tuple[int, date], tuple[str, str]]:
+    """Return `xmin` and `ctid` of each snapshot, which change when it is written."""
     table = installation.store.performance_snapshots
     columns = (table.c.user_id, table.c.snapshot_date, literal_column("xmin::text"), literal_column("ctid::text"))
     with installation.engine.connect() as connection:
         return {(user_id, day): (xmin, ctid) for user_id, day, xmin, ctid in connection.execute(select(*columns))}
 
 
-MEND = "UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"
+FIX = "UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"
 
 
 def test_retry_publishes_fixed_students_and_touches_no_others(computed: Installation):
-    before, failed_before, untouched = counts(computed), failing(computed), places(computed)
-    execute(computed.engine.url, MEND)
+    before, failed_before, versions_before = counts(computed), failing(computed), row_versions(computed)
+    execute(computed.engine.url, FIX)
     run = retry_failed(computed, None, None, "retry")
     after, failed_after = counts(computed), failing(computed)
     assert compare_days(computed, COMPUTED).differences == []
@@ -70,7 +70,7 @@ def test_retry_publishes_fixed_students_and_touches_no_others(computed: Installa
         assert day.report is not None
         assert day.report.count == new
         assert set(day.report.failures) <= {"score_out_of_range", "completed_before_started"}
-    written = {cell for cell, place in places(computed).items() if untouched.get(cell) != place}
+    written = {key for key, version in row_versions(computed).items() if versions_before.get(key) != version}
     assert written
     assert written <= {(user_id, day) for day, user_ids in failed_before.items() for user_id in user_ids}
 
@@ -80,7 +80,7 @@ def test_retry_does_not_hide_late_data_of_other_students(computed: Installation)
     query = select(days.c.snapshot_date, days.c.source_fingerprint, days.c.run_id, days.c.computed_at)
     with computed.engine.connect() as connection:
         before = connection.execute(query).all()
-    execute(computed.engine.url, MEND)
+    execute(computed.engine.url, FIX)
     retry_failed(computed, None, None, "retry")
     with computed.engine.connect() as connection:
         assert connection.execute(query).all() == before
@@ -94,15 +94,15 @@ def test_repeated_failure_counts_attempts_and_keeps_first_seen_at(computed: Inst
     retry_failed(computed, SUNDAY, SUNDAY, "retry")
     with computed.engine.connect() as connection:
         after = connection.execute(select(*columns).order_by(*columns[:2])).all()
-    assert after == [replace_attempts(row) if row[1] == SUNDAY else row for row in before]
+    assert after == [with_one_more_attempt(row) if row[1] == SUNDAY else row for row in before]
 
 
-def replace_attempts(row: Any) -> tuple[Any, ...]:
+def with_one_more_attempt(row: Any) -> tuple[Any, ...]:
     return (*row[:3], row[3] + 1)
 
 
 def test_only_the_requested_days_are_computed(computed: Installation):
-    execute(computed.engine.url, MEND)
+    execute(computed.engine.url, FIX)
     before = failing(computed)
     run = retry_failed(computed, SUNDAY, None, "retry")
     after = failing(computed)
@@ -115,21 +115,21 @@ def test_only_the_requested_days_are_computed(computed: Installation):
 
 def test_retry_deletes_failures_of_students_who_left(computed: Installation):
     before = failing(computed)
-    gone, stays = before[SUNDAY][0], before[SUNDAY][1]
-    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
+    leaver, stays = before[SUNDAY][0], before[SUNDAY][1]
+    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
     run = retry_failed(computed, None, None, "retry")
     after = failing(computed)
-    assert all(gone not in user_ids for user_ids in after.values())
+    assert all(leaver not in user_ids for user_ids in after.values())
     assert stays in after[SUNDAY]
-    assert sum(day.deleted_failures for day in run.days) == sum(gone in user_ids for user_ids in before.values()) > 0
-    assert all(one.failed == len(after.get(day, ())) for day, one in counts(computed).items())
+    assert sum(day.deleted_failures for day in run.days) == sum(leaver in user_ids for user_ids in before.values()) > 0
+    assert all(count.failed == len(after.get(day, ())) for day, count in counts(computed).items())
 
 
 def test_full_run_deletes_failures_of_students_who_left(computed: Installation):
-    gone = failing(computed)[SUNDAY][0]
-    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {gone}")  # noqa: S608
+    leaver = failing(computed)[SUNDAY][0]
+    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
     run_days(computed, SUNDAY, SUNDAY, "again")
-    assert gone not in failing(computed)[SUNDAY]
+    assert leaver not in failing(computed)[SUNDAY]
     assert counts(computed)[SUNDAY].failed == len(failing(computed)[SUNDAY])
 
 
@@ -138,14 +138,14 @@ def test_retry_without_failures_does_nothing(computed: Installation):
 
 
 def test_retry_on_an_unrecorded_day_does_not_record_it(computed: Installation):
-    """A run that broke off has left a failure, and no row in `snapshot_days`."""
+    """An interrupted run left a failure but no row in `snapshot_days`."""
     day, table = FIRST - DAY, computed.store.snapshot_failures
     student = published(computed)["performance_snapshots"]["user_id"][0].as_py()
     with computed.engine.begin() as connection:
         now = func.now()
         row = {"user_id": student, "snapshot_date": day, "reason": "unexpected_error", "detail": "x", "attempts": 1}
-        moments = {"computed_at": now, "first_seen_at": now, "last_seen_at": now}
-        connection.execute(insert(table).values(**row, **moments))
+        times = {"computed_at": now, "first_seen_at": now, "last_seen_at": now}
+        connection.execute(insert(table).values(**row, **times))
     (retried,) = retry_failed(computed, day, day, "retry").days
     assert (retried.report, retried.retried) == (None, 1)
     with computed.engine.connect() as connection:
@@ -154,9 +154,9 @@ def test_retry_on_an_unrecorded_day_does_not_record_it(computed: Installation):
 
 @pytest.mark.parametrize("batch_rows", [50, 1_500_000])
 def test_parallel_batches_and_one_batch_give_the_same_counts(computed: Installation, batch_rows: int):
-    execute(computed.engine.url, MEND)
+    execute(computed.engine.url, FIX)
     small = replace(computed, settings=computed.settings.model_copy(update={"batch_rows": batch_rows, "workers": 4}))
     retry_failed(small, None, None, "retry")
-    open_now = failing(computed)
-    assert all(one.failed == len(open_now.get(day, ())) for day, one in counts(computed).items())
+    open_failures = failing(computed)
+    assert all(count.failed == len(open_failures.get(day, ())) for day, count in counts(computed).items())
     assert compare_days(computed, [SUNDAY]).differences == []

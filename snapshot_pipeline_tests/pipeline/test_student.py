@@ -1,4 +1,4 @@
-"""How one student's score comes about: a teacher who adds it up must get what is published."""
+"""The report of one student: the terms of the score add up to the published figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snapshot_pipeline_tests.reference.snapshots import last_ten_scored, window_
 
 
 def test_terms_equal_the_reference_and_sum_to_the_published_score(computed: Installation):
-    students = {one.user.id: one for one in read_rows(computed.engine, "public").active_students(ZONE)}
+    students = {student.user.id: student for student in read_rows(computed.engine, "public").active_students(ZONE)}
     snapshots = computed.store.performance_snapshots
     with computed.engine.connect() as connection:
         published = connection.execute(
@@ -32,7 +32,9 @@ def test_terms_equal_the_reference_and_sum_to_the_published_score(computed: Inst
         completed = [row.completed_on for row in student.progress if window.holds(row.completed_on)]
         assert (pace.first, pace.last, pace.days) == (window.first, window.last, window.n)
         assert pace.lessons == {day: completed.count(day) for day in set(completed)}
-        assert [one.attempt_id for one in pace.attempts] == [one.row.id for one in last_ten_scored(student, SUNDAY)]
+        assert [attempt.attempt_id for attempt in pace.attempts] == [
+            attempt.row.id for attempt in last_ten_scored(student, SUNDAY)
+        ]
         assert pace.velocity.points + pace.consistency.points + pace.quiz.points == pytest.approx(
             pace.unrounded, abs=1e-12
         )
@@ -52,7 +54,7 @@ def test_late_rows_are_reported_with_both_figures_and_the_command(computed: Inst
         ).scalar_one()
     execute(computed.engine.url, f"DELETE FROM quiz_attempts WHERE user_id = {int(best)}")  # noqa: S608
     report = read_student_report(computed, best, SUNDAY)
-    changed = {one.column: one for one in report.differences}
+    changed = {difference.column: difference for difference in report.differences}
     assert {"pace_score", "quiz_average"} <= changed.keys()
     assert report.pace is not None
     assert changed["pace_score"].now == report.pace.pace_score < changed["pace_score"].published
@@ -73,7 +75,7 @@ def test_failed_student_shows_the_invalid_row_until_it_is_fixed(computed: Instal
     assert report.last.state == "failed"
     assert report.last.failure is not None
     assert report.pace is not None
-    assert ("negative_time_spent", detail) in [(one.reason, one.detail) for one in report.pace.issues]
+    assert ("negative_time_spent", detail) in [(issue.reason, issue.detail) for issue in report.pace.issues]
     assert report.remediation is not None
     assert "fix them on the platform" in report.remediation.why
     assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
@@ -88,9 +90,9 @@ def test_failed_student_shows_the_invalid_row_until_it_is_fixed(computed: Instal
 
 def test_uncomputed_day_differs_from_day_before_the_first_lesson(computed: Installation):
     student = next(
-        one
-        for one in read_rows(computed.engine, "public").active_students(ZONE)
-        if one.first_started_on is not None and one.first_started_on < SUNDAY - timedelta(days=20)
+        candidate
+        for candidate in read_rows(computed.engine, "public").active_students(ZONE)
+        if candidate.first_started_on is not None and candidate.first_started_on < SUNDAY - timedelta(days=20)
     )
     report = read_student_report(computed, student.user.id, SUNDAY - timedelta(days=8))
     assert {day.state for day in report.days} == {"missing"}
@@ -101,12 +103,12 @@ def test_uncomputed_day_differs_from_day_before_the_first_lesson(computed: Insta
         "INSERT INTO users (id, role, is_active) VALUES (900001, 'student', true), (900002, 'student', false), "
         "(900003, 'teacher', true)",
     )
-    nobody_yet = read_student_report(computed, 900_001, SUNDAY)
-    assert (nobody_yet.last.state, nobody_yet.pace, nobody_yet.remediation) == ("not due", None, None)
-    for user_id, said in (
+    not_started = read_student_report(computed, 900_001, SUNDAY)
+    assert (not_started.last.state, not_started.pace, not_started.remediation) == ("not due", None, None)
+    for user_id, message in (
         (900_002, "student 900002 is not active"),
         (900_003, "user 900003 of public.users is not a student"),
         (900_004, "public.users has no user 900004"),
     ):
-        with pytest.raises(NoSuchStudentError, match=said):
+        with pytest.raises(NoSuchStudentError, match=message):
             read_student_report(computed, user_id, SUNDAY)

@@ -1,4 +1,4 @@
-"""The summaries of days in a real database, held against PostgreSQL's own arithmetic and the slow reference."""
+"""Summaries of days, compared with PostgreSQL's own arithmetic and the slow reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Table, select, text
 
-from snapshot_pipeline.pipeline import summaries as pipeline_cohorts
+from snapshot_pipeline.pipeline import summaries as pipeline_summaries
 from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
@@ -29,7 +29,7 @@ from snapshot_pipeline_tests.reference.summaries import FIGURES, Published, refe
 
 FIRST, LAST = COMPUTED[0], COMPUTED[-1]
 
-# One statement on one server, as a reader would check a figure: with the database's own quartiles and rounding.
+# Computes the summaries in one statement, with the quartiles and the rounding of the database.
 _BY_SQL = text(
     """
     WITH dated AS (
@@ -71,7 +71,7 @@ def summarized(server_url: URL, computed_template: URL) -> Iterator[Installation
             url,
             "UPDATE users SET current_specialization = NULL WHERE id % 10 = 0",
             "UPDATE users SET current_level = NULL WHERE id % 15 = 0",
-            "UPDATE users SET is_active = false WHERE id % 50 = 1",  # keeps the snapshots of before
+            "UPDATE users SET is_active = false WHERE id % 50 = 1",  # keeps the existing snapshots
             "DELETE FROM quiz_attempts WHERE user_id = 2",
             "DELETE FROM user_lesson_progress WHERE user_id = 2",
             "DELETE FROM users WHERE id = 2",
@@ -82,28 +82,30 @@ def summarized(server_url: URL, computed_template: URL) -> Iterator[Installation
 
 
 def rows(installation: Installation, table: Table) -> list[dict[str, Any]]:
-    order = sorted(table.primary_key, key=lambda one: ("snapshot_date", "specialization", "level").index(one.name))
+    order = sorted(
+        table.primary_key, key=lambda column: ("snapshot_date", "specialization", "level").index(column.name)
+    )
     with installation.engine.connect() as connection:
-        found = [dict(row) for row in connection.execute(select(table).order_by(*order)).mappings()]
-    return sorted(found, key=lambda row: tuple(str(row[one.name]) for one in order))
+        table_rows = [dict(row) for row in connection.execute(select(table).order_by(*order)).mappings()]
+    return sorted(table_rows, key=lambda row: tuple(str(row[column.name]) for column in order))
 
 
-def without_stamps(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in ("computed_at", "run_id")} for row in found]
+def without_run_columns(table_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in ("computed_at", "run_id")} for row in table_rows]
 
 
 def test_every_cohort_equals_one_sql_statement(summarized: Installation):
     with summarized.engine.connect() as connection:
         expected = [dict(row) for row in connection.execute(_BY_SQL).mappings()]
-    found = rows(summarized, summarized.store.cohort_summary)
-    assert len(found) == len(expected) > 3 * len(COMPUTED)
-    assert {row["specialization"] for row in found} > {""}
-    assert sum(row["failed"] for row in found) > 20
+    stored = rows(summarized, summarized.store.cohort_summary)
+    assert len(stored) == len(expected) > 3 * len(COMPUTED)
+    assert {row["specialization"] for row in stored} > {""}
+    assert sum(row["failed"] for row in stored) > 20
     nothing = {name: 0 for name in FIGURES if not name.startswith(("pace", "quiz"))}
-    for got, wanted in zip(found, expected, strict=True):
+    for actual, wanted in zip(stored, expected, strict=True):
         wanted = {**wanted, "failed": wanted["failures"]}
         for name in ("snapshot_date", "specialization", "level", *FIGURES):
-            assert got[name] == (nothing.get(name) if wanted[name] is None else wanted[name]), (got, wanted)
+            assert actual[name] == (nothing.get(name) if wanted[name] is None else wanted[name]), (actual, wanted)
 
 
 def test_every_day_equals_the_reference(summarized: Installation):
@@ -113,14 +115,14 @@ def test_every_day_equals_the_reference(summarized: Installation):
         with summarized.engine.connect() as connection:
             published = [
                 Published(
-                    one["pace_score"],
-                    one["learning_pace"],
-                    one["quiz_average"],
-                    one["lessons_completed_count"],
-                    one["time_spent_minutes_today"],
-                    one["last_activity_date"],
+                    snapshot["pace_score"],
+                    snapshot["learning_pace"],
+                    snapshot["quiz_average"],
+                    snapshot["lessons_completed_count"],
+                    snapshot["time_spent_minutes_today"],
+                    snapshot["last_activity_date"],
                 )
-                for one in connection.execute(select(snapshots).where(snapshots.c.snapshot_date == day)).mappings()
+                for snapshot in connection.execute(select(snapshots).where(snapshots.c.snapshot_date == day)).mappings()
             ]
             failed = connection.execute(select(failures).where(failures.c.snapshot_date == day)).all()
         assert {name: row[name] for name in FIGURES} == reference_summary(day, published, len(failed))
@@ -128,18 +130,18 @@ def test_every_day_equals_the_reference(summarized: Installation):
 
 def test_single_days_chunks_and_ranges_give_identical_rows(summarized: Installation, monkeypatch: pytest.MonkeyPatch):
     tables = (summarized.store.day_summary, summarized.store.cohort_summary)
-    expected = [without_stamps(rows(summarized, table)) for table in tables]
+    expected = [without_run_columns(rows(summarized, table)) for table in tables]
     with summarized.engine.begin() as connection:
         for table in tables:
             connection.execute(table.delete())
     for day in reversed(COMPUTED):
         summarize_days(summarized, day, day, "alone")
-    assert [without_stamps(rows(summarized, table)) for table in tables] == expected
-    told: list[Progress] = []
-    monkeypatch.setattr(pipeline_cohorts, "split_days", lambda counts, _: split_days(counts, 500))
-    run = summarize_days(summarized, FIRST, LAST, "in stretches", told.append)
-    assert len(told) > 2
-    assert [step.done for step in told] == list(range(told[-1].total + 1))
+    assert [without_run_columns(rows(summarized, table)) for table in tables] == expected
+    steps: list[Progress] = []
+    monkeypatch.setattr(pipeline_summaries, "split_days", lambda counts, _: split_days(counts, 500))
+    run = summarize_days(summarized, FIRST, LAST, "in chunks", steps.append)
+    assert len(steps) > 2
+    assert [step.done for step in steps] == list(range(steps[-1].total + 1))
     assert run.changed == 0
     assert [day.day for day in run.days] == COMPUTED
     assert {row["run_id"] for row in rows(summarized, summarized.store.cohort_summary)} == {"alone"}
@@ -147,20 +149,20 @@ def test_single_days_chunks_and_ranges_give_identical_rows(summarized: Installat
 
 def test_days_are_chunked_by_their_student_counts():
     counts = [DayCount(FIRST + timedelta(days=n), students, 0) for n, students in enumerate([4, 4, 2, 30, 1, 9])]
-    assert [[one.students for one in stretch] for stretch in split_days(counts, 10)] == [[4, 4, 2], [30], [1, 9]]
+    assert [[count.students for count in chunk] for chunk in split_days(counts, 10)] == [[4, 4, 2], [30], [1, 9]]
     assert split_days([], 10) == []
 
 
 def test_inactive_7_days_equals_the_number_of_resume_recommendations(computed: Installation):
-    """One definition in two tables: a teacher who compares them must not find two numbers."""
+    """Both tables use one definition of inactivity, so their numbers must agree."""
     summarize_days(computed, SUNDAY, SUNDAY, "summary")
     run_week(computed, MONDAY, "week")
     with computed.engine.connect() as connection:
-        asked = connection.execute(
+        resume = connection.execute(
             text("SELECT count(*) FROM adaptive_recommendations WHERE recommendation_type = 'RESUME_LEARNING'")
         ).scalar_one()
     (day,) = rows(computed, computed.store.day_summary)
-    assert day["inactive_7_days"] == asked > 10
+    assert day["inactive_7_days"] == resume > 10
 
 
 def test_summary_follows_changed_snapshots(computed: Installation):
@@ -206,11 +208,11 @@ def test_summary_waits_for_the_run_lock_and_fails_if_the_lease_is_lost(
     with exclusive_days(*held), pytest.raises(LockedError, match="run that publishes"):
         summarize_days(waiting, FIRST, LAST, "summary")
 
-    def taken_over(*arguments: Any) -> Any:
-        execute(computed.engine.url, "DELETE FROM run_leases")  # as the next run does
+    def lose_lease(*arguments: Any) -> Any:
+        execute(computed.engine.url, "DELETE FROM run_leases")  # as the next run would
         return split_days(*arguments)
 
-    monkeypatch.setattr(pipeline_cohorts, "split_days", taken_over)
+    monkeypatch.setattr(pipeline_summaries, "split_days", lose_lease)
     with pytest.raises(LeaseLostError):
         summarize_days(computed, FIRST, LAST, "summary")
     assert rows(computed, computed.store.day_summary) == []

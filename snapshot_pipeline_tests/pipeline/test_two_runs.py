@@ -1,4 +1,4 @@
-"""Runs at the same time: a retry beside a run that was given up for dead, the command line beside Dagster."""
+"""Concurrent runs on the same days, e.g. a retry and a run taken for dead, or the command line and Dagster."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ FIRST = SUNDAY - timedelta(days=3)  # in October and November
 
 
 @pytest.fixture(scope="module")
-def left_by_one_run(server_url: URL, sample_template: URL) -> Iterator[Tables]:
+def rows_of_one_run(server_url: URL, sample_template: URL) -> Iterator[Tables]:
     with new_database(server_url, sample_template) as url, installation_on(url) as installation:
         run_days(installation, FIRST, SUNDAY, "only")
         yield published(installation)
 
 
-def test_concurrent_processes_on_the_same_days_leave_the_rows_of_one(sample_url: URL, left_by_one_run: Tables):
-    """Two on the same range, and a third on one day of it."""
+def test_concurrent_processes_on_the_same_days_leave_the_rows_of_one(sample_url: URL, rows_of_one_run: Tables):
+    """Two processes on the same range, a third on one of its days."""
     with (
-        other_process("days", sample_url, FIRST, SUNDAY) as one,
-        other_process("days", sample_url, FIRST, SUNDAY) as two,
-        other_process("days", sample_url, SUNDAY, SUNDAY) as three,
+        other_process("days", sample_url, FIRST, SUNDAY) as first,
+        other_process("days", sample_url, FIRST, SUNDAY) as second,
+        other_process("days", sample_url, SUNDAY, SUNDAY) as third,
     ):
-        for process in (one, two, three):
+        for process in (first, second, third):
             begin(process)
-        for process in (one, two, three):
+        for process in (first, second, third):
             expect(process, "done")
     with installation_on(sample_url) as installation:
-        assert differences(published(installation), left_by_one_run) == []
+        assert differences(published(installation), rows_of_one_run) == []
 
 
 def test_second_run_waits_for_the_first_and_then_publishes(installation: Installation):
@@ -61,14 +61,14 @@ def test_run_that_waits_too_long_names_the_holder_of_the_days(
     installation: Installation,
 ):
     with (
-        installation_on(installation.engine.url, run_lock_seconds=0.3) as impatient,
+        installation_on(installation.engine.url, run_lock_seconds=0.3) as waiting,
         other_process("hold", installation.engine.url, date(2025, 9, 1), date(2025, 10, 31)) as other,
     ):
         begin(other)
         expect(other, "held")
         with pytest.raises(LockedError) as caught:
-            run_days(impatient, FIRST, SUNDAY, "late")
-        run_days(impatient, SUNDAY, SUNDAY, "november")
+            run_days(waiting, FIRST, SUNDAY, "late")
+        run_days(waiting, SUNDAY, SUNDAY, "november")
     message = str(caught.value)
     assert "another run is writing the days 2025-10-30 to 2025-11-02" in message
     assert "run of the other process" in message

@@ -1,4 +1,4 @@
-"""The page of a week from what a real database holds: its figures, its file, what is kept and what is said."""
+"""The weekly report from a real database: figures, file, retention and errors."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from snapshot_pipeline_tests.pipeline.installations import (
 def summarized(
     server_url: URL, computed_template: URL, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """The sample's last week with its summaries and recommendations, and the Sunday before; nobody changes its rows."""
+    """The sample's last week with summaries and recommendations, and the Sunday before; tests only read it."""
     home = tmp_path_factory.mktemp("home")
     with (
         new_database(server_url, computed_template) as url,
-        # The days before the computed ones are not missing: the platform began with them.
+        # The platform starts with the computed days, so that no earlier day is missing.
         installation_on(url, home=home, start_date=COMPUTED[0]) as installation,
     ):
         summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
@@ -42,11 +42,11 @@ def summarized(
 
 
 def at_home(installation: Installation, home: Path, **settings: Any) -> Installation:
-    """The same installation with a home of its own."""
+    """Return the same installation with another home."""
     return replace(installation, settings=installation.settings.model_copy(update={"home": home, **settings}))
 
 
-def answer(installation: Installation, query: str) -> Any:
+def query_row(installation: Installation, query: str) -> Any:
     with installation.engine.connect() as connection:
         return connection.execute(text(query)).one()
 
@@ -55,13 +55,13 @@ def test_figures_equal_the_tables(summarized: Installation):
     figures = read_figures(summarized, MONDAY)
     week = figures.week
     in_week = f"snapshot_date BETWEEN '{MONDAY}' AND '{SUNDAY}'"
-    lessons, minutes = answer(
+    lessons, minutes = query_row(
         summarized,
         "SELECT sum(lessons_completed_count), sum(time_spent_minutes_today) FROM performance_snapshots "  # noqa: S608
         f"WHERE {in_week}",
     )
     assert (week.lessons, week.minutes) == (lessons, minutes)
-    students, active, mean = answer(
+    students, active, mean = query_row(
         summarized,
         f"SELECT count(*), count(*) FILTER (WHERE last_activity_date >= '{MONDAY}'), avg(pace_score) "  # noqa: S608
         f"FROM performance_snapshots WHERE snapshot_date = '{SUNDAY}'",
@@ -70,9 +70,9 @@ def test_figures_equal_the_tables(summarized: Installation):
     assert (week.end.students, week.active) == (students, active)
     assert week.end.pace_mean == pytest.approx(mean, abs=0.005)
     assert sum(group.students for group in week.cohorts.values()) == students
-    (failed,) = answer(summarized, f"SELECT count(*) FROM snapshot_failures WHERE {in_week}")  # noqa: S608
+    (failed,) = query_row(summarized, f"SELECT count(*) FROM snapshot_failures WHERE {in_week}")  # noqa: S608
     assert sum(figures.failures.values()) == week.failed == failed > 0
-    (made,) = answer(summarized, "SELECT count(*) FROM adaptive_recommendations")
+    (made,) = query_row(summarized, "SELECT count(*) FROM adaptive_recommendations")
     assert week.recommendations == made > 0
     assert figures.before.known_days == [COMPUTED[0]]
     assert figures.before.missing_days == []
@@ -97,7 +97,7 @@ def test_expired_pages_are_deleted_and_other_files_kept(summarized: Installation
     reports.mkdir()
     mondays = [MONDAY - timedelta(weeks=number) for number in range(1, 5)]
     for name in [*(f"{monday}.html" for monday in mondays), "notes.html", "2025-10-06.html.bak"]:
-        (reports / name).write_text("kept by somebody")
+        (reports / name).write_text("another file")
     report = write_report(at_home(summarized, tmp_path, report_weeks=3), MONDAY)
     assert [path.name for path in report.deleted] == ["2025-09-29.html", "2025-10-06.html"]
     assert sorted(path.name for path in reports.iterdir()) == [

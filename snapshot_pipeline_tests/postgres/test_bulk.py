@@ -25,7 +25,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.urls import adbc_uri
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 EAST = timezone(timedelta(hours=5, minutes=30))
 
@@ -96,10 +96,10 @@ def test_shared_type_cache_keeps_one_session_and_survives_its_loss(database_url:
             assert has_sessions(connection, 0)
             for _ in range(3):
                 assert fetch_value(database_url, literal(1, BigInteger())) == 1
-                waited_for(lambda: has_sessions(connection, 1), "one session", 10)
+                wait_for(lambda: has_sessions(connection, 1), "one session", 10)
             others = "datname = current_database() AND pid <> pg_backend_pid()"
             terminate = text(f"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE {others}")  # noqa: S608
             assert connection.execute(terminate).scalar_one() == 1
             assert fetch_value(database_url, literal(1, BigInteger())) == 1  # although the kept session is lost
-        waited_for(lambda: has_sessions(connection, 0), "no session", 10)
+        wait_for(lambda: has_sessions(connection, 0), "no session", 10)
     engine.dispose()

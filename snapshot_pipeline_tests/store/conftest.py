@@ -1,4 +1,4 @@
-"""Our tables in a database of one's own."""
+"""Fixtures: our migrated tables in a database of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Store:
     """Our migrated tables.
 
     Attributes:
-        engine: For small questions.
+        engine: For single queries.
         uri: For bulk transfers.
         tables: The tables in schema `public`.
     """

@@ -1,7 +1,4 @@
-"""Partitions and snapshots for tests, by plain SQL.
-
-Put here: what the tests of partitions, of their migration and of plans need. Do not put here: assertions.
-"""
+"""Helpers that insert snapshots and list partitions with plain SQL."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _FILL = text(
 
 
 def put_snapshots(engine: Engine, tables: StoreTables, *days: date, users: tuple[int, ...] = (1, 2)) -> None:
-    """A row per student and day."""
+    """Insert one row per student and day."""
     figures = {
         "pace_score": 42.5,
         "learning_pace": "MEDIUM",
@@ -41,13 +38,13 @@ def put_snapshots(engine: Engine, tables: StoreTables, *days: date, users: tuple
 
 
 def fill(engine: Engine, students: int, first: date, last: date) -> None:
-    """Many of them, in schema `public`."""
+    """Insert snapshots of `students` students on each day, in schema `public`."""
     with engine.begin() as connection:
         connection.execute(_FILL, {"students": students, "first": first, "last": last})
 
 
 def names(engine: Engine, tables: StoreTables) -> list[str]:
-    """The partitions, shortened by what all of them begin with."""
+    """Return the names of the partitions without the common prefix."""
     with engine.connect() as connection:
-        found = read_partitions(connection, tables).partitions
-    return [partition.name.removeprefix("performance_snapshots_") for partition in found]
+        partitions = read_partitions(connection, tables).partitions
+    return [partition.name.removeprefix("performance_snapshots_") for partition in partitions]

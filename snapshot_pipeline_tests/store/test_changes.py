@@ -32,7 +32,7 @@ NOBODY = np.zeros(0, dtype=np.int64)
 
 
 def row(user_id: int = 1, day: date = DAY, **figures: Any) -> dict[str, Any]:
-    """A row with every figure, some of them given."""
+    """Return a row with default figures, some of them overridden."""
     standard = {
         "pace_score": 50.0,
         "learning_pace": "MEDIUM",
@@ -131,19 +131,19 @@ def test_applying_the_changes_to_the_old_rows_gives_the_new_ones(before: Any, af
     retained = INDEX.numbers_of(rows(*(row(u, DAY + timedelta(days=d)) for u, d in failed)))
     changes = compare(old, new, INDEX, retained)
     deleted, written = set(changes.to_delete.tolist()), new.take(changes.to_write).to_pylist()
-    applied = [one for number, one in enumerate(old.to_pylist()) if number not in deleted] + written
-    by_student_day = {(one["user_id"], one["snapshot_date"]): one for one in applied}
+    applied = [row for number, row in enumerate(old.to_pylist()) if number not in deleted] + written
+    by_student_day = {(row["user_id"], row["snapshot_date"]): row for row in applied}
     assert len(by_student_day) == len(applied)
     surviving = {key: figures for key, figures in before.items() if key in failed}
     expected = {**surviving, **after}
     assert {
-        (user_id, (day - DAY).days): (one["pace_score"], one["quiz_average"])
-        for (user_id, day), one in by_student_day.items()
+        (user_id, (day - DAY).days): (row["pace_score"], row["quiz_average"])
+        for (user_id, day), row in by_student_day.items()
     } == expected
     same = sum(before.get(key) == figures for key, figures in after.items())
     assert len(changes.unchanged) == same
-    touched = [one for one in restatements(old, new, changes).to_pylist() if one["column_name"] != WHOLE_ROW]
-    assert all(one["old_value"] != one["new_value"] for one in touched)
-    assert {(one["user_id"], (one["snapshot_date"] - DAY).days) for one in touched} == {
+    touched = [row for row in restatements(old, new, changes).to_pylist() if row["column_name"] != WHOLE_ROW]
+    assert all(row["old_value"] != row["new_value"] for row in touched)
+    assert {(row["user_id"], (row["snapshot_date"] - DAY).days) for row in touched} == {
         key for key, figures in after.items() if key in before and before[key] != figures
     }

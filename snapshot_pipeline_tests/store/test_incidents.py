@@ -1,4 +1,4 @@
-"""The SQL of incidents: at most one is open for a thing, and what is known of its events outlives it."""
+"""The SQL of incidents: at most one is open per kind and subject; its last event is updated after it is closed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ NOW = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
 LATER = NOW + timedelta(hours=1)
 
 
-def opened(connection: Connection, store: Store, subject: str, event_at: datetime | None = None) -> Incident:
+def open_test_incident(
+    connection: Connection, store: Store, subject: str, event_at: datetime | None = None
+) -> Incident:
     return open_incident(
         connection,
         store.tables,
@@ -40,44 +42,44 @@ def opened(connection: Connection, store: Store, subject: str, event_at: datetim
 
 def test_second_open_incident_with_the_same_key_is_refused(store: Store) -> None:
     with store.engine.begin() as connection:
-        first = opened(connection, store, "a")
-        opened(connection, store, "b")
+        first = open_test_incident(connection, store, "a")
+        open_test_incident(connection, store, "b")
     with pytest.raises(IntegrityError, match="incidents_open_key"), store.engine.begin() as connection:
-        opened(connection, store, "a")
+        open_test_incident(connection, store, "a")
     with store.engine.begin() as connection:
         close_incident(connection, store.tables, first.id, None, LATER)
-        second = opened(connection, store, "a")
-        assert [one.subject for one in open_incidents(connection, store.tables)] == ["b", "a"]
+        second = open_test_incident(connection, store, "a")
+        assert [incident.subject for incident in open_incidents(connection, store.tables)] == ["b", "a"]
         assert second.id > first.id
 
 
 def test_last_event_is_known_after_the_incident_is_closed(store: Store) -> None:
     with store.engine.begin() as connection:
         assert first_opened_at(connection, store.tables) is None
-        incident = opened(connection, store, "a", NOW)
+        incident = open_test_incident(connection, store, "a", NOW)
         close_incident(connection, store.tables, incident.id, LATER, LATER)
-        quiet = opened(connection, store, "b", NOW)
-        close_incident(connection, store.tables, quiet.id, None, LATER)
-        asked = [("failed_check", subject) for subject in "abc"]
-        known = last_events(connection, store.tables, asked)
-        assert known == {("failed_check", "a"): LATER, ("failed_check", "b"): NOW}
+        without_event = open_test_incident(connection, store, "b", NOW)
+        close_incident(connection, store.tables, without_event.id, None, LATER)
+        keys = [("failed_check", subject) for subject in "abc"]
+        events = last_events(connection, store.tables, keys)
+        assert events == {("failed_check", "a"): LATER, ("failed_check", "b"): NOW}
         assert last_events(connection, store.tables, []) == {}
         assert first_opened_at(connection, store.tables) == NOW
 
 
 def test_update_and_notification_of_an_incident_are_stored(store: Store) -> None:
     with store.engine.begin() as connection:
-        incident = opened(connection, store, "a", NOW)
+        incident = open_test_incident(connection, store, "a", NOW)
         update_incident(
             connection, store.tables, incident.id, title="new", detail="worse", run_id="run-2", event_at=LATER
         )
         mark_notified(connection, store.tables, [incident.id], LATER)
-        (kept,) = open_incidents(connection, store.tables)
-    assert (kept.title, kept.detail, kept.run_id, kept.last_event_at, kept.notified_at) == (
+        (updated,) = open_incidents(connection, store.tables)
+    assert (updated.title, updated.detail, updated.run_id, updated.last_event_at, updated.notified_at) == (
         "new",
         "worse",
         "run-2",
         LATER,
         LATER,
     )
-    assert kept.opened_at == NOW
+    assert updated.opened_at == NOW

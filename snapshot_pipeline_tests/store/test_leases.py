@@ -25,7 +25,7 @@ from snapshot_pipeline.store.locks import (
     exclusive_recommendations,
 )
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 from snapshot_pipeline_tests.store.conftest import Store
 
 JANUARY, FEBRUARY = (date(2026, month, 15) for month in (1, 2))
@@ -136,7 +136,7 @@ def test_a_frozen_process_publishes_nothing_after_another_run_took_over(store: S
         begin(frozen)
         expect(frozen, "held")
         frozen.send_signal(signal.SIGSTOP)
-        waited_for(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED, "the process is frozen", WAIT)
+        wait_for(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED, "the process is frozen", WAIT)
         lose_session(store)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
             frozen.send_signal(signal.SIGCONT)

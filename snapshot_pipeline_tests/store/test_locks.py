@@ -76,9 +76,11 @@ def test_a_whole_month_and_one_of_its_days_exclude_each_other(store: Store, days
     st.tuples(st.integers(0, 120), st.integers(0, 120)).map(sorted),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_two_runs_exclude_each_other_exactly_if_they_share_a_day(store: Store, one: list[int], two: list[int]):
+def test_two_runs_exclude_each_other_exactly_if_they_share_a_day(
+    store: Store, first_range: list[int], second_range: list[int]
+):
     origin = date(2025, 11, 15)
-    (a, b), (c, d) = ([origin + timedelta(days=number) for number in days] for days in (one, two))
+    (a, b), (c, d) = ([origin + timedelta(days=number) for number in days] for days in (first_range, second_range))
     share_a_day = a <= d and c <= b
     with exclusive_days(store.engine, "public", a, b, "run one", WAIT):
         try:

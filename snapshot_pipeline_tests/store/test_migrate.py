@@ -17,7 +17,7 @@ from snapshot_pipeline.store.migrate import HEAD, VERSION_TABLE, UnknownRevision
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
 
-ODD_NAMES = ["learning data", 'the "best" one', "50%", "o'clock", "Größe.öffentlich", "select"]
+QUOTED_NAMES = ["learning data", 'the "best" one', "50%", "o'clock", "Größe.öffentlich", "select"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_head_constant_is_the_newest_migration():
 
 
 def test_any_schema_name_works(engine: Engine):
-    for schema in ODD_NAMES:
+    for schema in QUOTED_NAMES:
         migrate(engine, schema)
         migrate(engine, schema)
         assert names(engine, schema) == our_names(schema)
@@ -56,11 +56,14 @@ def test_any_schema_name_works(engine: Engine):
 
 
 def test_two_processes_that_migrate_at_once_take_turns(database_url: URL, engine: Engine):
-    with other_process("migrate", database_url, "new") as one, other_process("migrate", database_url, "new") as two:
-        begin(one)
-        begin(two)
-        expect(one, "done")
-        expect(two, "done")
+    with (
+        other_process("migrate", database_url, "new") as first,
+        other_process("migrate", database_url, "new") as second,
+    ):
+        begin(first)
+        begin(second)
+        expect(first, "done")
+        expect(second, "done")
     assert names(engine, "new") == our_names("new")
 
 
@@ -79,18 +82,18 @@ def test_the_migration_creates_the_tables_of_the_code(engine: Engine):
 @pytest.mark.parametrize("revision", ["9999", "0005"])
 def test_an_unknown_revision_is_refused_with_the_statement_to_recreate(engine: Engine, revision: str):
     """Newer or older than this version: no upgrade exists before the first release."""
-    migrate(engine, "odd name")
+    migrate(engine, "quoted name")
     with engine.begin() as connection:
-        statement = text(f'UPDATE "odd name".{VERSION_TABLE} SET version_num = :revision')  # noqa: S608
+        statement = text(f'UPDATE "quoted name".{VERSION_TABLE} SET version_num = :revision')  # noqa: S608
         connection.execute(statement, {"revision": revision})
     with pytest.raises(UnknownRevisionError, match=f"at revision {revision}, expected {HEAD}") as caught:
-        migrate(engine, "odd name")
+        migrate(engine, "quoted name")
     message = str(caught.value)
     assert "\n" not in message
     with engine.begin() as connection:
         connection.exec_driver_sql(message[message.index("DROP TABLE") :])
-    assert names(engine, "odd name") == set()
-    assert migrate(engine, "odd name") == HEAD
+    assert names(engine, "quoted name") == set()
+    assert migrate(engine, "quoted name") == HEAD
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from snapshot_pipeline_tests.pipeline.installations import execute
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
 from snapshot_pipeline_tests.store.conftest import Store
 from snapshot_pipeline_tests.store.months import names, put_snapshots
-from snapshot_pipeline_tests.store.test_migrate import ODD_NAMES
+from snapshot_pipeline_tests.store.test_migrate import QUOTED_NAMES
 
 JANUARY, FEBRUARY, MARCH = (date(2026, month, 15) for month in (1, 2, 3))
 PARENT = "performance_snapshots"
@@ -78,7 +78,7 @@ def test_the_table_is_partitioned_by_the_day(bare: Store):
     assert key == "RANGE (snapshot_date)"
 
 
-@pytest.mark.parametrize("schema", ["public", *ODD_NAMES, "s" * 63])
+@pytest.mark.parametrize("schema", ["public", *QUOTED_NAMES, "s" * 63])
 def test_months_are_created_once(database_url: URL, schema: str):
     engine, tables = create_engine(database_url, poolclass=NullPool), StoreTables.of(schema)
     migrate(engine, schema)
@@ -96,10 +96,10 @@ def test_months_are_created_once(database_url: URL, schema: str):
 
 
 def test_one_query_finds_that_no_month_is_missing(three_months: Store):
-    asked: list[str] = []
-    event.listen(three_months.engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    statements: list[str] = []
+    event.listen(three_months.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     assert ensure_partitions(three_months.engine, three_months.tables, JANUARY, MARCH) == []
-    assert len(asked) == 1
+    assert len(statements) == 1
 
 
 def test_a_backfill_creates_its_own_months_only(three_months: Store):
@@ -188,12 +188,12 @@ def test_creating_a_month_blocks_neither_readers_nor_writers(three_months: Store
 
 def test_processes_that_create_the_same_months_take_turns(bare: Store, database_url: URL):
     arguments = ("make months", database_url, date(2025, 1, 1), date(2026, 12, 31))
-    with other_process(*arguments) as one, other_process(*arguments) as two:
-        begin(one)
-        begin(two)
+    with other_process(*arguments) as first, other_process(*arguments) as second:
+        begin(first)
+        begin(second)
         ensure_partitions(bare.engine, bare.tables, date(2026, 6, 1), date(2027, 1, 31))
-        expect(one, "done")
-        expect(two, "done")
+        expect(first, "done")
+        expect(second, "done")
     assert len(names(bare.engine, bare.tables)) == 25
 
 
@@ -202,16 +202,16 @@ def test_processes_that_create_the_same_months_take_turns(bare: Store, database_
 
 def test_expired_months_are_dropped_and_rows_of_the_cut_month_deleted(three_months: Store):
     put_snapshots(three_months.engine, three_months.tables, date(2026, 2, 16), date(2026, 2, 17))
-    keep = RetentionLimits(restatements=_ever(), incidents=_ever(), snapshots=date(2026, 2, 17))
-    removed = delete_expired_rows(three_months.engine, three_months.tables, keep)
-    assert (removed["performance_snapshots_partitions"], removed[PARENT]) == (1, 4)
+    limits = RetentionLimits(restatements=_keep_all(), incidents=_keep_all(), snapshots=date(2026, 2, 17))
+    deleted = delete_expired_rows(three_months.engine, three_months.tables, limits)
+    assert (deleted["performance_snapshots_partitions"], deleted[PARENT]) == (1, 4)
     assert names(three_months.engine, three_months.tables) == ["2026_02", "2026_03"]
     assert days_in(three_months) == [date(2026, 2, 17), MARCH]
     with three_months.engine.connect() as connection:
         assert connection.execute(text(f"SELECT to_regclass('{PARENT}_2026_01')")).scalar_one() is None
 
 
-def _ever() -> date:
+def _keep_all() -> date:
     return date(2000, 1, 1)
 
 
@@ -231,8 +231,8 @@ def test_a_detached_month_is_kept(three_months: Store):
     run(three_months, f"ALTER TABLE {PARENT} DETACH PARTITION {PARENT}_2026_01")
     assert drop_partitions_before(three_months.engine, three_months.tables, MARCH) == [f"{PARENT}_2026_02"]
     with three_months.engine.connect() as connection:
-        kept = connection.execute(text(f"SELECT count(*) FROM {PARENT}_2026_01")).scalar_one()  # noqa: S608
-    assert kept == 2
+        rows = connection.execute(text(f"SELECT count(*) FROM {PARENT}_2026_01")).scalar_one()  # noqa: S608
+    assert rows == 2
 
 
 def test_a_month_that_a_run_is_writing_is_kept(three_months: Store, caplog: pytest.LogCaptureFixture):
@@ -243,7 +243,7 @@ def test_a_month_that_a_run_is_writing_is_kept(three_months: Store, caplog: pyte
 
 
 def test_a_long_reader_keeps_the_month_and_its_rows_are_deleted(three_months: Store, reader: Connection):
-    limits = RetentionLimits(restatements=_ever(), incidents=_ever(), snapshots=date(2026, 2, 1))
+    limits = RetentionLimits(restatements=_keep_all(), incidents=_keep_all(), snapshots=date(2026, 2, 1))
     started = time.monotonic()
     deleted = delete_expired_rows(three_months.engine, three_months.tables, limits)
     assert 1.5 < time.monotonic() - started < 30  # it waited two seconds for the table
@@ -314,7 +314,7 @@ def test_a_writer_gives_up_after_two_seconds_of_a_long_reader(three_months: Stor
 
 
 def test_the_functions_touch_only_months_of_this_table(three_months: Store, role: str):
-    """They run as the owner: they must reject other tables and odd names."""
+    """The functions run as the owner, so they must reject other tables and unexpected names."""
     run(three_months, f"GRANT SELECT, INSERT, DELETE ON {PARENT} TO {role}", "CREATE TABLE precious (id int)")
     run(three_months, f"CREATE SCHEMA own AUTHORIZATION {role}")
     writer = as_role(three_months, role)
@@ -329,10 +329,10 @@ def test_the_functions_touch_only_months_of_this_table(three_months: Store, role
             _autocommit(writer, f"SELECT {call}")
 
 
-# Statistics: a run over days that exist must not be planned as if they did not
+# Statistics: the planner must know the rows of days that have snapshots
 
 
-def known_rows(bare: Store, name: str) -> int:
+def estimated_rows(bare: Store, name: str) -> int:
     with bare.engine.connect() as connection:
         return int(connection.execute(text(f"SELECT reltuples FROM pg_class WHERE relname = '{name}'")).scalar_one())  # noqa: S608
 
@@ -349,8 +349,8 @@ def test_only_stale_months_of_the_days_are_analyzed(bare: Store):
     ensure_partitions(bare.engine, bare.tables, JANUARY, FEBRUARY)
     put_snapshots(bare.engine, bare.tables, JANUARY)
     put_snapshots(bare.engine, bare.tables, FEBRUARY)
-    assert known_rows(bare, "performance_snapshots_2026_01") == -1
+    assert estimated_rows(bare, "performance_snapshots_2026_01") == -1
     assert refresh_statistics(bare.engine, bare.tables, JANUARY, JANUARY) == ["performance_snapshots_2026_01"]
-    assert known_rows(bare, "performance_snapshots_2026_01") == 2
-    assert known_rows(bare, "performance_snapshots_2026_02") == -1
+    assert estimated_rows(bare, "performance_snapshots_2026_01") == 2
+    assert estimated_rows(bare, "performance_snapshots_2026_02") == -1
     assert refresh_statistics(bare.engine, bare.tables, JANUARY, JANUARY) == []

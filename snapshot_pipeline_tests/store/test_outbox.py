@@ -1,4 +1,4 @@
-"""The SQL of the outbox: order, locks, pauses."""
+"""The SQL of the outbox: order, locks and delays between attempts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NOW = datetime(2026, 3, 10, 1, 0, tzinfo=timezone.utc)
 LATER = NOW + timedelta(hours=1)
 
 
-def queued(store: Store, *titles: str, channels: tuple[str, ...] = ("one",)) -> None:
+def queue(store: Store, *titles: str, channels: tuple[str, ...] = ("one",)) -> None:
     with store.engine.begin() as connection:
         for title in titles:
             queue_message(connection, store.tables, channels, title=title, body="body", severity="failure", now=NOW)
 
 
 def test_each_channel_delivers_its_messages_in_order(store: Store) -> None:
-    queued(store, "first", "second", channels=("one", "two"))
+    queue(store, "first", "second", channels=("one", "two"))
     with store.engine.begin() as connection:
         first = take_due(connection, store.tables, "one", NOW)
         assert first is not None
@@ -39,20 +39,20 @@ def test_each_channel_delivers_its_messages_in_order(store: Store) -> None:
 
 
 def test_message_being_sent_is_neither_taken_nor_overtaken(store: Store) -> None:
-    queued(store, "first", "second")
+    queue(store, "first", "second")
     with store.engine.begin() as sender, store.engine.begin() as other:
         assert take_due(sender, store.tables, "one", NOW)
         assert take_due(other, store.tables, "one", NOW) is None
 
 
 def test_failed_message_delays_later_ones_only_for_its_first_attempts(store: Store) -> None:
-    queued(store, "first", "second")
+    queue(store, "first", "second")
     for attempt in range(BLOCKING_ATTEMPTS):
         with store.engine.begin() as connection:
-            taken = take_due(connection, store.tables, "one", LATER)
-            assert taken is not None
-            assert (taken.title, taken.attempts) == ("first", attempt)
-            mark_failed(connection, store.tables, taken.id, LATER + timedelta(minutes=attempt % 2), "down")
+            message = take_due(connection, store.tables, "one", LATER)
+            assert message is not None
+            assert (message.title, message.attempts) == ("first", attempt)
+            mark_failed(connection, store.tables, message.id, LATER + timedelta(minutes=attempt % 2), "down")
         with store.engine.begin() as connection:
             assert take_due(connection, store.tables, "one", NOW) is None or attempt == BLOCKING_ATTEMPTS - 1
             connection.execute(
@@ -61,19 +61,19 @@ def test_failed_message_delays_later_ones_only_for_its_first_attempts(store: Sto
                 .values(next_attempt_at=LATER)
             )
     with store.engine.begin() as connection:
-        taken = take_due(connection, store.tables, "one", NOW)
-        assert taken is not None
-        assert taken.title == "second"
+        message = take_due(connection, store.tables, "one", NOW)
+        assert message is not None
+        assert message.title == "second"
 
 
 def test_pending_messages_are_counted_by_channel_with_the_last_error(store: Store) -> None:
-    queued(store, "first", "second", channels=("one", "gone"))
+    queue(store, "first", "second", channels=("one", "removed"))
     with store.engine.begin() as connection:
-        taken = take_due(connection, store.tables, "one", NOW)
-        assert taken is not None
-        mark_failed(connection, store.tables, taken.id, LATER, "down")
-        (waiting,) = undelivered(connection, store.tables, ["one", "two"])
-    assert (waiting.channel, waiting.messages, waiting.oldest_at, waiting.attempts, waiting.last_error) == (
+        message = take_due(connection, store.tables, "one", NOW)
+        assert message is not None
+        mark_failed(connection, store.tables, message.id, LATER, "down")
+        (pending,) = undelivered(connection, store.tables, ["one", "two"])
+    assert (pending.channel, pending.messages, pending.oldest_at, pending.attempts, pending.last_error) == (
         "one",
         2,
         NOW,
@@ -83,6 +83,6 @@ def test_pending_messages_are_counted_by_channel_with_the_last_error(store: Stor
 
 
 def test_no_channel_queues_nothing(store: Store) -> None:
-    queued(store, "first", channels=())
+    queue(store, "first", channels=())
     with store.engine.begin() as connection:
         assert undelivered(connection, store.tables, []) == []

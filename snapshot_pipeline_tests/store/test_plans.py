@@ -1,4 +1,4 @@
-"""Three years of snapshots are no slower than a month: only the months asked for are looked at, through an index."""
+"""Queries read only the months they ask for, and by an index, so three years of snapshots are as fast as one month."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SNAPSHOTS = TABLES.performance_snapshots
 
 @pytest.fixture(scope="module")
 def years(server_url: URL) -> Iterator[Engine]:
-    """Three years, 36 months, of 300 students."""
+    """A database with three years (36 months) of snapshots of 300 students."""
     with new_database(server_url) as url:
         engine = create_engine(url, poolclass=NullPool)
         migrate(engine, "public")
@@ -50,7 +50,7 @@ def years(server_url: URL) -> Iterator[Engine]:
 
 
 def scans(engine: Engine, query: Executable) -> Counter[tuple[str, str]]:
-    """How which table would be scanned."""
+    """Return how often the plan of a query scans each table, by table and kind of scan."""
     compiled = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[attr-defined]
     with engine.connect() as connection:
         plan = connection.execute(text(f"EXPLAIN (FORMAT JSON) {compiled}")).scalar_one()
@@ -64,11 +64,11 @@ def _scans(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _scans(child)
 
 
-def through_an_index(found: Counter[tuple[str, str]]) -> set[str]:
-    """The tables, all of which are to be scanned by an index."""
+def tables_scanned_by_index(plan: Counter[tuple[str, str]]) -> set[str]:
+    """Assert that every table is scanned by an index; return the tables."""
     by_index = {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
-    assert {kind for _, kind in found} <= by_index, found
-    return {name for name, _ in found}
+    assert {kind for _, kind in plan} <= by_index, plan
+    return {name for name, _ in plan}
 
 
 ONE_STUDENT = SNAPSHOTS.c.user_id == 7
@@ -76,34 +76,34 @@ ONE_STUDENT = SNAPSHOTS.c.user_id == 7
 
 def test_days_of_a_student_read_only_their_months_by_index(years: Engine):
     query = select(SNAPSHOTS).where(ONE_STUDENT, SNAPSHOTS.c.snapshot_date.between(DAY, DAY + timedelta(days=20)))
-    assert through_an_index(scans(years, query)) == {JUNE, JULY}
+    assert tables_scanned_by_index(scans(years, query)) == {JUNE, JULY}
 
 
 def test_one_day_reads_only_its_month_by_index(years: Engine):
     query = select(SNAPSHOTS).where(SNAPSHOTS.c.snapshot_date == DAY)
-    assert through_an_index(scans(years, query)) == {JUNE}
+    assert tables_scanned_by_index(scans(years, query)) == {JUNE}
 
 
 def test_all_days_of_a_student_read_each_month_once_by_index(years: Engine):
-    found = scans(years, select(SNAPSHOTS).where(ONE_STUDENT))
-    assert len(through_an_index(found)) == len(found) == 36
+    plan = scans(years, select(SNAPSHOTS).where(ONE_STUDENT))
+    assert len(tables_scanned_by_index(plan)) == len(plan) == 36
 
 
 def test_newest_day_is_found_without_reading_older_months(years: Engine):
-    through_an_index(scans(years, select(func.max(SNAPSHOTS.c.snapshot_date))))
+    tables_scanned_by_index(scans(years, select(func.max(SNAPSHOTS.c.snapshot_date))))
 
 
-def touched(engine: Engine, since: Counter[str]) -> set[str]:
-    """The months that were scanned by anybody since then, by whatever means."""
+def scanned_since(engine: Engine, since: Counter[str]) -> set[str]:
+    """Return the months that any session has scanned since the counts `since`."""
     deadline = time.monotonic() + 10
-    while not (found := {name for name, count in counted(engine).items() if count > since[name]}):
+    while not (scanned := {name for name, count in scan_counts(engine).items() if count > since[name]}):
         assert time.monotonic() < deadline, "nothing was scanned"
         time.sleep(0.1)
-    time.sleep(1.5)  # a session tells the others what it did within a second after it is idle, or when it ends
-    return found | {name for name, count in counted(engine).items() if count > since[name]}
+    time.sleep(1.5)  # a session publishes its statistics within one second of becoming idle, or when it ends
+    return scanned | {name for name, count in scan_counts(engine).items() if count > since[name]}
 
 
-def counted(engine: Engine) -> Counter[str]:
+def scan_counts(engine: Engine) -> Counter[str]:
     query = text(
         "SELECT relname, coalesce(seq_scan, 0) + coalesce(idx_scan, 0) FROM pg_stat_user_tables "
         "WHERE relname LIKE 'performance_snapshots%'"
@@ -113,18 +113,18 @@ def counted(engine: Engine) -> Counter[str]:
 
 
 def test_weekly_rules_and_comparison_read_only_their_months(years: Engine):
-    before = counted(years)
+    before = scan_counts(years)
     with bulk.transaction(adbc_uri(years.url)) as connection:
-        for _ in range(10):  # the server makes a plan for all values after five of a kind
+        for _ in range(10):  # the server switches to a generic plan after five executions
             assert len(read_active_days(connection, TABLES, 1, 50, DAY, DAY + timedelta(days=20))) == 50 * 21
             read_published(connection, TABLES, StudentDayIndex(np.arange(1, 100), DAY, DAY))
     with years.connect() as session:
         assert mean_pace_by_day(session, TABLES, DAY, DAY) == {DAY: 42.5}
-    assert touched(years, before) == {JUNE, JULY}
+    assert scanned_since(years, before) == {JUNE, JULY}
 
 
 def test_publishing_touches_only_its_months(years: Engine):
-    """Reading what is there, removing what differs, putting in what is new."""
+    """Publishing reads the stored rows, deletes those that differ and inserts the new ones."""
     figures = {
         "pace_score": 50.0,
         "learning_pace": "MEDIUM",
@@ -139,15 +139,15 @@ def test_publishing_touches_only_its_months(years: Engine):
     published = pd.DataFrame({"user_id": user_ids, "snapshot_date": days, **figures, "last_activity_date": days})
     failures = pd.DataFrame({"user_id": user_ids[:0], "snapshot_date": days[:0], "reason": [], "detail": []})
     computed = PublicationScope(user_ids, DAY, DAY, datetime.now(timezone.utc), "a run", "by hand")
-    before = counted(years)
+    before = scan_counts(years)
     with bulk.transaction(adbc_uri(years.url)) as connection:
         publication = replace_snapshots(connection, TABLES, computed, published, failures.astype({"reason": object}))
     assert publication.restated.tolist() == [2 * STUDENTS]  # the pace and the quiz average
-    assert touched(years, before) == {JUNE}
+    assert scanned_since(years, before) == {JUNE}
 
 
 def test_deleting_expired_rows_reads_only_the_partly_expired_month(years: Engine):
-    """Each statement is explained just before it is sent."""
+    """Each statement is explained just before it is executed."""
     limit, plans = date(2024, 1, 11), []
 
     def explain(_c: Any, cursor: Any, statement: str, parameters: Any, _e: ExecutionContext, _m: bool) -> None:
@@ -157,9 +157,9 @@ def test_deleting_expired_rows_reads_only_the_partly_expired_month(years: Engine
             plans.append(plan[0]["Plan"])
 
     event.listen(years, "before_cursor_execute", explain)
-    ever = datetime(2000, 1, 1, tzinfo=timezone.utc)
-    removed = delete_expired_rows(years, TABLES, RetentionLimits(ever, ever, limit))
-    assert removed["performance_snapshots"] == 10 * STUDENTS
+    long_ago = datetime(2000, 1, 1, tzinfo=timezone.utc)
+    deleted = delete_expired_rows(years, TABLES, RetentionLimits(long_ago, long_ago, limit))
+    assert deleted["performance_snapshots"] == 10 * STUDENTS
     assert plans
     for plan in plans:
         assert {name for name, _ in _scans(plan)} == {"performance_snapshots_2024_01"}

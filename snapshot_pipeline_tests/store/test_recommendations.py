@@ -1,4 +1,4 @@
-"""The life of a recommendation in the table, as the student who sees it, or has dismissed it, would notice."""
+"""The stored recommendations over several weeks: active, deactivated and dismissed ones."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ USERS = (1, 100)
 
 
 def week_of(start: date, is_newest: bool = True) -> WeekScope:
-    """The week as it is computed on the next Monday at 06:00, in UTC."""
+    """Return the scope of a week that is computed on the next Monday at 06:00 UTC."""
     end = datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + WEEK
     return WeekScope(start, end, is_newest, end + timedelta(hours=6))
 
 
-def held(*rows: tuple[int, str], message: str = "Go on.", metadata: dict[str, Any] | None = None) -> pd.DataFrame:
-    """What holds, as `recommend` returns it."""
+def recommended(
+    *rows: tuple[int, str], message: str = "Go on.", metadata: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """Return recommendations as `recommend` returns them."""
     return pd.DataFrame(
         {
             "user_id": pd.Series([user_id for user_id, _ in rows], dtype="int64"),
@@ -67,7 +69,7 @@ def active(store: Store) -> set[tuple[int, date, str]]:
 
 
 def dismiss(store: Store, user_id: int, kind: str, at: datetime, week_start: date = MONDAY) -> None:
-    """What the platform does when a student waves one away."""
+    """Dismiss a recommendation, as the platform does for a student."""
     table = store.tables.adaptive_recommendations
     with store.engine.begin() as connection:
         connection.execute(
@@ -85,7 +87,7 @@ def dismissed(store: Store, week: WeekScope) -> list[tuple[int, str]]:
 
 def test_every_column_is_stored_as_computed(store: Store):
     metadata = {"lesson_ids": [7, 9], "scores": [12.5, 60.0], "lesson_title": 'Joins, "keys" & Größen'}
-    publish(store, week_of(MONDAY), held((1, "REVIEW_LESSON"), metadata=metadata))
+    publish(store, week_of(MONDAY), recommended((1, "REVIEW_LESSON"), metadata=metadata))
     row = row_of(store, 1, "REVIEW_LESSON")
     assert row.pop("id") > 0
     assert row == {
@@ -103,10 +105,10 @@ def test_every_column_is_stored_as_computed(store: Store):
 
 
 def test_repeated_recommendation_keeps_id_and_created_at_with_new_text(store: Store):
-    publish(store, week_of(MONDAY), held((1, "RESUME_LEARNING"), metadata={"days_inactive": 7}))
+    publish(store, week_of(MONDAY), recommended((1, "RESUME_LEARNING"), metadata={"days_inactive": 7}))
     before = row_of(store, 1, "RESUME_LEARNING")
     later = WeekScope(MONDAY, week_of(MONDAY).end, True, week_of(MONDAY).computed_at + WEEK)
-    publish(store, later, held((1, "RESUME_LEARNING"), message="Come back.", metadata={"days_inactive": 8}))
+    publish(store, later, recommended((1, "RESUME_LEARNING"), message="Come back.", metadata={"days_inactive": 8}))
     after = row_of(store, 1, "RESUME_LEARNING")
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"message", "metadata"}
@@ -114,24 +116,24 @@ def test_repeated_recommendation_keeps_id_and_created_at_with_new_text(store: St
 
 
 def test_obsolete_recommendation_is_deactivated_and_returns_with_its_id(store: Store):
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (1, "CONTINUE_LEARNING")))
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (1, "CONTINUE_LEARNING")))
     identity = row_of(store, 1, "TAKE_BREAK")["id"]
-    publish(store, week_of(MONDAY), held((1, "CONTINUE_LEARNING")))
+    publish(store, week_of(MONDAY), recommended((1, "CONTINUE_LEARNING")))
     assert active(store) == {(1, MONDAY, "CONTINUE_LEARNING")}
-    publish(store, week_of(MONDAY), held((1, "CONTINUE_LEARNING"), (1, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY), recommended((1, "CONTINUE_LEARNING"), (1, "TAKE_BREAK")))
     assert active(store) == {(1, MONDAY, "CONTINUE_LEARNING"), (1, MONDAY, "TAKE_BREAK")}
     assert row_of(store, 1, "TAKE_BREAK")["id"] == identity
 
 
 def test_newest_week_replaces_older_weeks(store: Store):
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
-    publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), recommended((1, "TAKE_BREAK")))
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
 
 
 def test_batch_leaves_students_of_other_batches_unchanged(store: Store):
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (50, "TAKE_BREAK")))
-    publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")), users=(1, 10))
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (50, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), recommended((1, "TAKE_BREAK")), users=(1, 10))
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK"), (50, MONDAY, "TAKE_BREAK")}
     with store.engine.begin() as connection:
         deactivate_older_weeks(connection, store.tables, MONDAY + WEEK)
@@ -139,9 +141,9 @@ def test_batch_leaves_students_of_other_batches_unchanged(store: Store):
 
 
 def test_older_week_never_replaces_a_newer_one(store: Store):
-    publish(store, week_of(MONDAY + WEEK), held((1, "TAKE_BREAK")))
-    publish(store, week_of(MONDAY, is_newest=False), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
-    publish(store, week_of(MONDAY, is_newest=False), held((1, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), recommended((1, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY, is_newest=False), recommended((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY, is_newest=False), recommended((1, "TAKE_BREAK")))
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
     assert row_of(store, 2, "TAKE_BREAK")["is_active"] is False
     with store.engine.connect() as connection:
@@ -149,17 +151,17 @@ def test_older_week_never_replaces_a_newer_one(store: Store):
 
 
 def test_dismissed_recommendation_stays_dismissed_when_recomputed(store: Store):
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK")))
     at = week_of(MONDAY).computed_at + timedelta(hours=1)
     dismiss(store, 1, "TAKE_BREAK", at)
-    for rows in (held((1, "TAKE_BREAK")), held(), held((1, "TAKE_BREAK"), message="Again?")):
+    for rows in (recommended((1, "TAKE_BREAK")), recommended(), recommended((1, "TAKE_BREAK"), message="Again?")):
         publish(store, week_of(MONDAY), rows)
         row = row_of(store, 1, "TAKE_BREAK")
         assert (row["is_active"], row["dismissed_at"]) == (False, at)
 
 
 @pytest.mark.parametrize(
-    ("before_the_end", "weeks_later", "is_held_back"),
+    ("before_week_end", "weeks_later", "is_suppressed"),
     [
         (timedelta(days=3), 1, True),
         (timedelta(0), 1, True),
@@ -172,31 +174,31 @@ def test_dismissed_recommendation_stays_dismissed_when_recomputed(store: Store):
     ],
 )
 def test_dismissed_type_is_not_recommended_again_for_14_days(
-    store: Store, before_the_end: timedelta, weeks_later: int, is_held_back: bool
+    store: Store, before_week_end: timedelta, weeks_later: int, is_suppressed: bool
 ):
     """The 14 days are counted up to the end of the week that is computed, whenever that happens."""
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
-    dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY).end - before_the_end)
-    expected = [(1, "TAKE_BREAK")] if is_held_back else []
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (2, "TAKE_BREAK")))
+    dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY).end - before_week_end)
+    expected = [(1, "TAKE_BREAK")] if is_suppressed else []
     assert dismissed(store, week_of(MONDAY + weeks_later * WEEK)) == expected
 
 
 def test_dismissal_within_the_week_does_not_suppress_that_week(store: Store):
-    """Its row stays dismissed anyway; were the type left out, another one would move up at the second computation."""
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK")))
+    """Its row stays dismissed anyway; without the type, another one would take its rank in the second computation."""
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK")))
     dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY).computed_at)
     assert dismissed(store, week_of(MONDAY)) == []
 
 
 def test_two_dismissals_of_a_type_are_read_once(store: Store):
     for start in (MONDAY, MONDAY + WEEK):
-        publish(store, week_of(start), held((1, "TAKE_BREAK")))
+        publish(store, week_of(start), recommended((1, "TAKE_BREAK")))
         dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY + WEEK).end, start)
     assert dismissed(store, week_of(MONDAY + 2 * WEEK)) == [(1, "TAKE_BREAK")]
 
 
 def test_status_counts_active_recommendations(store: Store):
-    publish(store, week_of(MONDAY), held((1, "TAKE_BREAK"), (2, "CONTINUE_LEARNING"), (3, "CONTINUE_LEARNING")))
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (2, "CONTINUE_LEARNING"), (3, "CONTINUE_LEARNING")))
     dismiss(store, 3, "CONTINUE_LEARNING", week_of(MONDAY).end)
     with store.engine.connect() as connection:
         assert active_counts(connection, store.tables, MONDAY) == {"CONTINUE_LEARNING": 1, "TAKE_BREAK": 1}
@@ -204,7 +206,7 @@ def test_status_counts_active_recommendations(store: Store):
 
 
 def test_empty_week_publishes_no_row(store: Store):
-    publish(store, week_of(MONDAY), held())
+    publish(store, week_of(MONDAY), recommended())
     with store.engine.connect() as connection:
         count = connection.execute(select(func.count()).select_from(store.tables.adaptive_recommendations))
         assert count.scalar_one() == 0

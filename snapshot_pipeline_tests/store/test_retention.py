@@ -1,4 +1,4 @@
-"""What has had its time goes; what somebody still waits for, or is kept by the settings, stays."""
+"""Expired rows are deleted; open incidents, unsent messages and rows kept by the settings are not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snapshot_pipeline_tests.store.conftest import Store
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 OLD = NOW - timedelta(days=400)
 RECENT = NOW - timedelta(days=100)
-KEEP = RetentionLimits(incidents=NOW - timedelta(days=365), restatements=NOW - timedelta(days=365), snapshots=None)
+LIMITS = RetentionLimits(incidents=NOW - timedelta(days=365), restatements=NOW - timedelta(days=365), snapshots=None)
 
 
 def put(store: Store, table: str, *rows: dict[str, Any]) -> None:
@@ -29,31 +29,31 @@ def count(store: Store, table: str) -> int:
 
 
 def incident(subject: str, closed_at: datetime | None) -> dict[str, Any]:
-    said = {"kind": "missing day", "title": "title", "detail": "detail"}
-    return {**said, "subject": subject, "opened_at": OLD, "notified_at": OLD, "closed_at": closed_at}
+    columns = {"kind": "missing day", "title": "title", "detail": "detail"}
+    return {**columns, "subject": subject, "opened_at": OLD, "notified_at": OLD, "closed_at": closed_at}
 
 
 def message(sent_at: datetime | None) -> dict[str, Any]:
-    said = {"channel": "log", "title": "title", "body": "body", "severity": "error"}
-    return {**said, "created_at": OLD, "next_attempt_at": OLD, "sent_at": sent_at}
+    columns = {"channel": "log", "title": "title", "body": "body", "severity": "error"}
+    return {**columns, "created_at": OLD, "next_attempt_at": OLD, "sent_at": sent_at}
 
 
 def restatement(restated_at: datetime) -> dict[str, Any]:
-    said = {"user_id": 1, "snapshot_date": OLD.date(), "column_name": "pace_score", "run_id": "r", "reason": "late"}
-    return {**said, "restated_at": restated_at}
+    columns = {"user_id": 1, "snapshot_date": OLD.date(), "column_name": "pace_score", "run_id": "r", "reason": "late"}
+    return {**columns, "restated_at": restated_at}
 
 
 def test_only_closed_incidents_and_sent_messages_expire(store: Store):
     put(store, "incidents", incident("old", OLD), incident("recent", RECENT), incident("open", None))
     put(store, "alert_messages", message(OLD), message(RECENT), message(None))
     put(store, "snapshot_restatements", restatement(OLD), restatement(RECENT))
-    removed = delete_expired_rows(store.engine, store.tables, KEEP)
-    assert removed == {"alert_messages": 1, "incidents": 1, "snapshot_restatements": 1}
+    deleted = delete_expired_rows(store.engine, store.tables, LIMITS)
+    assert deleted == {"alert_messages": 1, "incidents": 1, "snapshot_restatements": 1}
     with store.engine.connect() as connection:
-        left = connection.execute(select(store.tables.incidents.c.subject)).scalars().all()
-    assert sorted(left) == ["open", "recent"]
+        subjects = connection.execute(select(store.tables.incidents.c.subject)).scalars().all()
+    assert sorted(subjects) == ["open", "recent"]
     assert (count(store, "alert_messages"), count(store, "snapshot_restatements")) == (2, 1)
-    assert set(delete_expired_rows(store.engine, store.tables, KEEP).values()) == {0}
+    assert set(delete_expired_rows(store.engine, store.tables, LIMITS).values()) == {0}
 
 
 def day(snapshot_date: date) -> dict[str, Any]:
@@ -67,15 +67,15 @@ def snapshot(user_id: int, snapshot_date: date) -> dict[str, Any]:
 
 
 def summary(snapshot_date: date, **cohort: str) -> dict[str, Any]:
-    columns = ("students", "failed", "active_students", "minutes_spent", "lessons_completed")
-    columns += ("slow_students", "medium_students", "fast_students", "accelerated_students")
-    columns += ("inactive_7_days", "inactive_14_days")
-    return {"snapshot_date": snapshot_date, "computed_at": NOW, "run_id": "r", **cohort, **dict.fromkeys(columns, 0)}
+    counts = ("students", "failed", "active_students", "minutes_spent", "lessons_completed")
+    counts += ("slow_students", "medium_students", "fast_students", "accelerated_students")
+    counts += ("inactive_7_days", "inactive_14_days")
+    return {"snapshot_date": snapshot_date, "computed_at": NOW, "run_id": "r", **cohort, **dict.fromkeys(counts, 0)}
 
 
 def recommendation(week_start: date) -> dict[str, Any]:
-    said = {"recommendation_type": "TAKE_BREAK", "title": "title", "message": "message", "priority": 95}
-    return {"user_id": 1, "week_start": week_start, "is_active": True, **said}
+    columns = {"recommendation_type": "TAKE_BREAK", "title": "title", "message": "message", "priority": 95}
+    return {"user_id": 1, "week_start": week_start, "is_active": True, **columns}
 
 
 def test_expired_snapshots_are_deleted_only_if_a_limit_is_set(store: Store, monkeypatch: pytest.MonkeyPatch):
@@ -87,13 +87,13 @@ def test_expired_snapshots_are_deleted_only_if_a_limit_is_set(store: Store, monk
     put(store, "day_summary", *map(summary, dates))
     put(store, "cohort_summary", *(summary(on, specialization="Law", level=level) for on in dates for level in "AB"))
     put(store, "adaptive_recommendations", recommendation(date(2025, 12, 29)), recommendation(date(2026, 1, 12)))
-    assert "performance_snapshots" not in delete_expired_rows(store.engine, store.tables, KEEP)
+    assert "performance_snapshots" not in delete_expired_rows(store.engine, store.tables, LIMITS)
     assert count(store, "performance_snapshots") == 40
-    removed = delete_expired_rows(store.engine, store.tables, RetentionLimits(OLD, OLD, date(2026, 1, 11)))
-    assert removed["performance_snapshots"] == 20
-    assert removed["snapshot_days"] == removed["day_summary"] == 10
-    assert removed["cohort_summary"] == 20
-    assert removed["adaptive_recommendations"] == 1
+    deleted = delete_expired_rows(store.engine, store.tables, RetentionLimits(OLD, OLD, date(2026, 1, 11)))
+    assert deleted["performance_snapshots"] == 20
+    assert deleted["snapshot_days"] == deleted["day_summary"] == 10
+    assert deleted["cohort_summary"] == 20
+    assert deleted["adaptive_recommendations"] == 1
     with store.engine.connect() as connection:
         oldest = connection.execute(select(func.min(store.tables.performance_snapshots.c.snapshot_date))).scalar()
     assert oldest == date(2026, 1, 11)

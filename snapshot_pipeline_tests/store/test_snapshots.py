@@ -1,4 +1,4 @@
-"""Publishing replaces exactly what was computed, all of it or nothing."""
+"""Publishing replaces exactly the computed student-days, in one transaction."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ NOW = datetime(2026, 3, 11, 0, 5, tzinfo=timezone.utc)
 
 FINGERPRINTS = {YESTERDAY: "1 started=1:7", DAY: "1 started=2:8"}
 
-Cells = Sequence[tuple[int, date]]
+StudentDays = Sequence[tuple[int, date]]
 
 
-def snapshots(cells: Cells, pace_score: float = 50.0) -> pd.DataFrame:
-    """A published frame with one row per student and day, all of the same pace."""
-    count = len(cells)
+def snapshots(student_days: StudentDays, pace_score: float = 50.0) -> pd.DataFrame:
+    """Return published rows, one per student-day, all with the same pace."""
+    count = len(student_days)
     return pd.DataFrame(
         {
-            "user_id": np.array([user_id for user_id, _ in cells], dtype=np.int64),
-            "snapshot_date": np.array([day for _, day in cells], dtype="datetime64[s]"),
+            "user_id": np.array([user_id for user_id, _ in student_days], dtype=np.int64),
+            "snapshot_date": np.array([day for _, day in student_days], dtype="datetime64[s]"),
             "pace_score": np.full(count, pace_score),
             "learning_pace": np.full(count, "MEDIUM", dtype=object),
             "quiz_average": np.full(count, np.nan),
@@ -41,18 +41,18 @@ def snapshots(cells: Cells, pace_score: float = 50.0) -> pd.DataFrame:
             "time_spent_minutes_today": np.full(count, 3_000_000_000, dtype=np.int64),
             "quizzes_completed_count": np.zeros(count, dtype=np.int64),
             "exercises_submitted_count": np.zeros(count, dtype=np.int64),
-            "last_activity_date": np.array([day for _, day in cells], dtype="datetime64[s]"),
+            "last_activity_date": np.array([day for _, day in student_days], dtype="datetime64[s]"),
         }
     )
 
 
-def failures(cells: Cells, reason: str = "score_out_of_range") -> pd.DataFrame:
+def failures(student_days: StudentDays, reason: str = "score_out_of_range") -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "user_id": np.array([user_id for user_id, _ in cells], dtype=np.int64),
-            "snapshot_date": np.array([day for _, day in cells], dtype="datetime64[s]"),
-            "reason": np.full(len(cells), reason, dtype=object),
-            "detail": np.full(len(cells), "quiz_attempts id 7: score 130.0", dtype=object),
+            "user_id": np.array([user_id for user_id, _ in student_days], dtype=np.int64),
+            "snapshot_date": np.array([day for _, day in student_days], dtype="datetime64[s]"),
+            "reason": np.full(len(student_days), reason, dtype=object),
+            "detail": np.full(len(student_days), "quiz_attempts id 7: score 130.0", dtype=object),
         }
     )
 
@@ -106,11 +106,11 @@ def test_every_column_is_stored_as_computed(store: Store):
 
 
 def test_only_computed_students_and_days_are_replaced(store: Store):
-    everybody = [(user_id, day) for user_id in (1, 2, 3) for day in (YESTERDAY, DAY, TOMORROW)]
-    publish(store, [1, 2, 3], snapshots(everybody, 10.0), days=(YESTERDAY, TOMORROW))
+    all_student_days = [(user_id, day) for user_id in (1, 2, 3) for day in (YESTERDAY, DAY, TOMORROW)]
+    publish(store, [1, 2, 3], snapshots(all_student_days, 10.0), days=(YESTERDAY, TOMORROW))
     publish(store, [1, 3], snapshots([(1, DAY), (3, DAY)], 20.0))
     changed = {(1, DAY), (3, DAY)}
-    assert paces(store) == {cell: 20.0 if cell in changed else 10.0 for cell in everybody}
+    assert paces(store) == {student_day: 20.0 if student_day in changed else 10.0 for student_day in all_student_days}
 
 
 def test_failed_student_keeps_the_snapshot_of_an_earlier_run(store: Store):
@@ -128,8 +128,8 @@ def test_failed_day_of_a_range_keeps_its_snapshot_and_others_are_replaced(store:
 
 
 def test_later_success_deletes_only_the_failure_of_its_student_day(store: Store):
-    cells = [(1, YESTERDAY), (1, DAY), (2, DAY)]
-    publish(store, [1, 2], snapshots([]), failures(cells), (YESTERDAY, DAY))
+    student_days = [(1, YESTERDAY), (1, DAY), (2, DAY)]
+    publish(store, [1, 2], snapshots([]), failures(student_days), (YESTERDAY, DAY))
     publish(store, [1], snapshots([(1, DAY)]))
     assert open_failures(store).keys() == {(1, YESTERDAY), (2, DAY)}
     assert paces(store).keys() == {(1, DAY)}
@@ -184,20 +184,20 @@ def _publish_and_stop(store: Store, published: pd.DataFrame) -> None:
 
 def test_row_refused_by_the_table_changes_nothing(store: Store):
     publish(store, [1], snapshots([(1, DAY)], 10.0))
-    twice = snapshots([(1, DAY), (1, DAY)], 20.0)
+    duplicates = snapshots([(1, DAY), (1, DAY)], 20.0)
     with pytest.raises(Exception, match="duplicate key"):
-        publish(store, [1], twice)
+        publish(store, [1], duplicates)
     assert paces(store) == {(1, DAY): 10.0}
 
 
 def test_thousands_of_students_over_weeks_are_replaced_at_once(store: Store):
     students = list(range(1, 2_001))
     days = (DAY, DAY + timedelta(days=13))
-    cells = [(user_id, DAY + timedelta(days=n)) for user_id in students for n in range(14)]
+    student_days = [(user_id, DAY + timedelta(days=n)) for user_id in students for n in range(14)]
     for pace in (10.0, 20.0):
-        publish(store, students, snapshots(cells, pace), days=days)
+        publish(store, students, snapshots(student_days, pace), days=days)
     assert set(paces(store).values()) == {20.0}
-    assert len(paces(store)) == len(cells)
+    assert len(paces(store)) == len(student_days)
 
 
 def test_later_run_replaces_the_recorded_counts_of_a_day(store: Store):
@@ -206,13 +206,13 @@ def test_later_run_replaces_the_recorded_counts_of_a_day(store: Store):
             connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first", FINGERPRINTS
         )
         record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second", FINGERPRINTS)
-        found = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
-        earlier = last_day_count_before(connection, store.tables, DAY)
-        none = last_day_count_before(connection, store.tables, YESTERDAY)
-    assert found == [DayCount(YESTERDAY, 10, 0), DayCount(DAY, 0, 0)]
-    assert (earlier, none) == (DayCount(YESTERDAY, 10, 0), None)
-    assert [count.success_rate for count in found] == [1.0, None]
-    assert replace(found[0], failed=30).success_rate == 0.25
+        counts = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
+        before_day = last_day_count_before(connection, store.tables, DAY)
+        before_yesterday = last_day_count_before(connection, store.tables, YESTERDAY)
+    assert counts == [DayCount(YESTERDAY, 10, 0), DayCount(DAY, 0, 0)]
+    assert (before_day, before_yesterday) == (DayCount(YESTERDAY, 10, 0), None)
+    assert [count.success_rate for count in counts] == [1.0, None]
+    assert replace(counts[0], failed=30).success_rate == 0.25
 
 
 def test_status_counts_open_failures_and_averages_the_pace(store: Store):
@@ -254,13 +254,13 @@ def test_weekly_rules_read_no_idle_day_except_the_last(store: Store, done: str |
 LATER = NOW + timedelta(days=1)
 
 
-def places(store: Store) -> dict[tuple[int, date], tuple[str, str, datetime]]:
-    """Where each row lies and which transaction wrote it: both change when a row is written again."""
+def row_versions(store: Store) -> dict[tuple[int, date], tuple[str, str, datetime]]:
+    """Return `xmin` and `ctid` of each snapshot, which change when it is written, and its `computed_at`."""
     table = store.tables.performance_snapshots
     columns = (literal_column("xmin::text"), literal_column("ctid::text"), table.c.computed_at)
     with store.engine.connect() as connection:
         rows = connection.execute(select(table.c.user_id, table.c.snapshot_date, *columns))
-        return {(user_id, day): place for user_id, day, *place in rows}  # type: ignore[misc]
+        return {(user_id, day): version for user_id, day, *version in rows}  # type: ignore[misc]
 
 
 def restatements(store: Store) -> list[tuple[int, date, str, str | None, str | None]]:
@@ -271,25 +271,25 @@ def restatements(store: Store) -> list[tuple[int, date, str, str | None, str | N
 
 
 def test_unchanged_row_is_not_written(store: Store):
-    """No dead row is left behind, and `computed_at` stays: the night can compute three days more for nothing."""
-    cells = [(user_id, day) for user_id in (1, 2) for day in (YESTERDAY, DAY)]
-    publish(store, [1, 2], snapshots(cells), days=(YESTERDAY, DAY))
-    before = places(store)
-    publication = publish(store, [1, 2], snapshots(cells), days=(YESTERDAY, DAY), at=LATER)
-    assert places(store) == before
+    """No dead row is left and `computed_at` stays, so computing three more days each night costs no writes."""
+    student_days = [(user_id, day) for user_id in (1, 2) for day in (YESTERDAY, DAY)]
+    publish(store, [1, 2], snapshots(student_days), days=(YESTERDAY, DAY))
+    before = row_versions(store)
+    publication = publish(store, [1, 2], snapshots(student_days), days=(YESTERDAY, DAY), at=LATER)
+    assert row_versions(store) == before
     assert publication.restated.tolist() == [0, 0]
     assert restatements(store) == []
 
 
 def test_only_the_changed_row_of_many_is_written(store: Store):
-    cells = [(user_id, DAY) for user_id in range(1, 50)]
-    publish(store, range(1, 50), snapshots(cells))
-    before = places(store)
-    again = snapshots(cells)
+    student_days = [(user_id, DAY) for user_id in range(1, 50)]
+    publish(store, range(1, 50), snapshots(student_days))
+    before = row_versions(store)
+    again = snapshots(student_days)
     again.loc[again["user_id"] == 7, "pace_score"] = 51.0
     publication = publish(store, range(1, 50), again, at=LATER)
-    after = places(store)
-    assert {cell for cell in after if after[cell] != before[cell]} == {(7, DAY)}
+    after = row_versions(store)
+    assert {student_day for student_day in after if after[student_day] != before[student_day]} == {(7, DAY)}
     assert after[7, DAY][2] == LATER
     assert publication.restated.tolist() == [1]
     assert restatements(store) == [(7, DAY, "pace_score", "50", "51")]
@@ -347,22 +347,24 @@ def test_rolled_back_change_is_not_restated(store: Store):
 
 def test_repeated_failure_keeps_first_seen_at_and_counts_attempts(store: Store):
     table = store.tables.snapshot_failures
-    moments = [NOW + timedelta(days=n) for n in range(3)]
-    for moment, reason in zip(
-        moments, ["score_out_of_range", "score_out_of_range", "negative_time_spent"], strict=True
-    ):
-        publish(store, [1, 2], snapshots([(2, DAY)]), failures([(1, DAY)], reason), at=moment)
+    times = [NOW + timedelta(days=n) for n in range(3)]
+    for time, reason in zip(times, ["score_out_of_range", "score_out_of_range", "negative_time_spent"], strict=True):
+        publish(store, [1, 2], snapshots([(2, DAY)]), failures([(1, DAY)], reason), at=time)
     with store.engine.connect() as connection:
         (row,) = connection.execute(select(table)).mappings()
-    assert (row["first_seen_at"], row["last_seen_at"], row["attempts"]) == (moments[0], moments[2], 3)
-    assert (row["reason"], row["computed_at"]) == ("negative_time_spent", moments[2])
+    assert (row["first_seen_at"], row["last_seen_at"], row["attempts"]) == (times[0], times[2], 3)
+    assert (row["reason"], row["computed_at"]) == ("negative_time_spent", times[2])
 
 
 def test_failure_that_recurs_after_recovery_starts_anew(store: Store):
     table = store.tables.snapshot_failures
     publish(store, [1], snapshots([]), failures([(1, DAY)]))
-    healed = publish(store, [1], snapshots([(1, DAY)]), at=LATER)
-    assert (healed.recovered.tolist(), healed.failed_before.tolist(), healed.failed.tolist()) == ([1], [1], [0])
+    recovered = publish(store, [1], snapshots([(1, DAY)]), at=LATER)
+    assert (recovered.recovered.tolist(), recovered.failed_before.tolist(), recovered.failed.tolist()) == (
+        [1],
+        [1],
+        [0],
+    )
     publish(store, [1], snapshots([]), failures([(1, DAY)]), at=LATER)
     with store.engine.connect() as connection:
         (row,) = connection.execute(select(table)).mappings()

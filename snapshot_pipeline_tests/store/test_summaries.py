@@ -1,4 +1,4 @@
-"""Publishing summaries replaces exactly the days summarized, and touches no row that says the same already."""
+"""Publishing summaries replaces exactly the summarized days and writes no unchanged row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEANS = ("pace_p25", "pace_median", "pace_p75", "quiz_average_mean")
 
 
 def summary(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Rows with every figure; what is not given is 0, or null for a mean."""
+    """Return rows with every figure; missing ones are 0, or null for a mean."""
     frame = pd.DataFrame([{**dict.fromkeys(COUNTS, 0), **dict.fromkeys(MEANS, np.nan), **row} for row in rows])
     return frame.assign(snapshot_date=frame["snapshot_date"].astype("datetime64[s]"))
 
@@ -45,7 +45,7 @@ def publish(
 
 
 def stored(store: Store) -> dict[tuple[date, str], tuple[int, float | None, str, str]]:
-    """What is there of each cohort: students, mean, run, and the version of the row, which any write changes."""
+    """Return students, mean, run and row version of each cohort; every write changes the version."""
     table = store.tables.cohort_summary
     version = literal_column("xmin::text || ' ' || xmax::text || ' ' || ctid::text")
     with store.engine.connect() as connection:
@@ -81,7 +81,7 @@ def test_same_summary_again_writes_no_row(first_run: Store):
 
 def test_changed_cohorts_are_replaced_and_missing_ones_deleted(first_run: Store):
     before = stored(first_run)
-    found = publish(
+    written = publish(
         first_run,
         summary(day(DAY, 3, 41.0)),
         summary(cohort(DAY, "Law", 1, None), cohort(DAY, "Medicine", 2)),
@@ -89,7 +89,7 @@ def test_changed_cohorts_are_replaced_and_missing_ones_deleted(first_run: Store)
         last=DAY,
     )
     after = stored(first_run)
-    assert found == 4  # the day, Law, Medicine, and the cohort that is gone
+    assert written == 4  # the day, Law, Medicine, and the deleted cohort
     assert {key: row[:3] for key, row in after.items()} == {
         (DAY, "Law"): (1, None, "b"),
         (DAY, "Medicine"): (2, 50.0, "b"),

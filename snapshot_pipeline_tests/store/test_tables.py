@@ -1,4 +1,4 @@
-"""Our tables and the platform's explain themselves: the docs and the Dagster UI show what stands at the columns."""
+"""Our tables and the platform's have descriptions, which the docs and the Dagster UI show."""
 
 from __future__ import annotations
 

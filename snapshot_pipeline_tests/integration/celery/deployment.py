@@ -31,7 +31,7 @@ from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.pipeline.installations import new_database
-from snapshot_pipeline_tests.running_dagster import RunningDagster, waited_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 HOME = PROJECT / "deploy" / "celery"
 CELERY = "celery --app snapshot_pipeline.orchestration.instance.celery_app"
@@ -126,7 +126,7 @@ def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
         dagster = RunningDagster(instance, dict(os.environ), home / "web.log", readme_command("dagster-webserver"))
         stack.callback(dagster.stop)
         for worker in workers:
-            waited_for(lambda worker=worker: _is_ready(worker), "the worker is ready", 60)
+            wait_for(lambda worker=worker: _is_ready(worker), "the worker is ready", 60)
         yield Deployment(load_settings(), url, dagster, tuple(workers), home)
 
 
@@ -146,7 +146,7 @@ def start_redis(stack: ExitStack, home: Path, port: int) -> psutil.Process:
         except redis.ConnectionError:
             return None
 
-    waited_for(answers, "Redis answers", 20)
+    wait_for(answers, "Redis answers", 20)
     return process
 
 

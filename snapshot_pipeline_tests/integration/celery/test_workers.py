@@ -26,7 +26,7 @@ from snapshot_pipeline_tests.integration.celery.deployment import (
     new_deployment,
 )
 from snapshot_pipeline_tests.pipeline.installations import differences, published
-from snapshot_pipeline_tests.running_dagster import waited_for
+from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -76,14 +76,14 @@ def test_terminated_run_ends_on_its_worker_and_is_not_retried(deployment: Deploy
     dagster = deployment.dagster
     with all_months_held(deployment.url):
         run_id = dagster.launch_day("2026-01-15")
-        executing = waited_for(
+        executing = wait_for(
             lambda: next(filter(None, map(deployment.executed_by, deployment.workers)), None), "a worker is at it", 60
         )
         assert executing[0] == run_id
         ended = dagster.ask(TERMINATE, {"run": run_id})["terminateRun"]
         assert ended["__typename"] == "TerminateRunSuccess", ended
-        assert waited_for(lambda: dagster.finished(run_id), "the run is over", 60) == "CANCELED"
-        waited_for(lambda: None if executing[1].is_running() else True, "its process has ended", 30)
+        assert wait_for(lambda: dagster.finished(run_id), "the run is over", 60) == "CANCELED"
+        wait_for(lambda: None if executing[1].is_running() else True, "its process has ended", 30)
     assert dagster.retry_of(run_id) is None
     assert date(2026, 1, 15) not in published_days(deployment)
 
@@ -96,7 +96,7 @@ def test_killed_worker_in_a_backfill_loses_no_day(deployment: Deployment) -> Non
             run_days(undisturbed, FIRST, LAST, "the test's own")
             expected = published(undisturbed)
         runs = [
-            waited_for(lambda worker=worker: deployment.executed_by(worker), "the worker is at a run", 90)
+            wait_for(lambda worker=worker: deployment.executed_by(worker), "the worker is at a run", 90)
             for worker in deployment.workers
         ]
         (struck, child), (other, _) = runs
@@ -105,15 +105,15 @@ def test_killed_worker_in_a_backfill_loses_no_day(deployment: Deployment) -> Non
         kill(deployment.workers[0], child)
         assert dagster.status(struck) == "STARTED"  # nobody has noticed yet
 
-    assert waited_for(lambda: dagster.finished(struck), "the dead run is noticed", 120) == "FAILURE"
-    retry = waited_for(lambda: dagster.retry_of(struck), "it is retried", 60)
+    assert wait_for(lambda: dagster.finished(struck), "the dead run is noticed", 120) == "FAILURE"
+    retry = wait_for(lambda: dagster.retry_of(struck), "it is retried", 60)
 
     def over() -> str | None:
         found = dagster.instance.get_backfill(backfill)
         assert found is not None
         return found.status.value if found.status.value.startswith(("COMPLETED", "FAILED")) else None
 
-    assert waited_for(over, "the backfill is over", 300) == "COMPLETED_SUCCESS"
+    assert wait_for(over, "the backfill is over", 300) == "COMPLETED_SUCCESS"
     assert published_days(deployment) == set(DAYS)
     assert {day.isoformat() for day in DAYS} == set(dagster.instance.get_materialized_partitions(SNAPSHOTS))
     with open_installation(deployment.settings) as installation:

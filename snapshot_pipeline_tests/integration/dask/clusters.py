@@ -18,7 +18,7 @@ from pathlib import Path
 from distributed import Client
 
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 
 PATIENCE = 120
 """Seconds: a process of Dask starts in two, and in a minute on a machine that has much else to do."""
@@ -39,7 +39,7 @@ class Cluster:
         command = ["scheduler", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--dashboard-address", f"127.0.0.1:{self.dashboard_port}"]
         self._start("scheduler", command, self._scheduler_settings)
-        waited_for(lambda: "Scheduler at" in self.log("scheduler"), "the scheduler runs", PATIENCE)
+        wait_for(lambda: "Scheduler at" in self.log("scheduler"), "the scheduler runs", PATIENCE)
 
     def start_worker(self, name: str, code: Path = PROJECT) -> None:
         """Start a worker with one thread.
@@ -69,7 +69,7 @@ class Cluster:
     def await_workers(self, *names: str) -> None:
         """Wait until the scheduler knows exactly these."""
         with self.client() as client:
-            waited_for(lambda: set(_workers(client)) == set(names), f"the workers are {names}", PATIENCE)
+            wait_for(lambda: set(_workers(client)) == set(names), f"the workers are {names}", PATIENCE)
 
     def kill(self, name: str, signal_number: int = signal.SIGKILL) -> None:
         """Send a signal; one that kills is waited for."""

@@ -18,7 +18,7 @@ from snapshot_pipeline.pipeline.batches import ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster
-from snapshot_pipeline_tests.integration.database_faults.faults import session, waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import session, wait_for
 from snapshot_pipeline_tests.pipeline.installations import (
     SUNDAY,
     Tables,
@@ -77,7 +77,7 @@ class Held:
 
     def __call__(self) -> None:
         """Wait until as many sessions as were asked for have come."""
-        waited_for(self._have_arrived, f"{self._count} sessions wait for {self._table}", PATIENCE)
+        wait_for(self._have_arrived, f"{self._count} sessions wait for {self._table}", PATIENCE)
 
     def _have_arrived(self) -> bool:
         waiting = text("SELECT count(*) FROM pg_locks WHERE relation = to_regclass(:name) AND NOT granted")
@@ -97,7 +97,7 @@ def held_in_work(url: URL, table: str, count: int) -> Iterator[Held]:
 def busy_worker(cluster: Cluster, *names: str) -> str:
     """One of the workers that has a batch in hand."""
     return str(
-        waited_for(
+        wait_for(
             lambda: next((name for name in names if cluster.processing().get(name)), None), "one is busy", PATIENCE
         )
     )

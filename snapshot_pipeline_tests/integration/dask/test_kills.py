@@ -30,7 +30,7 @@ from snapshot_pipeline_tests.integration.dask.runs import (
     running,
     small_batches,
 )
-from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, ZONE, Tables, differences, installation_on
 from snapshot_pipeline_tests.pipeline.other_process import begin, other_process
 
@@ -145,7 +145,7 @@ def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: U
     assert_as_expected(url, expected)
     dask.kill("one", signal.SIGCONT)
     refused = "may no longer write the days 2025-11-01 to 2025-11-02"
-    waited_for(lambda: refused in dask.log("one"), "the worker's publication is refused", PATIENCE)
+    wait_for(lambda: refused in dask.log("one"), "the worker's publication is refused", PATIENCE)
     assert_as_expected(url, expected)
 
 

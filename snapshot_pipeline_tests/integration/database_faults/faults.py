@@ -56,7 +56,7 @@ def after_first_batch(fault: Callable[[], object]) -> ProgressListener:
     return progress
 
 
-def waited_for(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def wait_for(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     """Look until something is there that is true."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
@@ -74,7 +74,7 @@ def waits_for_table(url: URL, table: str) -> int:
             pid: int | None = connection.execute(query, {"name": table}).scalar()
             return pid
 
-    return int(waited_for(look, f"somebody waits for {table}"))
+    return int(wait_for(look, f"somebody waits for {table}"))
 
 
 def end_session(url: URL, pid: int) -> bool:

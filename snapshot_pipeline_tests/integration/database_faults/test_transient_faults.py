@@ -23,7 +23,7 @@ from snapshot_pipeline_tests.integration.database_faults.faults import (
     running,
     session,
     slowed,
-    waited_for,
+    wait_for,
     waits_for_table,
 )
 from snapshot_pipeline_tests.integration.embedded.servers import postmaster
@@ -159,7 +159,7 @@ def test_run_recovers_from_a_serialization_failure(
     with session(sample_url) as other, session(sample_url) as watching:
         other.execute(text("UPDATE performance_snapshots SET pace_score = pace_score"))
         with running(sample_url) as ours:
-            waited_for(lambda: watching.execute(waits).scalar() or watching.rollback(), "ours waits for the row")
+            wait_for(lambda: watching.execute(waits).scalar() or watching.rollback(), "ours waits for the row")
             other.commit()
         assert ours.result().reports
     assert "40001" in caplog.text
@@ -173,7 +173,7 @@ def test_run_yields_to_an_alter_table_and_then_continues(
         application.execute(text("ALTER TABLE quiz_attempts ADD COLUMN duration int"))
         with running(sample_url, lock_timeout_seconds=0.3) as ours:
             waits_for_table(sample_url, "quiz_attempts")
-            waited_for(lambda: "55P03" in caplog.text, "we have given way")
+            wait_for(lambda: "55P03" in caplog.text, "we have given way")
             application.commit()
         assert ours.result().reports
     assert_faultless(sample_url, faultless)
@@ -190,7 +190,7 @@ def test_alter_table_during_a_read_waits_at_most_one_statement_timeout(sample_ur
         session(sample_url) as watching,
         running(sample_url, statement_timeout_seconds=1.5) as ours,
     ):
-        waited_for(lambda: watching.execute(sleeping).scalar() or watching.rollback(), "a read is at work")
+        wait_for(lambda: watching.execute(sleeping).scalar() or watching.rollback(), "a read is at work")
         began = time.monotonic()
         application.execute(text("ALTER TABLE users ADD COLUMN nickname text"))
         waited = time.monotonic() - began

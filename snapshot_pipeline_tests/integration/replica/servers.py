@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.embedded.directory import ServerDirectory
 from snapshot_pipeline.embedded.programs import program, running_as, server_account
-from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 
 _REPLICATING = {"wal_level": "replica", "max_wal_senders": "4", "fsync": "off", "autovacuum": "off"}
 
@@ -85,7 +85,7 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
         )
     found = url.set(port=port)
     try:
-        waited_for(lambda: process.poll() is None and _answers(found), f"the replica answers; see {log}", 60)
+        wait_for(lambda: process.poll() is None and _answers(found), f"the replica answers; see {log}", 60)
         yield found
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown
@@ -102,4 +102,4 @@ def _answers(url: URL) -> bool:
 def await_replay(primary: URL, standby: URL) -> None:
     """Wait until the replica has all that the primary has now."""
     written = ask(primary, "SELECT pg_current_wal_lsn()")
-    waited_for(lambda: ask(standby, f"SELECT pg_last_wal_replay_lsn() >= '{written}'"), "the replica has caught up")
+    wait_for(lambda: ask(standby, f"SELECT pg_last_wal_replay_lsn() >= '{written}'"), "the replica has caught up")

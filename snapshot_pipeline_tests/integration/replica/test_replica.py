@@ -22,7 +22,7 @@ from snapshot_pipeline.platform.replication import Replica, ReplicaBehindError
 from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.postgres.errors import DatabaseError, is_transient
 from snapshot_pipeline.store.days import DayCount, record_days
-from snapshot_pipeline_tests.integration.database_faults.faults import waited_for
+from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
 from snapshot_pipeline_tests.integration.replica.servers import ask, await_replay
 from snapshot_pipeline_tests.pipeline.installations import (
@@ -138,7 +138,7 @@ def test_batch_is_not_read_from_a_second_replica_with_more_lag(pair: Pair):
         with pytest.raises(ReplicaBehindError, match="has not replayed"), ahead.session():
             pytest.fail("an earlier state was read")
         pair.go_on()
-        waited_for(lambda: ask(pair.standby, f"SELECT pg_last_wal_replay_lsn() >= '{ahead.position}'"), "caught up")
+        wait_for(lambda: ask(pair.standby, f"SELECT pg_last_wal_replay_lsn() >= '{ahead.position}'"), "caught up")
         with ahead.session() as reader:
             assert len(reader.active_student_ids())
 
