@@ -161,7 +161,7 @@ class RunningDagster:
         """Start all of it, after it was killed."""
         self._process = self._start()
 
-    def be_up(self) -> None:
+    def ensure_running(self) -> None:
         """Start what has ended, as a service manager would, and wait until the UI answers."""
         if self._process.poll() is not None:
             self.start_again()

@@ -1,7 +1,4 @@
-"""What was injected and what came of it: the table that `make faults` prints.
-
-Put here: one line per fault. Do not put here: the faults.
-"""
+"""The table of injected faults and their outcomes, which `make faults` prints."""
 
 from __future__ import annotations
 
@@ -15,29 +12,29 @@ from rich.table import Table
 
 @dataclass
 class Fault:
-    """One kind of fault, over all of its injections.
+    """One kind of fault and all its injections.
 
     Attributes:
-        name: What was done, e.g. `SIGKILL of the run's process`.
-        injected: How often it is known to have struck.
-        noticed: Seconds from each injection until it was noticed (the run failed, or was tried again).
-        told: Messages that arrived because of it, all-clears included; None where nobody is to be told, since the
-            pipeline gets over it by itself.
-        rows_wrong: Published figures' rows that differ from what they should be, when all was over.
-        rows_missing: Student days that should be published and are not, when all was over.
+        name: What was injected, e.g. `SIGKILL of the run's process`.
+        injected: Number of injections that took effect.
+        detection_seconds: Seconds from each injection until it was noticed (the run failed or was retried).
+        notifications: Number of messages about it, including the resolution; None if none is expected, because the
+            pipeline recovers by itself.
+        rows_wrong: Published rows that differ from the expected ones at the end.
+        rows_missing: Student-days that should be published and are not at the end.
     """
 
     name: str
     injected: int = 0
-    noticed: list[float] = field(default_factory=list)
-    told: int | None = None
+    detection_seconds: list[float] = field(default_factory=list)
+    notifications: int | None = None
     rows_wrong: int = 0
     rows_missing: int = 0
 
-    def struck(self, seconds: float) -> None:
+    def record(self, seconds: float) -> None:
         """Count an injection that was noticed after `seconds`."""
         self.injected += 1
-        self.noticed.append(seconds)
+        self.detection_seconds.append(seconds)
 
 
 class Ledger:
@@ -46,26 +43,28 @@ class Ledger:
     def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}
 
-    def of(self, name: str) -> Fault:
-        """The line of a fault."""
+    def fault(self, name: str) -> Fault:
+        """Return the entry of a fault; create it if it is new."""
         return self._faults.setdefault(name, Fault(name))
 
     @property
     def faults(self) -> Iterable[Fault]:
-        """All lines."""
+        """All entries."""
         return self._faults.values()
 
     def show(self) -> None:
         """Print the table."""
         table = Table("fault", title="Faults injected", title_justify="left")
-        for name in ("injected", "noticed in (median, most)", "told", "rows wrong", "rows missing"):
+        for name in ("injected", "noticed in (median, max)", "messages", "rows wrong", "rows missing"):
             table.add_column(name, justify="right")
         for fault in self.faults:
             table.add_row(
                 fault.name,
                 f"{fault.injected}",
-                f"{statistics.median(fault.noticed):.1f} s, {max(fault.noticed):.1f} s" if fault.noticed else "",
-                "heals itself" if fault.told is None else f"{fault.told}",
+                f"{statistics.median(fault.detection_seconds):.1f} s, {max(fault.detection_seconds):.1f} s"
+                if fault.detection_seconds
+                else "",
+                "recovers" if fault.notifications is None else f"{fault.notifications}",
                 f"{fault.rows_wrong}",
                 f"{fault.rows_missing}",
             )

@@ -1,4 +1,4 @@
-"""What a database does to a run: what passes is got over, what does not is one clear failure and one incident."""
+"""Faults of the database: a run recovers from transient ones; a lasting one fails it and opens one incident."""
 
 from __future__ import annotations
 
@@ -14,61 +14,62 @@ import pytest
 from sqlalchemy import Connection, text
 
 from snapshot_pipeline_tests.faults.ledger import Ledger
-from snapshot_pipeline_tests.faults.outcomes import over, settle, strange
-from snapshot_pipeline_tests.faults.world import ROLE, World
+from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
+from snapshot_pipeline_tests.faults.system import ROLE, FaultSystem
 from snapshot_pipeline_tests.running_dagster import wait_for
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("undisturbed_seconds")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("normal_run_seconds")]
 
-CONNECTION_CUTS, SERVER_KILLS = 5, 2
+CONNECTION_TERMINATIONS, SERVER_KILLS = 5, 2
 
 
 @dataclass(frozen=True)
-class Breakage:
-    """Something that stays broken until somebody mends it.
+class LastingFault:
+    """Something that stays injected_at until somebody fix_statements it.
 
     Attributes:
-        name: What it is.
-        breaks: The statements that break it.
-        mends: The statements that mend it.
-        said: A part of the one line that the run must fail with.
-        blinds: Whether incidents cannot be recorded meanwhile; then that is told first, and the incident afterwards.
+        name: Name of the fault.
+        break_statements: Statements that inject the fault.
+        fix_statements: Statements that remove it.
+        message: Part of the one-line error that the run must fail with.
+        prevents_recording: Whether incidents cannot be recorded meanwhile; then the failed scan is notified first,
+            and the incident afterwards.
     """
 
     name: str
-    breaks: tuple[str, ...]
-    mends: tuple[str, ...]
-    said: str
-    blinds: bool = False
+    break_statements: tuple[str, ...]
+    fix_statements: tuple[str, ...]
+    message: str
+    prevents_recording: bool = False
 
 
-BREAKAGES = (
-    Breakage(
-        "a right is revoked",
+LASTING_FAULTS = (
+    LastingFault(
+        "a permission is revoked",
         (f'REVOKE SELECT ON quiz_attempts FROM "{ROLE}"',),  # noqa: S608
         (f'GRANT SELECT ON quiz_attempts TO "{ROLE}"',),
         "permission denied for table quiz_attempts",
     ),
-    Breakage(
+    LastingFault(
         "a table is renamed",
         ("ALTER TABLE quiz_attempts RENAME TO quiz_attempts_old",),
         ("ALTER TABLE quiz_attempts_old RENAME TO quiz_attempts",),
         "no table quiz_attempts",
     ),
-    Breakage(
+    LastingFault(
         "a column changes its type",
         ("ALTER TABLE quiz_attempts ALTER score TYPE text USING 'score ' || score",),
         ("ALTER TABLE quiz_attempts ALTER score TYPE double precision USING substr(score, 7)::double precision",),
         "score",
     ),
-    Breakage(
+    LastingFault(
         "the database becomes read-only",
         ("ALTER DATABASE platform SET default_transaction_read_only = on",),
         ("SET default_transaction_read_only = off", "ALTER DATABASE platform RESET default_transaction_read_only"),
         "read-only",
-        blinds=True,
+        prevents_recording=True,
     ),
-    Breakage(
+    LastingFault(
         "the disk is full",
         (
             """CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
@@ -78,7 +79,7 @@ BREAKAGES = (
         ("DROP TRIGGER full_disk ON performance_snapshots", "DROP FUNCTION full_disk"),
         "disk is full",
     ),
-    Breakage(
+    LastingFault(
         "a statement takes too long",
         (
             "ALTER TABLE quiz_attempts RENAME TO quiz_attempts_fast",
@@ -91,111 +92,121 @@ BREAKAGES = (
 )
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
+@pytest.mark.parametrize("lasting_fault", LASTING_FAULTS, ids=lambda lasting_fault: lasting_fault.name)
 def test_lasting_fault_fails_the_run_and_sends_one_alert_and_one_recovery(
-    world: World, ledger: Ledger, rng: random.Random, breakage: Breakage
+    system: FaultSystem, ledger: Ledger, rng: random.Random, lasting_fault: LastingFault
 ) -> None:
-    fault = ledger.of(breakage.name)
-    old = world.figures()
-    world.change_the_past(rng)
-    new = world.expected()
-    world.execute(*breakage.breaks)
+    fault = ledger.fault(lasting_fault.name)
+    old = system.figures()
+    system.change_source_rows(rng)
+    new = system.expected()
+    system.execute(*lasting_fault.break_statements)
     try:
-        broken = time.monotonic()
-        run_id = world.launch()
-        assert over(world, run_id) == "FAILURE"
-        fault.struck(time.monotonic() - broken)
-        assert breakage.said in world.reason(run_id)
-        assert strange(world.figures(), old, new) == []
-        look = world.is_told_of_blindness if breakage.blinds else partial(world.incident_of, run_id)
-        wait_for(look, "somebody is told", 60)
+        injected_at = time.monotonic()
+        run_id = system.launch()
+        assert final_status(system, run_id) == "FAILURE"
+        fault.record(time.monotonic() - injected_at)
+        assert lasting_fault.message in system.error_message(run_id)
+        assert unexpected_rows(system.figures(), old, new) == []
+        notification = (
+            system.is_notified_of_failed_scan
+            if lasting_fault.prevents_recording
+            else partial(system.notified_incident, run_id)
+        )
+        wait_for(notification, "a notification has arrived", 60)
     finally:
-        world.execute(*breakage.mends)
-    incident = wait_for(lambda: world.incident_of(run_id), "the incident is told", 60)
-    assert over(world, world.launch()) == "SUCCESS"
-    settle(fault, world, new)
-    wait_for(lambda: world.is_cleared(incident) or None, "the all-clear is sent", 60)
-    fault.told = len(world.messages_about(incident))
-    assert fault.told == 2
+        system.execute(*lasting_fault.fix_statements)
+    incident = wait_for(lambda: system.notified_incident(run_id), "the incident is notified", 60)
+    assert final_status(system, system.launch()) == "SUCCESS"
+    assert_published(fault, system, new)
+    wait_for(lambda: system.is_resolved(incident) or None, "the resolution is notified", 60)
+    fault.notifications = len(system.messages_about(incident))
+    assert fault.notifications == 2
 
 
 def test_run_reconnects_after_its_connections_are_terminated(
-    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
-    fault = ledger.of("connections are cut")
-    while fault.injected < CONNECTION_CUTS:
-        world.change_the_past(rng)
-        new = world.expected()
-        run_id = world.launch()
-        wait_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
-        while world.dagster.finished(run_id) is None and fault.injected < CONNECTION_CUTS:
-            time.sleep(rng.uniform(0, undisturbed_seconds / 3))
-            cut = time.monotonic()
-            if world.cut_connections():
-                fault.struck(time.monotonic() - cut)
-        assert over(world, run_id) == "SUCCESS"
-        settle(fault, world, new)
+    fault = ledger.fault("connections are terminated")
+    while fault.injected < CONNECTION_TERMINATIONS:
+        system.change_source_rows(rng)
+        new = system.expected()
+        run_id = system.launch()
+        wait_for(lambda run_id=run_id: system.dagster.process_of(run_id), "the run has a process", 60)
+        while system.dagster.finished(run_id) is None and fault.injected < CONNECTION_TERMINATIONS:
+            time.sleep(rng.uniform(0, normal_run_seconds / 3))
+            terminated_at = time.monotonic()
+            if system.terminate_connections():
+                fault.record(time.monotonic() - terminated_at)
+        assert final_status(system, run_id) == "SUCCESS"
+        assert_published(fault, system, new)
 
 
-def test_run_waits_for_a_database_server_killed_during_it(world: World, ledger: Ledger, rng: random.Random) -> None:
-    fault = ledger.of("SIGKILL of the database server")
+def test_run_waits_for_a_database_server_killed_during_it(
+    system: FaultSystem, ledger: Ledger, rng: random.Random
+) -> None:
+    fault = ledger.fault("SIGKILL of the database server")
     while fault.injected < SERVER_KILLS:
-        old = world.figures()
-        world.change_the_past(rng)
-        new = world.expected()
-        run_id = world.launch()
-        wait_for(lambda: world.is_publishing(), "the run publishes", 60)
+        old = system.figures()
+        system.change_source_rows(rng)
+        new = system.expected()
+        run_id = system.launch()
+        wait_for(lambda: system.is_publishing(), "the run publishes", 60)
         killed = time.monotonic()
-        for process in world.server_processes():
+        for process in system.server_processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         time.sleep(rng.uniform(0.5, 3))
-        world.server.start()
-        world.dagster.be_up()
-        assert strange(world.figures(), old, new) == []
-        fault.struck(time.monotonic() - killed)
-        # The records of Dagster were on that server too: its worker may get over it, or die and be tried again.
-        wait_for(lambda run_id=run_id: world.succeeded_at_last(run_id), "the run or its retry has succeeded", 180)
-        settle(fault, world, new)
+        system.server.start()
+        system.dagster.ensure_running()
+        assert unexpected_rows(system.figures(), old, new) == []
+        fault.record(time.monotonic() - killed)
+        # Dagster's own database was on that server too: the run may survive, or die and be retried.
+        wait_for(lambda run_id=run_id: system.succeeded_eventually(run_id), "the run or its retry has succeeded", 180)
+        assert_published(fault, system, new)
 
 
 @contextlib.contextmanager
-def held_by_the_application(world: World, statement: str) -> Iterator[Connection]:
-    """The application is in the middle of a transaction."""
-    with world.engine.connect() as connection:
+def application_transaction(system: FaultSystem, statement: str) -> Iterator[Connection]:
+    """Keep a transaction of the application open after a statement; roll it back at the end."""
+    with system.engine.connect() as connection:
         connection.execute(text(statement))
         yield connection
         connection.rollback()
 
 
-def test_run_yields_to_a_schema_migration_of_the_platform(world: World, ledger: Ledger, rng: random.Random) -> None:
-    fault = ledger.of("ALTER TABLE of the application holds a table")
-    world.change_the_past(rng)
-    new = world.expected()
-    with held_by_the_application(world, "ALTER TABLE quiz_attempts ADD COLUMN comment text"):
-        run_id = world.launch()
-        began = time.monotonic()
-        waits = partial(world.waiting_for, "quiz_attempts")
-        wait_for(waits, "the run waits for the table", 60)
-        fault.struck(time.monotonic() - began)
-        wait_for(lambda: None if waits() else True, "the run has given way", 30)
-        assert world.dagster.finished(run_id) is None
-    assert over(world, run_id) == "SUCCESS"
-    settle(fault, world, new)
+def test_run_yields_to_a_schema_migration_of_the_platform(
+    system: FaultSystem, ledger: Ledger, rng: random.Random
+) -> None:
+    fault = ledger.fault("ALTER TABLE of the application locks a table")
+    system.change_source_rows(rng)
+    new = system.expected()
+    with application_transaction(system, "ALTER TABLE quiz_attempts ADD COLUMN comment text"):
+        run_id = system.launch()
+        started = time.monotonic()
+        is_waiting = partial(system.waiting_for, "quiz_attempts")
+        wait_for(is_waiting, "the run waits for the table", 60)
+        fault.record(time.monotonic() - started)
+        wait_for(lambda: None if is_waiting() else True, "the run has released its locks", 30)
+        assert system.dagster.finished(run_id) is None
+    assert final_status(system, run_id) == "SUCCESS"
+    assert_published(fault, system, new)
 
 
-def test_run_survives_a_deadlock_it_loses(world: World, ledger: Ledger, rng: random.Random) -> None:
-    fault = ledger.of("deadlock")
-    world.change_the_past(rng)
-    new = world.expected()
+def test_run_survives_a_deadlock_it_loses(system: FaultSystem, ledger: Ledger, rng: random.Random) -> None:
+    fault = ledger.fault("deadlock")
+    system.change_source_rows(rng)
+    new = system.expected()
     lock = "LOCK TABLE snapshot_restatements IN ACCESS EXCLUSIVE MODE"
-    with held_by_the_application(world, lock) as application:
-        application.execute(text("SET LOCAL deadlock_timeout = '60s'"))  # the run finds it, and so it is the victim
-        run_id = world.launch()
-        began = time.monotonic()
-        waits = partial(world.waiting_for, "snapshot_restatements")
-        wait_for(waits, "the run waits in its publication", 60, 0.02)
+    with application_transaction(system, lock) as application:
+        application.execute(
+            text("SET LOCAL deadlock_timeout = '60s'")
+        )  # so that the run detects the deadlock and is its victim
+        run_id = system.launch()
+        started = time.monotonic()
+        is_waiting = partial(system.waiting_for, "snapshot_restatements")
+        wait_for(is_waiting, "the run waits while publishing", 60, 0.02)
         application.execute(text("UPDATE performance_snapshots SET computed_at = computed_at"))
-        fault.struck(time.monotonic() - began)
-    assert over(world, run_id) == "SUCCESS"
-    settle(fault, world, new)
+        fault.record(time.monotonic() - started)
+    assert final_status(system, run_id) == "SUCCESS"
+    assert_published(fault, system, new)

@@ -1,4 +1,4 @@
-"""Processes that are killed at random moments: every student's day is old or new, and the run is done all the same."""
+"""Processes killed at random times: every student-day is old or new, and the run is completed by a retry."""
 
 from __future__ import annotations
 
@@ -18,138 +18,138 @@ import pytest
 
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline_tests.faults.ledger import Ledger
-from snapshot_pipeline_tests.faults.outcomes import over, settle, strange
-from snapshot_pipeline_tests.faults.world import World, publish
+from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
+from snapshot_pipeline_tests.faults.system import FaultSystem, publish
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
 PUBLISHER_KILLS, KILLS_A_CHANGE = 20, 4
-RUN_KILLS, KILLS_A_RUN = 4, 2  # a run that has crashed is tried again twice (dagster.yaml)
+RUN_KILLS, KILLS_A_RUN = 4, 2  # a crashed run is retried twice (dagster.yaml)
 COMMAND_KILLS = 1
-POWER_CUTS = 2
+POWER_FAILURES = 2
 
-# Its children begin with everything imported, in a process without threads.
+# Children of a fork server start with everything imported, in a process without threads.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["snapshot_pipeline_tests.faults.world"])
+_PROCESSES.set_forkserver_preload(["snapshot_pipeline_tests.faults.system"])
 
 
-def started_publisher(settings: Settings, first: date, last: date) -> BaseProcess:
+def start_publisher(settings: Settings, first: date, last: date) -> BaseProcess:
     process = _PROCESSES.Process(target=publish, args=(settings, first, last))
     process.start()
     return process
 
 
 def test_kill_while_publishing_leaves_complete_rows_and_no_lock(
-    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
-    fault = ledger.of("SIGKILL of a process that publishes")
-    began = time.monotonic()
-    started_publisher(world.settings, world.first, world.last).join()
-    whole = time.monotonic() - began
+    fault = ledger.fault("SIGKILL of a process that publishes")
+    started = time.monotonic()
+    start_publisher(system.settings, system.first, system.last).join()
+    duration = time.monotonic() - started
     between_batches = 0
     while fault.injected < PUBLISHER_KILLS:
-        old = world.figures()
-        world.change_the_past(rng)
-        new = world.expected()
+        old = system.figures()
+        system.change_source_rows(rng)
+        new = system.expected()
         assert old != new
         for _ in range(KILLS_A_CHANGE):
-            process = started_publisher(world.settings, world.first, world.last)
-            process.join(rng.uniform(0, whole))
+            process = start_publisher(system.settings, system.first, system.last)
+            process.join(rng.uniform(0, duration))
             process.kill()
             killed = time.monotonic()
             process.join()
-            found = world.figures()
-            assert strange(found, old, new) == []
-            if process.exitcode != 0:  # else it was faster: this one does not count
-                fault.struck(time.monotonic() - killed)
-                between_batches += found not in (old, new)
-        publish(world.settings, world.first, world.last)  # waits for no lock that a dead process might have left
-        settle(fault, world, new)
-    assert between_batches  # some were struck when a part was new and a part was old
-    assert world.figures() == world.expected_by_reference()
+            published = system.figures()
+            assert unexpected_rows(published, old, new) == []
+            if process.exitcode != 0:  # otherwise it had finished before the kill, which does not count
+                fault.record(time.monotonic() - killed)
+                between_batches += published not in (old, new)
+        publish(system.settings, system.first, system.last)  # would wait if a dead process still held its lock
+        assert_published(fault, system, new)
+    assert between_batches  # some kills left new rows beside old ones
+    assert system.figures() == system.expected_by_reference()
 
 
 def test_killed_run_is_detected_and_retried(
-    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
-    fault = ledger.of("SIGKILL of a Dagster run's process")
+    fault = ledger.fault("SIGKILL of a Dagster run's process")
     while fault.injected < RUN_KILLS:
-        old = world.figures()
-        world.change_the_past(rng)
-        new = world.expected()
-        run_id = world.launch()
+        old = system.figures()
+        system.change_source_rows(rng)
+        new = system.expected()
+        run_id = system.launch()
         for _ in range(KILLS_A_RUN):
-            process = wait_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
+            process = wait_for(lambda run_id=run_id: system.dagster.process_of(run_id), "the run has a process", 60)
             age = time.time() - process.create_time()
-            time.sleep(max(0.0, rng.uniform(0.3, undisturbed_seconds) - age))
+            time.sleep(max(0.0, rng.uniform(0.3, normal_run_seconds) - age))
             with suppress(psutil.NoSuchProcess):
                 process.kill()
             killed = time.monotonic()
-            assert strange(world.figures(), old, new) == []
-            if over(world, run_id) == "SUCCESS":
-                break  # it was faster: this one does not count
-            fault.struck(time.monotonic() - killed)
-            run_id = wait_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
-        assert over(world, run_id) == "SUCCESS"
-        settle(fault, world, new)
+            assert unexpected_rows(system.figures(), old, new) == []
+            if final_status(system, run_id) == "SUCCESS":
+                break  # it had finished before the kill, which does not count
+            fault.record(time.monotonic() - killed)
+            run_id = wait_for(lambda run_id=run_id: system.dagster.retry_of(run_id), "the run is retried", 60)
+        assert final_status(system, run_id) == "SUCCESS"
+        assert_published(fault, system, new)
 
 
 def test_killed_command_is_detected_and_does_not_block_the_queue(
-    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
     """Its run has no launcher: without a look at its process it would stay STARTED, and later runs would queue up."""
-    fault = ledger.of("SIGKILL of `snapshot-pipeline materialize`")
+    fault = ledger.fault("SIGKILL of `snapshot-pipeline materialize`")
     while fault.injected < COMMAND_KILLS:
-        old = world.figures()
-        world.change_the_past(rng)
-        new = world.expected()
-        known = {run.run_id for run in world.dagster.instance.get_runs()}
+        old = system.figures()
+        system.change_source_rows(rng)
+        new = system.expected()
+        known = {run.run_id for run in system.dagster.instance.get_runs()}
         command = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize"]
-        command += ["--from", str(world.first), "--to", str(world.last)]
+        command += ["--from", str(system.first), "--to", str(system.last)]
         process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        run_id = wait_for(new_run(world, known), "the command has begun a run", 60)
-        time.sleep(rng.uniform(0, undisturbed_seconds / 2))
+        run_id = wait_for(new_run(system, known), "the command has started a run", 60)
+        time.sleep(rng.uniform(0, normal_run_seconds / 2))
         process.kill()
         killed = time.monotonic()
         process.wait()
-        assert strange(world.figures(), old, new) == []
-        if over(world, run_id) != "SUCCESS":
-            fault.struck(time.monotonic() - killed)
-        assert over(world, world.launch()) == "SUCCESS"
-        settle(fault, world, new)
+        assert unexpected_rows(system.figures(), old, new) == []
+        if final_status(system, run_id) != "SUCCESS":
+            fault.record(time.monotonic() - killed)
+        assert final_status(system, system.launch()) == "SUCCESS"
+        assert_published(fault, system, new)
 
 
 def test_run_lost_in_a_power_failure_is_retried_after_restart(
-    world: World, ledger: Ledger, rng: random.Random, undisturbed_seconds: float
+    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
-    fault = ledger.of("power cut: SIGKILL of all of Dagster")
-    while fault.injected < POWER_CUTS:
-        old = world.figures()
-        world.change_the_past(rng)
-        new = world.expected()
-        run_id = world.launch()
-        wait_for(lambda run_id=run_id: world.dagster.process_of(run_id), "the run has a process", 60)
-        time.sleep(rng.uniform(0.3, undisturbed_seconds))
-        world.dagster.kill_everything()
-        cut = time.monotonic()
-        struck = world.dagster.finished(run_id) is None
-        assert strange(world.figures(), old, new) == []
-        world.dagster.start_again()
-        if over(world, run_id) != "SUCCESS":
-            assert struck
-            fault.struck(time.monotonic() - cut)
-            run_id = wait_for(lambda run_id=run_id: world.dagster.retry_of(run_id), "the run is tried again", 60)
-            assert over(world, run_id) == "SUCCESS"
-        settle(fault, world, new)
+    fault = ledger.fault("power failure: SIGKILL of all of Dagster")
+    while fault.injected < POWER_FAILURES:
+        old = system.figures()
+        system.change_source_rows(rng)
+        new = system.expected()
+        run_id = system.launch()
+        wait_for(lambda run_id=run_id: system.dagster.process_of(run_id), "the run has a process", 60)
+        time.sleep(rng.uniform(0.3, normal_run_seconds))
+        system.dagster.kill_everything()
+        killed = time.monotonic()
+        was_running = system.dagster.finished(run_id) is None
+        assert unexpected_rows(system.figures(), old, new) == []
+        system.dagster.start_again()
+        if final_status(system, run_id) != "SUCCESS":
+            assert was_running
+            fault.record(time.monotonic() - killed)
+            run_id = wait_for(lambda run_id=run_id: system.dagster.retry_of(run_id), "the run is retried", 60)
+            assert final_status(system, run_id) == "SUCCESS"
+        assert_published(fault, system, new)
 
 
-def new_run(world: World, known: set[str]) -> Callable[[], str | None]:
-    """A look for a run that was not there before and has begun."""
+def new_run(system: FaultSystem, known: set[str]) -> Callable[[], str | None]:
+    """Return a function that finds a started run other than the `known` ones."""
 
-    def look() -> str | None:
-        begun = world.dagster.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    def find() -> str | None:
+        begun = system.dagster.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         return next((run.run_id for run in begun if run.run_id not in known), None)
 
-    return look
+    return find

@@ -342,7 +342,7 @@ def _terminate_waiting_session(installation: Installation) -> None:
 
     def terminated() -> bool | None:
         with installation.engine.connect() as connection:
-            return connection.execute(query).scalar()
+            return connection.execute(query).scalar() or None
 
     wait_for(terminated, "a run waits for the table", 10, 0.05)
 

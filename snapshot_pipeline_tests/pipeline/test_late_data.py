@@ -1,4 +1,4 @@
-"""Late rows are changed and reach every figure that depends on them."""
+"""Late rows are found and reach every figure that depends on them."""
 
 from __future__ import annotations
 

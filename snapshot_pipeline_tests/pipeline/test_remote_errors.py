@@ -91,7 +91,7 @@ def test_wrapped_error_keeps_its_transient_cause_and_worker_traceback():
     assert "in readable_database_errors" in str(returned.__cause__.__cause__)
 
 
-class NotUnpicklable(Exception):
+class CannotBeUnpickled(Exception):
     """An exception that cannot be unpickled; some libraries have such ones."""
 
     def __init__(self, *, needed: str) -> None:
@@ -99,9 +99,9 @@ class NotUnpicklable(Exception):
 
 
 def test_unpicklable_error_is_replaced_by_a_picklable_one():
-    returned = sent_back(NotUnpicklable(needed="a keyword"))
+    returned = sent_back(CannotBeUnpickled(needed="a keyword"))
     assert isinstance(returned, WorkerError)
-    assert str(returned) == "NotUnpicklable: needs a keyword"
+    assert str(returned) == "CannotBeUnpickled: needs a keyword"
 
 
 def test_repr_of_a_remote_error_shows_no_contents():

@@ -1,8 +1,4 @@
-"""A whole installation to break: its own PostgreSQL server, a platform, a running Dagster, a receiver of alerts.
-
-Put here: how the world is made, how its past is changed, what should be published in it at any moment, and who was
-told what. Do not put here: the faults.
-"""
+"""A whole system to inject faults into: PostgreSQL server, platform, running Dagster and a receiver of alerts."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ EXPECTED_SCHEMA = "expected"
 _OVER = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 ROLE = "snapshot_pipeline"
-"""The role that the pipeline has in this world: it may read the platform's tables and write its own, no more."""
+"""The role of the pipeline: it may only read the platform's tables and write its own."""
 
 ZONE = ZoneInfo("UTC")
 
@@ -50,17 +46,17 @@ Figures = dict[tuple[int, date], tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
-class World:
-    """All that a test can break.
+class FaultSystem:
+    """The parts of the system.
 
     Attributes:
         server: The database server, which can be stopped and started.
         url: The platform's database, which holds our tables too; as its owner.
         settings: The installation's settings.
         dagster: Web server, daemon, code server.
-        receiver: Who is told of incidents.
-        first: The first of the days that the suite computes over and over.
-        last: The last of them: yesterday.
+        receiver: Web server that receives the alerts.
+        first: The first of the days that the tests compute again and again.
+        last: The last of these days: yesterday.
     """
 
     server: EmbeddedServer
@@ -73,25 +69,25 @@ class World:
 
     @property
     def engine(self) -> Engine:
-        """A way to the database that keeps no connection."""
+        """An engine without a connection pool."""
         return create_engine(self.url, poolclass=NullPool)
 
     def execute(self, *statements: str) -> None:
-        """Run statements as the owner of everything, each by itself."""
+        """Run statements as the owner of all tables, each in its own transaction."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for statement in statements:
                 connection.execute(text(statement))
 
     def figures(self, schema: str = "public") -> Figures:
-        """What is published."""
+        """Return the published figures."""
         snapshots = StoreTables.of(schema).performance_snapshots
         columns = [column for column in snapshots.c if column.name != "computed_at"]
         query = select(*columns).where(snapshots.c.snapshot_date.between(self.first, self.last))
         with self.engine.connect() as connection:
             return {(row.user_id, row.snapshot_date): tuple(row) for row in connection.execute(query)}
 
-    def change_the_past(self, rng: random.Random) -> None:
-        """Change source rows of days that are computed already, so that old and new figures can be told apart."""
+    def change_source_rows(self, rng: random.Random) -> None:
+        """Change source rows of computed days, so that old and new figures differ."""
         self.execute(
             f"""UPDATE user_lesson_progress SET time_spent_minutes = time_spent_minutes + {rng.randint(1, 50)}
                  WHERE time_spent_minutes >= 0 AND started_at >= '{self.first}' AND started_at < '{self.last}'
@@ -101,12 +97,12 @@ class World:
         )
 
     def expected(self) -> Figures:
-        """What should be published now: computed undisturbed, by the same code, into a schema of its own."""
+        """Return the figures to expect now, computed without faults by the same code into another schema."""
         publish(self.settings.model_copy(update={"store_schema": EXPECTED_SCHEMA}), self.first, self.last)
         return self.figures(EXPECTED_SCHEMA)
 
     def expected_by_reference(self) -> Figures:
-        """What should be published now, by the slow reading of `metrics.md` that shares no code with the pipeline."""
+        """Return the figures to expect now, computed by the slow reference, which shares no code with the pipeline."""
         with self.engine.connect() as connection:
             rows = read_rows(connection, "public", self.settings.naive_zone)
         figures: Figures = {}
@@ -117,12 +113,12 @@ class World:
         return figures
 
     def launch(self) -> str:
-        """Launch a run over all the days."""
+        """Launch a run over all days; return its id."""
         tags = {
             "dagster/asset_partition_range_start": self.first.isoformat(),
             "dagster/asset_partition_range_end": self.last.isoformat(),
         }
-        # Dagster's web server finds out about a connection that was lost with the server when it uses it the next time.
+        # Dagster's web server notices a lost database connection only when it uses it again.
         return wait_for(lambda: self._launched(tags), "a run can be launched", 60)
 
     def _launched(self, tags: dict[str, str]) -> str | None:
@@ -131,20 +127,20 @@ class World:
         except requests.RequestException:
             return None
 
-    def is_quiet(self) -> bool | None:
-        """Whether no run is queued or in progress."""
+    def has_no_unfinished_run(self) -> bool | None:
+        """Return True if no run is queued or in progress."""
         unfinished = [status for status in dg.DagsterRunStatus if status not in _OVER]
         return not self.dagster.instance.get_runs(dg.RunsFilter(statuses=unfinished), limit=1) or None
 
-    def reason(self, run_id: str) -> str:
-        """The line that a run has failed with."""
+    def error_message(self, run_id: str) -> str:
+        """Return the error message of a failed run."""
         (entry,) = self.dagster.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
         failure = entry.get_dagster_event().step_failure_data.user_failure_data
         assert failure is not None, entry.message
         return str(failure.description)
 
-    def succeeded_at_last(self, run_id: str) -> bool | None:
-        """Whether a run, or the last of its retries, has succeeded."""
+    def succeeded_eventually(self, run_id: str) -> bool | None:
+        """Return True if a run, or its last retry, has succeeded."""
         while (status := self.dagster.finished(run_id)) == "FAILURE":
             retry = self.dagster.retry_of(run_id)
             if retry is None:
@@ -152,55 +148,55 @@ class World:
             run_id = retry
         return True if status == "SUCCESS" else None
 
-    def incident_of(self, run_id: str) -> int | None:
-        """The number of the incident that somebody was told of a run."""
+    def notified_incident(self, run_id: str) -> int | None:
+        """Return the number of the incident that was notified for a run; None if none was."""
         for message in self.receiver.messages:
             if f"/runs/{run_id}" in message["message"]:
-                found = re.search(r"Incident (\d+):", message["message"])
-                assert found, message
-                return int(found[1])
+                match = re.search(r"Incident (\d+):", message["message"])
+                assert match, message
+                return int(match[1])
         return None
 
     def messages_about(self, incident: int) -> list[str]:
-        """The titles of all messages that name an incident."""
+        """Return the titles of all messages that name an incident."""
         named = re.compile(rf"Incident {incident}:")
         return [message["title"] for message in self.receiver.messages if named.search(message["message"])]
 
-    def is_cleared(self, incident: int) -> bool:
-        """Whether the all-clear has arrived."""
+    def is_resolved(self, incident: int) -> bool:
+        """Return whether the resolution of an incident was notified."""
         return any(title.startswith("Resolved: ") for title in self.messages_about(incident))
 
-    def is_told_of_blindness(self) -> bool | None:
-        """Whether somebody was told that incidents cannot be recorded."""
+    def is_notified_of_failed_scan(self) -> bool | None:
+        """Return True if it was notified that incidents cannot be recorded."""
         return "snapshot_pipeline cannot scan for incidents" in self.receiver.titles or None
 
-    def cut_connections(self) -> int:
-        """End all sessions of the pipeline in the platform's database; how many there were."""
-        cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :role")
+    def terminate_connections(self) -> int:
+        """Terminate all sessions of the pipeline in the platform's database; return their number."""
+        terminate = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :role")
         with self.engine.connect() as connection:
-            return int(connection.execute(cut, {"role": ROLE}).scalar_one())
+            return int(connection.execute(terminate, {"role": ROLE}).scalar_one())
 
     def is_publishing(self) -> bool | None:
-        """Whether a run holds its days."""
-        held = text(
+        """Return True if a run holds the lock of its days."""
+        locks = text(
             "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
             "WHERE locktype = 'advisory' AND granted AND usename = :role"
         )
         with self.engine.connect() as connection:
-            return bool(connection.execute(held, {"role": ROLE}).scalar()) or None
+            return bool(connection.execute(locks, {"role": ROLE}).scalar()) or None
 
     def waiting_for(self, table: str) -> bool | None:
-        """Whether a session of the pipeline waits for a table that somebody has locked."""
+        """Return True if a session of the pipeline waits for a lock on a table."""
         waiting = text(
             "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
             "WHERE relation = CAST(:name AS regclass) AND NOT granted AND usename = :role"
         )
-        # On a connection of its own: within a transaction the list of sessions stays as it was first seen.
+        # On a new connection, because within a transaction the statistics of sessions do not change.
         with self.engine.connect() as connection:
             return bool(connection.execute(waiting, {"name": table, "role": ROLE}).scalar()) or None
 
     def server_processes(self) -> list[psutil.Process]:
-        """The database server: its first process and all that it has started."""
+        """Return the processes of the database server: the postmaster and its children."""
         with self.engine.connect() as connection:
             backend = psutil.Process(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
             postmaster = backend.parent()
@@ -211,7 +207,7 @@ class World:
 def publish(settings: Settings, first: date, last: date) -> None:
     """Compute and publish the days in this process, without Dagster."""
     with open_installation(settings) as installation:
-        run_days(installation, first, last, "the suite's own")
+        run_days(installation, first, last, "without Dagster")
 
 
 def _limited(url: URL) -> URL:
@@ -225,8 +221,8 @@ def _limited(url: URL) -> URL:
 
 
 @contextmanager
-def new_world(home: Path) -> Iterator[World]:
-    """Make it; all of it is gone at the end."""
+def start_system(home: Path) -> Iterator[FaultSystem]:
+    """Start the system; delete all of it at the end."""
     today = datetime.now(timezone.utc).date()
     with ExitStack() as stack:
         server = EmbeddedServer(home / "server")
@@ -243,11 +239,11 @@ def new_world(home: Path) -> Iterator[World]:
             "SNAPSHOT_DATABASE_URL": pipeline_url.render_as_string(hide_password=False),
             "SNAPSHOT_DAGSTER_DATABASE_URL": server.url("dagster").render_as_string(hide_password=False),
             "SNAPSHOT_START_DATE": str(today - timedelta(days=SAMPLE_DAYS)),
-            # Many small batches, one after the other: a run can be struck at many places.
+            # Many small batches, one after the other, so that a fault can hit a run in many states.
             "SNAPSHOT_BATCH_ROWS": "700",
             "SNAPSHOT_WORKERS": "1",
             "SNAPSHOT_ALERT_URLS": f"json://{receiver.address}/",
-            # What takes minutes in a night takes seconds here.
+            # Seconds instead of minutes in production.
             "SNAPSHOT_WATCH_SECONDS": "2",
             "SNAPSHOT_RETRY_SECONDS": "2",
             "SNAPSHOT_LOCK_TIMEOUT_SECONDS": "3",
@@ -260,4 +256,4 @@ def new_world(home: Path) -> Iterator[World]:
         dagster = RunningDagster(instance, {**os.environ, **variables}, home / "dagster.log")
         stack.callback(dagster.stop)
         first, last = today - timedelta(days=DAYS), today - timedelta(days=1)
-        yield World(server, url, load_settings(), dagster, receiver, first, last)
+        yield FaultSystem(server, url, load_settings(), dagster, receiver, first, last)
