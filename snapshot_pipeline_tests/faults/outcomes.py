@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from snapshot_pipeline_tests.faults.ledger import Fault
-from snapshot_pipeline_tests.faults.system import Figures, FaultSystem
+from snapshot_pipeline_tests.faults.system import FaultSystem, Figures
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 

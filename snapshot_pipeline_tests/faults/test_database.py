@@ -25,7 +25,7 @@ CONNECTION_TERMINATIONS, SERVER_KILLS = 5, 2
 
 @dataclass(frozen=True)
 class LastingFault:
-    """Something that stays injected_at until somebody fix_statements it.
+    """A fault that lasts until it is fixed.
 
     Attributes:
         name: Name of the fault.
