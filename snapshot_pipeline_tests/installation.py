@@ -1,4 +1,4 @@
-"""A real Dagster instance on a real PostgreSQL, with a platform of sample students beside it."""
+"""Fixtures: a real Dagster instance on a real PostgreSQL server, with a platform of sample students."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNTIL = date(2026, 3, 1)
 
 @dataclass(frozen=True)
 class TestInstallation:
-    """A platform of 200 sample students, a Dagster instance, and the environment variables that lead to both."""
+    """A platform of 200 sample students, a Dagster instance, and the environment variables that select both."""
 
     __test__ = False
     settings: Settings

@@ -1,7 +1,4 @@
-"""Programs beside Python that a test needs: a Redis, a browser.
-
-Put here: how one is found, and what follows where it is missing. Do not put here: starting it.
-"""
+"""Programs other than Python that tests need, such as Redis or a browser."""
 
 from __future__ import annotations
 
@@ -12,16 +9,16 @@ import pytest
 
 
 def needed_program(name: str, remediation: str) -> str:
-    """The path of a program; where it is missing the test is skipped, and fails in CI, which must not miss any.
+    """Return the path of a program; skip the test if it is missing, or fail it in CI.
 
     Args:
-        name: As it is found on PATH.
+        name: Name of the program on PATH.
         remediation: How to get it, such as `apt-get install redis-server`.
     """
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         message = f"the program {name} is not on PATH; get it by `{remediation}`"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    return found
+    return path

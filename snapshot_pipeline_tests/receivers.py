@@ -1,7 +1,4 @@
-"""Real receivers on loopback: a web server that remembers, one that refuses, one that never answers, a mail server.
-
-Put here: what a channel or a telemetry endpoint talks to. Do not put here: what is expected to arrive.
-"""
+"""Real servers on loopback that receive alerts and telemetry: a web server, a silent server, a mail server."""
 
 from __future__ import annotations
 
@@ -28,10 +25,10 @@ class WebReceiver:
 
     Attributes:
         address: Its `host:port`.
-        bodies: What was posted, unpacked, in the order of arrival.
-        paths: Where to.
-        status: What it answers.
-        delay: How many seconds it takes to answer.
+        bodies: Posted bodies, decompressed, in the order of arrival.
+        paths: Paths of the requests.
+        status: HTTP status of the responses.
+        delay: Seconds before each response.
     """
 
     address: str = ""
@@ -42,18 +39,18 @@ class WebReceiver:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """What Apprise's `json://` has posted."""
+        """Messages posted by Apprise's `json://`."""
         return [json.loads(body) for body in self.bodies]
 
     @property
     def titles(self) -> list[str]:
-        """The titles of these."""
+        """Titles of the messages."""
         return [message["title"] for message in self.messages]
 
 
 @contextmanager
 def web_receiver() -> Iterator[WebReceiver]:
-    """Start one, and stop it at the end."""
+    """Start a web server; stop it at the end."""
     receiver = WebReceiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -85,20 +82,20 @@ def web_receiver() -> Iterator[WebReceiver]:
 
 @contextmanager
 def silent_receiver() -> Iterator[str]:
-    """The address of something that accepts connections and never answers."""
+    """Yield the address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def closed_address() -> str:
-    """An address at which nobody listens."""
+    """Return an address on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @dataclass
 class MailReceiver:
-    """A mail server on loopback, with what it has taken."""
+    """A mail server on loopback and its received mails."""
 
     address: str = ""
     mails: list[EmailMessage] = field(default_factory=list)
@@ -106,7 +103,7 @@ class MailReceiver:
 
 @contextmanager
 def mail_receiver() -> Iterator[MailReceiver]:
-    """Start one, and stop it at the end."""
+    """Start a mail server; stop it at the end."""
     receiver = MailReceiver()
 
     class Handler:

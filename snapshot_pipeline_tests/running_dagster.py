@@ -1,7 +1,4 @@
-"""The whole of Dagster in its own processes: web server, daemon, code server, runs; asked as the UI asks, by GraphQL.
-
-Put here: starting, stopping, killing it, and launching runs. Do not put here: what is expected of a run.
-"""
+"""Dagster in its own processes (web server, daemon, code server, runs), controlled by GraphQL as its UI does."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ import requests
 
 from snapshot_pipeline_tests.installation import PROJECT
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 LAUNCH = """
 mutation ($parameters: ExecutionParams!) {
@@ -73,11 +70,11 @@ class RunningDagster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._wait_until_it_answers(process)
+        self._wait_until_ready(process)
         return process
 
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        def answers() -> bool | None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        def is_ready() -> bool | None:
             assert process.poll() is None, self._log.read_text()[-3000:]
             try:
                 locations = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
@@ -86,7 +83,7 @@ class RunningDagster:
                 return None
             return [entry["loadStatus"] for entry in entries] == ["LOADED"] or None
 
-        wait_for(answers, "the UI answers", 120)
+        wait_for(is_ready, "the UI answers", 120)
 
     def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         answer = requests.post(
@@ -98,11 +95,11 @@ class RunningDagster:
         return data
 
     def launch_day(self, day: str) -> str:
-        """Launch the job of the snapshots for one day; returns the run's id."""
+        """Launch the snapshot job for one day; return the run id."""
         return self.launch("daily_snapshots_job", {"dagster/partition": day})
 
     def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
-        """Launch a job as the launchpad does; returns the run's id."""
+        """Launch a job as the launchpad does; return the run id."""
         parameters = {
             "selector": {
                 "repositoryLocationName": "snapshot_pipeline",
@@ -117,7 +114,7 @@ class RunningDagster:
         return str(launched["run"]["runId"])
 
     def launch_backfill(self, assets: Sequence[dg.AssetKey], partitions: Sequence[str]) -> str:
-        """Launch a backfill of some assets as its dialog does; returns its id."""
+        """Launch a backfill of some assets as its dialog does; return its id."""
         selection = [{"path": asset.path} for asset in assets]
         parameters = {"assetSelection": selection, "partitionNames": list(partitions)}
         launched = self.ask(LAUNCH_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
@@ -134,20 +131,20 @@ class RunningDagster:
         return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
 
     def process_of(self, run_id: str) -> psutil.Process | None:
-        """The process of a run; None before it has one, and when it is gone."""
+        """Return the process of a run; None before it has started and after it has ended."""
         for event in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-            if found := _STARTED.match(event.message):
+            if match := _STARTED.match(event.message):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    return psutil.Process(int(found.group(1)))
+                    return psutil.Process(int(match.group(1)))
         return None
 
     def retry_of(self, run_id: str) -> str | None:
-        """The run that was launched because this one had crashed."""
+        """Return the retry of a crashed run; None if there is none."""
         retries = self.instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id}))
         return retries[0].run_id if retries else None
 
     def kill_everything(self) -> None:
-        """SIGKILL to every process of it, run processes included; returns when all are gone."""
+        """Send SIGKILL to every process, including those of runs; return when all have ended."""
         root = psutil.Process(self._process.pid)
         family = [root, *root.children(recursive=True)]
         for process in family:
@@ -158,14 +155,14 @@ class RunningDagster:
         assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
     def start_again(self) -> None:
-        """Start all of it, after it was killed."""
+        """Start everything again after `kill_everything`."""
         self._process = self._start()
 
     def ensure_running(self) -> None:
-        """Start what has ended, as a service manager would, and wait until the UI answers."""
+        """Start Dagster again if it has ended, as a service manager would, and wait until the UI answers."""
         if self._process.poll() is not None:
             self.start_again()
-        self._wait_until_it_answers(self._process)
+        self._wait_until_ready(self._process)
 
     def stop(self) -> None:
         if self._process.poll() is None:
@@ -176,11 +173,11 @@ class RunningDagster:
                 self.kill_everything()
 
 
-def wait_for(look: Callable[[], Found | None], what: str, seconds: float, pause: float = 0.3) -> Found:
-    """Look until there is something to see, for so many seconds at the most."""
+def wait_for(poll: Callable[[], Value | None], condition: str, seconds: float, pause: float = 0.3) -> Value:
+    """Call `poll` until it returns something other than None, for at most `seconds`; return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if (found := look()) is not None:
-            return found
+        if (value := poll()) is not None:
+            return value
         time.sleep(pause)
-    raise AssertionError(f"waited {seconds} s in vain until {what}")
+    raise AssertionError(f"waited {seconds} s until {condition}: timeout")

@@ -1,4 +1,4 @@
-"""What of an error may be sent to others."""
+"""Which error messages may be sent in alerts and telemetry."""
 
 from __future__ import annotations
 

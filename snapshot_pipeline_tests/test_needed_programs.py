@@ -1,4 +1,4 @@
-"""A test whose program is missing is skipped on a desk, with the remedy, and fails in CI."""
+"""A test whose program is missing is skipped locally, with the install command, and fails in CI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: defaults, one readable line for a value that is not valid, and a complete example file."""
+"""Settings: defaults, one-line errors for invalid values, and a complete example file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A headless Chromium, an installation with a Dagster UI, and where its pictures are kept.
-
-Put here: what every test in a browser needs. Do not put here: what is expected to be seen.
-"""
+"""Fixtures of the browser tests: a headless Chromium, a running Dagster UI, and the files of the screenshots."""
 
 from __future__ import annotations
 
@@ -17,17 +14,17 @@ from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.running_dagster import RunningDagster
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
-"""What the tests have seen, for a person to look at; made again by each run."""
+"""Directory of the screenshots, for manual review; each run replaces them."""
 
-PATIENCE_MS = 20_000
-"""How long a person would wait for something to appear."""
+TIMEOUT_MS = 20_000
+"""How long an expected element may take to appear."""
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; Playwright's own browsers are not downloaded."""
     program = needed_program("chromium", "apt-get install chromium")
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=program,
@@ -40,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def dagster_ui(installation: TestInstallation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDagster]:
-    """`snapshot-pipeline dev`, with checks that want more than the sample students can give."""
+    """`snapshot-pipeline dev`, with a required success rate that the sample students do not reach."""
     environment = {
         **installation.environment,
         "SNAPSHOT_MIN_SUCCESS_RATE": "0.99",
@@ -53,11 +50,11 @@ def dagster_ui(installation: TestInstallation, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, dagster_ui: RunningDagster) -> Iterator[Page]:
-    """One tab at the size of a laptop, in which the tests of a file go on where the last one has stopped."""
+    """One tab at the size of a laptop, shared by the tests of a file, which run one after the other."""
     context = browser.new_context(
         base_url=f"http://127.0.0.1:{dagster_ui.port}", viewport={"width": 1440, "height": 900}, locale="en-GB"
     )
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     opened = context.new_page()
     yield opened
     context.close()
@@ -65,7 +62,7 @@ def page(browser: Browser, dagster_ui: RunningDagster) -> Iterator[Page]:
 
 @pytest.fixture
 def screenshot(request: pytest.FixtureRequest) -> Path:
-    """Where the screenshot of a test goes: by the name of the test."""
+    """The file of the screenshot of a test, named after the test."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "_", request.node.name.removeprefix("test_").lower()).strip("_")
     return SCREENSHOTS / f"{name[:80]}.png"

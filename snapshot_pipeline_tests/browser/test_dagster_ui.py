@@ -1,6 +1,6 @@
-"""What an operator does in Dagster's UI, done in a real Chromium; each test leaves a screenshot of what it has seen.
+"""The tasks of an operator in Dagster's UI, performed in a real Chromium; each test takes a screenshot.
 
-The tests of this file go on in one tab and on one installation: what the first ones compute, the others look at.
+The tests share one tab and one installation: later ones use what earlier ones computed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ pytestmark = pytest.mark.timeout(600)
 
 FIRST, LAST = "2026-02-20", "2026-02-24"
 BACKFILL_MS = 180_000
-"""Dagster looks after backfills every half minute, and each step of one waits for that."""
+"""Dagster's daemon processes backfills every 30 seconds, and each step of one waits for it."""
 
 
-def of_asset(name: str, view: str, **others: str) -> str:
-    """The address of a page of an asset."""
-    return f"/assets/{name}?" + "&".join(f"{key}={value}" for key, value in {"view": view, **others}.items())
+def asset_path(name: str, view: str, **parameters: str) -> str:
+    """Return the path of a page of an asset."""
+    return f"/assets/{name}?" + "&".join(f"{key}={value}" for key, value in {"view": view, **parameters}.items())
 
 
 @pytest.fixture(scope="module")
 def five_days(page: Page) -> str:
-    """Launches a backfill of five days by the asset's dialog, and waits until it is over; returns its page."""
-    page.goto(of_asset("performance_snapshots", "overview"))
+    """Launch a backfill of five days in the asset's dialog, and wait until it has ended; return its page."""
+    page.goto(asset_path("performance_snapshots", "overview"))
     page.get_by_role("button", name="Materialize", exact=False).first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Launch runs to materialize performance_snapshots")
@@ -52,16 +52,16 @@ def test_asset_graph_shows_platform_snapshots_and_recommendations(page: Page, sc
     graph = page.locator("svg")
     for group in ("learning_platform", "snapshots", "recommendations"):
         expect(graph.get_by_text(group, exact=True).first).to_be_visible()
-    page.goto(of_asset("performance_snapshots", "lineage"))
+    page.goto(asset_path("performance_snapshots", "lineage"))
     for name in ("users", "quiz_attempts", "snapshots", "recommendations"):
         expect(graph.get_by_text(name, exact=True).first).to_be_visible()
     page.screenshot(path=screenshot)
 
 
 def test_asset_page_describes_the_table_and_its_columns(page: Page, screenshot: Path) -> None:
-    page.goto(of_asset("performance_snapshots", "overview"))
-    for said in ("One row per active student and day", "changes to a day that was computed before are recorded"):
-        expect(page.get_by_text(said).first).to_be_visible()
+    page.goto(asset_path("performance_snapshots", "overview"))
+    for sentence in ("One row per active student and day", "changes to a day that was computed before are recorded"):
+        expect(page.get_by_text(sentence).first).to_be_visible()
     for column, sentence in (
         ("pace_score", "How fast and how regularly the student worked"),
         ("lessons_completed_count", "Lessons completed on the day"),
@@ -87,22 +87,22 @@ def test_backfill_launched_from_the_dialog_computes_five_days(
 
 @pytest.mark.usefixtures("five_days")
 def test_numeric_metadata_of_each_day_is_plotted(page: Page, screenshot: Path) -> None:
-    page.goto(of_asset("performance_snapshots", "overview"))
+    page.goto(asset_path("performance_snapshots", "overview"))
     page.get_by_role("button", name="Plots").click()
-    page.get_by_role("button", name="Events", exact=False).click()  # by partition it shows the newest 120 days
+    page.get_by_role("button", name="Events", exact=False).click()  # the view by partition shows the newest 120 days
     for figure in ("success_rate", "mean_pace_score", "pace_score_median", "rows_per_second", "restated"):
         expect(page.get_by_text(figure, exact=True).first).to_be_attached()
     plots = page.locator("canvas")
     expect(plots.first).to_be_visible()
     assert plots.count() >= 15
     plots.first.scroll_into_view_if_needed()
-    page.wait_for_timeout(1_000)  # they grow into place
+    page.wait_for_timeout(1_000)  # the chart library animates the plots on a canvas, without an event at the end
     page.screenshot(path=screenshot)
 
 
 @pytest.mark.usefixtures("five_days")
 def test_partition_page_shows_tables_and_a_plot(page: Page, screenshot: Path) -> None:
-    page.goto(of_asset("performance_snapshots", "partitions", partition=LAST))
+    page.goto(asset_path("performance_snapshots", "partitions", partition=LAST))
     for table in ("largest_movers", "failures_by_reason", "students_without_data"):
         expect(page.get_by_role("row").filter(has_text=table).first).to_be_visible()
     page.get_by_role("row").filter(has_text="pace_by_label").get_by_text("Show Markdown").click()
@@ -114,7 +114,7 @@ def test_partition_page_shows_tables_and_a_plot(page: Page, screenshot: Path) ->
 
 @pytest.mark.usefixtures("five_days")
 def test_failed_check_shows_result_threshold_and_remediation(page: Page, screenshot: Path) -> None:
-    page.goto(of_asset("performance_snapshots", "checks", checkDetail="success_rate"))
+    page.goto(asset_path("performance_snapshots", "checks", checkDetail="success_rate"))
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     expect(page.get_by_text("Fix the rows in the platform, then launch").first).to_be_visible()
     expect(
@@ -133,23 +133,23 @@ def test_retry_from_the_launchpad_clears_failures_after_rows_are_fixed(
     with engine.begin() as connection:
         failed = connection.execute(text("SELECT count(*) FROM snapshot_failures")).scalar_one()
         assert failed > 0
-        for mended in (
+        for statement in (
             "DELETE FROM user_lesson_progress WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
             "DELETE FROM quiz_attempts WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
             "DELETE FROM exercise_submissions WHERE user_id IN (SELECT user_id FROM snapshot_failures)",
         ):
-            connection.execute(text(mended))
+            connection.execute(text(statement))
     page.goto("/locations/snapshot_pipeline/jobs/retry_failed_job/playground")
     expect(page.get_by_text("No errors")).to_be_visible()
     page.screenshot(path=screenshot)
     page.get_by_role("button", name="Launch Run").click()
     page.wait_for_url(re.compile("/runs/"))
 
-    def none_is_left() -> bool | None:
+    def no_failure_is_open() -> bool | None:
         with engine.connect() as connection:
             return connection.execute(text("SELECT count(*) FROM snapshot_failures")).scalar_one() == 0 or None
 
-    wait_for(none_is_left, "no student has an open failure", 90)
+    wait_for(no_failure_is_open, "no student has an open failure", 90)
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=60_000)
     engine.dispose()
 
@@ -162,8 +162,8 @@ def test_one_click_starts_a_schedule(page: Page, dagster_ui: RunningDagster, scr
     expect(switch).to_be_checked()
     page.screenshot(path=screenshot)
 
-    def runs() -> bool | None:
+    def is_running() -> bool | None:
         states = dagster_ui.instance.all_instigator_state()
         return any(state.name == "daily_snapshots_schedule" and state.is_running for state in states) or None
 
-    wait_for(runs, "Dagster has noted that the schedule runs", 20)
+    wait_for(is_running, "the schedule is running", 20)

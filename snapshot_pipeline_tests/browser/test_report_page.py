@@ -1,4 +1,4 @@
-"""The page of a week as its readers open it: on a phone, on a laptop, on paper; light and dark; by a screen reader."""
+"""The weekly report in a real Chromium: on a phone, on a laptop, in print, light and dark, and its accessibility."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = {"phone": (390, 844), "laptop": (1280, 800)}
 
 @pytest.fixture(scope="module")
 def report(server_url: URL, computed_template: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The page of the sample's last week, written by the pipeline."""
+    """The report of the sample's last week, written by the pipeline."""
     with (
         new_database(server_url, computed_template) as url,
         installation_on(url, home=tmp_path_factory.mktemp("home"), start_date=COMPUTED[0]) as installation,
@@ -33,8 +33,8 @@ def report(server_url: URL, computed_template: URL, tmp_path_factory: pytest.Tem
         yield report_path(installation.settings, MONDAY)
 
 
-def opened(browser: Browser, report: Path, size: tuple[int, int], scheme: str, scripts: bool = True) -> Page:
-    """The page in a tab of its own; whatever it asks the network for is an error."""
+def open_report(browser: Browser, report: Path, size: tuple[int, int], scheme: str, scripts: bool = True) -> Page:
+    """Open the report in a new tab; fail if it requests anything from the network."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,
@@ -42,11 +42,11 @@ def opened(browser: Browser, report: Path, size: tuple[int, int], scheme: str, s
     )
     context.set_default_timeout(20_000)
     page = context.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: asked.append(str(error)))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: requests.append(str(error)))
     page.goto(report.as_uri())
-    assert asked == [report.as_uri()]
+    assert requests == [report.as_uri()]
     return page
 
 
@@ -55,37 +55,37 @@ def opened(browser: Browser, report: Path, size: tuple[int, int], scheme: str, s
 def test_report_fits_each_screen_without_accessibility_violations(
     browser: Browser, report: Path, size: str, scheme: str, screenshot: Path
 ) -> None:
-    page = opened(browser, report, SIZES[size], scheme)
+    page = open_report(browser, report, SIZES[size], scheme)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert page.get_by_role("img").count() >= 6
     assert page.get_by_role("table").count() >= 3
     width = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    assert page.evaluate(width), "one has to scroll sideways"
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate(width), "the page scrolls horizontally"
+    result = Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
     page.screenshot(path=screenshot, full_page=True)
     page.context.close()
 
 
 def test_report_is_readable_without_javascript(browser: Browser, report: Path) -> None:
-    page = opened(browser, report, SIZES["laptop"], "light", scripts=False)
+    page = open_report(browser, report, SIZES["laptop"], "light", scripts=False)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_role("img").last).to_be_visible()
     page.context.close()
 
 
 def test_report_prints_dark_text_on_white_in_dark_mode(browser: Browser, report: Path, screenshot: Path) -> None:
-    page = opened(browser, report, (794, 1123), "dark")  # A4 at 96 dots an inch
+    page = open_report(browser, report, (794, 1123), "dark")  # A4 at 96 dpi
     page.emulate_media(media="print")
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    ink = page.evaluate("getComputedStyle(document.body).color")
-    assert brightness(ground) > 0.9
-    assert brightness(ink) < 0.3
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    foreground = page.evaluate("getComputedStyle(document.body).color")
+    assert brightness(background) > 0.9
+    assert brightness(foreground) < 0.3
     page.screenshot(path=screenshot, full_page=True)
     page.context.close()
 
 
 def brightness(color: str) -> float:
-    """The mean of the channels of `rgb(…)` or `rgba(…)`, from 0 to 1; what is transparent is paper."""
+    """Return the mean of the channels of `rgb(…)` or `rgba(…)`, 0 to 1; transparent counts as white paper."""
     channels = [float(part) for part in color[color.index("(") + 1 : -1].split(",")]
     return 1.0 if len(channels) == 4 and channels[3] == 0 else sum(channels[:3]) / 3 / 255

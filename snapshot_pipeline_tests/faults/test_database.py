@@ -152,7 +152,7 @@ def test_run_waits_for_a_database_server_killed_during_it(
         new = system.expected()
         run_id = system.launch()
         wait_for(lambda: system.is_publishing(), "the run publishes", 60)
-        killed = time.monotonic()
+        killed_at = time.monotonic()
         for process in system.server_processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -160,7 +160,7 @@ def test_run_waits_for_a_database_server_killed_during_it(
         system.server.start()
         system.dagster.ensure_running()
         assert unexpected_rows(system.figures(), old, new) == []
-        fault.record(time.monotonic() - killed)
+        fault.record(time.monotonic() - killed_at)
         # Dagster's own database was on that server too: the run may survive, or die and be retried.
         wait_for(lambda run_id=run_id: system.succeeded_eventually(run_id), "the run or its retry has succeeded", 180)
         assert_published(fault, system, new)
@@ -183,10 +183,10 @@ def test_run_yields_to_a_schema_migration_of_the_platform(
     new = system.expected()
     with application_transaction(system, "ALTER TABLE quiz_attempts ADD COLUMN comment text"):
         run_id = system.launch()
-        started = time.monotonic()
+        started_at = time.monotonic()
         is_waiting = partial(system.waiting_for, "quiz_attempts")
         wait_for(is_waiting, "the run waits for the table", 60)
-        fault.record(time.monotonic() - started)
+        fault.record(time.monotonic() - started_at)
         wait_for(lambda: None if is_waiting() else True, "the run has released its locks", 30)
         assert system.dagster.finished(run_id) is None
     assert final_status(system, run_id) == "SUCCESS"
@@ -199,14 +199,13 @@ def test_run_survives_a_deadlock_it_loses(system: FaultSystem, ledger: Ledger, r
     new = system.expected()
     lock = "LOCK TABLE snapshot_restatements IN ACCESS EXCLUSIVE MODE"
     with application_transaction(system, lock) as application:
-        application.execute(
-            text("SET LOCAL deadlock_timeout = '60s'")
-        )  # so that the run detects the deadlock and is its victim
+        # So that the run detects the deadlock, and is the session that is cancelled.
+        application.execute(text("SET LOCAL deadlock_timeout = '60s'"))
         run_id = system.launch()
-        started = time.monotonic()
+        started_at = time.monotonic()
         is_waiting = partial(system.waiting_for, "snapshot_restatements")
         wait_for(is_waiting, "the run waits while publishing", 60, 0.02)
         application.execute(text("UPDATE performance_snapshots SET computed_at = computed_at"))
-        fault.record(time.monotonic() - started)
+        fault.record(time.monotonic() - started_at)
     assert final_status(system, run_id) == "SUCCESS"
     assert_published(fault, system, new)

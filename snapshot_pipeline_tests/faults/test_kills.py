@@ -99,7 +99,7 @@ def test_killed_run_is_detected_and_retried(
 def test_killed_command_is_detected_and_does_not_block_the_queue(
     system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
-    """Its run has no launcher: without a look at its process it would stay STARTED, and later runs would queue up."""
+    """Its run has no launcher: unless its process is checked, it stays STARTED and later runs stay queued."""
     fault = ledger.fault("SIGKILL of `snapshot-pipeline materialize`")
     while fault.injected < COMMAND_KILLS:
         old = system.figures()
@@ -149,7 +149,7 @@ def new_run(system: FaultSystem, known: set[str]) -> Callable[[], str | None]:
     """Return a function that finds a started run other than the `known` ones."""
 
     def find() -> str | None:
-        begun = system.dagster.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        return next((run.run_id for run in begun if run.run_id not in known), None)
+        started_runs = system.dagster.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        return next((run.run_id for run in started_runs if run.run_id not in known), None)
 
     return find

@@ -1,4 +1,4 @@
-"""Content that means harm, or that nobody has thought of: it is computed, failed with a reason, or left alone."""
+"""Hostile and random content of the platform: each student-day is computed or fails with a reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = 10_000
 SUNDAY = date(2026, 3, 15)
 MONDAY = SUNDAY - timedelta(days=6)
 MIN, MAX = -(2**63), 2**63 - 1
-ZONE = "UTC"  # in others Python's calendar ends before the year 9999 does
+ZONE = "UTC"  # in other zones the year 9999 exceeds Python's range of dates
 
 TEXTS = (
     "Fractions",
@@ -43,9 +43,9 @@ TEXTS = (
     "",
     "x" * 5_000,
 )
-# The reference looks a day ahead and back, and Python's calendar ends.
-ODD_MOMENTS = ("0001-01-03 00:00+00", "0099-06-01 12:00+00", "9999-12-30 23:59:59.999999+00", None)
-UNREADABLE_MOMENTS = (
+# The reference also uses the days before and after, which must be within Python's range of dates.
+UNUSUAL_TIMESTAMPS = ("0001-01-03 00:00+00", "0099-06-01 12:00+00", "9999-12-30 23:59:59.999999+00", None)
+UNREPRESENTABLE_TIMESTAMPS = (
     "0001-01-01 00:00+00",
     "9999-12-31 23:59:59.999999+00",
     "infinity",
@@ -56,53 +56,53 @@ UNREADABLE_MOMENTS = (
 SCORES = ("NaN", "Infinity", "-Infinity", "-0.01", "100.01", "1e308", "-0", None)
 
 
-def chosen(random: np.random.Generator, usual: Sequence[Any], odd: Sequence[Any], share: float = 0.02) -> list[Any]:
-    """As many as `usual`, some of them replaced by odd ones."""
-    picks = random.integers(0, len(odd), len(usual))
+def mixed(random: np.random.Generator, usual: Sequence[Any], unusual: Sequence[Any], share: float = 0.02) -> list[Any]:
+    """Replace a share of the usual values by unusual ones."""
+    picks = random.integers(0, len(unusual), len(usual))
     return [
-        odd[pick] if hit else value
+        unusual[pick] if hit else value
         for value, pick, hit in zip(usual, picks, random.random(len(usual)) < share, strict=True)
     ]
 
 
-def fuzzed(seed: int, odd_moments: Sequence[str | None]) -> dict[str, list[tuple[Any, ...]]]:
-    """Ten thousand rows of each table."""
+def fuzzed(seed: int, unusual_timestamps: Sequence[str | None]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return ten thousand random rows of each table."""
     random = np.random.default_rng(seed)
 
     def ids(count: int) -> list[int]:
-        drawn = {MIN, MIN + 1, -1, 0, 1, 2**31 - 1, 2**31, MAX - 1, MAX}
-        while len(drawn) < count:
-            drawn |= set(random.integers(MIN, MAX, count - len(drawn)).tolist())
-        return sorted(drawn)
+        chosen = {MIN, MIN + 1, -1, 0, 1, 2**31 - 1, 2**31, MAX - 1, MAX}
+        while len(chosen) < count:
+            chosen |= set(random.integers(MIN, MAX, count - len(chosen)).tolist())
+        return sorted(chosen)
 
-    def moments() -> list[Any]:
+    def timestamps() -> list[Any]:
         days = random.exponential(25, ROWS)
         usual = [f"{np.datetime64('2026-03-17', 's') - int(day * 86_400)}+00" for day in days]
-        return chosen(random, usual, odd_moments)
+        return mixed(random, usual, unusual_timestamps)
 
     def texts() -> list[str]:
         return [TEXTS[n] for n in random.integers(0, len(TEXTS), ROWS)]
 
     users, lessons, quizzes, attempts = ids(ROWS), ids(ROWS), ids(ROWS), ids(ROWS)
     learners = [users[n] for n in random.integers(0, ROWS, ROWS)]
-    roles = chosen(random, ["STUDENT"] * ROWS, ["student", "Student", *TEXTS], 0.2)
+    roles = mixed(random, ["STUDENT"] * ROWS, ["student", "Student", *TEXTS], 0.2)
     few = [TEXTS[n] for n in random.integers(0, 3, ROWS)]
-    minutes = chosen(random, random.integers(0, 200, ROWS).tolist(), [-1, 2**31 - 1, -(2**31), None])
-    scores = chosen(random, random.integers(0, 101, ROWS).tolist(), SCORES)
-    order = chosen(random, random.integers(0, 99, ROWS).tolist(), [None, 2**31 - 1, -(2**31)])
+    minutes = mixed(random, random.integers(0, 200, ROWS).tolist(), [-1, 2**31 - 1, -(2**31), None])
+    scores = mixed(random, random.integers(0, 101, ROWS).tolist(), SCORES)
+    order = mixed(random, random.integers(0, 99, ROWS).tolist(), [None, 2**31 - 1, -(2**31)])
     pick = lambda values: [values[n] for n in random.integers(0, len(values), ROWS)]  # noqa: E731
-    started = moments()
-    moments_of_exercises = [moment or "2026-03-10 00:00+00" for moment in moments()]
+    started = timestamps()
+    submitted = [timestamp or "2026-03-10 00:00+00" for timestamp in timestamps()]
     progress = dict.fromkeys(zip(learners, pick(lessons), strict=True))
     return {
         "users": list(zip(users, roles, random.random(ROWS) < 0.95, few, pick(TEXTS), strict=True)),
         "lessons": list(zip(lessons, texts(), few, pick(TEXTS), order, random.random(ROWS) < 0.9, strict=True)),
         "user_lesson_progress": [
-            (*key, *rest) for key, rest in zip(progress, zip(started, moments(), minutes, strict=True), strict=False)
+            (*key, *rest) for key, rest in zip(progress, zip(started, timestamps(), minutes, strict=True), strict=False)
         ],
-        "quizzes": list(zip(quizzes, chosen(random, pick(lessons), [None, MIN, MAX]), texts(), strict=True)),
-        "quiz_attempts": list(zip(attempts, pick(learners), pick(quizzes), scores, moments(), strict=True)),
-        "exercise_submissions": list(zip(ids(ROWS), pick(learners), moments_of_exercises, strict=True)),
+        "quizzes": list(zip(quizzes, mixed(random, pick(lessons), [None, MIN, MAX]), texts(), strict=True)),
+        "quiz_attempts": list(zip(attempts, pick(learners), pick(quizzes), scores, timestamps(), strict=True)),
+        "exercise_submissions": list(zip(ids(ROWS), pick(learners), submitted, strict=True)),
     }
 
 
@@ -111,29 +111,29 @@ def load(url: URL, rows: dict[str, list[tuple[Any, ...]]]) -> None:
     execute(url, *(f"CREATE INDEX ON {index.table} ({', '.join(index.columns)})" for index in ADVISED_INDEXES))
     with closing(psycopg2.connect(adbc_uri(url))) as connection, connection.cursor() as cursor:
         for table, values in rows.items():
-            lines = "\n".join("\t".join(map(copied, row)) for row in values)
+            lines = "\n".join("\t".join(map(copy_format, row)) for row in values)
             cursor.copy_expert(f"COPY {table} FROM STDIN", io.StringIO(lines + "\n"))
         connection.commit()
     execute(url, "ANALYZE")
 
 
-def copied(value: Any) -> str:
-    """A value in COPY's text format."""
+def copy_format(value: Any) -> str:
+    """Return a value in the text format of COPY."""
     if value is None:
         return "\\N"
     escapes = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return "".join(escapes.get(character, character) for character in str(value))
 
 
-@pytest.fixture(params=[ODD_MOMENTS, UNREADABLE_MOMENTS], ids=["years 1 to 9999", "infinity and BC"])
+@pytest.fixture(params=[UNUSUAL_TIMESTAMPS, UNREPRESENTABLE_TIMESTAMPS], ids=["years 1 to 9999", "infinity and BC"])
 def computed(request: pytest.FixtureRequest, server_url: URL) -> Iterator[tuple[Installation, bool]]:
-    """A fuzzed platform of which a day and a week were computed, and whether Python can read its time stamps."""
+    """A fuzzed platform with a computed day and week, and whether Python can represent its timestamps."""
     with new_database(server_url) as url:
         load(url, fuzzed(3, request.param))
         with installation_on(url, timezone=ZONE) as installation:
             run_days(installation, SUNDAY, SUNDAY, "fuzzed")
             run_week(installation, MONDAY, "fuzzed")
-            yield installation, request.param is ODD_MOMENTS
+            yield installation, request.param is UNUSUAL_TIMESTAMPS
 
 
 def counts(installation: Installation, *queries: str) -> list[int]:

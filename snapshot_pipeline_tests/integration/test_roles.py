@@ -1,4 +1,4 @@
-"""The pipeline works with the rights of `docs/roles.sql` and no others, and can change nothing of the platform."""
+"""The pipeline works with exactly the permissions of `docs/roles.sql`, and cannot change the platform."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROLES = PROJECT / "docs" / "roles.sql"
 
 @dataclass(frozen=True)
 class Roles:
-    """A copy of the sample, and the two roles that the script has made in it."""
+    """A copy of the sample, and the two roles that the script created in it."""
 
     owner: URL
     migrator: URL
@@ -42,7 +42,7 @@ def roles(server_url: URL, sample_template: URL) -> Iterator[Roles]:
         names = {"migrator": f"Migrator {suffix}", "pipeline": f"Pipeline {suffix}"}
         passwords = {"migrator": 'it\'s a "secret"', "pipeline": "another $1 ö"}
         variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}}
-        # Tables that a run as superuser has made in `public` are no help to the roles, whose schema is their own.
+        # The roles use a schema of their own, so the tables of ours in `public` do not matter.
         command: list[Any] = [program("psql", Path(), None), adbc_uri(url), "-v", "ON_ERROR_STOP=1", "--quiet", "-X"]
         command += [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
         finished = subprocess.run([*command, "-f", ROLES], capture_output=True, text=True, check=False)
@@ -52,7 +52,7 @@ def roles(server_url: URL, sample_template: URL) -> Iterator[Roles]:
             execute(url, f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
 
 
-def called(url: URL, *arguments: str) -> Any:
+def run_command(url: URL, *arguments: str) -> Any:
     environment = {
         "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
         "SNAPSHOT_STORE_SCHEMA": "snapshots",
@@ -61,11 +61,11 @@ def called(url: URL, *arguments: str) -> Any:
 
 
 def test_owner_role_creates_the_tables_and_worker_role_runs_everything(roles: Roles):
-    before = called(roles.pipeline, "check")
-    assert before.exit_code == 1  # nobody has made the tables yet
+    before = run_command(roles.pipeline, "check")
+    assert before.exit_code == 1  # the tables do not exist yet
     assert "may not create the pipeline's own tables" in before.output
-    assert called(roles.migrator, "db", "migrate").exit_code == 0
-    after = called(roles.pipeline, "check")
+    assert run_command(roles.migrator, "db", "migrate").exit_code == 0
+    after = run_command(roles.pipeline, "check")
     assert (after.exit_code, "no problems found" in after.output) == (0, True), after.output
     with installation_on(roles.pipeline, store_schema="snapshots") as installation:
         for run_id in ("first", "again"):
@@ -86,11 +86,11 @@ def test_owner_role_creates_the_tables_and_worker_role_runs_everything(roles: Ro
         "CREATE TABLE snapshots.own (id int)",
         "CREATE SCHEMA own",
         "DROP TABLE IF EXISTS snapshots.performance_snapshots",
-        "SELECT * FROM public.performance_snapshots",  # a table of the same schema that it was not given
+        "SELECT * FROM public.performance_snapshots",  # a table without a grant
     ],
 )
 def test_worker_role_cannot_write_to_the_platform(roles: Roles, statement: str):
-    called(roles.migrator, "db", "migrate")
+    run_command(roles.migrator, "db", "migrate")
     engine = create_engine(roles.pipeline, poolclass=NullPool)
     with engine.connect() as connection, pytest.raises(ProgrammingError) as caught:
         connection.execute(text(statement))

@@ -1,4 +1,4 @@
-"""No password in anything that is printed, logged, recorded or listed; only `db url` may show one."""
+"""No password in output, process lists, files or database records; only `db url` may show one."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 
 MARK = "MarkedSecret"
-# Such as would be percent-encoded in a URL, so that neither spelling can be missed: the mark is in both.
+# Has characters that are percent-encoded in a URL; the mark is in both spellings.
 PASSWORD = f"{MARK}@/:%{MARK}"
 
 
 @dataclass
-class Place:
-    """Two databases whose role has the marked password, and all that was printed so far."""
+class MarkedInstallation:
+    """Two databases whose role has the marked password, and the output of all commands so far."""
 
     environment: dict[str, str]
     platform: URL
     dagster: URL
     home: Path
-    said: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
-    def call(self, *arguments: str, succeeds: bool = True, **changed: str) -> str:
-        """Call the command line as an operator does; what it printed."""
+    def run(self, *arguments: str, succeeds: bool = True, **changed: str) -> str:
+        """Run a command of the command line; return its output."""
         finished = subprocess.run(
             [sys.executable, "-m", "snapshot_pipeline.cli", *arguments],
             env={**self.environment, **changed},
@@ -46,13 +46,13 @@ class Place:
             check=False,
             timeout=120,
         )
-        said = finished.stdout + finished.stderr
-        assert (finished.returncode == 0) is succeeds, said
-        return said
+        output = finished.stdout + finished.stderr
+        assert (finished.returncode == 0) is succeeds, output
+        return output
 
 
 @pytest.fixture(scope="module")
-def place(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def marked_installation(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarkedInstallation]:
     role = f"marked_{uuid.uuid4().hex[:12]}"
     with new_database(server_url) as platform, new_database(server_url) as dagster:
         execute(platform, f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
@@ -71,40 +71,40 @@ def place(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "SNAPSHOT_SCHEDULES": "off",
         }
         try:
-            yield Place(environment, *marked, home)
+            yield MarkedInstallation(environment, *marked, home)
         finally:
             for url in (platform, dagster):
                 execute(url, f"DROP OWNED BY {role} CASCADE", f"ALTER DATABASE {url.database} OWNER TO CURRENT_USER")
             execute(platform, f"DROP ROLE {role}")
 
 
-def command_lines(until: threading.Event, seen: set[str]) -> None:
-    """What `ps` shows of all processes, over and over."""
-    while not until.wait(0.2):
+def command_lines(stop: threading.Event, processes: set[str]) -> None:
+    """Collect the command lines of all processes until `stop` is set."""
+    while not stop.wait(0.2):
         for directory in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                seen.add((directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                processes.add((directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
 
 
 @pytest.mark.timeout(300)
-def test_password_appears_in_no_output_process_file_or_record(place: Place):
-    over, seen = threading.Event(), set[str]()
-    watching = threading.Thread(target=command_lines, args=(over, seen))
+def test_password_appears_in_no_output_process_file_or_record(marked_installation: MarkedInstallation):
+    stop, processes = threading.Event(), set[str]()
+    watching = threading.Thread(target=command_lines, args=(stop, processes))
     watching.start()
-    wrong = adbc_uri(place.platform.set(password=f"{PASSWORD}wrong"))
-    dead = adbc_uri(place.platform.set(port=1))
-    unreadable = f"postgresql://someone:{MARK}@{MARK}@host/db"
+    wrong = adbc_uri(marked_installation.platform.set(password=f"{PASSWORD}wrong"))
+    dead = adbc_uri(marked_installation.platform.set(port=1))
+    invalid = f"postgresql://someone:{MARK}@{MARK}@host/db"
     try:
-        place.said += [
-            place.call("sample", "--students", "40", "--days", "40", "--until", "2026-03-01"),
-            place.call("check"),
-            place.call("db", "url", "--mask"),
-            place.call("db", "migrate"),
-            place.call("materialize", "--from", "2026-02-21", "--to", "2026-02-22"),
-            place.call("recommend", "--week", "2026-02-16"),
-            place.call("status", succeeds=False),  # days are missing
-            # Failing runs leave events with their errors.
-            place.call(
+        marked_installation.outputs += [
+            marked_installation.run("sample", "--students", "40", "--days", "40", "--until", "2026-03-01"),
+            marked_installation.run("check"),
+            marked_installation.run("db", "url", "--mask"),
+            marked_installation.run("db", "migrate"),
+            marked_installation.run("materialize", "--from", "2026-02-21", "--to", "2026-02-22"),
+            marked_installation.run("recommend", "--week", "2026-02-16"),
+            marked_installation.run("status", succeeds=False),  # days are missing
+            # Failing runs record events with their errors.
+            marked_installation.run(
                 "materialize",
                 "--from",
                 "2026-02-23",
@@ -113,7 +113,7 @@ def test_password_appears_in_no_output_process_file_or_record(place: Place):
                 succeeds=False,
                 SNAPSHOT_PLATFORM_SCHEMA="nowhere",
             ),
-            place.call(
+            marked_installation.run(
                 "materialize",
                 "--from",
                 "2026-02-23",
@@ -123,38 +123,40 @@ def test_password_appears_in_no_output_process_file_or_record(place: Place):
                 SNAPSHOT_DATABASE_URL=wrong,
             ),
             *(
-                place.call(*command, succeeds=False, SNAPSHOT_DATABASE_URL=url)
+                marked_installation.run(*command, succeeds=False, SNAPSHOT_DATABASE_URL=url)
                 for command in (["check"], ["status"])
-                for url in (wrong, dead, unreadable)
+                for url in (wrong, dead, invalid)
             ),
-            place.call("status", succeeds=False, SNAPSHOT_WORKERS="many"),
+            marked_installation.run("status", succeeds=False, SNAPSHOT_WORKERS="many"),
         ]
     finally:
-        over.set()
+        stop.set()
         watching.join()
-    assert any("snapshot_pipeline.cli materialize" in line for line in seen)
-    written = [path.read_bytes().decode(errors="replace") for path in place.home.rglob("*") if path.is_file()]
-    records = dump(place.dagster)
+    assert any("snapshot_pipeline.cli materialize" in line for line in processes)
+    files = [
+        path.read_bytes().decode(errors="replace") for path in marked_installation.home.rglob("*") if path.is_file()
+    ]
+    records = dump(marked_installation.dagster)
     assert "ASSET_MATERIALIZATION" in records
-    assert "schema 'nowhere'" in records  # the failed run's error is there to be searched
-    for what, text_ in (
-        ("the output", "\n".join(place.said)),
-        ("the processes", "\n".join(seen)),
-        ("the files", "\n".join(written)),
+    assert "schema 'nowhere'" in records  # the failed run's error is among the searched records
+    for source, searched in (
+        ("the output", "\n".join(marked_installation.outputs)),
+        ("the processes", "\n".join(processes)),
+        ("the files", "\n".join(files)),
         ("Dagster's records", records),
-        ("our tables", dump(place.platform)),
+        ("our tables", dump(marked_installation.platform)),
     ):
-        assert MARK not in text_, what
-    assert MARK in place.call("db", "url")  # so that the search is known to be able to find it
+        assert MARK not in searched, source
+    assert MARK in marked_installation.run("db", "url")  # proves that the search can find it
 
 
 def dump(url: URL) -> str:
-    """All rows of all tables, as text."""
+    """Return all rows of all tables, as text."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         names = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars()
         return "\n".join(
-            row  # the string itself: a row that is printed is cut
+            row  # a string, because SQLAlchemy truncates a printed row
             for name in names
             for row in connection.execute(text(f'SELECT whole::text FROM "{name}" whole')).scalars()  # noqa: S608
         )

@@ -1,7 +1,4 @@
-"""The deployment of `deploy/celery`, by the very commands of its README: Redis, workers, daemon, web server.
-
-Put here: how it is started and ended, and who executes which run. Do not put here: what is expected of it.
-"""
+"""The deployment of `deploy/celery`, started by the commands of its README: Redis, workers, daemon, web server."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ HOME = PROJECT / "deploy" / "celery"
 CELERY = "celery --app snapshot_pipeline.orchestration.instance.celery_app"
 PASSWORD = "celery-secret-7f3a"  # noqa: S105  # of a server that lives for minutes
 FIRST, LAST = date(2025, 10, 1), date(2026, 2, 28)
-"""Five months, which are five runs."""
+"""Five months, and so five runs."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Worker:
     """A Celery worker.
 
     Attributes:
-        process: The one that takes runs from Redis and has a child execute them.
-        log: What it says.
+        process: The process that takes runs from Redis; a child process executes them.
+        log: Its log file.
     """
 
     process: psutil.Process
@@ -55,14 +52,14 @@ class Worker:
 
 @dataclass(frozen=True)
 class Deployment:
-    """All that runs.
+    """The running deployment.
 
     Attributes:
         settings: The installation's settings.
         url: The platform's database, which holds our tables too.
-        dagster: The web server, asked by GraphQL.
-        workers: Two.
-        logs: What each process says, a file each.
+        dagster: The web server, with its GraphQL API.
+        workers: The two workers.
+        logs: Directory with one log file per process.
     """
 
     settings: Settings
@@ -72,24 +69,24 @@ class Deployment:
     logs: Path
 
     def executed_by(self, worker: Worker) -> tuple[str, psutil.Process] | None:
-        """The run in progress that a child of a worker holds, and that child."""
+        """Return the run that a child of a worker executes, and the child; None if there is none."""
         with contextlib.suppress(psutil.NoSuchProcess):
             children = {child.pid: child for child in worker.process.children()}
             for run in self.runs(dg.DagsterRunStatus.STARTED):
                 for holder in run_lock_holders(self.settings, run.run_id):
-                    found = re.search(r", (\d+), process", holder)
-                    assert found, holder
-                    if child := children.get(int(found[1])):
+                    match = re.search(r", (\d+), process", holder)
+                    assert match, holder
+                    if child := children.get(int(match[1])):
                         return run.run_id, child
         return None
 
     def runs(self, *statuses: dg.DagsterRunStatus) -> list[dg.DagsterRun]:
-        """The runs in one of these states; all runs where none is named."""
+        """Return the runs in one of these states; all runs without arguments."""
         return list(self.dagster.instance.get_runs(dg.RunsFilter(statuses=statuses or None)))
 
 
 def readme_command(beginning: str) -> list[str]:
-    """The command of the README that begins so, with the environment's variables filled in."""
+    """Return the command of the README with this beginning, with environment variables expanded."""
     lines = (HOME / "README.md").read_text(encoding="utf-8").splitlines()
     (line,) = {line for line in lines if f"{line} ".startswith(f"{beginning} ")}
     name, *arguments = shlex.split(os.path.expandvars(line), comments=True)
@@ -99,7 +96,7 @@ def readme_command(beginning: str) -> list[str]:
 
 @contextmanager
 def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
-    """Start it beside a platform of sample students; all of it is gone at the end, however that comes."""
+    """Start the deployment with a platform of sample students; stop and delete everything at the end."""
     port = free_port()
     with ExitStack() as stack:
         url, dagster_url = (stack.enter_context(new_database(server_url)) for _ in range(2))
@@ -131,7 +128,7 @@ def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
 
 
 def start_redis(stack: ExitStack, home: Path, port: int) -> psutil.Process:
-    """Start a Redis with the deployment's file and a password."""
+    """Start a Redis with the configuration of the deployment and a password."""
     needed_program("redis-server", "apt-get install redis-server, or brew install redis")
     file = home / "redis.conf"
     file.write_text(f"include {HOME / 'redis.conf'}\nport {port}\nrequirepass {PASSWORD}\ndir {home}\n")
@@ -172,21 +169,21 @@ def _start(stack: ExitStack, command: list[str], log: Path) -> psutil.Process:
 
 
 def _end(started: subprocess.Popen[bytes], process: psutil.Process) -> None:
-    """Ask it to end, and see to it that nothing of it is left."""
+    """Terminate a process, then kill what is left of it and its children."""
     family = [process]
     with contextlib.suppress(psutil.NoSuchProcess):
         family += process.children(recursive=True)
     started.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         started.wait(15)
-    for one in family:
+    for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            member.kill()
     started.wait(10)
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return an unused port on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -1,6 +1,6 @@
-"""Runs over several workers: a backfill of many months, a worker killed in the midst of it, every day there at the end.
+"""Runs on several workers: a backfill of many months during which a worker is killed still computes every day.
 
-A real Redis, two real Celery workers, the daemon and the web server, started as `deploy/celery/README.md` says.
+A real Redis, two real Celery workers, the daemon and the web server, started as in `deploy/celery/README.md`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def deployment(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @contextmanager
-def all_months_held(url: URL) -> Iterator[None]:
-    """Another run's lock on every month, so that runs of ours stand still before their first row."""
+def all_months_locked(url: URL) -> Iterator[None]:
+    """Lock every month as another run would, so that our runs wait before their first row."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         for month in MONTHS:
@@ -59,7 +59,7 @@ def launch_backfill(deployment: Deployment) -> str:
 
 
 def kill(worker: Worker, child: psutil.Process) -> None:
-    """SIGKILL to a worker and to the process of it that executes a run, as when its machine loses power."""
+    """Kill a worker and its child that executes a run, as when their machine loses power."""
     worker.process.kill()
     child.kill()
     _, alive = psutil.wait_procs([worker.process, child], timeout=10)
@@ -72,17 +72,19 @@ def published_days(deployment: Deployment) -> set[date]:
 
 
 def test_terminated_run_ends_on_its_worker_and_is_not_retried(deployment: Deployment) -> None:
-    """The library's own launcher leaves it STARTED; then it counts as crashed, and is started again."""
+    """The launcher of dagster-celery would leave the run STARTED; it would count as crashed and be retried."""
     dagster = deployment.dagster
-    with all_months_held(deployment.url):
+    with all_months_locked(deployment.url):
         run_id = dagster.launch_day("2026-01-15")
         executing = wait_for(
-            lambda: next(filter(None, map(deployment.executed_by, deployment.workers)), None), "a worker is at it", 60
+            lambda: next(filter(None, map(deployment.executed_by, deployment.workers)), None),
+            "a worker executes the run",
+            60,
         )
         assert executing[0] == run_id
         ended = dagster.ask(TERMINATE, {"run": run_id})["terminateRun"]
         assert ended["__typename"] == "TerminateRunSuccess", ended
-        assert wait_for(lambda: dagster.finished(run_id), "the run is over", 60) == "CANCELED"
+        assert wait_for(lambda: dagster.finished(run_id), "the run has ended", 60) == "CANCELED"
         wait_for(lambda: None if executing[1].is_running() else True, "its process has ended", 30)
     assert dagster.retry_of(run_id) is None
     assert date(2026, 1, 15) not in published_days(deployment)
@@ -90,41 +92,41 @@ def test_terminated_run_ends_on_its_worker_and_is_not_retried(deployment: Deploy
 
 def test_killed_worker_in_a_backfill_loses_no_day(deployment: Deployment) -> None:
     dagster = deployment.dagster
-    with all_months_held(deployment.url):
+    with all_months_locked(deployment.url):
         backfill = launch_backfill(deployment)
-        with open_installation(deployment.settings.model_copy(update={"store_schema": "expected"})) as undisturbed:
-            run_days(undisturbed, FIRST, LAST, "the test's own")
-            expected = published(undisturbed)
+        with open_installation(deployment.settings.model_copy(update={"store_schema": "expected"})) as uninterrupted:
+            run_days(uninterrupted, FIRST, LAST, "the test's own")
+            expected = published(uninterrupted)
         runs = [
-            wait_for(lambda worker=worker: deployment.executed_by(worker), "the worker is at a run", 90)
+            wait_for(lambda worker=worker: deployment.executed_by(worker), "the worker executes a run", 90)
             for worker in deployment.workers
         ]
-        (struck, child), (other, _) = runs
-        assert struck != other
+        (killed_run, child), (other, _) = runs
+        assert killed_run != other
         assert published_days(deployment).isdisjoint(DAYS)
         kill(deployment.workers[0], child)
-        assert dagster.status(struck) == "STARTED"  # nobody has noticed yet
+        assert dagster.status(killed_run) == "STARTED"  # not detected yet
 
-    assert wait_for(lambda: dagster.finished(struck), "the dead run is noticed", 120) == "FAILURE"
-    retry = wait_for(lambda: dagster.retry_of(struck), "it is retried", 60)
+    assert wait_for(lambda: dagster.finished(killed_run), "the killed run is detected", 120) == "FAILURE"
+    retry = wait_for(lambda: dagster.retry_of(killed_run), "it is retried", 60)
 
-    def over() -> str | None:
-        found = dagster.instance.get_backfill(backfill)
-        assert found is not None
-        return found.status.value if found.status.value.startswith(("COMPLETED", "FAILED")) else None
+    def ended() -> str | None:
+        state = dagster.instance.get_backfill(backfill)
+        assert state is not None
+        return state.status.value if state.status.value.startswith(("COMPLETED", "FAILED")) else None
 
-    assert wait_for(over, "the backfill is over", 300) == "COMPLETED_SUCCESS"
+    assert wait_for(ended, "the backfill has ended", 300) == "COMPLETED_SUCCESS"
     assert published_days(deployment) == set(DAYS)
     assert {day.isoformat() for day in DAYS} == set(dagster.instance.get_materialized_partitions(SNAPSHOTS))
     with open_installation(deployment.settings) as installation:
         assert differences(published(installation), expected) == []
-    of_backfill = dagster.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
-    assert {run.run_id: run.status.value for run in of_backfill} == {
-        run.run_id: "FAILURE" if run.run_id == struck else "SUCCESS" for run in of_backfill
+    runs_of_backfill = dagster.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
+    assert {run.run_id: run.status.value for run in runs_of_backfill} == {
+        run.run_id: "FAILURE" if run.run_id == killed_run else "SUCCESS" for run in runs_of_backfill
     }
-    assert retry in {run.run_id for run in of_backfill}
-    assert len(of_backfill) == len(MONTHS) + 1
-    for run in of_backfill:  # none was executed twice
+    assert retry in {run.run_id for run in runs_of_backfill}
+    assert len(runs_of_backfill) == len(MONTHS) + 1
+    for run in runs_of_backfill:  # no run was executed twice
         events = dagster.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         assert len([event for event in events if event.message.startswith("Started process for run")]) == 1
 

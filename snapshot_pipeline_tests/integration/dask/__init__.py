@@ -1,1 +1,1 @@
-"""A real Dask cluster: processes on loopback ports, killed for real."""
+"""A real Dask cluster: processes on loopback ports, which tests kill."""

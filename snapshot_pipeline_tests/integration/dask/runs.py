@@ -1,7 +1,4 @@
-"""A run on a cluster in small batches, what it leaves, and how it is held in the middle of a batch.
-
-Put here: what the tests of a cluster share. Do not put here: the cluster (`clusters`), or what is expected.
-"""
+"""Runs on a cluster in small batches, their rows, and table locks that stop them within a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from snapshot_pipeline.pipeline import batches
 from snapshot_pipeline.pipeline.batches import ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
-from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster
+from snapshot_pipeline_tests.integration.dask.clusters import TIMEOUT_SECONDS, Cluster
 from snapshot_pipeline_tests.integration.database_faults.faults import session, wait_for
 from snapshot_pipeline_tests.pipeline.installations import (
     SUNDAY,
@@ -32,78 +29,80 @@ from snapshot_pipeline_tests.pipeline.installations import (
 FIRST = SUNDAY - timedelta(days=1)
 
 BATCHES = 8
-"""How many there are: four for each of two threads, as the students are few."""
+"""Number of batches: four for each of two threads, because there are few students."""
 
 
-def restated_url(url: URL) -> None:
-    """Change the platform, so that a run has something to restate for most students."""
+def change_platform(url: URL) -> None:
+    """Change the platform so that a run restates figures of most students."""
     execute(url, "UPDATE user_lesson_progress SET time_spent_minutes = coalesce(time_spent_minutes, 0) + 7")
 
 
 def on_cluster(url: URL, address: str | None, **settings: object) -> AbstractContextManager[Installation]:
-    """An installation whose batches are worked on by a cluster; by threads for None."""
+    """Open an installation that computes on a cluster; on local threads for None."""
     return installation_on(url, dask_scheduler=address, **settings)
 
 
-def left_by(installation: Installation) -> Tables:
-    """All that is published, and all that was restated, but for who did it and when."""
+def comparable_rows(installation: Installation) -> Tables:
+    """Return all published rows and restatements, without times and reasons of the restatements."""
     store = installation.store
-    noted = rows_of(installation, store.snapshot_restatements)[store.snapshot_restatements.name]
-    noted = noted.drop_columns(["restated_at", "reason"]).sort_by(
+    restatements = rows_of(installation, store.snapshot_restatements)[store.snapshot_restatements.name]
+    restatements = restatements.drop_columns(["restated_at", "reason"]).sort_by(
         [(name, "ascending") for name in ("user_id", "snapshot_date", "column_name")]
     )
-    return {**published(installation), **recommended(installation), store.snapshot_restatements.name: noted}
+    return {**published(installation), **recommended(installation), store.snapshot_restatements.name: restatements}
 
 
 def run(url: URL, address: str | None, progress: ProgressListener = ignore_progress, **settings: object) -> SnapshotRun:
-    """A run over the two days on a cluster."""
+    """Run the two days on a cluster."""
     with on_cluster(url, address, **settings) as installation:
         return run_days(installation, FIRST, SUNDAY, "on dask", progress)
 
 
 @contextmanager
 def running(url: URL, address: str, **settings: object) -> Iterator[Future[SnapshotRun]]:
-    """The same in a thread, which has ended when this is left."""
+    """Run the two days in a thread, which has ended after the `with` block."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(run, url, address, **settings)
 
 
-class Held:
-    """A table that whoever comes to it has to wait for."""
+class TableLock:
+    """A locked table; calling it waits until enough sessions wait for the lock."""
 
-    def __init__(self, table: str, count: int, holder: Connection, watching: Connection) -> None:
-        self._table, self._count, self._watching = table, count, watching
+    def __init__(self, table: str, count: int, holder: Connection, monitor: Connection) -> None:
+        self._table, self._count, self._monitor = table, count, monitor
         self.release = holder.rollback
 
     def __call__(self) -> None:
-        """Wait until as many sessions as were asked for have come."""
-        wait_for(self._have_arrived, f"{self._count} sessions wait for {self._table}", PATIENCE)
+        """Wait until `count` sessions wait for the table."""
+        wait_for(self._have_arrived, f"{self._count} sessions wait for {self._table}", TIMEOUT_SECONDS)
 
     def _have_arrived(self) -> bool:
         waiting = text("SELECT count(*) FROM pg_locks WHERE relation = to_regclass(:name) AND NOT granted")
-        found = self._watching.execute(waiting, {"name": self._table}).scalar_one()
-        self._watching.rollback()
-        return bool(found >= self._count)
+        waiting_sessions = self._monitor.execute(waiting, {"name": self._table}).scalar_one()
+        self._monitor.rollback()
+        return bool(waiting_sessions >= self._count)
 
 
 @contextmanager
-def held_in_work(url: URL, table: str, count: int) -> Iterator[Held]:
-    """Hold whoever comes to a table; what is yielded waits until `count` sessions have."""
-    with session(url) as holder, session(url) as watching:
+def locked_table(url: URL, table: str, count: int) -> Iterator[TableLock]:
+    """Lock a table until the end of the block; the yielded lock waits until `count` sessions wait for it."""
+    with session(url) as holder, session(url) as monitor:
         holder.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
-        yield Held(table, count, holder, watching)
+        yield TableLock(table, count, holder, monitor)
 
 
 def busy_worker(cluster: Cluster, *names: str) -> str:
-    """One of the workers that has a batch in hand."""
+    """Wait until one of the workers computes a batch; return its name."""
     return str(
         wait_for(
-            lambda: next((name for name in names if cluster.processing().get(name)), None), "one is busy", PATIENCE
+            lambda: next((name for name in names if cluster.processing().get(name)), None),
+            "a worker is busy",
+            TIMEOUT_SECONDS,
         )
     )
 
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of a few dozen students: the sample has 300."""
+    """Allow batches of a few dozen students, because the sample has only 300."""
     monkeypatch.setattr(batches, "MIN_STUDENTS", 20)

@@ -1,4 +1,4 @@
-"""Workers, schedulers and runs that die in the middle of a batch: nothing is lost, nothing is there twice."""
+"""Workers, schedulers and runs killed during a batch: no row is lost and none is duplicated."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, Cluster, cluster
+from snapshot_pipeline_tests.integration.dask.clusters import TIMEOUT_SECONDS, Cluster, cluster
 from snapshot_pipeline_tests.integration.dask.runs import (
     FIRST,
     busy_worker,
-    held_in_work,
-    left_by,
+    comparable_rows,
+    locked_table,
     run,
     running,
     small_batches,
@@ -36,36 +36,37 @@ from snapshot_pipeline_tests.pipeline.other_process import begin, other_process
 
 __all__ = ["small_batches"]
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
 
 def assert_as_expected(url: URL, expected: Tables) -> None:
-    """Compute the week here, and hold all against what one process leaves."""
+    """Compute the week locally, and compare all rows with those of one process."""
     with installation_on(url) as installation:
         run_week(installation, MONDAY, "here")
-        assert differences(left_by(installation), expected) == []
+        assert differences(comparable_rows(installation), expected) == []
 
 
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A scheduler, for tests that say which workers they need, and kill them."""
-    with cluster(tmp_path_factory.mktemp("cluster")) as found:
-        yield found
+    """A scheduler, for tests that start the workers they need and kill them."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
 
 
 def test_batch_of_a_killed_worker_is_computed_by_another(url: URL, dask: Cluster, expected: Tables):
-    """Once while it reads, once while it publishes."""
+    """One worker is killed while it reads, another while it publishes."""
     names = ["one", "two", "three"]
     dask.have_workers(*names)
     with running(url, dask.address) as ours:
-        for table, others in (("exercise_submissions", 1), ("snapshot_failures", 0)):  # the run takes fingerprints
-            with held_in_work(url, table, len(names) + others) as arrived:
-                arrived()
-                victim = busy_worker(dask, *names)
-                dask.kill(victim)
-                names.remove(victim)
+        # The run itself also reads `exercise_submissions`, to compute fingerprints.
+        for table, others in (("exercise_submissions", 1), ("snapshot_failures", 0)):
+            with locked_table(url, table, len(names) + others) as wait_for_batches:
+                wait_for_batches()
+                killed_worker = busy_worker(dask, *names)
+                dask.kill(killed_worker)
+                names.remove(killed_worker)
     assert ours.result().reports[0].published > 0
     assert len(names) == 1
     assert_as_expected(url, expected)
@@ -74,16 +75,16 @@ def test_batch_of_a_killed_worker_is_computed_by_another(url: URL, dask: Cluster
 def test_batch_that_kills_several_workers_is_named(url: URL, directory: Path, expected: Tables):
     with (
         cluster(directory, "one", DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as dask,
-        held_in_work(url, "snapshot_failures", 1) as one_arrived,
+        locked_table(url, "snapshot_failures", 1) as wait_for_batch,
         running(url, dask.address) as ours,
     ):
-        one_arrived()
+        wait_for_batch()
         dask.kill("one")
         dask.have_workers("two")
         busy_worker(dask, "two")
         dask.kill("two")
         with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
-            ours.result(PATIENCE)
+            ours.result(TIMEOUT_SECONDS)
     assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
     assert not is_transient(caught.value)
     run(url, None)
@@ -100,42 +101,42 @@ def test_restarted_scheduler_makes_dagster_retry_and_complete_the_run(url: URL, 
         retry_seconds=3,
     )
 
-    def restart(arrived: Callable[[], None]) -> None:
-        arrived()
+    def restart(wait_for_batches: Callable[[], None]) -> None:
+        wait_for_batches()
         dask.kill("scheduler")
         dask.start_scheduler()
         for name in ("one", "two"):
-            dask.processes[name].wait(PATIENCE)  # a worker ends with its scheduler; a supervisor starts it again
+            dask.processes[name].wait(TIMEOUT_SECONDS)  # a worker ends with its scheduler; supervisors restart both
         dask.start_workers("one", "two")
 
-    with ThreadPoolExecutor(1) as pool, held_in_work(url, "snapshot_failures", 2) as arrived:
-        restarted = pool.submit(restart, arrived)
-        restarted.add_done_callback(lambda _: arrived.release())
+    with ThreadPoolExecutor(1) as pool, locked_table(url, "snapshot_failures", 2) as wait_for_batches:
+        restarted = pool.submit(restart, wait_for_batches)
+        restarted.add_done_callback(lambda _: wait_for_batches.release())
         job = build_defs(settings).resolve_job_def("daily_snapshots_job")
         with dg.DagsterInstance.ephemeral() as instance:
-            night = job.execute_in_process(
-                instance=instance, tags=range_tags(FIRST, SUNDAY), run_config=QUIET, raise_on_error=False
+            result = job.execute_in_process(
+                instance=instance, tags=range_tags(FIRST, SUNDAY), run_config=NO_CONSOLE_LOG, raise_on_error=False
             )
-            said = "\n".join(entry.user_message for entry in instance.all_logs(night.run_id))
+            log = "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
     restarted.result()
-    assert night.success
-    assert [event.step_key for event in night.filter_events(lambda event: event.is_step_up_for_retry)] == [
+    assert result.success
+    assert [event.step_key for event in result.filter_events(lambda event: event.is_step_up_for_retry)] == [
         "performance_snapshots"
     ]
-    # How many there are depends on the workers that have found the new scheduler by then.
-    assert re.search(r"\b([0-9]+) of \1 batches are done, [0-9,]+ rows a second", said)
+    # The number of batches depends on the workers that have joined the new scheduler by then.
+    assert re.search(r"\b([0-9]+) of \1 batches are done, [0-9,]+ rows a second", log)
     assert_as_expected(url, expected)
 
 
 def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: URL, dask: Cluster, expected: Tables):
-    """The worker is frozen in its batch, as a machine may be; it comes back when the next run has done its work."""
+    """The worker is frozen during its batch, as a suspended machine is, and resumes after the next run has finished."""
     dask.have_workers("one")
     with (
-        held_in_work(url, "exercise_submissions", 2) as arrived,
+        locked_table(url, "exercise_submissions", 2) as wait_for_batches,
         other_process("days", url, FIRST, SUNDAY, dask.address) as killed,
     ):
         begin(killed)
-        arrived()
+        wait_for_batches()
         busy_worker(dask, "one")
         dask.kill("one", signal.SIGSTOP)
         killed.kill()
@@ -145,18 +146,18 @@ def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: U
     assert_as_expected(url, expected)
     dask.kill("one", signal.SIGCONT)
     refused = "may no longer write the days 2025-11-01 to 2025-11-02"
-    wait_for(lambda: refused in dask.log("one"), "the worker's publication is refused", PATIENCE)
+    wait_for(lambda: refused in dask.log("one"), "the worker's publication is refused", TIMEOUT_SECONDS)
     assert_as_expected(url, expected)
 
 
 def test_run_without_its_last_worker_fails_after_a_time_limit(url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dask_cluster, "WORKERS_SECONDS", 1.0)
     dask.have_workers("one")
-    with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
-        arrived()
+    with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as ours:
+        wait_for_batches()
         dask.kill("one")
         with pytest.raises(ClusterLostError, match="has lost its last worker, and has had none for 1 s") as caught:
-            ours.result(PATIENCE)
+            ours.result(TIMEOUT_SECONDS)
     assert is_transient(caught.value)
 
 

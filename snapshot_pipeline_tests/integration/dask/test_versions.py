@@ -1,4 +1,4 @@
-"""A worker with other code or another version computes nothing, whether it was there first or joins in between."""
+"""A worker with another version or other code computes nothing, whether it joined before the run or during it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError, versions_here
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.integration.dask.clusters import PATIENCE, cluster
-from snapshot_pipeline_tests.integration.dask.runs import busy_worker, held_in_work, run, running, small_batches
+from snapshot_pipeline_tests.integration.dask.clusters import TIMEOUT_SECONDS, cluster
+from snapshot_pipeline_tests.integration.dask.runs import busy_worker, locked_table, run, running, small_batches
 
 __all__ = ["small_batches"]
 
@@ -20,25 +20,25 @@ pytestmark = pytest.mark.usefixtures("small_batches")
 
 @pytest.fixture
 def next_release(tmp_path: Path) -> Path:
-    """Our package as a worker has it that was upgraded before the others: installed, of another version and code."""
-    place = tmp_path / "next release"
-    shutil.copytree(PROJECT / "snapshot_pipeline", place / "snapshot_pipeline")
-    with (place / "snapshot_pipeline" / "metrics" / "pace.py").open("a") as changed:
-        changed.write("\n# a better formula\n")
-    information = place / "snapshot_pipeline-9.9.9.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: snapshot_pipeline\nVersion: 9.9.9\n")
-    return place
+    """A copy of our package with another version and other code, as on a worker that was upgraded first."""
+    directory = tmp_path / "next release"
+    shutil.copytree(PROJECT / "snapshot_pipeline", directory / "snapshot_pipeline")
+    with (directory / "snapshot_pipeline" / "metrics" / "pace.py").open("a") as module:
+        module.write("\n# a better formula\n")
+    dist_info = directory / "snapshot_pipeline-9.9.9.dist-info"
+    dist_info.mkdir()
+    (dist_info / "METADATA").write_text("Metadata-Version: 2.1\nName: snapshot_pipeline\nVersion: 9.9.9\n")
+    return directory
 
 
 def test_worker_of_another_version_is_refused_at_start_and_when_joining(url: URL, tmp_path: Path, next_release: Path):
     with cluster(tmp_path, "one") as dask:
-        with held_in_work(url, "snapshot_failures", 1) as arrived, running(url, dask.address) as ours:
-            arrived()
+        with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as ours:
+            wait_for_batches()
             dask.start_worker("upgraded", next_release)
             busy_worker(dask, "upgraded")
             with pytest.raises(ClusterError) as joined:
-                ours.result(PATIENCE)
+                ours.result(TIMEOUT_SECONDS)
         with pytest.raises(ClusterError) as before:
             run(url, dask.address, lambda *_: pytest.fail("something was computed"))
     for caught in (joined, before):

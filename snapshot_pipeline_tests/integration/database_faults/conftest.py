@@ -1,4 +1,4 @@
-"""The sample platform with a day computed without any fault, to hold the others against."""
+"""Fixtures: the expected rows of a run without faults, and a server that a test may stop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from snapshot_pipeline_tests.pipeline.installations import (
 
 @pytest.fixture(scope="session")
 def faultless(server_url: URL, sample_template: URL) -> Iterator[Tables]:
-    """What a run leaves that nothing happens to."""
+    """The published rows of a run without faults."""
     with new_database(server_url, sample_template) as url, installation_on(url) as installation:
         run_days(installation, FIRST, SUNDAY, "faultless")
         yield published(installation)

@@ -1,7 +1,4 @@
-"""Faults at known places of a run, and a run that is watched while they strike.
-
-Put here: what makes a fault, and how a test sees that it struck. Do not put here: what is expected afterwards.
-"""
+"""Faults that are injected at known places of a run, and helpers that wait until they take effect."""
 
 from __future__ import annotations
 
@@ -22,69 +19,69 @@ from snapshot_pipeline_tests.pipeline.installations import SUNDAY, installation_
 FIRST = SUNDAY - timedelta(days=1)
 
 BATCHES = {"batch_rows": 1_000, "workers": 1}
-"""Three batches, one after the other: a fault after the first finds the others not begun."""
+"""Three sequential batches: at a fault after the first one, the others have not started."""
 
 
 @contextmanager
 def session(url: URL) -> Iterator[Connection]:
-    """Somebody else's session, whose transaction is rolled back at the end unless it was committed."""
+    """Open another session; its transaction is rolled back at the end unless it was committed."""
     with create_engine(url, poolclass=NullPool).connect() as connection:
         yield connection
 
 
 def run(url: URL, progress: ProgressListener = ignore_progress, **settings: Any) -> SnapshotRun:
-    """A run over the two days, in small batches unless `settings` say otherwise."""
+    """Run the two days, in small batches unless `settings` override them."""
     with installation_on(url, **{**BATCHES, **settings}) as installation:
         return run_days(installation, FIRST, SUNDAY, "under fault", progress)
 
 
 @contextmanager
 def running(url: URL, **settings: Any) -> Iterator[Future[SnapshotRun]]:
-    """The same in a thread, which has ended when this is left."""
+    """Run the two days in a thread, which has ended after the `with` block."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(run, url, **settings)
 
 
 def after_first_batch(fault: Callable[[], object]) -> ProgressListener:
-    """Something to be called with a run's progress, that lets a fault strike once."""
+    """Return a progress listener that injects a fault once, after the first batch."""
 
-    def progress(progressed: Progress) -> None:
-        assert progressed.total > 2
-        if progressed.done == 1:
+    def listener(progress: Progress) -> None:
+        assert progress.total > 2
+        if progress.done == 1:
             fault()
 
-    return progress
+    return listener
 
 
-def wait_for(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """Look until something is there that is true."""
+def wait_for(poll: Callable[[], Any], condition: str, seconds: float = 20) -> Any:
+    """Call `poll` until it returns a true value, for at most `seconds`; return it."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+    while not (value := poll()):
+        assert time.monotonic() < deadline, f"waited {seconds} s until {condition}: timeout"
         time.sleep(0.02)
-    return found
+    return value
 
 
 def waits_for_table(url: URL, table: str) -> int:
-    """The process id of the session that waits for a table."""
+    """Wait until a session waits for a table; return its process id."""
     query = text("SELECT pid FROM pg_locks WHERE relation = to_regclass(:name) AND NOT granted")
 
-    def look() -> int | None:
+    def waiting_pid() -> int | None:
         with session(url) as connection:
             pid: int | None = connection.execute(query, {"name": table}).scalar()
             return pid
 
-    return int(wait_for(look, f"somebody waits for {table}"))
+    return int(wait_for(waiting_pid, f"a session waits for {table}"))
 
 
-def end_session(url: URL, pid: int) -> bool:
-    """End a session, and wait until it has ended; whether it lived."""
+def terminate_session(url: URL, pid: int) -> bool:
+    """Terminate a session and wait until it has ended; return whether it existed."""
     with session(url) as connection:
         return bool(connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid}).scalar())
 
 
 def lock_holder(url: URL) -> int:
-    """The process id of the session that holds the run's lock."""
+    """Return the process id of the session that holds the run's lock."""
     query = text(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1"
@@ -94,7 +91,7 @@ def lock_holder(url: URL) -> int:
 
 
 def slowed(table: str, seconds: float) -> list[str]:
-    """The statements that put a view in a table's place, every read of which takes `seconds`."""
+    """Return statements that replace a table by a view whose every read takes `seconds`."""
     return [
         f"ALTER TABLE {table} RENAME TO quick_{table}",
         f"CREATE VIEW {table} AS SELECT slow.* FROM quick_{table} AS slow, "  # noqa: S608

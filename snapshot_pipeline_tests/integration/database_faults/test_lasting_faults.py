@@ -1,6 +1,6 @@
-"""Faults that do not pass: one line that says what is wrong, every student's day either old or new, and nothing lost.
+"""Lasting faults: a one-line error, only complete batches published, and success once the fault is removed.
 
-Each strikes after the first of three batches, and is mended afterwards: then the same run does its work.
+Each fault is injected after the first of three batches; after its removal the same run succeeds.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ from snapshot_pipeline_tests.pipeline.installations import (
 
 
 def failure(url: URL, fault: list[str], **settings: object) -> str:
-    """What the operator reads of a run that a fault strikes after its first batch."""
-    struck: list[bool] = []
+    """Inject a fault after the first batch of a run; return the error message of the run."""
+    injected: list[bool] = []
 
-    def strike() -> None:
+    def inject() -> None:
         execute(url, *fault)
-        struck.append(True)
+        injected.append(True)
 
     with pytest.raises(SnapshotPipelineError) as caught:
-        run(url, after_first_batch(strike), **settings)
-    assert struck == [True]
+        run(url, after_first_batch(inject), **settings)
+    assert injected == [True]
     assert not is_transient(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def assert_first_batch_only(url: URL, faultless: Tables) -> None:
-    """What is there is right and whole students, and no day counts as computed."""
+    """Assert that the published rows are correct and of complete students, and that no day is recorded as computed."""
     with installation_on(url) as installation:
         tables = published(installation)
     assert tables["snapshot_days"].num_rows == 0
     for name in ("performance_snapshots", "snapshot_failures"):
-        rows, wanted = tables[name].to_pylist(), faultless[name].to_pylist()
-        done = {row["user_id"] for row in tables["performance_snapshots"].to_pylist()}
-        assert all(row in wanted for row in rows)
+        rows, expected_rows = tables[name].to_pylist(), faultless[name].to_pylist()
+        users = {row["user_id"] for row in tables["performance_snapshots"].to_pylist()}
+        assert all(row in expected_rows for row in rows)
         if name == "performance_snapshots":
-            assert 0 < len(rows) < len(wanted)
-            assert rows == [row for row in wanted if row["user_id"] in done]
+            assert 0 < len(rows) < len(expected_rows)
+            assert rows == [row for row in expected_rows if row["user_id"] in users]
 
 
-def assert_mended(url: URL, faultless: Tables) -> None:
+def assert_run_succeeds(url: URL, faultless: Tables) -> None:
     run(url)
     with installation_on(url) as installation:
         assert differences(published(installation), faultless) == []
@@ -102,12 +102,12 @@ DATABASE_FAULTS = {
 
 @pytest.mark.parametrize("name", DATABASE_FAULTS)
 def test_lasting_fault_fails_the_run_with_a_one_line_error(name: str, sample_url: URL, faultless: Tables):
-    fault, remediation, said = DATABASE_FAULTS[name]
+    fault, fix, message_pattern = DATABASE_FAULTS[name]
     message = failure(sample_url, fault)
-    assert re.search(said, message), message
-    execute(sample_url, *remediation)
+    assert re.search(message_pattern, message), message
+    execute(sample_url, *fix)
     assert_first_batch_only(sample_url, faultless)
-    assert_mended(sample_url, faultless)
+    assert_run_succeeds(sample_url, faultless)
 
 
 def test_read_only_database_is_reported(sample_url: URL, faultless: Tables):
@@ -117,7 +117,7 @@ def test_read_only_database_is_reported(sample_url: URL, faultless: Tables):
     assert "default_transaction_read_only" in message
     execute(sample_url, "SET TRANSACTION READ WRITE", f"ALTER DATABASE {name} RESET default_transaction_read_only")
     assert_first_batch_only(sample_url, faultless)
-    assert_mended(sample_url, faultless)
+    assert_run_succeeds(sample_url, faultless)
 
 
 def test_revoked_permission_is_reported_with_the_grant(sample_url: URL, faultless: Tables):
@@ -133,7 +133,7 @@ def test_revoked_permission_is_reported_with_the_grant(sample_url: URL, faultles
         with pytest.raises(SnapshotPipelineError, match=rf"GRANT SELECT ON .*quiz_attempts TO {role}"):
             run(reader, after_first_batch(lambda: execute(sample_url, revoke)))
         assert_first_batch_only(sample_url, faultless)
-        assert_mended(sample_url, faultless)
+        assert_run_succeeds(sample_url, faultless)
     finally:
         execute(sample_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
@@ -147,41 +147,41 @@ def test_statement_timeout_is_not_retried(sample_url: URL, caplog: pytest.LogCap
 @pytest.fixture
 def small_disk(own_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A tablespace on a file system of eight megabytes; only root can mount one."""
-    place = Path(data_of(own_server)).parent / "small_disk"
-    place.mkdir(exist_ok=True)
+    directory = Path(data_of(own_server)).parent / "small_disk"
+    directory.mkdir(exist_ok=True)
     mounted = (
         os.geteuid() == 0
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=False, capture_output=True
+            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory], check=False, capture_output=True
         ).returncode
     )
     if not mounted:
-        place.rmdir()
+        directory.rmdir()
         pytest.skip("a file system can be mounted by root only, and not in every container")
     owner = data_of(own_server).stat()
-    os.chown(place, owner.st_uid, owner.st_gid)
-    execute_on(own_server, f"CREATE TABLESPACE small LOCATION '{place}'")
+    os.chown(directory, owner.st_uid, owner.st_gid)
+    execute_on(own_server, f"CREATE TABLESPACE small LOCATION '{directory}'")
     try:
         yield "small"
     finally:
-        execute_on(own_server, "ALTER TABLE performance_snapshots SET TABLESPACE pg_default")  # of the months to come
+        execute_on(own_server, "ALTER TABLE performance_snapshots SET TABLESPACE pg_default")  # of later partitions
         execute_on(own_server, "ALTER TABLE ALL IN TABLESPACE small SET TABLESPACE pg_default")
         execute_on(own_server, "DROP TABLE IF EXISTS ballast")
         execute_on(own_server, "DROP TABLESPACE small")
-        subprocess.run(["umount", place], check=True)
-        place.rmdir()
+        subprocess.run(["umount", directory], check=True)
+        directory.rmdir()
 
 
 def test_full_disk_is_reported(own_server: EmbeddedServer, small_disk: str, faultless: Tables):
     url = own_server.url("platform")
     with installation_on(url):
-        pass  # makes our tables
+        pass  # creates our tables
     execute(url, f"ALTER TABLE performance_snapshots SET TABLESPACE {small_disk}")
 
     def fill() -> None:
         execute(url, f"CREATE TABLE ballast (filling text STORAGE PLAIN) TABLESPACE {small_disk}")
         filled = 0
-        while filled < 2:  # in large pieces, then in small ones
+        while filled < 2:  # first with large inserts, then with small ones
             rows = 1 if filled else 140
             try:
                 execute(url, f"INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, {rows})")  # noqa: S608
@@ -194,4 +194,4 @@ def test_full_disk_is_reported(own_server: EmbeddedServer, small_disk: str, faul
         run(url, after_first_batch(fill), batch_rows=750)
     execute(url, "DROP TABLE ballast")
     assert_first_batch_only(url, faultless)
-    assert_mended(url, faultless)
+    assert_run_succeeds(url, faultless)

@@ -1,4 +1,4 @@
-"""Faults that pass: the run outlasts them, and what it leaves is what a run leaves that nothing happens to."""
+"""Transient faults: the run recovers, and publishes the same rows as a run without faults."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.locks import LeaseLostError, LockedError, exclusive_days
 from snapshot_pipeline_tests.integration.database_faults.faults import (
     after_first_batch,
-    end_session,
     lock_holder,
     run,
     running,
     session,
     slowed,
+    terminate_session,
     wait_for,
     waits_for_table,
 )
@@ -53,7 +53,7 @@ def test_run_recovers_from_a_session_terminated_at_any_step(
     with session(sample_url) as other:
         other.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         with running(sample_url) as ours:
-            assert end_session(sample_url, waits_for_table(sample_url, table))
+            assert terminate_session(sample_url, waits_for_table(sample_url, table))
             other.rollback()
         assert ours.result().reports
     assert "57P01" in caplog.text or "SQLSTATE unknown" in caplog.text
@@ -71,7 +71,7 @@ def test_week_recovers_from_a_terminated_session(sample_url: URL, caplog: pytest
             other.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
             with ThreadPoolExecutor(1) as pool:
                 ours = pool.submit(run_week, installation, MONDAY, "under fault")
-                assert end_session(sample_url, waits_for_table(sample_url, table))
+                assert terminate_session(sample_url, waits_for_table(sample_url, table))
                 other.rollback()
             assert ours.result().recipients
         assert "attempt 2 of" in caplog.text
@@ -85,7 +85,7 @@ def test_run_recovers_from_a_server_crash(
 
     def crash() -> None:
         process = postmaster(own_server)
-        process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown: no check point, no goodbye
+        process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown, without a checkpoint
         process.wait(10)
         time.sleep(0.7)  # so that a connection is refused at least once
         own_server.start()
@@ -96,43 +96,43 @@ def test_run_recovers_from_a_server_crash(
 
 
 def test_lost_lock_is_acquired_again(sample_url: URL, faultless: Tables):
-    held: list[int] = []
+    holders: list[int] = []
 
-    def lose() -> None:
-        held.append(lock_holder(sample_url))
-        assert end_session(sample_url, held[0])
+    def lose_lock() -> None:
+        holders.append(lock_holder(sample_url))
+        assert terminate_session(sample_url, holders[0])
 
-    def progress(progressed: Progress) -> None:
-        after_first_batch(lose)(progressed)
-        if progressed.done == progressed.total:
-            held.append(lock_holder(sample_url))
+    def progress(reported: Progress) -> None:
+        after_first_batch(lose_lock)(reported)
+        if reported.done == reported.total:
+            holders.append(lock_holder(sample_url))
 
     run(sample_url, progress)
-    assert held[0] != held[1]
+    assert holders[0] != holders[1]
     assert_faultless(sample_url, faultless)
 
 
 def test_lock_taken_by_another_run_fails_the_run_and_names_the_holder(sample_url: URL, faultless: Tables):
     with installation_on(sample_url) as other:
-        taken = exclusive_days(other.engine, "public", SUNDAY, SUNDAY, "run of another", 5)
+        other_lock = exclusive_days(other.engine, "public", SUNDAY, SUNDAY, "another run", 5)
 
-        def lose() -> None:
+        def lose_lock() -> None:
             with session(sample_url) as busy:
-                # Ours cannot take it again before the other has it.
+                # Our run cannot acquire the lock again before the other run has it.
                 busy.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
-                assert end_session(sample_url, lock_holder(sample_url))
-                taken.__enter__()
+                assert terminate_session(sample_url, lock_holder(sample_url))
+                other_lock.__enter__()
 
-        with pytest.raises((LockedError, LeaseLostError), match="run of another"):
-            run(sample_url, after_first_batch(lose), run_lock_seconds=0.5)
-        taken.__exit__(None, None, None)
+        with pytest.raises((LockedError, LeaseLostError), match="another run"):
+            run(sample_url, after_first_batch(lose_lock), run_lock_seconds=0.5)
+        other_lock.__exit__(None, None, None)
     run(sample_url)
     assert_faultless(sample_url, faultless)
 
 
 def test_run_recovers_from_a_deadlock(sample_url: URL, faultless: Tables, caplog: pytest.LogCaptureFixture):
     with session(sample_url) as other:
-        other.execute(text("SET deadlock_timeout = '60s'"))  # so that ours is the one that is ended
+        other.execute(text("SET deadlock_timeout = '60s'"))  # so that our session is the one that is cancelled
         other.execute(text("LOCK TABLE snapshot_failures IN ACCESS EXCLUSIVE MODE"))
         with running(sample_url) as ours:
             waits_for_table(sample_url, "snapshot_failures")
@@ -150,16 +150,16 @@ def test_run_recovers_from_a_serialization_failure(
     execute(
         sample_url,
         f"ALTER DATABASE {sample_url.database} SET default_transaction_isolation = 'repeatable read'",
-        # So that the rows must be replaced, and not only looked at.
+        # So that the run must replace the rows instead of only reading them.
         "UPDATE performance_snapshots SET pace_score = 0",
     )
-    waits = text(
+    waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
     )
-    with session(sample_url) as other, session(sample_url) as watching:
+    with session(sample_url) as other, session(sample_url) as monitor:
         other.execute(text("UPDATE performance_snapshots SET pace_score = pace_score"))
         with running(sample_url) as ours:
-            wait_for(lambda: watching.execute(waits).scalar() or watching.rollback(), "ours waits for the row")
+            wait_for(lambda: monitor.execute(waiting).scalar() or monitor.rollback(), "our run waiting for the row")
             other.commit()
         assert ours.result().reports
     assert "40001" in caplog.text
@@ -173,27 +173,27 @@ def test_run_yields_to_an_alter_table_and_then_continues(
         application.execute(text("ALTER TABLE quiz_attempts ADD COLUMN duration int"))
         with running(sample_url, lock_timeout_seconds=0.3) as ours:
             waits_for_table(sample_url, "quiz_attempts")
-            wait_for(lambda: "55P03" in caplog.text, "we have given way")
+            wait_for(lambda: "55P03" in caplog.text, "our run has released its locks")
             application.commit()
         assert ours.result().reports
     assert_faultless(sample_url, faultless)
 
 
 def test_alter_table_during_a_read_waits_at_most_one_statement_timeout(sample_url: URL):
-    """Each of our reads is within the limit; together they are not."""
+    """Each read is within the time limit; all reads together are not."""
     execute(sample_url, *slowed("quiz_attempts", 0.9), *slowed("exercise_submissions", 0.9))
     sleeping = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     )
     with (
         session(sample_url) as application,
-        session(sample_url) as watching,
+        session(sample_url) as monitor,
         running(sample_url, statement_timeout_seconds=1.5) as ours,
     ):
-        wait_for(lambda: watching.execute(sleeping).scalar() or watching.rollback(), "a read is at work")
-        began = time.monotonic()
+        wait_for(lambda: monitor.execute(sleeping).scalar() or monitor.rollback(), "a read is in progress")
+        started_at = time.monotonic()
         application.execute(text("ALTER TABLE users ADD COLUMN nickname text"))
-        waited = time.monotonic() - began
+        waited = time.monotonic() - started_at
         application.commit()
         with pytest.raises(SnapshotPipelineError, match="SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"):
             ours.result(30)
@@ -209,12 +209,12 @@ def test_run_opens_at_most_three_connections_more_than_workers(workers: int, sam
         "WHERE datname = current_database() AND application_name LIKE 'snapshot_pipeline%'"
     )
     counts: list[int] = []
-    with session(sample_url) as watching, running(sample_url, workers=workers, batch_rows=250) as ours:
-        watching.execute(text("SET application_name = 'watching'"))
-        watching.commit()
+    with session(sample_url) as monitor, running(sample_url, workers=workers, batch_rows=250) as ours:
+        monitor.execute(text("SET application_name = 'monitor'"))
+        monitor.commit()
         while not ours.done():
-            counts.append(watching.execute(ours_only).scalar_one())
-            watching.rollback()
+            counts.append(monitor.execute(ours_only).scalar_one())
+            monitor.rollback()
             time.sleep(0.002)
     assert ours.result().reports
     assert 2 <= max(counts) <= workers + 3

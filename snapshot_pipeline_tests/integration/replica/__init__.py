@@ -1,1 +1,1 @@
-"""A real streaming replica: behind, paused, promoted, in conflict with what is read."""
+"""A real streaming replica: lagging, paused, unreachable, or with recovery conflicts."""

@@ -1,4 +1,4 @@
-"""The sample platform on a primary with a replica."""
+"""Fixtures: the sample platform on a primary with a replica."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
-from snapshot_pipeline_tests.integration.replica.servers import ask, await_replay, let_replicate, replica
+from snapshot_pipeline_tests.integration.replica.servers import await_replay, enable_replication, query, replica
 from snapshot_pipeline_tests.pipeline.installations import (
     MONDAY,
     SAMPLE,
@@ -29,25 +29,25 @@ from snapshot_pipeline_tests.pipeline.installations import (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two databases `platform`: the primary's, in which the sample is, and the replica's.
+    """The database `platform` of a primary, with the sample, and of its replica.
 
     Attributes:
-        primary: The primary.
-        standby: The replica.
-        expected: What a run over the Sunday and its week leaves that reads from the primary.
+        primary: URL on the primary.
+        standby: URL on the replica.
+        expected: Rows of a run over the Sunday and its week that reads from the primary.
     """
 
     primary: URL
     standby: URL
     expected: Tables
 
-    def lag(self) -> None:
-        """Hold the replica where it is."""
-        ask(self.standby, "SELECT pg_wal_replay_pause()")
+    def pause(self) -> None:
+        """Pause the replay of the replica."""
+        query(self.standby, "SELECT pg_wal_replay_pause()")
 
-    def go_on(self) -> None:
-        """Let it go on."""
-        ask(self.standby, "SELECT pg_wal_replay_resume()")
+    def resume(self) -> None:
+        """Resume the replay of the replica."""
+        query(self.standby, "SELECT pg_wal_replay_resume()")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def servers() -> Iterator[Pair]:
         server = EmbeddedServer(Path(home))
         server.start()
         try:
-            let_replicate(server)
+            enable_replication(server)
             primary = server.url("platform")
             load_sample(SAMPLE, primary, "public")
             with installation_on(primary) as installation:
@@ -71,10 +71,10 @@ def servers() -> Iterator[Pair]:
 
 @pytest.fixture
 def pair(servers: Pair) -> Iterator[Pair]:
-    """Nothing is published, and the replica has all."""
+    """A pair without published rows, whose replica is up to date."""
     tables = "performance_snapshots, snapshot_failures, snapshot_days, snapshot_restatements, adaptive_recommendations"
     execute(servers.primary, f"TRUNCATE {tables}")
     await_replay(servers.primary, servers.standby)
     yield servers
-    servers.go_on()
+    servers.resume()
     await_replay(servers.primary, servers.standby)

@@ -1,7 +1,4 @@
-"""A primary and its streaming replica, from the binaries of the embedded server.
-
-Put here: making, starting, holding back the replica. Do not put here: what is expected of a run.
-"""
+"""A primary and its streaming replica, from the binaries of the embedded server."""
 
 from __future__ import annotations
 
@@ -25,25 +22,25 @@ from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 _REPLICATING = {"wal_level": "replica", "max_wal_senders": "4", "fsync": "off", "autovacuum": "off"}
 
 
-def ask(url: URL, statement: str) -> object:
-    """Run one statement, outside of any transaction, and return the first value."""
+def query(url: URL, statement: str) -> object:
+    """Run one statement outside a transaction; return the first value."""
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         result = connection.execute(text(statement))
         return result.scalar() if result.returns_rows else None
 
 
-def let_replicate(server: EmbeddedServer) -> None:
-    """Make an embedded server one that can be replicated; autovacuum off, so that an idle one is idle."""
+def enable_replication(server: EmbeddedServer) -> None:
+    """Configure an embedded server for replication; without autovacuum, so that an idle server writes nothing."""
     for name, value in _REPLICATING.items():
-        ask(server.url("postgres"), f"ALTER SYSTEM SET {name} = '{value}'")
+        query(server.url("postgres"), f"ALTER SYSTEM SET {name} = '{value}'")
     server.stop()
     server.start()
 
 
 @contextmanager
 def replica(primary: EmbeddedServer) -> Iterator[URL]:
-    """A replica of a server, taken by `pg_basebackup`; the URL of its database `platform`."""
+    """Start a replica of a server, created by `pg_basebackup`; yield the URL of its database `platform`."""
     directory = ServerDirectory(primary.home)
     account = server_account(directory)
     data = directory.cluster_dir / "replica"
@@ -71,7 +68,7 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
         "unix_socket_directories": "",
         "logging_collector": "off",
     }
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 program("postgres", directory.cluster_dir, account),
@@ -79,14 +76,14 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
                 *(argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")),
             ],
             cwd=data,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             **running_as(account),
         )
-    found = url.set(port=port)
+    standby = url.set(port=port)
     try:
-        wait_for(lambda: process.poll() is None and _answers(found), f"the replica answers; see {log}", 60)
-        yield found
+        wait_for(lambda: process.poll() is None and _answers(standby), f"the replica answers; see {log}", 60)
+        yield standby
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown
         process.wait(30)
@@ -94,12 +91,12 @@ def replica(primary: EmbeddedServer) -> Iterator[URL]:
 
 def _answers(url: URL) -> bool:
     try:
-        return bool(ask(url, "SELECT pg_is_in_recovery()"))
+        return bool(query(url, "SELECT pg_is_in_recovery()"))
     except OperationalError:
         return False
 
 
 def await_replay(primary: URL, standby: URL) -> None:
-    """Wait until the replica has all that the primary has now."""
-    written = ask(primary, "SELECT pg_current_wal_lsn()")
-    wait_for(lambda: ask(standby, f"SELECT pg_last_wal_replay_lsn() >= '{written}'"), "the replica has caught up")
+    """Wait until the replica has replayed everything that the primary has written."""
+    written = query(primary, "SELECT pg_current_wal_lsn()")
+    wait_for(lambda: query(standby, f"SELECT pg_last_wal_replay_lsn() >= '{written}'"), "the replica has caught up")

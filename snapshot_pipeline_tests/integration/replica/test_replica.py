@@ -1,4 +1,4 @@
-"""The platform read from a real streaming replica: the same rows, and never a day that it does not have yet."""
+"""Reading the platform from a streaming replica: the same rows, and never a day that it does not have completely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from snapshot_pipeline.postgres.errors import DatabaseError, is_transient
 from snapshot_pipeline.store.days import DayCount, record_days
 from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
-from snapshot_pipeline_tests.integration.replica.servers import ask, await_replay
+from snapshot_pipeline_tests.integration.replica.servers import await_replay, query
 from snapshot_pipeline_tests.pipeline.installations import (
     MONDAY,
     SUNDAY,
@@ -42,8 +42,8 @@ def reading_from_replica(pair: Pair, **settings: object) -> AbstractContextManag
 
 
 def test_replica_gives_the_rows_of_the_primary_and_serves_every_read(pair: Pair):
-    """The primary's rows have changed since the replica was held where it is: a read that goes there would show."""
-    pair.lag()
+    """The primary's rows are changed while the replica is paused, so that a read from the primary would be noticed."""
+    pair.pause()
     lessons = "UPDATE user_lesson_progress SET time_spent_minutes = time_spent_minutes {} 7"
     execute(pair.primary, lessons.format("+"))
     try:
@@ -60,15 +60,15 @@ def test_replica_gives_the_rows_of_the_primary_and_serves_every_read(pair: Pair)
 
 
 def test_run_waits_for_a_lagging_replica_and_reads_the_new_rows(pair: Pair):
-    pair.lag()
+    pair.pause()
     execute(pair.primary, "CREATE TABLE mark ()")
     with reading_from_replica(pair) as installation, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(open_source, installation, datetime.now(timezone.utc))
         assert not _is_done_within(waiting, 1.5)
-        pair.go_on()
+        pair.resume()
         with waiting.result(20).session() as reader:
             assert reader.position() is not None
-        assert ask(pair.standby, "SELECT to_regclass('mark') IS NOT NULL")
+        assert query(pair.standby, "SELECT to_regclass('mark') IS NOT NULL")
     execute(pair.primary, "DROP TABLE mark")
 
 
@@ -81,7 +81,7 @@ def _is_done_within(future: Future[object], seconds: float) -> bool:
 
 
 def test_lagging_replica_is_a_one_line_error_with_lag_and_cause(pair: Pair):
-    pair.lag()
+    pair.pause()
     execute(pair.primary, "UPDATE users SET is_active = is_active")
     until = datetime.now(timezone.utc)
     with reading_from_replica(pair, replica_wait_seconds=0.2) as installation:
@@ -93,11 +93,11 @@ def test_lagging_replica_is_a_one_line_error_with_lag_and_cause(pair: Pair):
         assert "its replay is paused: SELECT pg_wal_replay_resume()" in message
         assert "\n" not in message
         assert pair.standby.password not in message
-        assert is_transient(caught.value)  # so that Dagster asks again later
+        assert is_transient(caught.value)  # so that Dagster retries later
 
 
 def test_day_or_week_incomplete_on_the_replica_is_an_error(pair: Pair):
-    """One that ends in the future, which no replica can have, whenever this test runs."""
+    """The day ends in the future, so no replica can have it completely."""
     today = datetime.now(timezone.utc).date()
     with reading_from_replica(pair, replica_wait_seconds=0.2, timezone="UTC", start_date=today) as installation:
         with pytest.raises(ReplicaBehindError):
@@ -113,47 +113,47 @@ def test_day_or_week_incomplete_on_the_replica_is_an_error(pair: Pair):
 
 
 def test_replica_of_an_idle_primary_is_up_to_date(pair: Pair):
-    """At night nothing may be committed for hours: then having all that there is must do."""
+    """At night nothing may be committed for hours; a replica that has everything written so far is up to date."""
     with reading_from_replica(pair, replica_wait_seconds=5) as installation:
         await_replay(pair.primary, pair.standby)
         until = datetime.now(timezone.utc)
-        assert ask(pair.standby, "SELECT pg_last_xact_replay_timestamp()") < until
+        assert query(pair.standby, "SELECT pg_last_xact_replay_timestamp()") < until
         assert open_source(installation, until).position is not None
-        # A moment that the primary's clock has not reached says nothing about what it will have written by then.
+        # A time that the primary's clock has not reached: the primary may still write rows before it.
         with pytest.raises(ReplicaBehindError):
             Replica(installation.source_engine, installation.engine).await_replay(until + timedelta(hours=1), 0.2)
 
 
 def test_batch_is_not_read_from_a_second_replica_with_more_lag(pair: Pair):
-    """One name may stand for several: what the first one showed, the others must have as well."""
+    """One host name may stand for several replicas: each must have what the first one had."""
     with reading_from_replica(pair) as installation:
         source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
         with source.session() as reader:
             assert len(reader.active_student_ids())
             later = source.not_before(reader)
         assert later.position is not None
-        pair.lag()
+        pair.pause()
         execute(pair.primary, "UPDATE users SET is_active = is_active")
-        ahead = type(later)(**{**vars(later), "position": ask(pair.primary, "SELECT pg_current_wal_lsn()::text")})
+        ahead = type(later)(**{**vars(later), "position": query(pair.primary, "SELECT pg_current_wal_lsn()::text")})
         with pytest.raises(ReplicaBehindError, match="has not replayed"), ahead.session():
             pytest.fail("an earlier state was read")
-        pair.go_on()
-        wait_for(lambda: ask(pair.standby, f"SELECT pg_last_wal_replay_lsn() >= '{ahead.position}'"), "caught up")
+        pair.resume()
+        wait_for(lambda: query(pair.standby, f"SELECT pg_last_wal_replay_lsn() >= '{ahead.position}'"), "caught up")
         with ahead.session() as reader:
             assert len(reader.active_student_ids())
 
 
 def test_read_cancelled_by_a_recovery_conflict_is_transient(pair: Pair):
-    """The conflict with recovery: the primary has removed rows that the read still needs."""
-    with impatient(pair.standby), reading_from_replica(pair) as installation:
+    """A conflict with recovery: the primary has vacuumed rows that the read still needs."""
+    with without_standby_delay(pair.standby), reading_from_replica(pair) as installation:
         source = open_source(installation, datetime.now(timezone.utc) - timedelta(days=1))
 
         def read() -> None:
             with source.session() as reader:
-                for _ in range(20):  # a page that is in use just now is not vacuumed
+                for _ in range(20):  # VACUUM skips a page that is in use
                     reader.active_student_ids()
                     execute(pair.primary, "UPDATE users SET is_active = is_active")
-                    ask(pair.primary, "VACUUM users")
+                    query(pair.primary, "VACUUM users")
                     await_replay(pair.primary, pair.standby)
 
         with pytest.raises(DatabaseError) as caught:
@@ -164,20 +164,20 @@ def test_read_cancelled_by_a_recovery_conflict_is_transient(pair: Pair):
 
 
 @contextmanager
-def impatient(standby: URL) -> Iterator[None]:
-    """Let a replica end a read that is in its way at once; it has half a minute of patience by default."""
-    ask(standby, "ALTER SYSTEM SET max_standby_streaming_delay = '50ms'")
-    ask(standby, "SELECT pg_reload_conf()")
+def without_standby_delay(standby: URL) -> Iterator[None]:
+    """Let a replica cancel conflicting reads at once; by default it waits 30 seconds."""
+    query(standby, "ALTER SYSTEM SET max_standby_streaming_delay = '50ms'")
+    query(standby, "SELECT pg_reload_conf()")
     yield
-    ask(standby, "ALTER SYSTEM RESET max_standby_streaming_delay")
-    ask(standby, "SELECT pg_reload_conf()")
+    query(standby, "ALTER SYSTEM RESET max_standby_streaming_delay")
+    query(standby, "SELECT pg_reload_conf()")
 
 
 def test_error_for_an_unreachable_source_names_the_source(pair: Pair, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(postgres_errors, "MAX_ATTEMPTS", 1)
-    gone = pair.standby.set(port=1).render_as_string(hide_password=False)
+    unreachable = pair.standby.set(port=1).render_as_string(hide_password=False)
     with (
-        installation_on(pair.primary, source_database_url=gone) as installation,
+        installation_on(pair.primary, source_database_url=unreachable) as installation,
         pytest.raises(DatabaseError, match=r"cannot connect to .*127\.0\.0\.1:1/platform") as caught,
     ):
         open_source(installation, None)
@@ -185,14 +185,14 @@ def test_error_for_an_unreachable_source_names_the_source(pair: Pair, monkeypatc
 
 
 def test_platform_check_reads_the_replica(pair: Pair):
-    pair.lag()
-    execute(pair.primary, "ALTER TABLE lessons RENAME TO lessons_of_before")
+    pair.pause()
+    execute(pair.primary, "ALTER TABLE lessons RENAME TO old_lessons")
     try:
         with reading_from_replica(pair) as installation:
             primary, store_rights = installation.engine, {"snapshot_days": ("SELECT", "INSERT")}
-            there = check_platform(primary, "public", "public", store_rights, source=installation.source_engine)
-            here = check_platform(primary, "public", "public", store_rights)
+            on_replica = check_platform(primary, "public", "public", store_rights, source=installation.source_engine)
+            on_primary = check_platform(primary, "public", "public", store_rights)
     finally:
-        execute(pair.primary, "ALTER TABLE lessons_of_before RENAME TO lessons")
-    assert [one.table for one in there if one.severity == "error"] == []
-    assert [one.table for one in here if one.severity == "error"] == ["lessons"]
+        execute(pair.primary, "ALTER TABLE old_lessons RENAME TO lessons")
+    assert [finding.table for finding in on_replica if finding.severity == "error"] == []
+    assert [finding.table for finding in on_primary if finding.severity == "error"] == ["lessons"]
