@@ -27,7 +27,7 @@ from snapshot_pipeline.store.locks import LockedError, exclusive_days, is_lock_t
 from snapshot_pipeline.store.tables import StoreTables
 
 STALE_SHARE = 0.02
-"""Share of a month's rows that may change before it is analyzed again: one of fifty nights is not noticed."""
+"""Share of a month's rows that may change before it is analyzed again; a smaller change does not affect plans."""
 
 _LOG = logging.getLogger(__name__)
 _DUPLICATE_TABLE = "42P07"

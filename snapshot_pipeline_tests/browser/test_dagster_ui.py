@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline_tests.installation import TestInstallation
@@ -96,8 +96,13 @@ def test_numeric_metadata_of_each_day_is_plotted(page: Page, screenshot: Path) -
     expect(plots.first).to_be_visible()
     assert plots.count() >= 15
     plots.first.scroll_into_view_if_needed()
-    page.wait_for_timeout(1_000)  # the chart library animates the plots on a canvas, without an event at the end
+    wait_for(lambda: is_still(plots.first) or None, "the animation of the plots has ended", 20)
     page.screenshot(path=screenshot)
+
+
+def is_still(plot: Locator) -> bool:
+    """Return whether two screenshots of a plot are equal; its animation on a canvas sends no event at its end."""
+    return plot.screenshot() == plot.screenshot()
 
 
 @pytest.mark.usefixtures("five_days")

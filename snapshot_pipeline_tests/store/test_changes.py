@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
     }
 )
 INDEX = StudentDayIndex(np.array([1, 2, 5], dtype=np.int64), DAY, DAY + timedelta(days=2))
-NOBODY = np.zeros(0, dtype=np.int64)
+NONE_RETAINED = np.zeros(0, dtype=np.int64)
 
 
 def row(user_id: int = 1, day: date = DAY, **figures: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def rows(*given_rows: dict[str, Any]) -> pa.Table:
 
 def test_an_identical_row_is_not_touched():
     old = rows(row(1, pace_score=33.33), row(2, quiz_average=0.1 + 0.2))
-    changes = compare(old, rows(row(2, quiz_average=0.1 + 0.2), row(1, pace_score=33.33)), INDEX, NOBODY)
+    changes = compare(old, rows(row(2, quiz_average=0.1 + 0.2), row(1, pace_score=33.33)), INDEX, NONE_RETAINED)
     assert (changes.unchanged.tolist(), changes.to_write.tolist(), changes.to_delete.tolist()) == ([0, 1], [], [])
 
 
@@ -69,7 +69,7 @@ def test_a_changed_figure_is_restated_with_both_values(
     column: str, before: Any, after: Any, texts: tuple[str | None, str | None]
 ):
     old, new = rows(row(5, **{column: before})), rows(row(5, **{column: after}))
-    changes = compare(old, new, INDEX, NOBODY)
+    changes = compare(old, new, INDEX, NONE_RETAINED)
     assert (changes.changed.tolist(), changes.replaced.tolist()) == ([0], [0])
     assert restatements(old, new, changes).to_pylist() == [
         {"user_id": 5, "snapshot_date": DAY, "column_name": column, "old_value": texts[0], "new_value": texts[1]}
@@ -77,20 +77,20 @@ def test_a_changed_figure_is_restated_with_both_values(
 
 
 def test_nan_equals_null():
-    changes = compare(rows(row(quiz_average=None)), rows(row(quiz_average=math.nan)), INDEX, NOBODY)
+    changes = compare(rows(row(quiz_average=None)), rows(row(quiz_average=math.nan)), INDEX, NONE_RETAINED)
     assert changes.unchanged.tolist() == [0]
 
 
 def test_a_first_publication_restates_nothing():
     new = rows(row(1), row(2))
-    changes = compare(rows(), new, INDEX, NOBODY)
+    changes = compare(rows(), new, INDEX, NONE_RETAINED)
     assert changes.inserted.tolist() == changes.to_write.tolist() == [0, 1]
     assert restatements(rows(), new, changes).num_rows == 0
 
 
 def test_a_deleted_row_is_restated_as_a_whole():
     old = rows(row(1, quiz_average=70.5))
-    changes = compare(old, rows(), INDEX, NOBODY)
+    changes = compare(old, rows(), INDEX, NONE_RETAINED)
     (restated,) = restatements(old, rows(), changes).to_pylist()
     assert (restated["column_name"], restated["new_value"]) == (WHOLE_ROW, None)
     assert json.loads(restated["old_value"]) == {
@@ -111,7 +111,7 @@ def test_a_failed_student_day_keeps_its_row():
 def test_rows_of_other_students_and_days_are_ignored():
     others = rows(row(3), row(6), row(1, DAY + timedelta(days=3)), row(1, DAY - timedelta(days=1)))
     assert INDEX.numbers_of(others).tolist() == [-1] * 4
-    changes = compare(others, rows(row(1)), INDEX, NOBODY)
+    changes = compare(others, rows(row(1)), INDEX, NONE_RETAINED)
     assert (changes.to_delete.tolist(), changes.inserted.tolist()) == ([], [0])
 
 

@@ -1,6 +1,6 @@
 """A run that lost its lock publishes nothing more, even from a process or machine that does not know it.
 
-A worker elsewhere holds no lock, and continues when the process that sent it its work is gone.
+A worker on another machine holds no lock, and continues when the process that sent it the work has ended.
 """
 
 from __future__ import annotations

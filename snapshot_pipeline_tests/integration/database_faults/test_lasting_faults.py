@@ -83,8 +83,8 @@ DATABASE_FAULTS = {
         r"a table or column in .* differs from what .*operator does not exist: text.*snapshot-pipeline check",
     ),
     "one of our own tables is dropped": (
-        ["ALTER TABLE performance_snapshots RENAME TO gone"],
-        ["ALTER TABLE gone RENAME TO performance_snapshots"],
+        ["ALTER TABLE performance_snapshots RENAME TO renamed"],
+        ["ALTER TABLE renamed RENAME TO performance_snapshots"],
         r'"public.performance_snapshots" does not exist',
     ),
     "the disk is full": (

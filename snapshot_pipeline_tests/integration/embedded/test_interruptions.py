@@ -1,4 +1,4 @@
-"""The server after a kill, a reboot, an interruption or damage, and seen from another container."""
+"""The server after a kill, a reboot, an interruption or damage, and with a second container."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_a_database_that_a_killed_client_is_creating_does_no_harm(server: Embedd
 
 
 def test_after_a_reboot_a_pid_file_of_a_dead_process_is_ignored(server: EmbeddedServer) -> None:
-    with subprocess.Popen(["true"]) as gone:
+    with subprocess.Popen(["true"]) as ended:
         pass
-    leave_pid_file(server, gone.pid)
+    leave_pid_file(server, ended.pid)
     assert not server.is_running()
     server.start()
     assert server.is_running()
