@@ -1,4 +1,4 @@
-"""The SQL of incidents: at most one is open per kind and subject; its last event is updated after it is closed."""
+"""The SQL of incidents: at most one is open per kind and subject; its last event is kept after it is closed."""
 
 from __future__ import annotations
 
