@@ -42,7 +42,7 @@ def roles(server_url: URL, sample_template: URL) -> Iterator[Roles]:
         names = {"migrator": f"Migrator {suffix}", "pipeline": f"Pipeline {suffix}"}
         passwords = {"migrator": 'it\'s a "secret"', "pipeline": "another $1 ö"}
         variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}}
-        # The roles use a schema of their own, so the tables of ours in `public` do not matter.
+        # The roles use a schema of their own, so our tables in `public` do not matter.
         command: list[Any] = [program("psql", Path(), None), adbc_uri(url), "-v", "ON_ERROR_STOP=1", "--quiet", "-X"]
         command += [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
         finished = subprocess.run([*command, "-f", ROLES], capture_output=True, text=True, check=False)

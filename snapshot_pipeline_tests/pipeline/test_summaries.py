@@ -40,7 +40,7 @@ _BY_SQL = text(
       SELECT f.snapshot_date, coalesce(u.current_specialization::text, '') AS specialization,
              coalesce(u.current_level::text, '') AS level, count(*) AS failed
         FROM snapshot_failures AS f LEFT JOIN users AS u ON u.id = f.user_id GROUP BY 1, 2, 3
-    ), found AS (
+    ), summarized AS (
       SELECT snapshot_date, specialization, level, count(*) AS students,
              count(*) FILTER (WHERE last_activity_date = snapshot_date) AS active_students,
              round(avg(pace_score::numeric), 2)::float AS pace_mean,
@@ -57,7 +57,7 @@ _BY_SQL = text(
              count(*) FILTER (WHERE inactive >= 14) AS inactive_14_days
         FROM dated GROUP BY 1, 2, 3
     )
-    SELECT *, coalesce(failed, 0) AS failures FROM found FULL JOIN failed USING (snapshot_date, specialization, level)
+    SELECT *, coalesce(failed, 0) AS failures FROM summarized FULL JOIN failed USING (snapshot_date, specialization, level)
      ORDER BY snapshot_date, specialization COLLATE "C", level COLLATE "C"
     """
 )
@@ -202,10 +202,10 @@ def test_uncomputed_days_are_named_with_the_command_to_compute_them(computed: In
 def test_summary_waits_for_the_run_lock_and_fails_if_the_lease_is_lost(
     computed: Installation, monkeypatch: pytest.MonkeyPatch
 ):
-    impatient = computed.settings.model_copy(update={"run_lock_seconds": 0.2})
-    waiting = Installation(impatient, computed.engine, computed.uri, computed.source_engine)
-    held = (computed.engine, computed.settings.store_schema, LAST, LAST, "run that publishes", 1)
-    with exclusive_days(*held), pytest.raises(LockedError, match="run that publishes"):
+    settings = computed.settings.model_copy(update={"run_lock_seconds": 0.2})
+    waiting = Installation(settings, computed.engine, computed.uri, computed.source_engine)
+    lock = (computed.engine, computed.settings.store_schema, LAST, LAST, "run that publishes", 1)
+    with exclusive_days(*lock), pytest.raises(LockedError, match="run that publishes"):
         summarize_days(waiting, FIRST, LAST, "summary")
 
     def lose_lease(*arguments: Any) -> Any:

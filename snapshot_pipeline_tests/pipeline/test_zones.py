@@ -66,14 +66,14 @@ def test_days_around_a_clock_change_equal_the_reference(empty: URL, name: str, d
                     "user": student,
                     "number": number,
                     "attempt": student * 1000 + number,
-                    "moment": instant,
+                    "instant": instant,
                     "later": instant + timedelta(minutes=student * 7),
                 }
                 connection.execute(
-                    text("INSERT INTO user_lesson_progress VALUES (:user, :number, :moment, :later, :number)"), row
+                    text("INSERT INTO user_lesson_progress VALUES (:user, :number, :instant, :later, :number)"), row
                 )
                 connection.execute(
-                    text("INSERT INTO quiz_attempts VALUES (:attempt, :user, 1, 10 * (:number % 10), :moment)"), row
+                    text("INSERT INTO quiz_attempts VALUES (:attempt, :user, 1, 10 * (:number % 10), :instant)"), row
                 )
                 connection.execute(text("INSERT INTO exercise_submissions VALUES (:attempt, :user, :later)"), row)
     days = [day + timedelta(days=n) for n in (-1, 0, 1)]

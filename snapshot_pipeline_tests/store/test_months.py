@@ -180,8 +180,8 @@ def test_creating_a_month_blocks_neither_readers_nor_writers(three_months: Store
     with three_months.engine.begin() as maker:
         maker.execute(text(call), {"name": f"{PARENT}_2026_04"})
         modes = text("SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = :table ::regclass")
-        held = set(maker.execute(modes, {"table": PARENT}).scalars())
-        assert held == {"AccessShareLock", "ShareUpdateExclusiveLock"}
+        lock_modes = set(maker.execute(modes, {"table": PARENT}).scalars())
+        assert lock_modes == {"AccessShareLock", "ShareUpdateExclusiveLock"}
         put_snapshots(three_months.engine, three_months.tables, date(2026, 2, 16))
         assert date(2026, 2, 16) in days_in(three_months)
 

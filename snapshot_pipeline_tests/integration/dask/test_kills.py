@@ -59,7 +59,7 @@ def test_batch_of_a_killed_worker_is_computed_by_another(url: URL, dask: Cluster
     """One worker is killed while it reads, another while it publishes."""
     names = ["one", "two", "three"]
     dask.have_workers(*names)
-    with running(url, dask.address) as ours:
+    with running(url, dask.address) as future:
         # The run itself also reads `exercise_submissions`, to compute fingerprints.
         for table, others in (("exercise_submissions", 1), ("snapshot_failures", 0)):
             with locked_table(url, table, len(names) + others) as wait_for_batches:
@@ -67,7 +67,7 @@ def test_batch_of_a_killed_worker_is_computed_by_another(url: URL, dask: Cluster
                 killed_worker = busy_worker(dask, *names)
                 dask.kill(killed_worker)
                 names.remove(killed_worker)
-    assert ours.result().reports[0].published > 0
+    assert future.result().reports[0].published > 0
     assert len(names) == 1
     assert_as_expected(url, expected)
 
@@ -76,7 +76,7 @@ def test_batch_that_kills_several_workers_is_named(url: URL, directory: Path, ex
     with (
         cluster(directory, "one", DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as dask,
         locked_table(url, "snapshot_failures", 1) as wait_for_batch,
-        running(url, dask.address) as ours,
+        running(url, dask.address) as future,
     ):
         wait_for_batch()
         dask.kill("one")
@@ -84,7 +84,7 @@ def test_batch_that_kills_several_workers_is_named(url: URL, directory: Path, ex
         busy_worker(dask, "two")
         dask.kill("two")
         with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
-            ours.result(TIMEOUT_SECONDS)
+            future.result(TIMEOUT_SECONDS)
     assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
     assert not is_transient(caught.value)
     run(url, None)
@@ -153,11 +153,11 @@ def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: U
 def test_run_without_its_last_worker_fails_after_a_time_limit(url: URL, dask: Cluster, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dask_cluster, "WORKERS_SECONDS", 1.0)
     dask.have_workers("one")
-    with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as ours:
+    with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as future:
         wait_for_batches()
         dask.kill("one")
         with pytest.raises(ClusterLostError, match="has lost its last worker, and has had none for 1 s") as caught:
-            ours.result(TIMEOUT_SECONDS)
+            future.result(TIMEOUT_SECONDS)
     assert is_transient(caught.value)
 
 

@@ -51,14 +51,14 @@ def test_dashboard_names_batches_and_shows_no_password(
     caplog.set_level(logging.DEBUG)
     dashboard = f"http://127.0.0.1:{shared_cluster.dashboard_port}"
     with locked_table(url, "exercise_submissions", 3) as wait_for_batches:
-        ours = running(url, shared_cluster.address)
-        future = ours.__enter__()
+        context = running(url, shared_cluster.address)
+        future = context.__enter__()
         wait_for_batches()
         busy_worker(shared_cluster, "one", "two")
         pages = {path: requests.get(dashboard + path, timeout=20) for path in ("/status", "/info/main/workers.html")}
         (worker_page, *_) = re.findall(r'href="(?:\.\./)?(worker/[^"]+\.html)"', pages["/info/main/workers.html"].text)
         pages["worker"] = requests.get(f"{dashboard}/info/{worker_page}", timeout=20)
-    ours.__exit__(None, None, None)
+    context.__exit__(None, None, None)
     assert future.result().reports
     assert [page.status_code for page in pages.values()] == [200, 200, 200]
     assert re.search(r"snapshots 2025-11-01…2025-11-02, students [0-9]+\u2013[0-9]+", pages["worker"].text)

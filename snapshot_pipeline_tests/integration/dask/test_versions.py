@@ -33,12 +33,12 @@ def next_release(tmp_path: Path) -> Path:
 
 def test_worker_of_another_version_is_refused_at_start_and_when_joining(url: URL, tmp_path: Path, next_release: Path):
     with cluster(tmp_path, "one") as dask:
-        with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as ours:
+        with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as future:
             wait_for_batches()
             dask.start_worker("upgraded", next_release)
             busy_worker(dask, "upgraded")
             with pytest.raises(ClusterError) as joined:
-                ours.result(TIMEOUT_SECONDS)
+                future.result(TIMEOUT_SECONDS)
         with pytest.raises(ClusterError) as before:
             run(url, dask.address, lambda *_: pytest.fail("something was computed"))
     for caught in (joined, before):

@@ -52,10 +52,10 @@ def test_run_recovers_from_a_session_terminated_at_any_step(
 ):
     with session(sample_url) as other:
         other.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
-        with running(sample_url) as ours:
+        with running(sample_url) as future:
             assert terminate_session(sample_url, waits_for_table(sample_url, table))
             other.rollback()
-        assert ours.result().reports
+        assert future.result().reports
     assert "57P01" in caplog.text or "SQLSTATE unknown" in caplog.text
     assert_faultless(sample_url, faultless)
 
@@ -70,10 +70,10 @@ def test_week_recovers_from_a_terminated_session(sample_url: URL, caplog: pytest
         with session(sample_url) as other:
             other.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
             with ThreadPoolExecutor(1) as pool:
-                ours = pool.submit(run_week, installation, MONDAY, "under fault")
+                future = pool.submit(run_week, installation, MONDAY, "under fault")
                 assert terminate_session(sample_url, waits_for_table(sample_url, table))
                 other.rollback()
-            assert ours.result().recipients
+            assert future.result().recipients
         assert "attempt 2 of" in caplog.text
         assert differences(recommended(installation), before) == []
 
@@ -134,11 +134,11 @@ def test_run_recovers_from_a_deadlock(sample_url: URL, faultless: Tables, caplog
     with session(sample_url) as other:
         other.execute(text("SET deadlock_timeout = '60s'"))  # so that our session is the one that is cancelled
         other.execute(text("LOCK TABLE snapshot_failures IN ACCESS EXCLUSIVE MODE"))
-        with running(sample_url) as ours:
+        with running(sample_url) as future:
             waits_for_table(sample_url, "snapshot_failures")
             other.execute(text("LOCK TABLE performance_snapshots IN ACCESS EXCLUSIVE MODE"))
             other.rollback()
-        assert ours.result().reports
+        assert future.result().reports
     assert "40P01" in caplog.text
     assert_faultless(sample_url, faultless)
 
@@ -158,10 +158,10 @@ def test_run_recovers_from_a_serialization_failure(
     )
     with session(sample_url) as other, session(sample_url) as monitor:
         other.execute(text("UPDATE performance_snapshots SET pace_score = pace_score"))
-        with running(sample_url) as ours:
+        with running(sample_url) as future:
             wait_for(lambda: monitor.execute(waiting).scalar() or monitor.rollback(), "our run waiting for the row")
             other.commit()
-        assert ours.result().reports
+        assert future.result().reports
     assert "40001" in caplog.text
     assert_faultless(sample_url, faultless)
 
@@ -171,11 +171,11 @@ def test_run_yields_to_an_alter_table_and_then_continues(
 ):
     with session(sample_url) as application:
         application.execute(text("ALTER TABLE quiz_attempts ADD COLUMN duration int"))
-        with running(sample_url, lock_timeout_seconds=0.3) as ours:
+        with running(sample_url, lock_timeout_seconds=0.3) as future:
             waits_for_table(sample_url, "quiz_attempts")
             wait_for(lambda: "55P03" in caplog.text, "our run has released its locks")
             application.commit()
-        assert ours.result().reports
+        assert future.result().reports
     assert_faultless(sample_url, faultless)
 
 
@@ -188,7 +188,7 @@ def test_alter_table_during_a_read_waits_at_most_one_statement_timeout(sample_ur
     with (
         session(sample_url) as application,
         session(sample_url) as monitor,
-        running(sample_url, statement_timeout_seconds=1.5) as ours,
+        running(sample_url, statement_timeout_seconds=1.5) as future,
     ):
         wait_for(lambda: monitor.execute(sleeping).scalar() or monitor.rollback(), "a read is in progress")
         started_at = time.monotonic()
@@ -196,7 +196,7 @@ def test_alter_table_during_a_read_waits_at_most_one_statement_timeout(sample_ur
         waited = time.monotonic() - started_at
         application.commit()
         with pytest.raises(SnapshotPipelineError, match="SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"):
-            ours.result(30)
+            future.result(30)
     assert 0.2 < waited < 3.5
     with session(sample_url) as connection:
         assert connection.execute(text("SELECT count(*) FROM snapshot_days")).scalar_one() == 0
@@ -209,12 +209,12 @@ def test_run_opens_at_most_three_connections_more_than_workers(workers: int, sam
         "WHERE datname = current_database() AND application_name LIKE 'snapshot_pipeline%'"
     )
     counts: list[int] = []
-    with session(sample_url) as monitor, running(sample_url, workers=workers, batch_rows=250) as ours:
+    with session(sample_url) as monitor, running(sample_url, workers=workers, batch_rows=250) as future:
         monitor.execute(text("SET application_name = 'monitor'"))
         monitor.commit()
-        while not ours.done():
+        while not future.done():
             counts.append(monitor.execute(ours_only).scalar_one())
             monitor.rollback()
             time.sleep(0.002)
-    assert ours.result().reports
+    assert future.result().reports
     assert 2 <= max(counts) <= workers + 3

@@ -72,13 +72,13 @@ def test_the_next_start_removes_what_an_interrupted_first_start_left(new_server:
     assert execute(new_server, "SELECT 1", "dagster") == [(1,)]
 
 
-@pytest.mark.parametrize("moment", ["new-*/data/PG_VERSION", "data/postmaster.pid"])
+@pytest.mark.parametrize("pattern", ["new-*/data/PG_VERSION", "data/postmaster.pid"])
 def test_a_client_killed_during_the_first_start_does_not_block_the_next(
-    new_server: EmbeddedServer, moment: str
+    new_server: EmbeddedServer, pattern: str
 ) -> None:
     """Its child goes on: initdb in a directory that is being removed, or the server."""
     client = fork(new_server.start)
-    wait_until(lambda: any(new_server.home.glob(f"postgres/{moment}")))
+    wait_until(lambda: any(new_server.home.glob(f"postgres/{pattern}")))
     os.kill(client, signal.SIGKILL)
     assert not succeeded(client)
     new_server.start()
