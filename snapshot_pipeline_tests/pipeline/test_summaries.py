@@ -57,7 +57,8 @@ _BY_SQL = text(
              count(*) FILTER (WHERE inactive >= 14) AS inactive_14_days
         FROM dated GROUP BY 1, 2, 3
     )
-    SELECT *, coalesce(failed, 0) AS failures FROM summarized FULL JOIN failed USING (snapshot_date, specialization, level)
+    SELECT *, coalesce(failed, 0) AS failures
+      FROM summarized FULL JOIN failed USING (snapshot_date, specialization, level)
      ORDER BY snapshot_date, specialization COLLATE "C", level COLLATE "C"
     """
 )
