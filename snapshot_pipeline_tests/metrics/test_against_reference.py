@@ -100,7 +100,7 @@ def assert_same_batch(left: SnapshotBatch, right: SnapshotBatch) -> None:
 
 @property_settings(100)
 @given(scenarios())
-def test_every_figure_and_every_failure_is_that_of_the_reference(scenario):
+def test_every_figure_and_failure_equals_the_reference(scenario):
     batch = computed(scenario, full_history(scenario.rows, scenario.zone))
     snapshots, failures = expected(scenario)
     assert as_snapshots(batch.published) == snapshots
@@ -109,7 +109,7 @@ def test_every_figure_and_every_failure_is_that_of_the_reference(scenario):
 
 @property_settings(40)
 @given(scenarios(longest=8, flaws=FLAWS))
-def test_of_many_wrong_rows_the_failure_names_the_one_that_the_reference_names(scenario):
+def test_among_many_invalid_rows_the_failure_names_the_same_row(scenario):
     batch = computed(scenario, full_history(scenario.rows, scenario.zone))
     snapshots, failures = expected(scenario)
     assert as_snapshots(batch.published) == snapshots
@@ -118,7 +118,7 @@ def test_of_many_wrong_rows_the_failure_names_the_one_that_the_reference_names(s
 
 @property_settings(30)
 @given(scenarios(flaws=[*SELDOM_FLAWED, *FLAWS]))
-def test_rows_that_no_day_needs_change_no_figure(scenario):
+def test_rows_outside_every_window_change_no_figure(scenario):
     full = computed(scenario, full_history(scenario.rows, scenario.zone))
     trimmed = trimmed_history(scenario.rows, scenario.first, scenario.last, scenario.zone)
     assert_same_batch(computed(scenario, trimmed), full)
@@ -128,7 +128,7 @@ def test_rows_that_no_day_needs_change_no_figure(scenario):
 
 @property_settings(30)
 @given(scenarios(longest=31), st.data())
-def test_a_day_alone_and_the_same_day_in_a_range_are_equal_to_the_bit(scenario, data):
+def test_a_day_computed_alone_equals_the_day_in_a_range_bit_by_bit(scenario, data):
     in_range = computed(scenario, full_history(scenario.rows, scenario.zone))
     for day in {scenario.first, scenario.last, data.draw(st.sampled_from(scenario.days))}:
         trimmed = trimmed_history(scenario.rows, day, day, scenario.zone)
@@ -143,14 +143,14 @@ def _of_day(frame: pd.DataFrame, day: date) -> pd.DataFrame:
 
 @property_settings(20)
 @given(scenarios(longest=8), st.integers(0, 2**16))
-def test_the_order_of_the_rows_changes_nothing(scenario, seed):
+def test_row_order_does_not_change_the_result(scenario, seed):
     history = full_history(scenario.rows, scenario.zone)
     assert_same_batch(computed(scenario, shuffled(history, seed)), computed(scenario, history))
 
 
 @property_settings(20)
 @given(scenarios(longest=8), st.integers(0, 4))
-def test_cutting_the_students_into_batches_changes_nothing(scenario, cut):
+def test_splitting_students_into_batches_does_not_change_the_result(scenario, cut):
     history = full_history(scenario.rows, scenario.zone)
     ids = sorted(history.students["user_id"])
     parts = [computed(scenario, only_students(history, part)) for part in (ids[:cut], ids[cut:])]
@@ -163,7 +163,7 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([with_plain_texts(frame) for frame in frames])
 
 
-def test_halves_of_a_cent_and_the_edges_of_the_words_fall_as_in_the_reference():
+def test_rounding_ties_and_label_thresholds_equal_the_reference():
     """Scores in steps of 0.05 and those that make a word's edge, alone, then averages of several.
 
     15 lessons on 10 of 30 days make 35 points, 30 lessons on 20 days make 70.
@@ -188,7 +188,7 @@ def test_halves_of_a_cent_and_the_edges_of_the_words_fall_as_in_the_reference():
 
 @property_settings(60)
 @given(st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=11), st.integers(0, 20))
-def test_scores_with_many_decimals_are_rounded_to_the_nearest_cent(scores, lessons):
+def test_scores_with_many_decimals_are_rounded_to_two_decimals(scores, lessons):
     """Such scores are sums in floating point, so a tie may fall either way; nothing else may."""
     zone, day = ZoneInfo("UTC"), date(2026, 5, 4)
     noon = pd.Timestamp("2026-05-04T12:00Z").to_pydatetime()
@@ -213,7 +213,7 @@ def _is_nearest_cent(published: float, exact_value: Fraction) -> bool:
     return cents.denominator == 1 and abs(cents - exact_value * 100) <= Fraction(1, 2) + Fraction(1, 10**9)
 
 
-def test_no_students_and_no_events_give_empty_frames_of_the_same_kind():
+def test_no_students_and_no_events_give_empty_frames_of_equal_dtypes():
     zone, day = ZoneInfo("Europe/Budapest"), date(2026, 3, 29)
     nobody = compute_snapshots(full_history(PlatformRows(), zone), LocalDays(day, day, zone))
     idle = PlatformRows(users=[User(1, "student", True, None, None)])

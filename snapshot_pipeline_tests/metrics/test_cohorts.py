@@ -72,7 +72,7 @@ EXAMPLE = [
 ]
 
 
-def test_the_figures_are_those_of_the_example():
+def test_figures_of_the_worked_example():
     cohorts = Cohorts.of(users(*((user, "Law", "1") for user in range(1, 6))))
     found = summarized(EXAMPLE, [(5, DAY)], cohorts, DAY, DAY)
     (cohort,) = figures(found.cohorts)
@@ -98,7 +98,7 @@ def test_the_figures_are_those_of_the_example():
     assert found.cohorts[["specialization", "level"]].to_numpy().tolist() == [["Law", "1"]]
 
 
-def test_who_has_no_specialization_no_level_or_no_account_any_more_is_counted_and_not_mixed_up():
+def test_missing_specialization_level_or_account_is_a_separate_cohort():
     cohorts = Cohorts.of(users((4, None, None), (1, "Law", None), (2, None, "1"), (9, "Law", "1")))
     found = summarized(EXAMPLE, [(9, DAY)], cohorts, DAY, DAY)
     rows = found.cohorts[["specialization", "level", "students", "failed"]].to_numpy().tolist()
@@ -108,12 +108,12 @@ def test_who_has_no_specialization_no_level_or_no_account_any_more_is_counted_an
     assert found.days["students"].tolist() == [4]
 
 
-def test_an_empty_text_is_no_specialization_either():
+def test_an_empty_specialization_equals_a_missing_one():
     cohorts = Cohorts.of(users((1, "", ""), (2, None, ""), (3, "", None), (4, None, None)))
     assert summarized(EXAMPLE, [], cohorts, DAY, DAY).cohorts["students"].tolist() == [4]
 
 
-def test_a_day_without_anybody_is_a_row_of_zeros_over_all_and_no_cohort():
+def test_a_day_without_students_is_a_row_of_zeros_and_has_no_cohort():
     nobody = summarized([], [], Cohorts.of(users()), DAY - timedelta(days=1), DAY)
     assert nobody.cohorts.empty
     zeros = {name: None if name.startswith(("pace", "quiz")) else 0 for name in FIGURES}
@@ -145,7 +145,7 @@ COHORTS = st.dictionaries(
 
 
 @given(MEMBERS, FAILED, COHORTS)
-def test_every_figure_of_every_cohort_is_that_of_the_reference_and_the_same_alone_and_in_a_range(drawn, failed, known):
+def test_cohort_figures_equal_the_reference_for_single_days_and_ranges(drawn, failed, known):
     members = [
         (user, day, published(pace, quiz, day - timedelta(days=ago), lessons, minutes))
         for user, day, (pace, quiz, ago, lessons, minutes) in drawn
