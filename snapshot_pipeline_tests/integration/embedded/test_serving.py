@@ -192,7 +192,8 @@ def test_a_server_started_by_hand_is_refused(stopped_server: EmbeddedServer) -> 
         stderr=subprocess.DEVNULL,
         **running_as(account),
     )
-    wait_until((directory.data / "postmaster.pid").exists)
+    pid_file = directory.data / "postmaster.pid"
+    wait_until(lambda: pid_file.exists() and pid_file.stat().st_size > 0)  # PostgreSQL creates it before it writes it
     with pytest.raises(EmbeddedServerError, match="started by hand"):
         stopped_server.start()
     by_hand.send_signal(signal.SIGINT)
