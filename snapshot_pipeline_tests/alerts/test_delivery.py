@@ -77,7 +77,7 @@ def test_retry_delays_double_up_to_an_hour():
     assert delays[-1] == retry_delay(10_000) == MAX_RETRY_DELAY
 
 
-def test_a_message_that_is_never_accepted_does_not_block_later_ones_forever(store: Store):
+def test_a_message_that_is_never_accepted_does_not_block_later_ones(store: Store):
     with web_receiver() as receiver:
         receiver.status = 500
         channels = channels_of(f"json://{receiver.address}/")

@@ -29,7 +29,7 @@ def microseconds(moment: str) -> int:
         (date(2026, 4, 5), "Australia/Lord_Howe", 24.5),
     ],
 )
-def test_a_day_has_the_hours_that_its_clocks_show(day: date, zone: str, hours: float):
+def test_the_length_of_a_day_follows_clock_changes(day: date, zone: str, hours: float):
     assert end_of_day(day, ZoneInfo(zone)) - start_of_day(day, ZoneInfo(zone)) == timedelta(hours=hours)
     assert end_of_day(day, ZoneInfo(zone)) == start_of_day(day + timedelta(days=1), ZoneInfo(zone))
 
@@ -39,7 +39,7 @@ def test_a_day_begins_at_local_midnight():
     assert start_of_day(date(2026, 1, 1), BUDAPEST) == datetime(2025, 12, 31, 23, tzinfo=timezone.utc)
 
 
-def test_the_last_microsecond_before_midnight_belongs_to_the_day_and_midnight_to_the_next():
+def test_a_day_ends_one_microsecond_before_the_next_midnight():
     days = LocalDays(date(2026, 3, 28), date(2026, 3, 30), BUDAPEST)
     moments = ["2026-03-27T22:59:59.999999", "2026-03-27T23:00", "2026-03-28T22:59:59.999999", "2026-03-28T23:00"]
     moments += ["2026-03-29T21:59:59.999999", "2026-03-29T22:00"]  # the 29th has 23 hours
@@ -47,14 +47,14 @@ def test_the_last_microsecond_before_midnight_belongs_to_the_day_and_midnight_to
     assert (index - LEAD_DAYS).tolist() == [-1, 0, 0, 1, 1, 2]
 
 
-def test_instants_before_and_after_the_days_lie_outside_the_grid():
+def test_instants_before_and_after_the_days_are_outside_the_grid():
     days = LocalDays(date(2026, 3, 28), date(2026, 3, 30), BUDAPEST)
     moments = ["2026-02-26T22:59:59", "2026-02-26T23:00", "2026-03-30T21:59:59", "2026-03-30T22:00", "2030-01-01"]
     index = days.index_of(np.array([microseconds(moment) for moment in moments]))
     assert index.tolist() == [-1, 0, LEAD_DAYS + 2, LEAD_DAYS + 3, LEAD_DAYS + 3]
 
 
-def test_the_days_know_their_count_their_dates_and_the_window_before_them():
+def test_local_days_have_count_dates_and_the_start_of_the_window():
     days = LocalDays(date(2026, 2, 27), date(2026, 3, 1), BUDAPEST)
     assert days.count == 3
     assert days.dates.tolist() == [date(2026, 2, 27), date(2026, 2, 28), date(2026, 3, 1)]

@@ -41,27 +41,27 @@ def blamed(lesson_ids, wrong, started, completed, length=7) -> list[int]:
     ("value", "is_wrong"),
     [(0.0, False), (100.0, False), (-0.01, True), (100.01, True), (np.nan, True), (np.inf, True), (-np.inf, True)],
 )
-def test_a_score_is_a_number_from_0_to_100(value: float, is_wrong: bool):
+def test_only_numbers_from_0_to_100_are_valid_scores(value: float, is_wrong: bool):
     assert is_invalid_score(np.array([value])).tolist() == [is_wrong]
 
 
-def test_a_wrong_row_spoils_the_days_whose_window_it_was_touched_in():
+def test_an_invalid_row_affects_the_days_whose_window_contains_it():
     assert blamed([7], [True], [30], [-1]) == [-1] + [0] * 7 + [-1] * 3
     assert blamed([7], [True], [-1], [30]) == [-1] + [0] * 7 + [-1] * 3
     assert blamed([7], [True], [28], [-1], length=7) == [0] * 6 + [-1] * 5
     assert blamed([7], [True], [10], [-1], length=30) == [0] * 11
 
 
-def test_a_good_row_spoils_nothing():
+def test_a_valid_row_affects_no_day():
     assert blamed([7], [False], [30], [30]) == [-1] * 11
 
 
-def test_of_several_wrong_rows_the_one_touched_last_is_named_and_of_equals_the_higher_lesson():
+def test_the_latest_invalid_row_is_named_and_the_higher_lesson_on_a_tie():
     assert blamed([7, 8], [True, True], [30, 32], [-1, -1])[1:5] == [0, 0, 1, 1]
     assert blamed([8, 7], [True, True], [30, 30], [-1, -1])[1] == 0
 
 
-def test_a_wrong_score_spoils_the_days_until_ten_newer_attempts_have_pushed_it_out():
+def test_an_invalid_score_affects_days_until_ten_newer_attempts_follow():
     scores = [130.0, *[50.0] * 10]
     scored = pd.DataFrame({"attempt_id": np.arange(11) + 100, "score": scores})
     newest = np.array([[-1, 0, 1, 9, 10]])
@@ -70,12 +70,12 @@ def test_a_wrong_score_spoils_the_days_until_ten_newer_attempts_have_pushed_it_o
     assert fault.describe(0) == "quiz_attempts id 100: score 130.0"
 
 
-def test_a_wrong_score_of_one_student_does_not_spoil_the_next():
+def test_an_invalid_score_does_not_affect_another_student():
     scored = pd.DataFrame({"attempt_id": [1, 2], "score": [np.nan, 50.0]})
     assert score_issues(scored, np.array([0, 0]), np.array([[0], [1]])).rows.tolist() == [[0], [-1]]
 
 
-def test_without_any_attempt_nothing_is_wrong():
+def test_without_attempts_there_is_no_issue():
     nobody = pd.DataFrame({"attempt_id": np.zeros(0, dtype=np.int64), "score": np.zeros(0)})
     assert score_issues(nobody, np.zeros(0, dtype=np.int64), np.array([[-1]])).rows.tolist() == [[-1]]
 

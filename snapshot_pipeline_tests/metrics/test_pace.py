@@ -25,11 +25,11 @@ def score(lessons: int, active_days: int, length: int, quiz_average: float) -> f
         (90, 30, 30, 100.0, 100.0),  # no more than full marks
     ],
 )
-def test_the_score_is_that_of_the_examples(lessons, active_days, length, quiz_average, expected):
+def test_score_of_the_worked_examples_and_the_bounds(lessons, active_days, length, quiz_average, expected):
     assert score(lessons, active_days, length, quiz_average) == expected
 
 
-def test_the_window_grows_with_the_student_from_7_to_30_days():
+def test_the_window_grows_from_7_to_30_days_after_the_first_start():
     days = np.array([29, 30, 35, 36, 58, 59, 300])
     lengths = window_lengths(np.array([29, -1]), days)
     assert lengths[0].tolist() == [7, 7, 7, 8, 30, 30, 30]
@@ -49,5 +49,5 @@ def test_the_window_grows_with_the_student_from_7_to_30_days():
         (100.0, "ACCELERATED"),
     ],
 )
-def test_each_label_begins_at_its_score(rounded_score: float, label: str):
+def test_each_label_begins_at_its_threshold(rounded_score: float, label: str):
     assert learning_paces(np.array([rounded_score])).tolist() == [label]

@@ -13,11 +13,11 @@ def averages(*oldest_first: float) -> np.ndarray:
     return running_averages(np.array(oldest_first, dtype=float), np.arange(len(oldest_first)))
 
 
-def test_the_average_is_that_of_the_example():
+def test_average_of_the_worked_example():
     assert round_half_away(averages(30, 60, 90))[-1] == 67.06
 
 
-def test_the_average_stands_after_each_attempt():
+def test_a_running_average_is_returned_after_each_attempt():
     assert averages(30, 60).tolist() == [30.0, pytest.approx((40 * 60 + 25 * 30) / 65)]
 
 
@@ -31,9 +31,9 @@ def test_attempts_of_another_student_do_not_count():
     assert both.tolist() == [0.0, 0.0, 100.0, pytest.approx((40 * 50 + 25 * 100) / 65)]
 
 
-def test_the_weights_are_those_of_the_formula():
+def test_the_weights_equal_the_formula():
     assert [weight / 100 for weight in WEIGHTS] == [0.40, 0.25, 0.20, 0.10, 0.05, 0.04, 0.03, 0.02, 0.01, 0.01]
 
 
-def test_full_marks_stay_full_marks():
+def test_full_marks_average_to_full_marks():
     assert averages(*[100.0] * 25).tolist() == [100.0] * 25

@@ -23,14 +23,14 @@ from snapshot_pipeline.metrics.grid import round_half_away
         (100.0, 100.0),
     ],
 )
-def test_a_tie_goes_up_and_the_result_prints_with_two_decimals(value: float, expected: float):
+def test_ties_are_rounded_up_to_two_decimals(value: float, expected: float):
     assert round_half_away(np.array([value])).tolist() == [expected]
 
 
-def test_no_average_stays_no_average():
+def test_nan_is_rounded_to_nan():
     assert np.isnan(round_half_away(np.array([np.nan]))).all()
 
 
-def test_every_figure_of_two_decimals_stays_as_it_is():
+def test_figures_with_two_decimals_are_unchanged():
     figures = np.arange(10_001) / 100
     assert round_half_away(figures).tolist() == figures.tolist()

@@ -20,44 +20,44 @@ def counted(values: list[int]) -> ScoreCounts:
 
 
 @given(hundredths, st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
-def test_a_percentile_lies_between_its_two_neighbours_as_numpy_and_postgresql_have_it(values: list[int], q: float):
+def test_percentiles_are_interpolated_as_in_numpy_and_postgresql(values: list[int], q: float):
     expected = float(np.quantile(np.array(values) / 100, q))
     assert abs((counted(values).percentile(q) or 0) - expected) < 1e-9
 
 
 @given(hundredths)
-def test_the_mean_is_that_of_the_scores(values: list[int]):
+def test_the_mean_equals_the_mean_of_the_scores(values: list[int]):
     assert abs((counted(values).mean or 0) - float(np.mean(np.array(values) / 100))) < 1e-9
 
 
 @given(hundredths, hundredths)
-def test_batches_counted_apart_are_the_students_counted_together(one: list[int], other: list[int]):
+def test_counts_of_batches_add_up_to_the_counts_of_all_students(one: list[int], other: list[int]):
     together = counted(one) + counted(other)
     assert together == counted(one + other)
     assert together.students == len(one) + len(other)
 
 
 @given(hundredths)
-def test_what_travels_to_another_machine_comes_back_as_it_was(values: list[int]):
+def test_pickled_counts_are_small_and_unchanged(values: list[int]):
     travelled = pickle.dumps(counted(values))
     assert pickle.loads(travelled) == counted(values)  # noqa: S301  # our own bytes
     assert len(travelled) < 2_000
 
 
 @given(hundredths)
-def test_the_labels_are_those_of_the_students(values: list[int]):
+def test_label_counts_equal_the_labels_of_the_scores(values: list[int]):
     labels = learning_paces(np.array(values) / 100).tolist()
     assert counted(values).by_label() == {
         name: labels.count(name) for name in ("SLOW", "MEDIUM", "FAST", "ACCELERATED")
     }
 
 
-def test_days_are_counted_apart():
+def test_days_are_counted_separately():
     first, second, third = ScoreCounts.by_day(np.array([1.0, 2.0, 2.0]), np.array([0, 2, 2]), 3)
     assert (first.students, second.students, third.students) == (1, 0, 2)
     assert third == ScoreCounts.of({2.0: 2})
 
 
-def test_nobody_has_neither_a_mean_nor_a_quartile():
+def test_without_scores_mean_and_percentiles_are_none():
     assert ScoreCounts.none().mean is None
     assert ScoreCounts.none().percentile(0.5) is None

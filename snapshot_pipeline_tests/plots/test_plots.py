@@ -106,7 +106,7 @@ def texts_of(plot: Plot) -> list[str]:
 
 
 @every_picture
-def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_words(name: str):
+def test_a_plot_is_small_and_has_title_source_and_alt_text(name: str):
     plot = drawn(name)
     root = ElementTree.fromstring(plot.svg)  # noqa: S314
     assert root.get("role") == "img"
@@ -120,11 +120,11 @@ def test_a_picture_is_small_and_says_its_title_its_source_and_its_figures_in_wor
 
 
 @every_picture
-def test_the_same_figures_give_the_same_bytes(name: str):
+def test_drawing_is_deterministic(name: str):
     assert PICTURES[name]() == drawn(name)
 
 
-def test_the_same_figures_give_the_same_bytes_in_another_process():
+def test_drawing_is_deterministic_across_processes():
     code = (
         "from datetime import date\n"
         "from snapshot_pipeline.plots.failures_by_reason import FailuresByReason, draw\n"
@@ -135,7 +135,7 @@ def test_the_same_figures_give_the_same_bytes_in_another_process():
 
 
 @every_picture
-def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(name: str):
+def test_a_plot_is_self_contained_and_does_not_affect_its_page(name: str):
     svg = drawn(name).svg
     assert "<style" not in svg
     assert "<script" not in svg
@@ -145,7 +145,7 @@ def test_a_picture_stands_alone_and_leaves_the_page_around_it_alone(name: str):
     assert used <= defined
 
 
-def test_names_in_two_pictures_of_a_page_do_not_meet():
+def test_ids_are_unique_across_plots():
     names = [identity for name in PICTURES for identity in ids_of(drawn(name))]
     assert len(names) == len(set(names))
 
@@ -155,7 +155,7 @@ def ids_of(plot: Plot) -> list[str]:
 
 
 @every_picture
-def test_markdown_is_one_line_with_the_picture_for_both_themes(name: str):
+def test_markdown_is_one_line_with_the_plot_for_both_themes(name: str):
     plot = drawn(name)
     markdown = plot.markdown()
     assert "\n" not in markdown
@@ -171,7 +171,7 @@ def test_markdown_is_one_line_with_the_picture_for_both_themes(name: str):
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "$x^2$ & \\frac", "a\x01b\nc\u202ed", "量子 🎓 ‏עברית", "]({"]
 )
-def test_a_name_from_outside_is_text_and_nothing_else(name: str):
+def test_markup_in_a_name_is_shown_as_text(name: str):
     plot = failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {name: 3}))
     root = ElementTree.fromstring(plot.svg)  # noqa: S314
     assert not [element for element in root.iter() if "script" in str(element.tag)]
@@ -180,7 +180,7 @@ def test_a_name_from_outside_is_text_and_nothing_else(name: str):
     assert plot.markdown().count("](") == 1
 
 
-def test_text_can_be_read_on_both_backgrounds_and_on_the_colours():
+def test_text_has_enough_contrast_on_backgrounds_and_colors():
     for color in (INK, MUTED):
         assert contrast(color, CARD) >= 4.5
         assert contrast(DARK[color], DARK[CARD]) >= 4.5
@@ -188,7 +188,7 @@ def test_text_can_be_read_on_both_backgrounds_and_on_the_colours():
         assert contrast(ground, ink) >= 4.5
 
 
-def test_a_calendar_never_rounds_up_to_a_success():
+def test_success_rates_in_the_calendar_are_rounded_down():
     plot = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.99999}, 0.9))
     assert "99.9" in texts_of(plot)
     plot = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.89999}, 0.9))
@@ -196,7 +196,7 @@ def test_a_calendar_never_rounds_up_to_a_success():
     assert "days below 90 %: 1;" in plot.alt
 
 
-def test_a_day_that_is_missing_is_no_day_of_nothing():
+def test_a_missing_day_differs_from_a_day_of_zero():
     plot = drawn("activity")
     assert texts_of(plot).count("missing") == 1
     assert "0" in texts_of(plot)  # of the Saturday, on which nobody did anything
@@ -204,7 +204,7 @@ def test_a_day_that_is_missing_is_no_day_of_nothing():
     assert texts_of(drawn("shares")).count("missing") == 1
 
 
-def test_a_line_has_a_gap_where_days_are_missing_and_a_dot_where_a_day_stands_alone():
+def test_a_line_has_gaps_for_missing_days_and_a_dot_for_a_single_day():
     """Days 3, 4 and 6 of 56 are missing: two lines of three parts, and a dot on the fifth for each."""
     root = ElementTree.fromstring(drawn("trend").svg)  # noqa: S314
     lines = [element.get("d", "") for element in root.iter() if "stroke-width:1.75" in element.get("style", "")]

@@ -50,7 +50,7 @@ def as_plain_rows(frame: pd.DataFrame) -> list[tuple[object, ...]]:
 
 @property_settings(40)
 @given(week_scenarios())
-def test_every_student_is_recommended_what_the_reference_says(scenario):
+def test_recommendations_equal_the_reference(scenario):
     recommended = recommend(facts_of(scenario))
     assert as_recommendations(recommended) == reference_week(
         scenario.rows, scenario.snapshots, scenario.week_start, scenario.zone, set(scenario.dismissals)
@@ -63,7 +63,7 @@ def test_every_student_is_recommended_what_the_reference_says(scenario):
 
 @property_settings(10)
 @given(week_scenarios(), st.integers(0, 2**16))
-def test_the_order_of_the_rows_changes_nothing(scenario, seed):
+def test_row_order_does_not_change_the_result(scenario, seed):
     facts = facts_of(scenario)
     frames = {one.name: getattr(facts, one.name) for one in fields(facts) if one.name != "week_start"}
     mixed = {name: frame.sample(frac=1, random_state=seed + n) for n, (name, frame) in enumerate(frames.items())}
@@ -72,7 +72,7 @@ def test_the_order_of_the_rows_changes_nothing(scenario, seed):
 
 @property_settings(10)
 @given(week_scenarios(), st.integers(0, 3))
-def test_a_batch_of_students_gets_what_its_students_get_among_all(scenario, size):
+def test_a_batch_gets_the_same_recommendations_as_the_full_week(scenario, size):
     facts = facts_of(scenario)
     batch = facts.students.sort_values("user_id").head(size)
     alone = recommend(replace(facts, students=batch))
@@ -80,7 +80,7 @@ def test_a_batch_of_students_gets_what_its_students_get_among_all(scenario, size
     assert as_plain_rows(alone) == as_plain_rows(among_all[among_all["user_id"].isin(batch["user_id"])])
 
 
-def test_many_students_at_the_edges_of_every_rule_are_recommended_what_the_reference_says():
+def test_many_students_at_the_thresholds_equal_the_reference():
     """The same, dense: every rule holds often, and at every instant a window begins or ends."""
     zone, monday, sunday = ZoneInfo("Europe/Budapest"), date(2026, 3, 23), date(2026, 3, 29)
     chance = random.Random(1)  # noqa: S311
@@ -111,7 +111,7 @@ def test_many_students_at_the_edges_of_every_rule_are_recommended_what_the_refer
     assert {one.recommendation_type for one in expected} == {one.name for one in RECOMMENDATION_TYPES}
 
 
-def test_nobody_is_recommended_nothing():
+def test_without_students_the_result_is_empty():
     nobody = recommend(week_facts(PlatformRows(), {}, date(2026, 3, 2), ZoneInfo("UTC")))
     assert list(nobody.columns) == COLUMNS
     assert nobody.empty

@@ -23,12 +23,12 @@ def next_lesson(title: str) -> str:
     return message_of("CONTINUE_LEARNING", {"lesson_id": 10, "lesson_title": title})
 
 
-def test_every_recommendation_type_has_its_texts_and_no_text_is_left_over():
+def test_every_recommendation_type_has_a_template_and_no_others_exist():
     assert set(TEMPLATES) == {recommendation_type.name for recommendation_type in rules.RECOMMENDATION_TYPES}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_texts_are_short_complete_sentences_without_markup_or_open_placeholders(name):
+def test_texts_are_short_sentences_without_markup_or_placeholders(name):
     title, message = title_of(name), message_of(name, EXAMPLES[name])
     assert 0 < len(title) <= 40
     assert 0 < len(message) <= 140
@@ -37,7 +37,7 @@ def test_texts_are_short_complete_sentences_without_markup_or_open_placeholders(
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_templates_name_their_placeholders_so_that_a_translation_may_reorder_them(name):
+def test_placeholders_are_named_so_that_a_translation_can_reorder_them(name):
     wording = TEMPLATES[name]
     assert "{" not in wording.title
     for template in filter(None, [wording.message, wording.message_for_one]):
@@ -45,7 +45,7 @@ def test_templates_name_their_placeholders_so_that_a_translation_may_reorder_the
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_where_a_number_decides_the_form_both_forms_are_written_and_contain_it(name):
+def test_templates_with_a_number_have_singular_and_plural(name):
     wording = TEMPLATES[name]
     assert (wording.number is None) == (wording.message_for_one is None)
     if wording.number and wording.message_for_one:
@@ -53,7 +53,7 @@ def test_where_a_number_decides_the_form_both_forms_are_written_and_contain_it(n
         assert f"{{{wording.number}}}" in wording.message_for_one
 
 
-def test_a_break_is_recommended_in_the_words_of_the_reference():
+def test_message_of_take_break():
     assert message_of("TAKE_BREAK", EXAMPLES["TAKE_BREAK"]) == (
         "You studied 655 minutes in three days. A pause now will help you keep going."
     )
@@ -66,7 +66,7 @@ def test_one_lesson_is_singular_and_two_are_plural():
     assert "2 lessons " in two
 
 
-def test_the_figures_written_out_in_texts_are_those_of_the_rules():
+def test_numbers_in_texts_equal_the_thresholds_of_the_rules():
     assert f"below {rules.REVIEW_BELOW_SCORE}" in TEMPLATES["REVIEW_LESSON"].message
     assert f"below {rules.REVIEW_BELOW_SCORE}" in (TEMPLATES["REVIEW_LESSON"].message_for_one or "")
     assert (rules.BREAK_DAYS, "three days" in TEMPLATES["TAKE_BREAK"].message) == (3, True)
@@ -76,7 +76,7 @@ def test_the_figures_written_out_in_texts_are_those_of_the_rules():
 @pytest.mark.parametrize(
     "title", ["{lesson_id}", "{0}", "{", "}}{{", "%s %(lesson_id)d", "{lesson_id.__class__}", "$lesson_id"]
 )
-def test_a_lesson_title_is_never_read_as_a_template(title):
+def test_a_lesson_title_is_never_formatted_as_a_template(title):
     assert next_lesson(title) == f"“{title}” is the next lesson in your course."
 
 
@@ -91,21 +91,21 @@ def test_a_lesson_title_is_never_read_as_a_template(title):
         ("حلقه‌ها و فهرست‌ها", "حلقه‌ها و فهرست‌ها"),  # noqa: RUF001 - Persian, with the joiners that it needs
     ],
 )
-def test_a_lesson_title_stands_on_one_line_without_control_characters(title, shown):
+def test_a_lesson_title_has_one_line_and_no_control_characters(title, shown):
     assert next_lesson(title).startswith(f"“{shown}”")
 
 
-def test_a_long_lesson_title_is_cut_with_an_ellipsis_and_one_that_just_fits_is_not():
+def test_only_a_lesson_title_over_the_limit_is_cut_with_an_ellipsis():
     fits = "x" * MAX_LESSON_TITLE
     assert f"“{fits}”" in next_lesson(fits)
     assert f"“{fits[:-1]}…”" in next_lesson(fits + "x")
 
 
 @pytest.mark.parametrize("title", ["", " \n"])
-def test_a_lesson_without_a_title_is_called_by_its_number(title):
+def test_a_lesson_without_a_title_is_shown_with_its_id(title):
     assert next_lesson(title).startswith("“Lesson 10”")
 
 
-def test_a_type_without_a_text_is_told_by_name():
+def test_an_unknown_type_is_named_in_the_error():
     with pytest.raises(KeyError, match="NO_SUCH_TYPE"):
         message_of("NO_SUCH_TYPE", {})

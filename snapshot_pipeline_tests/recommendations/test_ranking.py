@@ -43,19 +43,19 @@ def types_of(recommendations: pd.DataFrame, user_id: int) -> list[str]:
     return recommendations.loc[recommendations["user_id"] == user_id, "recommendation_type"].tolist()
 
 
-def test_a_student_gets_the_five_of_the_highest_priority():
+def test_a_student_gets_the_five_with_the_highest_priority():
     recommendations = recommend(week_in_which_every_rule_holds())
     assert recommendations["recommendation_type"].tolist() == ALL_TYPES[:5]
     assert recommendations["priority"].tolist() == [95, 90, 85, 80, 75]
 
 
 @pytest.mark.parametrize("dismissed", ALL_TYPES)
-def test_a_dismissed_recommendation_makes_room_for_the_sixth(dismissed):
+def test_a_dismissed_recommendation_is_replaced_by_the_sixth(dismissed):
     recommendations = recommend(week_in_which_every_rule_holds(dismissals=((1, dismissed),)))
     assert recommendations["recommendation_type"].tolist() == [name for name in ALL_TYPES if name != dismissed]
 
 
-def test_what_one_student_dismissed_is_still_recommended_to_the_others():
+def test_a_dismissal_of_one_student_does_not_affect_another():
     recommendations = recommend(
         week_in_which_every_rule_holds((1, 2), dismissals=((1, "TAKE_BREAK"), (2, "NO_LONGER_A_TYPE")))
     )
@@ -63,11 +63,11 @@ def test_what_one_student_dismissed_is_still_recommended_to_the_others():
     assert types_of(recommendations, 2) == ALL_TYPES[:5]
 
 
-def test_a_student_who_dismissed_everything_gets_nothing():
+def test_a_student_who_dismissed_all_types_gets_none():
     assert recommend(week_in_which_every_rule_holds(dismissals=tuple((1, name) for name in ALL_TYPES))).empty
 
 
-def test_rows_are_sorted_by_student_and_priority_whatever_order_the_facts_come_in():
+def test_rows_are_sorted_by_student_and_priority_for_any_input_order():
     facts = week_in_which_every_rule_holds((30, 1, 200, 7))
     recommendations = recommend(facts)
     assert recommendations["user_id"].tolist() == [user_id for user_id in (1, 7, 30, 200) for _ in range(5)]
@@ -80,13 +80,13 @@ def test_rows_are_sorted_by_student_and_priority_whatever_order_the_facts_come_i
     pd.testing.assert_frame_equal(recommend(dataclasses.replace(facts, **backwards)), recommendations)
 
 
-def test_users_who_are_not_students_of_the_batch_get_nothing_and_change_nothing():
+def test_users_outside_the_batch_are_ignored():
     facts = week_in_which_every_rule_holds((1, 2))
     only_first = dataclasses.replace(facts, students=facts.students[facts.students["user_id"] == 1])
     pd.testing.assert_frame_equal(recommend(only_first), recommend(week_in_which_every_rule_holds()))
 
 
-def test_metadata_are_plain_values_that_json_can_write():
+def test_metadata_are_plain_values_that_json_can_encode():
     facts = week_in_which_every_rule_holds((1, 2), dismissals=((2, "TAKE_BREAK"),))
     recommendations = recommend(facts)
     metadata = {row.recommendation_type: row.metadata for row in recommendations.itertuples()}
@@ -102,7 +102,7 @@ def test_metadata_are_plain_values_that_json_can_write():
         assert json.loads(json.dumps(value)) == value
 
 
-def test_every_row_carries_its_own_title_and_message():
+def test_every_row_has_its_title_and_message():
     recommendations = recommend(week_in_which_every_rule_holds((1, 2), dismissals=((2, "START_LEARNING"),)))
     texts = {row.recommendation_type: (row.title, row.message) for row in recommendations.itertuples()}
     assert texts["TAKE_BREAK"] == (
@@ -112,7 +112,7 @@ def test_every_row_carries_its_own_title_and_message():
     assert texts["CONTINUE_LEARNING"] == ("Your next lesson", "“Fractions” is the next lesson in your course.")
 
 
-def test_students_of_whom_the_same_is_said_share_it_and_the_others_have_their_own():
+def test_students_with_equal_metadata_share_one_object():
     facts = week(
         students=[student(user_id) for user_id in (1, 2, 3)],
         snapshots=[snapshot(1, minutes=700), snapshot(2, minutes=800), snapshot(3, minutes=700)],
@@ -127,7 +127,7 @@ def test_students_of_whom_the_same_is_said_share_it_and_the_others_have_their_ow
     assert third.message == first.message
 
 
-def test_a_student_without_snapshots_is_still_shown_where_to_start():
+def test_a_student_without_snapshots_gets_start_and_next_lesson():
     recommendations = recommend(week(students=[student(5, has_started=False)], lessons=[lesson(10)]))
     assert recommendations["recommendation_type"].tolist() == ["START_LEARNING", "CONTINUE_LEARNING"]
 
@@ -143,7 +143,7 @@ def test_any_frame_may_be_empty(empty):
     assert recommendations.empty == (empty == "students")
 
 
-def test_a_week_without_anything_has_no_recommendations_but_all_columns():
+def test_an_empty_week_has_no_rows_but_all_columns():
     recommendations = recommend(week())
     assert recommendations.columns.tolist() == COLUMNS
     assert recommendations.empty
@@ -151,7 +151,7 @@ def test_a_week_without_anything_has_no_recommendations_but_all_columns():
     assert recommendations["priority"].dtype == "int64"
 
 
-def test_the_facts_that_were_given_are_left_as_they_were():
+def test_the_input_frames_are_not_modified():
     facts = week_in_which_every_rule_holds((2, 1), dismissals=((2, "TAKE_BREAK"),))
     before = {name: frame.copy() for name, frame in vars(facts).items() if name != "week_start"}
     recommend(facts)

@@ -28,7 +28,7 @@ def rows_of(found: pd.DataFrame) -> list[tuple[object, ...]]:
 # The week
 
 
-def test_a_week_that_is_not_named_by_its_monday_is_refused():
+def test_a_week_start_that_is_not_a_monday_is_refused():
     facts = week()
     with pytest.raises(ValueError, match="2026-06-09, a Tuesday"):
         dataclasses.replace(facts, week_start=date(2026, 6, 9))
@@ -37,7 +37,7 @@ def test_a_week_that_is_not_named_by_its_monday_is_refused():
 # TAKE_BREAK
 
 
-def test_600_minutes_in_three_days_are_enough_and_599_are_not():
+def test_take_break_needs_600_minutes_in_three_days():
     facts = week(
         snapshots=[
             *[snapshot(1, day, minutes=200) for day in range(3)],
@@ -48,12 +48,12 @@ def test_600_minutes_in_three_days_are_enough_and_599_are_not():
     assert rows_of(take_break(facts)) == [(1, 600)]
 
 
-def test_one_long_day_is_enough_when_the_other_two_have_no_snapshot():
+def test_take_break_applies_to_one_long_day_without_other_snapshots():
     assert rows_of(take_break(week(snapshots=[snapshot(1, 2, minutes=655)]))) == [(1, 655)]
 
 
 @pytest.mark.parametrize("days_before_sunday", [3, -1])
-def test_the_days_before_friday_and_after_sunday_add_nothing(days_before_sunday):
+def test_take_break_ignores_days_before_friday_and_after_sunday(days_before_sunday):
     facts = week(snapshots=[snapshot(1, 0, minutes=599), snapshot(1, days_before_sunday, minutes=1000)])
     assert take_break(facts).empty
 
@@ -61,7 +61,7 @@ def test_the_days_before_friday_and_after_sunday_add_nothing(days_before_sunday)
 # RESUME_LEARNING
 
 
-def test_a_last_activity_seven_days_before_next_monday_counts_and_six_days_does_not():
+def test_resume_learning_needs_seven_inactive_days_before_next_monday():
     facts = week(
         snapshots=[
             snapshot(1, last_activity_date=date(2026, 6, 8)),
@@ -73,7 +73,7 @@ def test_a_last_activity_seven_days_before_next_monday_counts_and_six_days_does_
 
 
 @pytest.mark.parametrize("days_before_sunday", [1, -1])
-def test_only_the_snapshot_of_sunday_tells(days_before_sunday):
+def test_resume_learning_uses_only_the_snapshot_of_sunday(days_before_sunday):
     facts = week(snapshots=[snapshot(1, days_before_sunday, last_activity_date=date(2026, 1, 1))])
     assert resume_learning(facts).empty
 
@@ -81,39 +81,39 @@ def test_only_the_snapshot_of_sunday_tells(days_before_sunday):
 # REVIEW_LESSON
 
 
-def test_a_score_below_70_is_reviewed_and_70_is_not():
+def test_review_lesson_needs_a_score_below_70():
     facts = week(attempts=[attempt(1, 10, 5, 69.99), attempt(2, 11, 5, 70.0)])
     assert rows_of(review_lesson(facts)) == [(1, [5], [69.99])]
 
 
-def test_a_lesson_that_went_well_the_last_time_is_not_reviewed():
+def test_review_lesson_ignores_a_lesson_whose_latest_score_is_high():
     facts = week(attempts=[attempt(1, 10, 5, 90, hour=14), attempt(1, 11, 5, 20, hour=13)])
     assert review_lesson(facts).empty
 
 
-def test_a_lesson_that_went_badly_the_last_time_is_reviewed_in_spite_of_earlier_success():
+def test_review_lesson_applies_to_a_low_latest_score_after_a_high_one():
     facts = week(attempts=[attempt(1, 11, 5, 20, hour=14), attempt(1, 12, 5, 90, hour=13)])
     assert rows_of(review_lesson(facts)) == [(1, [5], [20.0])]
 
 
-def test_of_two_attempts_at_the_same_instant_the_higher_id_is_the_latest():
+def test_the_higher_id_is_the_latest_of_two_attempts_at_the_same_instant():
     facts = week(attempts=[attempt(1, 11, 5, 90), attempt(1, 10, 5, 20), attempt(1, 20, 6, 90), attempt(1, 21, 6, 30)])
     assert rows_of(review_lesson(facts)) == [(1, [6], [30.0])]
 
 
-def test_the_three_lowest_lessons_come_lowest_first_and_ties_by_lesson_id():
+def test_review_lesson_lists_the_three_lowest_scores_and_ties_by_id():
     scores = {9: 40, 4: 10, 7: 40, 8: 40, 5: 69}
     facts = week(attempts=[attempt(1, 100 - lesson_id, lesson_id, score) for lesson_id, score in scores.items()])
     assert rows_of(review_lesson(facts)) == [(1, [4, 7, 8], [10.0, 40.0, 40.0])]
 
 
-def test_the_lessons_of_one_student_are_not_mixed_with_those_of_another():
+def test_review_lesson_keeps_students_separate():
     facts = week(attempts=[attempt(2, 1, 5, 10), attempt(1, 2, 5, 20), attempt(2, 3, 6, 5), attempt(3, 4, 6, 99)])
     assert rows_of(review_lesson(facts)) == [(1, [5], [20.0]), (2, [6, 5], [5.0, 10.0])]
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
-def test_a_score_that_is_no_number_is_not_low_but_is_still_the_latest(score):
+def test_a_score_that_is_not_finite_is_not_low_but_is_the_latest(score):
     facts = week(attempts=[attempt(1, 10, 5, 20, hour=8), attempt(1, 11, 5, score, hour=9)])
     assert review_lesson(facts).empty
 
@@ -125,7 +125,7 @@ def test_a_negative_score_is_low():
 # START_LEARNING
 
 
-def test_only_students_who_have_started_nothing_get_it():
+def test_start_learning_applies_only_to_students_without_any_start():
     facts = week(students=[student(1), student(2, has_started=False)])
     assert rows_of(start_learning(facts)) == [(2,)]
 
@@ -133,7 +133,7 @@ def test_only_students_who_have_started_nothing_get_it():
 # PRACTICE_MORE
 
 
-def test_5_lessons_and_1_exercise_count_but_not_4_lessons_or_2_exercises():
+def test_practice_more_needs_5_lessons_and_fewer_than_2_exercises():
     facts = week(
         snapshots=[
             snapshot(1, 0, lessons=3),
@@ -148,7 +148,7 @@ def test_5_lessons_and_1_exercise_count_but_not_4_lessons_or_2_exercises():
 
 
 @pytest.mark.parametrize("days_before_sunday", [14, -1])
-def test_days_outside_the_two_weeks_add_neither_lessons_nor_exercises(days_before_sunday):
+def test_practice_more_ignores_days_outside_the_two_weeks(days_before_sunday):
     facts = week(
         snapshots=[
             snapshot(1, 0, lessons=4),
@@ -163,7 +163,7 @@ def test_days_outside_the_two_weeks_add_neither_lessons_nor_exercises(days_befor
 # CONTINUE_LEARNING
 
 
-def test_the_next_lesson_is_the_first_gap_and_not_the_one_after_the_last_completed():
+def test_the_next_lesson_is_the_first_one_not_completed():
     facts = week(
         students=[student(1)],
         lessons=[lesson(30, 1), lesson(20, 2, title="Decimals"), lesson(10, 3), lesson(40, 4)],
@@ -172,17 +172,17 @@ def test_the_next_lesson_is_the_first_gap_and_not_the_one_after_the_last_complet
     assert rows_of(continue_learning(facts)) == [(1, 20, "Decimals")]
 
 
-def test_a_student_without_any_completion_begins_with_the_first_lesson():
+def test_a_student_without_completions_gets_the_first_lesson():
     facts = week(students=[student(1)], lessons=[lesson(10, 2), lesson(20, 1)])
     assert rows_of(continue_learning(facts)) == [(1, 20, "Fractions")]
 
 
-def test_a_student_who_has_completed_the_whole_course_gets_none():
+def test_a_completed_course_has_no_next_lesson():
     facts = week(students=[student(1)], lessons=[lesson(10), lesson(20)], completions=[(1, 20), (1, 10)])
     assert continue_learning(facts).empty
 
 
-def test_lessons_of_the_same_order_follow_their_ids_and_those_without_an_order_come_last():
+def test_lessons_are_sorted_by_order_then_id_with_missing_orders_last():
     lessons = [lesson(1, None), lesson(9, 1), lesson(8, 1), lesson(2, None), lesson(7, 0)]
     order = [7, 8, 9, 1, 2]
     for already, expected in enumerate(order):
@@ -191,7 +191,7 @@ def test_lessons_of_the_same_order_follow_their_ids_and_those_without_an_order_c
         assert found["lesson_id"].tolist() == [expected]
 
 
-def test_each_student_stays_in_the_own_specialization_and_level():
+def test_the_next_lesson_is_in_the_specialization_and_level_of_the_student():
     facts = week(
         students=[student(1), student(2, level="EXPERT"), student(3, specialization="ART"), student(4)],
         lessons=[lesson(10), lesson(11, 2), lesson(20, level="EXPERT"), lesson(30, specialization="ART")],
@@ -201,7 +201,7 @@ def test_each_student_stays_in_the_own_specialization_and_level():
     assert dict(zip(found["user_id"], found["lesson_id"], strict=True)) == {1: 10, 2: 20, 3: 30, 4: 11}
 
 
-def test_one_students_completions_do_not_advance_another():
+def test_completions_of_one_student_do_not_affect_another():
     facts = week(
         students=[student(2), student(1)],
         lessons=[lesson(10, 1), lesson(20, 2), lesson(30, 3)],
@@ -211,12 +211,12 @@ def test_one_students_completions_do_not_advance_another():
     assert dict(zip(found["user_id"], found["lesson_id"], strict=True)) == {1: 20, 2: 10}
 
 
-def test_a_completed_lesson_that_is_no_longer_published_is_passed_over():
+def test_a_completed_lesson_that_is_no_longer_published_is_ignored():
     facts = week(students=[student(1)], lessons=[lesson(10, 5)], completions=[(1, 999)])
     assert rows_of(continue_learning(facts)) == [(1, 10, "Fractions")]
 
 
-def test_a_completion_that_is_read_twice_counts_once():
+def test_a_duplicate_completion_counts_once():
     facts = week(
         students=[student(1)],
         lessons=[lesson(10, 1), lesson(20, 2), lesson(30, 3)],
@@ -226,18 +226,18 @@ def test_a_completion_that_is_read_twice_counts_once():
 
 
 @pytest.mark.parametrize("missing", [{"specialization": None}, {"level": None}])
-def test_without_a_specialization_or_a_level_there_is_no_next_lesson(missing):
+def test_without_specialization_or_level_there_is_no_next_lesson(missing):
     no_course = {"specialization": "MATH", "level": "BASIC"} | missing
     facts = week(students=[student(1, **no_course)], lessons=[lesson(10, **no_course), lesson(20)])
     assert continue_learning(facts).empty
 
 
-def test_a_lesson_without_a_title_has_an_empty_one():
+def test_a_lesson_without_a_title_has_an_empty_title():
     facts = week(students=[student(1)], lessons=[lesson(10, title=None)])
     assert rows_of(continue_learning(facts)) == [(1, 10, "")]
 
 
-def test_courses_are_found_whether_texts_come_as_str_or_as_object_columns():
+def test_str_and_object_columns_find_the_same_next_lesson():
     facts = week(students=[student(1), student(2, level=None)], lessons=[lesson(10)], completions=[])
     texts = {"specialization": "string", "level": "string"}
     facts = dataclasses.replace(facts, students=facts.students.astype(texts))
@@ -248,12 +248,12 @@ def test_courses_are_found_whether_texts_come_as_str_or_as_object_columns():
 
 
 @pytest.mark.parametrize("recommendation_type", RECOMMENDATION_TYPES, ids=lambda found: found.name)
-def test_a_rule_that_finds_nobody_returns_its_columns_without_rows(recommendation_type: RecommendationType):
+def test_a_rule_without_matches_returns_an_empty_frame(recommendation_type: RecommendationType):
     found = recommendation_type.find(week())
     assert found.empty
     assert found["user_id"].dtype == "int64"
 
 
-def test_no_two_recommendation_types_share_a_name_or_a_priority():
+def test_names_and_priorities_of_recommendation_types_are_unique():
     assert len({found.name for found in RECOMMENDATION_TYPES}) == len(RECOMMENDATION_TYPES)
     assert len({found.priority for found in RECOMMENDATION_TYPES}) == len(RECOMMENDATION_TYPES)

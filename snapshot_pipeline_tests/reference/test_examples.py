@@ -38,31 +38,31 @@ def only_snapshot(rows: PlatformRows, day: date = DAY) -> Snapshot:
     return result.published[0]
 
 
-def test_a_student_of_a_hundred_days_gets_the_pace_of_the_first_example():
+def test_pace_of_the_first_example_after_a_hundred_days():
     assert window_of(DAY - timedelta(days=100), DAY).n == 30
     score = rounded(pace(lessons=20, days=12, n=30, average=Fraction(80)))
     assert (score, learning_pace(score)) == (Decimal("68.67"), "FAST")
 
 
-def test_a_student_of_four_days_gets_the_pace_of_the_second_example():
+def test_pace_of_the_second_example_after_four_days():
     assert window_of(DAY - timedelta(days=4), DAY).n == 7
     score = rounded(pace(lessons=5, days=3, n=7, average=None))
     assert (score, learning_pace(score)) == (Decimal("47.86"), "MEDIUM")
 
 
-def test_the_second_example_holds_when_it_is_counted_from_rows():
+def test_the_second_example_computed_from_rows():
     started = [Progress(1, lesson, noon(4), noon(days_ago), 10) for lesson, days_ago in enumerate([4, 4, 3, 3, 0])]
     snapshot = only_snapshot(PlatformRows(users=[STUDENT], user_lesson_progress=started))
     assert snapshot == Snapshot(1, DAY, 47.86, "MEDIUM", None, 1, 0, 0, 0, DAY)
 
 
-def test_three_scores_give_the_quiz_average_of_the_example():
+def test_quiz_average_of_the_example_from_three_scores():
     average = quiz_average([90.0, 60.0, 30.0])
     assert average is not None
     assert rounded(average) == Decimal("67.06")
 
 
-def test_the_eleventh_attempt_and_an_ungraded_one_do_not_enter_the_average():
+def test_the_average_ignores_the_eleventh_and_ungraded_attempts():
     attempts = [Attempt(id_, 1, 1, 50.0, noon(3)) for id_ in range(10)]
     attempts += [Attempt(99, 1, 1, 0.0, noon(4)), Attempt(100, 1, 1, None, noon(0))]
     rows = PlatformRows(
@@ -72,7 +72,7 @@ def test_the_eleventh_attempt_and_an_ungraded_one_do_not_enter_the_average():
     assert (snapshot.quiz_average, snapshot.quizzes_completed_count) == (50.0, 1)
 
 
-def test_of_attempts_at_the_same_time_the_higher_id_is_newer():
+def test_the_higher_id_is_newer_among_attempts_at_the_same_time():
     attempts = [Attempt(2, 1, 1, 100.0, noon(1)), Attempt(1, 1, 1, 0.0, noon(1))]
     rows = PlatformRows(
         users=[STUDENT], user_lesson_progress=[Progress(1, 1, noon(9), None, 1)], quiz_attempts=attempts
@@ -91,11 +91,11 @@ def test_half_a_cent_is_rounded_away_from_zero(value, expected):
 @pytest.mark.parametrize(
     ("score", "word"), [("80", "ACCELERATED"), ("79.99", "FAST"), ("60", "FAST"), ("40", "MEDIUM"), ("39.99", "SLOW")]
 )
-def test_each_word_begins_at_its_score(score, word):
+def test_each_label_begins_at_its_threshold(score, word):
     assert learning_pace(Decimal(score)) == word
 
 
-def test_the_minutes_of_a_lesson_belong_to_the_day_on_which_it_was_started():
+def test_minutes_count_on_the_day_the_lesson_was_started():
     rows = PlatformRows(
         users=[STUDENT],
         user_lesson_progress=[Progress(1, 1, noon(0), None, 7), Progress(1, 2, noon(0), noon(0, 1), None)],
@@ -109,12 +109,12 @@ def test_the_minutes_of_a_lesson_belong_to_the_day_on_which_it_was_started():
 @pytest.mark.parametrize(
     "user", [User(1, "student", False, None, None), User(1, "teacher", True, None, None)], ids=["inactive", "teacher"]
 )
-def test_nobody_but_an_active_student_gets_a_row(user):
+def test_inactive_students_and_teachers_have_no_snapshot(user):
     rows = PlatformRows(users=[user], user_lesson_progress=[Progress(1, 1, noon(0), None, 1)])
     assert reference_day(rows, DAY, UTC).published == []
 
 
-def test_a_student_who_starts_at_the_stroke_of_the_next_day_has_no_row_yet():
+def test_a_start_at_the_next_midnight_gives_no_snapshot_yet():
     rows = PlatformRows(users=[STUDENT], user_lesson_progress=[Progress(1, 1, end_of_day(DAY, UTC), None, 1)])
     assert reference_day(rows, DAY, UTC).published == []
     assert len(reference_day(rows, DAY + timedelta(days=1), UTC).published) == 1
@@ -145,13 +145,13 @@ def test_a_student_who_starts_at_the_stroke_of_the_next_day_has_no_row_yet():
         ),
     ],
 )
-def test_a_row_that_cannot_be_right_is_named(attempts, progress, reason, detail):
+def test_a_failure_names_the_invalid_row(attempts, progress, reason, detail):
     lessons = [Progress(1, 1, noon(50), None, 1), *([progress] if progress else [])]
     rows = PlatformRows(users=[STUDENT], user_lesson_progress=lessons, quiz_attempts=attempts)
     assert reference_day(rows, DAY, UTC).failures == [Failure(1, DAY, reason, detail)]
 
 
-def test_a_bad_row_outside_the_days_that_are_needed_does_no_harm():
+def test_an_invalid_row_outside_the_window_is_ignored():
     rows = PlatformRows(
         users=[STUDENT],
         user_lesson_progress=[Progress(1, 1, noon(50), noon(51), -1)],
@@ -176,13 +176,13 @@ def test_a_bad_row_outside_the_days_that_are_needed_does_no_harm():
         ("Pacific/Apia", date(2011, 12, 30), 0),
     ],
 )
-def test_a_day_is_as_long_as_the_clocks_of_its_zone_make_it(zone, day, hours):
+def test_the_length_of_a_day_follows_clock_changes(zone, day, hours):
     length = end_of_day(day, ZoneInfo(zone)) - start_of_day(day, ZoneInfo(zone))
     assert length == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Budapest", "America/Sao_Paulo", "America/Havana", "America/St_Johns"])
-def test_every_instant_lies_in_its_own_day(zone):
+def test_every_instant_lies_within_its_local_day(zone):
     for quarter in range(0, 366 * 24 * 4, 7):
         instant = datetime(2010, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=15 * quarter + 1)
         day = local_day(instant, ZoneInfo(zone))
@@ -192,7 +192,7 @@ def test_every_instant_lies_in_its_own_day(zone):
 WEEK = date(2026, 3, 2)  # its Sunday, S, is the 8th
 
 
-def test_a_student_who_has_started_nothing_is_told_to_start_and_where():
+def test_a_student_without_any_start_gets_start_and_next_lesson():
     lessons = [
         Lesson(3, "third", "python", "1", None, True),
         Lesson(2, "second", "python", "1", 1, True),
@@ -205,7 +205,7 @@ def test_a_student_who_has_started_nothing_is_told_to_start_and_where():
     ]
 
 
-def test_a_student_who_did_too_much_at_once_gets_every_rule_of_a_week_of_work():
+def test_one_busy_week_meets_four_rules_and_dismissals_are_left_out():
     sunday = date(2026, 3, 8)
     snapshots = {
         (1, sunday - timedelta(days=ago)): Snapshot(1, sunday, 0.0, "SLOW", None, 1, 200, 0, 0, date(2026, 3, 2))

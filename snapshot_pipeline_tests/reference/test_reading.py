@@ -14,7 +14,7 @@ from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, Pl
 NOON = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 
 
-def test_every_column_that_a_figure_needs_is_read_as_it_stands(database_url: URL):
+def test_every_column_is_read_unchanged(database_url: URL):
     engine = create_engine(database_url)
     metadata = platform_metadata("public")
     metadata.create_all(engine)
@@ -33,7 +33,7 @@ def test_every_column_that_a_figure_needs_is_read_as_it_stands(database_url: URL
     engine.dispose()
 
 
-def test_plain_time_stamps_are_read_in_the_zone_named_and_exercises_may_be_missing(database_url: URL):
+def test_naive_timestamps_use_the_given_zone_and_exercises_may_be_missing(database_url: URL):
     engine = create_engine(database_url)
     with engine.begin() as connection:
         metadata = platform_metadata("public")

@@ -82,7 +82,7 @@ def page_of(week: str) -> str:
 
 
 @every_week
-def test_the_page_is_well_formed_and_has_six_pictures_and_three_tables(week: str):
+def test_the_page_is_well_formed_with_six_plots_and_three_tables(week: str):
     page = Page(page_of(week))
     assert len(page.all("svg")) == 6
     assert len(page.all("table")) == 3
@@ -109,7 +109,7 @@ def test_the_page_needs_no_network_and_no_script(week: str):
     assert len(html) < 200_000
 
 
-def test_a_specialization_that_looks_like_a_script_stays_text():
+def test_markup_in_a_specialization_is_escaped():
     html = page_of("hostile")
     assert "<script" not in html
     assert "<img" not in html
@@ -120,12 +120,12 @@ def test_a_specialization_that_looks_like_a_script_stays_text():
 
 
 @every_week
-def test_the_same_figures_give_the_same_page(week: str):
+def test_rendering_is_deterministic(week: str):
     assert rendered(WEEKS[week]) == page_of(week)
 
 
 @every_week
-def test_the_page_can_be_listened_to(week: str):
+def test_the_page_is_accessible_to_screen_readers(week: str):
     """What a screen reader lives on; axe-core's own rules are run on the page by the browser tests."""
     page = Page(page_of(week))
     assert page.all("html") == [{"lang": "en"}]
@@ -152,7 +152,7 @@ def themes() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_can_be_read_in_both_themes(theme: str):
+def test_text_has_enough_contrast_in_both_themes(theme: str):
     colors = themes()[theme]
     for ground in ("page", "card", "notice"):
         assert contrast(colors["ink"], colors[ground]) >= 7

@@ -22,7 +22,7 @@ from snapshot_pipeline_tests.report.made import (
 NBSP = "\N{NO-BREAK SPACE}"
 
 
-def test_a_week_is_told_against_the_week_before():
+def test_a_week_is_compared_with_the_week_before():
     assert sentences(two_weeks()) == [
         "100 students of 204 were active, 23 fewer than the week before.",
         f"770 lessons were completed (10{NBSP}% more), in 63 hours of study (10{NBSP}% less).",
@@ -39,7 +39,7 @@ def test_a_week_is_told_against_the_week_before():
     assert notices(two_weeks()) == []
 
 
-def test_a_first_week_is_told_without_anything_before_it():
+def test_the_first_week_has_no_comparison():
     said = sentences(first_week())
     assert said[0] == "100 students of 204 were active."
     assert said[1] == "770 lessons were completed, in 63 hours of study."
@@ -47,12 +47,12 @@ def test_a_first_week_is_told_without_anything_before_it():
     assert notices(first_week()) == []
 
 
-def test_a_week_without_any_student_says_so_and_divides_by_nothing():
+def test_a_week_without_students_is_one_sentence():
     assert sentences(nobody()) == ["No student had a snapshot on the Sunday of this week."]
     assert [len(table.rows) for table in build_tables(nobody())] == [11, 7, 0]
 
 
-def test_one_is_not_many_and_the_same_is_not_more():
+def test_singular_forms_and_unchanged_figures():
     one = group(
         students=1, fast_students=1, accelerated_students=0, inactive_7_days=1, lessons_completed=0, minutes_spent=0
     )
@@ -72,7 +72,7 @@ def test_one_is_not_many_and_the_same_is_not_more():
     assert said[-1] == "Every student was computed on every day."
 
 
-def test_a_day_that_is_missing_is_named_and_nothing_is_summed_over_it():
+def test_a_missing_day_is_named_and_sums_of_the_week_are_left_out():
     thursday = MONDAY.replace(day=26)
     figures = without(two_weeks(), thursday)
     assert notices(figures) == ["Thursday, 26 Feb 2026 is missing, so sums of the week are unknown."]
@@ -82,7 +82,7 @@ def test_a_day_that_is_missing_is_named_and_nothing_is_summed_over_it():
     assert ("Thu 26 Feb, missing", ("–",) * 7) in days.rows  # noqa: RUF001
 
 
-def test_a_missing_sunday_takes_with_it_what_is_counted_on_it():
+def test_a_missing_sunday_leaves_out_figures_of_that_day():
     figures = without(two_weeks(), SUNDAY)
     assert notices(figures) == [
         "Sunday, 1 Mar 2026 is missing, so sums of the week are unknown, and so are the figures of its Sunday."
@@ -90,7 +90,7 @@ def test_a_missing_sunday_takes_with_it_what_is_counted_on_it():
     assert [sentence.split()[0] for sentence in sentences(figures)] == ["104", "3"]
 
 
-def test_a_week_before_with_a_missing_day_is_not_compared_with_a_whole_one():
+def test_an_incomplete_week_before_is_not_compared():
     figures = without(two_weeks(), SUNDAY_BEFORE)
     assert notices(figures) == ["Of the week before, Sunday, 22 Feb 2026 is missing."]
     said = sentences(figures)
@@ -98,7 +98,7 @@ def test_a_week_before_with_a_missing_day_is_not_compared_with_a_whole_one():
     assert said[1] == "770 lessons were completed, in 63 hours of study."
 
 
-def test_a_change_is_the_difference_of_the_figures_that_are_shown():
+def test_a_change_is_the_difference_of_the_rounded_figures():
     """45.04 and 45.96 are shown as 45.0 and 46.0; a change of 0.9 beside them would look like a mistake."""
     rows = dict(build_tables(two_weeks())[0].rows)
     assert rows["Mean pace score, points"] == ("46.0", "45.0", "+1.0")
