@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.pipeline.batches import SystematicError
-from snapshot_pipeline.platform.csv_files.records import CsvFileError
+from snapshot_pipeline.platform.csv_files import CsvFileError
 
 
 def test_only_messages_that_cannot_quote_a_student_are_sent():

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import URL, create_engine, inspect, text
 
-from snapshot_pipeline.platform.csv_files import CsvFileError, blocks, find_csv_files, load_csv_files
+from snapshot_pipeline.platform.csv_files import CsvFileError, find_csv_files, load_csv_files, loading
 from snapshot_pipeline.platform.ownership import PlatformNotOursError
+from snapshot_pipeline.platform.tables import TABLE_NAMES
 
 REAL_PLATFORM = Path(__file__).parents[3] / "shared" / "data" / "oulad_ccc_2014b"
 UTC = ZoneInfo("UTC")
@@ -77,7 +78,7 @@ def test_every_row_of_the_public_data_set_arrives(loading_url: URL) -> None:
     if not REAL_PLATFORM.is_dir():
         pytest.skip(f"the public data set is not on this machine ({REAL_PLATFORM})")
     rows = _load(REAL_PLATFORM, loading_url)
-    assert set(rows) == {path.name.removesuffix(".csv.gz") for path in REAL_PLATFORM.iterdir()}
+    assert set(rows) == {name for name in TABLE_NAMES if (REAL_PLATFORM / f"{name}.csv.gz").exists()}
     for name, count in rows.items():
         with gzip.open(REAL_PLATFORM / f"{name}.csv.gz", "rt", newline="") as lines:
             wanted = list(csv.DictReader(lines))
@@ -182,7 +183,7 @@ def test_a_platform_without_exercises_gets_no_table_of_them(write: Write, loadin
 def test_files_of_many_blocks_arrive_whole_and_tell_how_far_they_are(
     write: Write, loading_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(loading, "BLOCK_RECORDS", 1_000)
     rows = "".join(f'{number},"title\n{number}"\n' for number in range(20_000))
     told: list[tuple[str, int, int]] = []
     files = find_csv_files(write(quizzes=f"id,title\n{rows}"))
@@ -197,17 +198,17 @@ def test_files_of_many_blocks_arrive_whole_and_tell_how_far_they_are(
 # ---- What is refused ---------------------------------------------------------------------------------------------
 
 BAD_VALUES = [
-    ("users", "id,role,is_active\n1,s,true\nabc,s,true\n", "users.csv, line 3, column id: 'abc' is not a whole number"),
-    ("users", "id,role,is_active\n0x10,s,true\n", "users.csv, line 2, column id: '0x10' is not a whole number"),
-    ("users", "id,role,is_active\n1.5,s,true\n", "users.csv, line 2, column id: '1.5' is not a whole number"),
-    ("users", "id,role,is_active\n9223372036854775808,s,t\n", "column id: '9223372036854775808' is not a whole"),
-    ("users", "id,role,is_active\n,s,true\n", "users.csv, line 2, column id: is empty, expected a whole number"),
+    ("users", "id,role,is_active\n1,s,true\nabc,s,true\n", "users.csv, line 3, column id: 'abc' is not an integer"),
+    ("users", "id,role,is_active\n0x10,s,true\n", "users.csv, line 2, column id: '0x10' is not an integer"),
+    ("users", "id,role,is_active\n1.5,s,true\n", "users.csv, line 2, column id: '1.5' is not an integer"),
+    ("users", "id,role,is_active\n9223372036854775808,s,t\n", "column id: '9223372036854775808' is not an integer"),
+    ("users", "id,role,is_active\n,s,true\n", "users.csv, line 2, column id: is empty, expected an integer"),
     ("users", "id,role,is_active\n1,s,true\n2,s,\n", "users.csv, line 3, column is_active: is empty, expected true or"),
     ("users", "id,role,is_active\n1,s,maybe\n", "users.csv, line 2, column is_active: 'maybe' is not true or false"),
     ("users", "role,is_active,id\ns,x,1\ns,true,y\n", "users.csv, line 2, column is_active: 'x' is not true or false"),
     ("lessons", 'id,title,is_published\n1,"a\n\nb",t\n\n2,c,u\n', "lessons.csv, line 6, column is_published: 'u'"),
     ("lessons", "id,title,is_published\r1,a,t\r2,c,u\r", "lessons.csv, line 3, column is_published: 'u'"),
-    ("quizzes", "id,title\n1,a\n2,b\0c\n", r"quizzes.csv, line 3, column title: 'b\\0c' is not text without NUL"),
+    ("quizzes", "id,title\n1,a\n2,b\0c\n", "quizzes.csv, line 3: a NUL character is not text; remove it"),
 ]
 BAD_MOMENTS = ["yesterday", "2024-02-30 10:00", "2024-01-01T25:00:00Z", "0000-00-00 00:00:00", "0000-01-01T00:00Z"]
 BAD_MOMENTS += ["01/02/2024", "1700000000", "NULL", "infinity", "0001-01-01T00:00:00+05:00", "9999-12-31T23:00-05:00"]
@@ -224,7 +225,7 @@ def test_a_bad_value_is_named_with_file_line_and_column(
 def test_what_is_no_time_stamp_is_named(write: Write, loading_url: URL, moment: str) -> None:
     header = "user_id,lesson_id,started_at,completed_at,time_spent_minutes\n"
     directory = write(user_lesson_progress=f"{header}1,1,2024-01-01 00:00:00Z,{moment},\n")
-    wanted = f"user_lesson_progress.csv, line 2, column completed_at: '{moment}' is not a time stamp such as"
+    wanted = f"user_lesson_progress.csv, line 2, column completed_at: '{moment}' is not a timestamp such as"
     assert wanted in _error(directory, loading_url)
 
 
@@ -238,13 +239,13 @@ def test_what_is_no_number_is_named(write: Write, loading_url: URL, score: str) 
 def test_minutes_beyond_an_integer_are_named(write: Write, loading_url: URL) -> None:
     header = "user_id,lesson_id,started_at,completed_at,time_spent_minutes\n"
     message = _error(write(user_lesson_progress=f"{header}1,1,,,2147483648\n"), loading_url)
-    assert "'2147483648' is not a whole number from -2147483648 to 2147483647" in message
+    assert "'2147483648' is not an integer from -2147483648 to 2147483647" in message
 
 
 def test_a_bad_value_in_a_late_block_is_named_with_its_line(
     write: Write, loading_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(loading, "BLOCK_RECORDS", 100)
     rows = "".join(f'{number},"title\n{number}"\n' for number in range(1000))
     message = _error(write(quizzes=f"id,title\n{rows}x,y\n"), loading_url)
     assert "quizzes.csv, line 2002, column id: 'x' is not" in message
@@ -270,12 +271,12 @@ STRUCTURES = [
     ('id,role,is_active,note\n1,s,true,\n2,s,true,"x\n3,s,true,\n', "users.csv, line 3: a quoted field begins and nev"),
     ("", "users.csv is empty; expected a header line"),
     ("\n\n", "users.csv is empty; expected a header line"),
-    ("id,role,id,is_active\n", "users.csv, line 1: the header names the column id twice"),
+    ("id,role,id,is_active\n", "users.csv, line 1: the header has the column id twice"),
     ("id,role\n1,s\n", "users.csv, line 1: the header ('id,role') lacks is_active"),
     ("id;role;is_active\n1;s;true\n", "expected id, role, is_active, current_specialization, current_level, separated"),
     (b"id,role,is_active\n1,s,true\n2,\xe9l\xe8ve,true\n", "users.csv, line 3: the byte 0xe9 is not UTF-8"),
     ("id,role,is_active\n".encode("utf-16"), "users.csv, line 1: the byte 0xff is not UTF-8"),
-    (gzip.compress(b"id,role,is_active\n", mtime=0), "users.csv is packed with gzip; name it users.csv.gz"),
+    (gzip.compress(b"id,role,is_active\n", mtime=0), "users.csv is compressed with gzip; rename it to users.csv.gz"),
 ]
 
 
@@ -312,13 +313,13 @@ def test_a_gzip_file_cut_short_is_told(write: Write, loading_url: URL, kept: flo
     directory = write(quizzes=None)
     packed = gzip.compress(f"id,title\n{rows}".encode())
     (directory / "quizzes.csv.gz").write_bytes(packed[: int(len(packed) * kept)])
-    assert "quizzes.csv.gz is not a whole gzip file" in _error(directory, loading_url)
+    assert "quizzes.csv.gz is not a complete gzip file" in _error(directory, loading_url)
 
 
 def test_what_is_no_gzip_file_is_told(write: Write, loading_url: URL) -> None:
     directory = write(quizzes=None)
     (directory / "quizzes.csv.gz").write_text("id,title\n")
-    assert "quizzes.csv.gz is not a whole gzip file" in _error(directory, loading_url)
+    assert "quizzes.csv.gz is not a complete gzip file" in _error(directory, loading_url)
 
 
 @pytest.mark.parametrize(("table", "columns", "key"), [
@@ -331,15 +332,13 @@ def test_a_key_that_stands_twice_is_named_with_both_lines(
     rest = ",t" if table == "users" else ",,,"
     rows = "".join(f"{number},1{rest}\n" for number in (3, 7, 5, 7))
     message = _error(write(**{table: f"{columns}\n{rows}"}), loading_url)
-    assert message == f"{table}.csv, line 5: {key} stands in line 3 already; remove one of the lines"
+    assert message == f"{table}.csv, line 5: {key} is already in line 3; remove one of the lines"
 
 
 def test_a_directory_that_is_not_there_or_holds_no_platform_is_told(tmp_path: Path) -> None:
     with pytest.raises(CsvFileError, match="nowhere does not exist; expected a directory with"):
         find_csv_files(tmp_path / "nowhere")
-    with pytest.raises(
-        CsvFileError, match=r"holds no users\.csv, lessons\.csv, .* \(exercise_submissions may be absent"
-    ):
+    with pytest.raises(CsvFileError, match=r"has no users\.csv, lessons\.csv, .* \(exercise_submissions may be absent"):
         find_csv_files(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(CsvFileError, match="file is a file; expected a directory"):
@@ -349,7 +348,7 @@ def test_a_directory_that_is_not_there_or_holds_no_platform_is_told(tmp_path: Pa
 def test_a_table_with_two_files_is_refused(write: Write) -> None:
     directory = write()
     (directory / "users.csv.gz").write_bytes(gzip.compress(b"id\n"))
-    with pytest.raises(CsvFileError, match=r"holds both users\.csv and users\.csv\.gz; remove one of them"):
+    with pytest.raises(CsvFileError, match=r"has both users\.csv and users\.csv\.gz; remove one of them"):
         find_csv_files(directory)
 
 

@@ -1,24 +1,31 @@
-"""The files become the platform's tables.
-
-Put here: the way of a file, block by block, into the database. Do not put here: any of its steps.
-"""
+"""Loading the files into the platform's tables, block by block, and naming the line of an error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import chain
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 from sqlalchemy import URL, Table
 
-from snapshot_pipeline.platform.csv_files.blocks import blocks_of
-from snapshot_pipeline.platform.csv_files.files import CsvFile
-from snapshot_pipeline.platform.csv_files.locating import bad_value, duplicate_key
-from snapshot_pipeline.platform.csv_files.values import BadValueError, converted, kind_of
-from snapshot_pipeline.platform.ownership import DuplicateKeyError, PlatformWriter, replace_platform
+from snapshot_pipeline.platform.csv_files.files import (
+    CsvFile,
+    CsvFileError,
+    Record,
+    display_field,
+    read_blocks,
+)
+from snapshot_pipeline.platform.csv_files.values import Kind, column_kind, convert_column, first_invalid
+from snapshot_pipeline.platform.ownership import DuplicateKey, DuplicateKeyError, PlatformWriter, replace_platform
 from snapshot_pipeline.platform.tables import platform_metadata
 
 ProgressListener = Callable[[str, int, int], None]
-"""Told the table, the bytes of its file that have been read, and how many it has; often, and with all of them once."""
+"""Called with a table's name, the bytes of its file read so far, and its size: per block, and at the end."""
+
+BLOCK_RECORDS = 100_000
+"""Records that are converted and written at once, which bounds the memory."""
 
 
 def load_csv_files(
@@ -27,19 +34,18 @@ def load_csv_files(
     """Replace the platform's tables by the files' rows, in one transaction.
 
     Args:
-        files: As found by `find_csv_files`. An optional table without a file is absent from the database afterwards,
-            as on a platform that has none.
+        files: The files from `find_csv_files`; an optional table without a file is absent afterwards.
         url: The database.
         schema: The schema of the platform's tables.
-        naive_zone: The zone of time stamps that carry no offset.
-        progress: Told how far a file has been read.
+        naive_zone: The zone of timestamps without an offset.
+        progress: Called as the files are read.
 
     Returns:
         Rows loaded, by table name.
 
     Raises:
-        CsvFileError: A file cannot be read or holds a bad value or a key twice; nothing is changed.
-        PlatformNotOursError: The schema holds a platform's own tables; nothing is changed.
+        CsvFileError: A file cannot be read, or has an invalid value or a duplicate key; nothing is changed.
+        PlatformNotOursError: The schema has tables that the pipeline did not create; nothing is changed.
         PlatformWriteError: The database refuses; nothing is changed.
     """
     by_table = {file.table_name: file for file in files}
@@ -49,23 +55,56 @@ def load_csv_files(
             for file in files:
                 _load_file(file, tables[f"{schema}.{file.table_name}"], writer, naive_zone, progress)
     except DuplicateKeyError as error:
-        raise duplicate_key(by_table[error.duplicate.table], error.duplicate) or error from None
+        raise _duplicate_key(by_table[error.duplicate.table], error.duplicate) or error from None
     return dict(writer.rows)
 
 
 def _load_file(
     file: CsvFile, table: Table, writer: PlatformWriter, naive_zone: ZoneInfo, progress: ProgressListener | None
 ) -> None:
-    kinds = {name: kind_of(table.columns[name], naive_zone) for name in file.columns}
-    row_count = 0
-    for block, bytes_read in blocks_of(file):
-        try:
-            rows = converted(block.rename_columns(list(file.columns)), table, kinds)
-        except BadValueError as bad:
-            raise bad_value(file, row_count + bad.row, bad.column, kinds[bad.column].expected) from None
-        writer.append(file.table_name, rows)
-        row_count += rows.num_rows
+    kinds = {name: column_kind(table.columns[name], naive_zone) for name in file.columns}
+    header: list[str] = []
+    for records, bytes_read in read_blocks(file.path, BLOCK_RECORDS):
+        if not header:
+            _, header = records.pop(0)
+        if records:
+            writer.append(table.name, _convert_block(records, header, file, table, kinds))
         if progress and bytes_read < file.size:
-            progress(file.table_name, bytes_read, file.size)
+            progress(table.name, bytes_read, file.size)
     if progress:
-        progress(file.table_name, file.size, file.size)
+        progress(table.name, file.size, file.size)
+
+
+def _convert_block(
+    block: list[Record], header: list[str], file: CsvFile, table: Table, kinds: dict[str, Kind]
+) -> pa.Table:
+    """Convert the columns; of several invalid fields, the one in the first record is reported."""
+    fields = dict(zip(header, zip(*(record for _, record in block), strict=True), strict=True))
+    columns, invalid = {}, []
+    for name, kind in kinds.items():
+        texts = pa.array(fields[file.columns[name]], pa.string())
+        try:
+            columns[name] = convert_column(texts, table.columns[name], kind)
+        except pa.ArrowInvalid:
+            invalid.append((first_invalid(texts, table.columns[name], kind), name))
+    if not invalid:
+        return pa.table(columns)
+    position, name = min(invalid, key=lambda field: field[0])
+    field = fields[file.columns[name]][position]
+    found = f"{display_field(field)} is not" if field.strip() else "is empty, expected"
+    raise CsvFileError(f"{file.path}, line {block[position][0]}, column {name}: {found} {kinds[name].expected}")
+
+
+def _duplicate_key(file: CsvFile, duplicate: DuplicateKey) -> CsvFileError | None:
+    """Return the error for the line that repeats the key; `None` when the server does not say which key it is."""
+    match = re.search(r"\)=\((?P<values>[^)]*)\)", duplicate.detail)
+    if not match:
+        return None
+    values = [int(value) for value in match["values"].split(", ")]
+    key = ", ".join(f"{column} {value}" for column, value in zip(duplicate.columns, values, strict=True))
+    records = chain.from_iterable(block for block, _ in read_blocks(file.path, BLOCK_RECORDS))
+    _, header = next(records)
+    positions = [header.index(file.columns[column]) for column in duplicate.columns]
+    lines = (line for line, fields in records if [int(fields[n].split(".")[0]) for n in positions] == values)
+    first, second = next(lines), next(lines)
+    return CsvFileError(f"{file.path}, line {second}: {key} is already in line {first}; remove one of the lines")

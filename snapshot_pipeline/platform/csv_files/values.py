@@ -1,31 +1,28 @@
-"""From columns of text to columns of values, in the types of the platform's tables.
-
-Put here: what a field of each type may look like, all at once and one by one.
-Do not put here: time stamps (`time_stamps`), or which line a bad field stands in (`locating`).
-"""
+"""Conversion of text columns into the types of the platform's tables."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Column, Table
+from sqlalchemy import Column
 
-from snapshot_pipeline.platform.csv_files.time_stamps import moment, moments
 from snapshot_pipeline.platform.ownership import arrow_schema
 
-_INTEGER = re.compile(r"(?P<whole>[+-]?\d+)(?:\.0*)?", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE)
-_WORDS = {
+_BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
 }
+_INSTANT = pa.timestamp("us", tz="UTC")
+# The range of Python's datetime; PostgreSQL's is wider, but Python cannot read it.
+_YEARS = range(1, 10_000)
+_OFFSET = "(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
 
 @dataclass(frozen=True)
@@ -33,135 +30,114 @@ class Kind:
     """How the fields of a column become values.
 
     Attributes:
-        expected: What an error message says that was expected.
-        arrow_type: The type of the values.
-        convert: All fields at once; raises `pa.ArrowInvalid` when one of them is not in the usual spelling.
-        parse: One field, neither empty nor padded; raises `ValueError` or `OverflowError` when it is no value.
+        expected: What an error message says was expected.
+        convert: Converts fields in the usual spelling; raises `pa.ArrowInvalid` for any other.
+        pattern: Regular expression of every accepted spelling, for trimmed upper-case fields.
+        rewrites: Regular expressions and replacements that make the usual spelling of an accepted one.
     """
 
     expected: str
-    arrow_type: pa.DataType
     convert: Callable[[pa.Array], pa.Array]
-    parse: Callable[[str], Any]
+    pattern: str = ".*"
+    rewrites: tuple[tuple[str, str], ...] = ()
 
 
-class BadValueError(Exception):
-    """The field in `row` (counted from 0 in its block) of `column` is no value."""
-
-    def __init__(self, row: int, column: str) -> None:
-        super().__init__(row, column)
-        self.row = row
-        self.column = column
-
-
-def kind_of(column: Column[Any], naive_zone: ZoneInfo) -> Kind:
-    """What the fields of a column may be; `naive_zone` is that of time stamps without an offset."""
+def column_kind(column: Column[Any], naive_zone: ZoneInfo) -> Kind:
+    """Return what the fields of a column may be; timestamps without an offset are local times of `naive_zone`."""
     arrow_type = arrow_schema(column.table).field(column.name).type
     if pa.types.is_integer(arrow_type):
         bits = arrow_type.bit_width - 1
         return Kind(
-            f"a whole number from {-(2**bits)} to {2**bits - 1}",
-            arrow_type,
-            partial(_whole_numbers, arrow_type=arrow_type),
-            partial(whole_number, bits=bits),
+            f"an integer from {-(2**bits)} to {2**bits - 1}",
+            lambda fields: _integers(fields, arrow_type),
+            "[+-]?[0-9]+([.]0*)?",
+            (("[.]0*$", ""), ("^[+]", "")),
         )
     if pa.types.is_boolean(arrow_type):
-        return Kind("true or false", arrow_type, _booleans, _boolean)
+        return Kind("true or false", _booleans)
     if pa.types.is_timestamp(arrow_type):
-        expected = "a time stamp such as 2025-03-01T18:30:00+01:00"
         return Kind(
-            expected, arrow_type, partial(moments, naive_zone=naive_zone), partial(moment, naive_zone=naive_zone)
+            "a timestamp such as 2025-03-01T18:30:00+01:00",
+            lambda fields: _timestamps(fields, naive_zone),
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+            "([T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?)?( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?",
+            ((" ?UTC$", "Z"), (" (Z|[+-][0-9:]+)$", r"\1"), (",", "."), ("([.][0-9]{6})[0-9]+", r"\1")),
         )
     if pa.types.is_floating(arrow_type):
-        return Kind("a number", arrow_type, lambda fields: pc.cast(fields, arrow_type), _number)
-    return Kind("text without NUL characters", arrow_type, _texts, _text)
+        number = "[+-]?(([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?|NAN|INF|INFINITY)"
+        return Kind("a number", lambda fields: pc.cast(fields, arrow_type), number, (("^[+]", ""),))
+    return Kind("text", lambda fields: fields)
 
 
-def converted(block: pa.Table, table: Table, kinds: dict[str, Kind]) -> pa.Table:
-    """The block's columns as values.
+def convert_column(fields: pa.Array, column: Column[Any], kind: Kind) -> pa.Array:
+    """Convert the fields of a column; an empty field is null, or the empty text in a text column that is not nullable.
 
     Raises:
-        BadValueError: For the first row that holds a bad value.
+        pa.ArrowInvalid: A field is not valid; `first_invalid` tells which.
     """
-    columns, bad_values = {}, []
-    for name, kind in kinds.items():
-        try:
-            columns[name] = _converted_column(block.column(name).combine_chunks(), table.columns[name], kind)
-        except BadValueError as bad:
-            bad_values.append(bad)
-    if bad_values:
-        raise min(bad_values, key=lambda bad: bad.row)
-    return pa.table(columns)
-
-
-def _converted_column(fields: pa.Array, column: Column[Any], kind: Kind) -> pa.Array:
     try:
         values = kind.convert(fields)
     except pa.ArrowInvalid:
-        values = _one_by_one(fields, column.name, kind)
+        values = kind.convert(_usual_spelling(fields, kind))
     if not column.nullable and values.null_count:
-        if not pa.types.is_string(kind.arrow_type):
-            raise BadValueError(pc.index(pc.is_null(values), True).as_py(), column.name)
+        if not pa.types.is_string(values.type):
+            raise pa.ArrowInvalid("empty")
         values = pc.fill_null(values, "")
     return values
 
 
-def _one_by_one(fields: pa.Array, column: str, kind: Kind) -> pa.Array:
-    values = []
-    for row, field in enumerate(fields.to_pylist()):
-        stripped = (field or "").strip()
+def first_invalid(fields: pa.Array, column: Column[Any], kind: Kind) -> int:
+    """Return the position of the first field that `convert_column` refuses; one of them must be invalid."""
+    first, length = 0, len(fields)
+    while length > 1:
+        half = length // 2
         try:
-            values.append(kind.parse(stripped) if stripped else None)
-        except (ValueError, OverflowError):
-            raise BadValueError(row, column) from None
-    return pa.array(values, kind.arrow_type)
+            convert_column(fields.slice(first, half), column, kind)
+        except pa.ArrowInvalid:
+            length = half
+        else:
+            first, length = first + half, length - half
+    return first
 
 
-def _whole_numbers(fields: pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    # Arrow would read 0x10 as 16.
+def _usual_spelling(fields: pa.Array, kind: Kind) -> pa.Array:
+    trimmed = pc.utf8_upper(pc.utf8_trim_whitespace(fields))
+    trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    if pc.all(pc.match_substring_regex(trimmed, f"^({kind.pattern})$")).as_py() not in (True, None):
+        raise pa.ArrowInvalid(f"expected {kind.expected}")
+    for pattern, replacement in kind.rewrites:
+        trimmed = pc.replace_substring_regex(trimmed, pattern, replacement)
+    return trimmed
+
+
+def _integers(fields: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     if pc.any(pc.match_substring(fields, "x", ignore_case=True)).as_py():
-        raise pa.ArrowInvalid("not decimal")
+        raise pa.ArrowInvalid("not decimal")  # Arrow would read 0x10 as 16
     return pc.cast(fields, arrow_type)
 
 
-def whole_number(field: str, bits: int) -> int:
-    """One field, without its sign in at most so many bits.
-
-    Raises:
-        ValueError: It is no such number.
-    """
-    match = _INTEGER.fullmatch(field)
-    if not match or not -(2**bits) <= (value := int(match["whole"])) < 2**bits:
-        raise ValueError(field)
-    return value
-
-
 def _booleans(fields: pa.Array) -> pa.Array:
-    places = pc.index_in(pc.utf8_lower(fields), value_set=pa.array(_WORDS))
-    if places.null_count > fields.null_count:
-        raise pa.ArrowInvalid("not a known word")
-    return pc.take(pa.array(_WORDS.values()), places)
+    positions = pc.index_in(pc.utf8_lower(fields), value_set=pa.array(_BOOLEANS))
+    if positions.null_count > fields.null_count:
+        raise pa.ArrowInvalid("not a boolean")
+    return pc.take(pa.array(_BOOLEANS.values()), positions)
 
 
-def _boolean(field: str) -> bool:
-    if field.lower() not in _WORDS:
-        raise ValueError(field)
-    return _WORDS[field.lower()]
+def _timestamps(fields: pa.Array, naive_zone: ZoneInfo) -> pa.Array:
+    has_offset = pc.match_substring_regex(fields, f"[T :][0-9]{{2}}([.][0-9]*)?{_OFFSET}")
+    with_offset = pc.cast(pc.if_else(has_offset, fields, None), _INSTANT)
+    local = pc.cast(pc.if_else(has_offset, None, fields), pa.timestamp("us"))
+    instants = pc.coalesce(with_offset, _localize(local, naive_zone))
+    years = pc.min_max(pc.year(instants.cast(pa.timestamp("us")))).as_py()
+    if years["min"] is not None and not (years["min"] in _YEARS and years["max"] in _YEARS):
+        raise pa.ArrowInvalid("not in the years 1 to 9999")
+    return instants
 
 
-def _number(field: str) -> float:
-    if not _NUMBER.fullmatch(field):
-        raise ValueError(field)
-    return float(field)
-
-
-def _texts(fields: pa.Array) -> pa.Array:
-    if pc.any(pc.match_substring(fields, "\0")).as_py():
-        raise pa.ArrowInvalid("NUL")
-    return fields
-
-
-def _text(field: str) -> str:
-    if "\0" in field:
-        raise ValueError(field)
-    return field
+def _localize(local: pa.Array, zone: ZoneInfo) -> pa.Array:
+    if zone.key == "UTC" or local.null_count == len(local):
+        return pc.cast(local, _INSTANT)
+    # pandas, because Arrow needs the machine's time zone database, which Windows and slim containers lack.
+    clock = pd.DatetimeIndex(local.to_pandas()).as_unit("us")
+    instants = clock.tz_localize(zone, ambiguous=np.ones(len(clock), dtype=bool), nonexistent="shift_forward")
+    return pa.array(instants.tz_convert("UTC"), _INSTANT)
