@@ -24,7 +24,7 @@ from snapshot_pipeline.platform.tables import platform_metadata
 ProgressListener = Callable[[str, int, int], None]
 """Called with a table's name, the bytes of its file read so far, and its size: per block, and at the end."""
 
-BLOCK_RECORDS = 100_000
+BLOCK_RECORDS = 20_000
 """Records that are converted and written at once, which bounds the memory."""
 
 
