@@ -1,6 +1,5 @@
-"""The learning platform that we read: its tables, bulk reads, the contract and its check, sample data, CSV files.
+"""The learning platform: its tables, bulk reads, the contract and its check, sample data, CSV files.
 
-Put here: everything that knows the platform's columns. Its tables are only ever read, but for those that `load` and the
-sample data made themselves (`ownership`).
-Do not put here: our own tables (`store`), or what the figures mean (`metrics`).
+Everything that knows the platform's columns belongs here. The tables are only read, except for those that `load` and
+`sample` created (`ownership`). The pipeline's own tables belong to `store`, the meaning of the figures to `metrics`.
 """

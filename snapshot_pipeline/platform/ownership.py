@@ -1,12 +1,9 @@
-"""The platform's tables that we made ourselves: how they are told apart, and how they are made again.
+"""Platform tables that the pipeline created itself: how they are marked, and how they are replaced.
 
-Put here: the marker that `load` and the sample data leave on their tables, and the one transaction that replaces them.
-Do not put here: where the rows come from (`csv_files`, `sample`), or anything that we own for good (`store`).
+The comment (`COMMENT ON TABLE`) of such a table begins with `MARKER`. A platform's own tables have no such comment, and
+nothing in this package drops, creates or fills a table without it.
 
-A table is ours when its comment (`COMMENT ON TABLE`) begins with `MARKER`. A platform's own tables have no such
-comment, and nothing in this package drops, creates or fills a table without it.
-
-The rows travel as Arrow through ADBC's binary COPY: a million progress rows took 1.2 s, against 7.3 s as CSV through
+Rows are sent as Arrow through ADBC's binary COPY: a million progress rows took 1.2 s, against 7.3 s as CSV through
 psycopg2. Keys and indexes are built after the rows, which also lets the server find duplicates over the whole table.
 """
 
@@ -46,8 +43,8 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
 
-MARKER = "made by snapshot_pipeline"
-"""How the comment of a table that we made begins."""
+MARKER = "created by snapshot_pipeline"
+"""The beginning of the comment of a table that the pipeline created."""
 
 _COMMENT = f"{MARKER}: `snapshot-pipeline load` and `snapshot-pipeline sample` may replace this table"
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -71,7 +68,7 @@ _ARROW_TYPES: tuple[tuple[type, pa.DataType], ...] = (
 
 
 class PlatformNotOursError(SnapshotPipelineError):
-    """The schema holds tables that `load` and the sample data did not make, so they are left alone."""
+    """The schema has tables that `load` and `sample` did not create; they are not changed."""
 
 
 class PlatformWriteError(SnapshotPipelineError):
@@ -80,12 +77,10 @@ class PlatformWriteError(SnapshotPipelineError):
 
 @dataclass(frozen=True)
 class DuplicateKey:
-    """A key that stands in more than one row.
+    """A key that is in more than one row.
 
     Attributes:
-        table: The table's name.
-        columns: The key's columns.
-        detail: What the server says, e.g. `Key (id)=(7) is duplicated.`
+        detail: The server's message, e.g. `Key (id)=(7) is duplicated.`
     """
 
     table: str
@@ -94,20 +89,20 @@ class DuplicateKey:
 
 
 class DuplicateKeyError(PlatformWriteError):
-    """Rows were given whose primary key or unique key stands twice."""
+    """The appended rows have a duplicate primary or unique key."""
 
     def __init__(self, duplicate: DuplicateKey) -> None:
         super().__init__(
-            f"{duplicate.table}: {duplicate.detail.rstrip('.')}; expected every "
+            f"{duplicate.table}: {duplicate.detail.rstrip('.')}; expected each "
             f"({', '.join(duplicate.columns)}) once. Nothing was changed; remove one of the rows"
         )
         self.duplicate = duplicate
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """The Arrow types in which rows of a table of `platform_metadata` are appended.
+    """Return the Arrow types of the rows of a table of `platform_metadata`.
 
-    `bigint` is int64, `integer` int32, time stamps are microseconds in UTC, scores float64.
+    `bigint` is int64, `integer` int32, timestamps are microseconds in UTC, scores float64.
     """
     return pa.schema([pa.field(column.name, _arrow_type(column), column.nullable) for column in table.columns])
 
@@ -117,10 +112,10 @@ def _arrow_type(column: Column[Any]) -> pa.DataType:
 
 
 class PlatformWriter:
-    """Appends rows to the tables of one `replace_platform`; obtained from there only.
+    """Appends rows to the tables of `replace_platform`.
 
     Attributes:
-        rows: How many rows each table has been given, by table name.
+        rows: The number of appended rows, by table name.
     """
 
     def __init__(self, connection: adbc.Connection, tables: dict[str, Table]) -> None:
@@ -129,22 +124,22 @@ class PlatformWriter:
         self.rows = dict.fromkeys(tables, 0)
 
     def append(self, table_name: str, rows: pa.Table) -> None:
-        """Append rows in bulk. May be called often; a call costs a round trip, so give 100,000 rows or more.
+        """Append rows in bulk; each call costs a round trip, so pass many rows at once.
 
         Args:
-            table_name: One of the tables that are being replaced.
-            rows: Some or all of the table's columns, by name, in any order; cast to `arrow_schema`. A column that is
-                left out is null.
+            table_name: One of the tables that are replaced.
+            rows: Some or all of the table's columns, by name, in any order; cast to `arrow_schema`. Other columns are
+                null.
 
         Raises:
-            PlatformWriteError: The database refuses a row (e.g. a null in a column that may have none).
+            PlatformWriteError: The database refuses a row, e.g. a null in a column that is not nullable.
         """
         table = self._tables[table_name]
         if rows.num_rows == 0:
             return
-        whole = arrow_schema(table)
-        # A null in a column that may have none is for the server to refuse, with the column's name.
-        target = pa.schema([pa.field(name, whole.field(name).type) for name in rows.schema.names])
+        schema = arrow_schema(table)
+        # Nullable in Arrow, so that the server refuses a null, with the column's name.
+        target = pa.schema([pa.field(name, schema.field(name).type) for name in rows.schema.names])
         with _readable_refusal(table):
             bulk.append(self._connection, table, rows.cast(target))
         self.rows[table_name] += rows.num_rows
@@ -152,39 +147,39 @@ class PlatformWriter:
 
 @contextmanager
 def replace_platform(url: URL, schema: str, table_names: Collection[str] = TABLE_NAMES) -> Iterator[PlatformWriter]:
-    """Replace the platform's tables by new ones, in one transaction: all of it or nothing.
+    """Replace the platform's tables by new ones, in one transaction.
 
-    Creates the schema where it is missing, drops the tables that we made, creates those of `table_names` empty, and
-    lets the caller append. When the block ends: primary and unique keys, `ADVISED_INDEXES`, the marker, `ANALYZE`,
-    commit. When it raises, the database stays as it was.
+    Creates the schema if it is missing, drops the tables that the pipeline created, creates empty ones for
+    `table_names`, and lets the caller append. At the end of the block: primary and unique keys, `ADVISED_INDEXES`, the
+    marker, `ANALYZE`, commit. If the block raises, nothing is changed.
 
     Args:
-        url: The database; any PostgreSQL driver name.
+        url: The database, with any PostgreSQL driver name.
         schema: The schema of the platform's tables.
-        table_names: The tables to create; one of the six that is left out is absent afterwards.
+        table_names: The tables to create; a table that is left out is absent afterwards.
 
     Yields:
-        The writer that takes the rows.
+        The writer for the rows.
 
     Raises:
-        PlatformNotOursError: One of the six tables exists and was not made by us; it is named, nothing is changed.
-        DuplicateKeyError: The appended rows hold a key twice; found when the block ends.
+        PlatformNotOursError: A table exists and was not created by the pipeline; nothing is changed.
+        DuplicateKeyError: The appended rows have a duplicate key, found at the end of the block.
         DatabaseError: The database cannot be reached, or the role may not create the tables.
         PlatformWriteError: The database refuses (an object depends on an old table, another load is running); nothing
             is changed.
     """
     by_full_name = platform_metadata(schema).tables
     tables = {name: by_full_name[f"{schema}.{name}"] for name in TABLE_NAMES}
-    made = {name: table for name, table in tables.items() if name in table_names}
+    created = {name: table for name, table in tables.items() if name in table_names}
     with _transaction(url) as connection:
         _lock(connection, schema)
         for name in _replaceable(connection, schema):
             with _readable_refusal(tables[name]):
                 bulk.execute(connection, DropTable(tables[name]))
-        keys = _create(connection, schema, made)
-        writer = PlatformWriter(connection, made)
+        keys = _create(connection, schema, created)
+        writer = PlatformWriter(connection, created)
         yield writer
-        for name, table in made.items():
+        for name, table in created.items():
             with _readable_refusal(table):
                 _finish(connection, table, keys[name])
 
@@ -204,12 +199,12 @@ def _lock(connection: adbc.Connection, schema: str) -> None:
     query = select(func.pg_try_advisory_xact_lock(func.hashtextextended(f"{_LOCK_KEY}.{schema}", 0)).label("is_free"))
     if not bulk.fetch(connection, query)["is_free"][0].as_py():
         raise PlatformWriteError(
-            f"schema {schema}: another load or sample is filling it now; wait until it has finished, then try again"
+            f"schema {schema}: another `load` or `sample` is running; try again when it has finished"
         )
 
 
 def _replaceable(connection: adbc.Connection, schema: str) -> list[str]:
-    """The names of the six tables that exist; refuses when one of them is not ours."""
+    """Return the names of the existing tables; refuse if the pipeline did not create one of them."""
     query = select(
         cast(_RELATIONS.c.relname, String).label("name"),
         func.coalesce(func.obj_description(_RELATIONS.c.oid, "pg_class"), "").label("comment"),
@@ -219,14 +214,14 @@ def _replaceable(connection: adbc.Connection, schema: str) -> list[str]:
     foreign = [name for name in TABLE_NAMES if name in comments and not comments[name].startswith(MARKER)]
     if foreign:
         raise PlatformNotOursError(
-            f"schema {schema} holds {', '.join(foreign)}, not made by snapshot-pipeline and therefore never written; "
-            "nothing was changed. Name another database (SNAPSHOT_DATABASE_URL) or schema (SNAPSHOT_PLATFORM_SCHEMA)"
+            f"schema {schema} has {', '.join(foreign)}, which snapshot-pipeline did not create and does not change; "
+            "nothing was changed. Set another database (SNAPSHOT_DATABASE_URL) or schema (SNAPSHOT_PLATFORM_SCHEMA)"
         )
     return [name for name in TABLE_NAMES if name in comments]
 
 
 def _create(connection: adbc.Connection, schema: str, tables: dict[str, Table]) -> dict[str, list[AddConstraint]]:
-    """Create the tables without their keys; returns the statements that add those, by table name."""
+    """Create the tables without keys; return the statements that add the keys, by table name."""
     schemas = bulk.fetch(connection, select(_NAMESPACES.c.oid).where(_NAMESPACES.c.nspname == schema))
     missing = schemas.num_rows == 0
     keys = {}
@@ -235,7 +230,7 @@ def _create(connection: adbc.Connection, schema: str, tables: dict[str, Table]) 
             if missing:
                 bulk.execute(connection, CreateSchema(schema))
                 missing = False
-            # AddConstraint takes the key out of CREATE TABLE, so it has to be made first.
+            # AddConstraint removes the key from CREATE TABLE, so it must be constructed first.
             keys[name] = [AddConstraint(key) for key in _keys(table)]
             bulk.execute(connection, CreateTable(table))
     return keys
@@ -251,7 +246,7 @@ def _finish(connection: adbc.Connection, table: Table, keys: list[AddConstraint]
         try:
             bulk.execute(connection, key)
         except adbc.Error as error:
-            # By its code: ADBC 1.12, the last with Python 3.10, has no class of its own for it.
+            # By its code, because ADBC 1.12, the last version for Python 3.10, has no class for it.
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise
             columns = tuple(column.name for column in key.element.columns)  # type: ignore[attr-defined]
@@ -272,12 +267,12 @@ def _readable_refusal(table: Table) -> Iterator[None]:
         yield
     except adbc.Error as error:
         if error.sqlstate == _INSUFFICIENT_PRIVILEGE:
-            raise  # for readable_database_errors, which knows the GRANT
+            raise  # readable_database_errors adds the GRANT
         raise PlatformWriteError(f"{table.fullname}: {_line(error)}; nothing was changed") from None
 
 
 def _line(error: adbc.Error) -> str:
-    """What the server says, on one line: its message and detail, without the statement."""
+    """Return the server's message and detail on one line, without the statement."""
     fields = _fields(error)
     if "MESSAGE_PRIMARY" not in fields:
         return " ".join(str(error).split())
@@ -290,7 +285,7 @@ def _detail(error: adbc.Error) -> str:
 
 
 def _fields(error: adbc.Error) -> dict[str, str]:
-    """The parts of the server's message, by the names of libpq's PG_DIAG_… fields; ADBC gives keys as str or bytes."""
+    """Return the fields of the server's message by their libpq names, PG_DIAG_…; ADBC has str or bytes as keys."""
     return {
         (key.decode() if isinstance(key, bytes) else key).removeprefix("PG_DIAG_"): value.decode(errors="replace")
         for key, value in error.details or ()

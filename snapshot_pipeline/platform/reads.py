@@ -1,11 +1,8 @@
-"""Bulk reads of the platform: one method a question, each an Arrow fetch of one batch of students.
+"""Bulk reads of the platform: one method per query, each an Arrow fetch for a batch of students.
 
-Put here: the queries, and how their rows become frames with UTC instants. Every read of a session sees the same state
-of the database, and can write nothing.
-Do not put here: what the rows mean (`metrics`, `recommendations`), or which students make a batch (`pipeline`).
-
-A frame may hold a few rows more than asked for (a plain `timestamp` is fetched with a day to spare on both sides,
-because a wall clock is not monotonous); the arithmetic assigns the exact local day.
+All reads of a session see the same state of the database and cannot write. Timestamps are returned as UTC instants. A
+frame may have a few rows more than asked for: a plain `timestamp` is fetched with a day's margin on both sides, because
+a wall clock is not monotonic; the metrics assign the exact local day.
 """
 
 from __future__ import annotations
@@ -45,22 +42,22 @@ from sqlalchemy import (
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform import replication
-from snapshot_pipeline.platform.contract.structure import require_structure
+from snapshot_pipeline.platform.contract.findings import require_structure
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
 from snapshot_pipeline.postgres import bulk
 
 _WALL_CLOCK_MARGIN = timedelta(days=1)
-# PostgreSQL counts from 2000 and Arrow from 1970: `infinity` and the last years of PostgreSQL's calendar wrap around to
-# below its `-infinity`.
+# PostgreSQL counts from 2000 and Arrow from 1970, so `infinity` and the last years of PostgreSQL's calendar overflow to
+# values below its `-infinity`.
 _MINUS_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000
-# For the transaction alone. What we do side by side is batches: each takes one of the server's processors, not more.
+# Set for the transaction. Batches run in parallel, so each uses only one of the server's processors.
 _SESSION = {"jit": "off", "work_mem": "64MB", "max_parallel_workers_per_gather": "0"}
 _FAR_FUTURE = np.datetime64("9999-12-31", "us")
 
 
 @dataclass(frozen=True)
 class PlatformTables:
-    """The platform's tables as they are in this database; `exercise_submissions` may be None."""
+    """The platform's tables as reflected from a database; `exercise_submissions` may be None."""
 
     users: Table
     lessons: Table
@@ -71,66 +68,66 @@ class PlatformTables:
 
     @classmethod
     def of(cls, engine: Engine, schema: str) -> PlatformTables:
-        """Look the tables up.
+        """Reflect the tables and check their structure.
 
         Raises:
-            SnapshotPipelineError: A table that is needed is not there, or a column of it is not what can be read.
+            SnapshotPipelineError: A required table or column is missing, or a column has a type that cannot be read.
         """
-        found = reflected_tables(engine, schema)
-        missing = sorted(set(TABLE_NAMES) - OPTIONAL_TABLES - set(found))
+        tables = reflected_tables(engine, schema)
+        missing = sorted(set(TABLE_NAMES) - OPTIONAL_TABLES - set(tables))
         if missing:
             raise SnapshotPipelineError(
                 f"schema {schema!r} of database {engine.url.database!r} has no table {', '.join(missing)}; expected "
-                "a learning platform: see `snapshot-pipeline check`, or fill it by `snapshot-pipeline sample` or `load`"
+                "a learning platform: run `snapshot-pipeline check`, or create one with `snapshot-pipeline sample` or `load`"
             )
         with engine.connect() as connection:
             require_structure(connection, schema)
-        return cls(**{"exercise_submissions": None, **found})  # type: ignore[arg-type]  # the others are not missing
+        return cls(**{"exercise_submissions": None, **tables})  # type: ignore[arg-type]  # the others are not missing
 
 
 class Users(Protocol):
-    """Whose rows are read."""
+    """The users whose rows are read."""
 
     def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
-        """The condition that a column of user ids has to meet."""
+        """Return the condition on a column of user ids."""
 
 
 @dataclass(frozen=True)
 class UserRange:
-    """The students of one batch: the active students whose ids lie between `first` and `last`, both included."""
+    """The users of a batch whose ids are between `first` and `last`, both included."""
 
     first: int
     last: int
 
     def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Between the two."""
+        """Return whether the id is between the two."""
         return user_id.between(self.first, self.last)
 
 
 @dataclass(frozen=True)
 class UserSet:
-    """A few students who may lie far apart: those of `user_ids` who are active."""
+    """A few users, whose ids may be far apart."""
 
     user_ids: tuple[int, ...]
 
     def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
-        """One of them."""
+        """Return whether the id is one of them."""
         return user_id == any_(bulk.integers(self.user_ids))
 
 
 class PlatformReader:
-    """The questions that can be asked inside one read session; see `read_session`."""
+    """The queries of a read session; see `read_session`."""
 
     def __init__(
         self, connection: adbc.Connection, tables: PlatformTables, naive_zone: ZoneInfo, deadline: float | None = None
     ) -> None:
-        """Ask through an open ADBC `connection`; plain time stamps are read in `naive_zone`.
+        """Read through a connection with an open transaction.
 
         Args:
-            connection: An open transaction.
+            connection: The connection.
             tables: The platform's tables.
-            naive_zone: The zone that plain time stamps are to be read in.
-            deadline: When the last question must have been answered, by the monotonic clock; None: no limit.
+            naive_zone: The zone of timestamps without one.
+            deadline: The end of the last query, by the monotonic clock; None: no limit.
         """
         self._deadline = deadline
         self._connection = connection
@@ -139,35 +136,35 @@ class PlatformReader:
 
     @property
     def tables(self) -> PlatformTables:
-        """The tables that are asked."""
+        """The tables that are read."""
         return self._tables
 
     @property
     def naive_zone(self) -> ZoneInfo:
-        """The zone that plain time stamps are read in."""
+        """The zone of timestamps without one."""
         return self._naive_zone
 
     def fetch(self, query: Select[Any]) -> pa.Table:
-        """Ask a question of another module of this room, inside the session."""
+        """Run a query of another module of this package inside the session."""
         return bulk.fetch(self._connection, query)
 
     def position(self) -> str | None:
-        """How far the replica has come, at least as far as what the session sees; None where it is none."""
+        """Return the replayed WAL position, at least that of the session's snapshot; `None` on a primary."""
         return replication.position(self._connection)
 
     def active_student_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The ids of all active students, ascending, shape (students,)."""
+        """Return the ids of all active students, ascending, shape (students,)."""
         users = self._tables.users
         query = select(_id(users.c.id, "user_id")).where(self._is_active_student()).order_by(users.c.id)
         return self._fetch(query)["user_id"].to_numpy(np.int64)
 
     def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
-        """How many progress rows and attempts a student has on average: those from `start` on, or all, before `end`.
+        """Return the mean number of progress rows and attempts of a student before `end`, and from `start` on if given.
 
         Args:
-            user_ids: The students that are looked at, one by one; 0 events when there are none.
-            start: The first instant; None for the first of all.
-            end: The instant before which they were touched.
+            user_ids: The students to count; the mean of none is 0.
+            start: The first instant; None for no limit.
+            end: The instant after the last one.
         """
         progress, attempts = self._tables.user_lesson_progress, self._tables.quiz_attempts
         counts = [
@@ -180,11 +177,11 @@ class PlatformReader:
             .scalar_subquery()
             for moment in (progress.c.started_at, attempts.c.completed_at)
         ]
-        found = self.fetch(select(sum(counts, start=literal(0)).label("events")))["events"][0].as_py()
-        return float(found) / max(1, len(user_ids))
+        events = self.fetch(select(sum(counts, start=literal(0)).label("events")))["events"][0].as_py()
+        return float(events) / max(1, len(user_ids))
 
     def students(self, batch: Users) -> pd.DataFrame:
-        """`user_id`, `specialization`, `level` (text or None), `first_started_at` of the batch's active students."""
+        """Return `user_id`, `specialization`, `level` (text or None), `first_started_at` of the active students."""
         users, progress = self._tables.users, self._tables.user_lesson_progress
         first_start = select(func.min(progress.c.started_at)).where(progress.c.user_id == users.c.id).scalar_subquery()
         query = select(
@@ -196,7 +193,7 @@ class PlatformReader:
         return self._fetch(query, "first_started_at")
 
     def progress(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """`user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes`: started or completed in time."""
+        """Return `user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes` of the window's lessons."""
         progress = self._tables.user_lesson_progress
         query = select(
             _id(progress.c.user_id, "user_id"),
@@ -211,7 +208,7 @@ class PlatformReader:
         return self._fetch(query, "started_at", "completed_at")
 
     def attempts(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """`user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of the attempts completed in time."""
+        """Return `user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of attempts in the window."""
         attempts = self._tables.quiz_attempts
         query = select(*self._attempt_columns(attempts), _is_scored(attempts)).where(
             batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end)
@@ -219,36 +216,36 @@ class PlatformReader:
         return self._fetch(query, "completed_at")
 
     def last_scored_attempts(self, user_ids: Sequence[int], counts: Sequence[int], before: datetime) -> pd.DataFrame:
-        """The columns of `attempts`: some students' last scored attempts that `attempts` from `before` leaves.
+        """Return the columns of `attempts` of the last scored attempts of some students before an instant.
 
-        An index probe per student, so that the cost does not grow with the years of history.
+        One index probe per student, so that the cost does not grow with the years of history.
 
         Args:
             user_ids: The students.
-            counts: How many attempts are wanted of each of them.
-            before: The instant before which they were completed.
+            counts: The number of attempts to read for each student.
+            before: The instant before which the attempts were completed.
         """
         attempts = self._tables.quiz_attempts
-        asked = (
+        wanted = (
             func.unnest(bulk.integers(user_ids), bulk.integers(counts))
-            .table_valued(column("user_id", BigInteger), column("count", BigInteger), name="asked")
+            .table_valued(column("user_id", BigInteger), column("count", BigInteger), name="wanted")
             .render_derived()
         )
         last = (
             select(*self._attempt_columns(attempts), _is_scored(attempts))
             .where(
-                attempts.c.user_id == asked.c.user_id,
+                attempts.c.user_id == wanted.c.user_id,
                 attempts.c.score.is_not(None),
                 attempts.c.completed_at < self._lower(attempts.c.completed_at, before),
             )
             .order_by(attempts.c.completed_at.desc(), attempts.c.id.desc())
-            .limit(asked.c.count)
+            .limit(wanted.c.count)
             .lateral("last_attempts")
         )
-        return self._fetch(select(*last.c).select_from(asked.join(last, true())), "completed_at")
+        return self._fetch(select(*last.c).select_from(wanted.join(last, true())), "completed_at")
 
     def exercises(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """`user_id`, `created_at` of the exercises submitted in time; no rows on a platform without exercises."""
+        """Return `user_id`, `created_at` of exercises in the window; no rows on a platform without exercises."""
         exercises = self._tables.exercise_submissions
         if exercises is None:
             return pd.DataFrame(
@@ -260,7 +257,7 @@ class PlatformReader:
         return self._fetch(query, "created_at")
 
     def last_activity(self, user_ids: Sequence[int], before: datetime) -> pd.DataFrame:
-        """`user_id`, `last_activity_at` (NaT: none): the latest activity that the reads from `before` leave out."""
+        """Return `user_id`, `last_activity_at` (NaT: none) of the latest activity before an instant."""
         users, progress = self._tables.users, self._tables.user_lesson_progress
         moments = {
             "last_started_at": progress.c.started_at,
@@ -276,12 +273,12 @@ class PlatformReader:
             .label(name)
             for name, moment in moments.items()
         ]
-        asked = users.c.id == any_(bulk.integers(user_ids))
-        frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(asked), *moments)
+        is_wanted = users.c.id == any_(bulk.integers(user_ids))
+        frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(is_wanted), *moments)
         return pd.DataFrame({"user_id": frame["user_id"], "last_activity_at": frame[list(moments)].max(axis=1)})
 
     def lesson_scores(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """`user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts whose quiz has a lesson."""
+        """Return `user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts with a lesson."""
         attempts, quizzes = self._tables.quiz_attempts, self._tables.quizzes
         query = (
             select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
@@ -296,7 +293,7 @@ class PlatformReader:
         return self._fetch(query, "completed_at")
 
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
-        """`user_id`, `lesson_id` of every lesson completed before `end`, however long ago."""
+        """Return `user_id`, `lesson_id` of every lesson completed before `end`."""
         progress = self._tables.user_lesson_progress
         completed_at = progress.c.completed_at
         pairs: list[ColumnElement[Any]] = [_id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")]
@@ -307,7 +304,7 @@ class PlatformReader:
         return frame.loc[frame["completed_at"] < end, ["user_id", "lesson_id"]]
 
     def published_lessons(self) -> pd.DataFrame:
-        """`lesson_id`, `title`, `specialization`, `level` (text or None), `display_order` (NaN: none)."""
+        """Return `lesson_id`, `title`, `specialization`, `level` (text or None), `display_order` (NaN: none)."""
         lessons = self._tables.lessons
         query = select(
             _id(lessons.c.id, "lesson_id"),
@@ -357,22 +354,21 @@ class PlatformReader:
 def read_session(
     uri: str, tables: PlatformTables, naive_zone: ZoneInfo, position: str | None = None
 ) -> Iterator[PlatformReader]:
-    """One read-only transaction: all that is read in it belongs to one state of the platform.
+    """Open a read-only transaction, in which all reads see the same state of the platform.
 
-    All its questions together may take as long as the server lets one statement of the session take
-    (`statement_timeout`): an `ALTER TABLE` of the application waits for the end of our transaction, and not just of a
-    statement, and everybody else waits for the `ALTER TABLE`.
+    All its queries together may take no longer than `statement_timeout`: an `ALTER TABLE` of the application waits for
+    the end of the transaction, not of a statement, and all other sessions wait for the `ALTER TABLE`.
 
     Args:
-        uri: Where the platform is, as libpq wants it.
+        uri: The database's URI for libpq.
         tables: The platform's tables.
-        naive_zone: The zone that plain time stamps are to be read in.
-        position: How far a replica must have come, see `platform.replication`; None where it is none.
+        naive_zone: The zone of timestamps without one.
+        position: The WAL position that a replica must have replayed, see `platform.replication`; None on a primary.
     """
     with bulk.transaction(uri) as connection:
         if position is not None:
             replication.require_replayed(connection, position)
-            connection.commit()  # the state that is read must be one after this look
+            connection.commit()  # the snapshot of the reads must be taken after this query
         bulk.execute(connection, text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         for name, value in _SESSION.items():
             bulk.execute(connection, select(func.set_config(name, value, True)))
@@ -399,7 +395,7 @@ def _has_zone(column: Column[Any]) -> bool:
 
 
 def _utc(column: pd.Series[Any], naive_zone: ZoneInfo) -> pd.Series[Any]:
-    """Time stamps as UTC instants; a wall clock's hour that comes twice is taken for the first."""
+    """Return timestamps as UTC instants; of a local hour that occurs twice, the first."""
     instants = pd.DatetimeIndex(column).as_unit("us")
     wrapped = instants.notna() & (instants.asi8 < _MINUS_INFINITY)
     if wrapped.any():

@@ -1,11 +1,8 @@
-"""How far a read replica of the platform has come, and waiting until it has come far enough.
+"""The replay position of a read replica of the platform, and waiting until it is up to date.
 
-Put here: what is asked of the replica and of its primary, and what an operator is told when it is behind.
-Do not put here: which moment is far enough (`pipeline.source`).
-
-A replica that is behind the end of a day would give a wrong day, and nobody would see it. It is far enough when it has
-replayed a transaction that was committed after the end; or, as nothing may be committed for hours at night, when it has
-replayed all that its primary had written at a moment after the end.
+A replica that lags behind the end of a day would give wrong figures unnoticed. It is up to date when it has replayed a
+transaction that was committed after the end of the day; or, as nothing may be committed for hours at night, when it has
+replayed everything that its primary had written at some time after the end.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.postgres.urls import masked_url
 
 PAUSE_SECONDS = 1.0
-"""Between two looks at a replica that is behind."""
+"""Pause between two queries of a replica that lags."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,14 +39,14 @@ _SOURCE = text(
         pg_wal_lsn_diff(CAST(:target AS pg_lsn), pg_last_wal_replay_lsn())::bigint AS missing_bytes,
         CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END AS is_paused,
         current_setting('recovery_min_apply_delay') AS delay
-    """  # put together from constants
+    """  # composed of constants
 )
 _PRIMARY = text(
     f"""
     SELECT {_SERVER},
         CASE WHEN NOT pg_is_in_recovery() AND clock_timestamp() >= CAST(:until AS timestamptz)
              THEN pg_current_wal_lsn()::text END AS written
-    """  # put together from constants
+    """  # composed of constants
 )
 _POSITION = text("SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END AS position")
 _HAS_REPLAYED = text(
@@ -58,57 +55,57 @@ _HAS_REPLAYED = text(
 
 
 class ReplicaBehindError(SnapshotPipelineError):
-    """A read replica does not have yet what is to be read."""
+    """A read replica lags behind the data to be read."""
 
     transient = True
 
 
 class NoReplicaError(SnapshotPipelineError):
-    """What was a read replica does not follow its primary any more."""
+    """A former read replica no longer follows its primary."""
 
 
 @dataclass(frozen=True)
 class Replica:
-    """A source of reads, and the primary that it may be a replica of.
+    """The database that the platform is read from, which may be a replica of the one that is written to.
 
     Attributes:
-        source: Where the platform is read.
-        primary: Where our tables are written.
+        source: The database of reads.
+        primary: The database of the pipeline's own tables.
     """
 
     source: Engine
     primary: Engine
 
     def await_replay(self, until: datetime, seconds: float) -> str | None:
-        """Wait until all that was committed before a moment can be read.
+        """Wait until everything that was committed before an instant can be read.
 
         Args:
-            until: The moment; it has passed.
-            seconds: How long to wait.
+            until: The instant, in the past.
+            seconds: The longest wait.
 
         Returns:
-            The place in the write-ahead log that holds it; None where the source is no standby.
+            The replayed WAL position; `None` if the source is not a standby.
 
         Raises:
-            ReplicaBehindError: It could not be read in time; the message says how far the replica is behind.
-            NoReplicaError: The source has been promoted, and receives nothing any more.
+            ReplicaBehindError: The replica still lags after the wait; the message says by how much.
+            NoReplicaError: The source has been promoted and receives nothing any more.
         """
         deadline = time.monotonic() + seconds
         target: str | None = None
         while True:
             primary = retry_transient(partial(self._primary, until))
-            found = retry_transient(partial(self._source, until, target))
-            if not found["is_standby"]:
-                self._look_closer(found, primary)
+            replica = retry_transient(partial(self._source, until, target))
+            if not replica["is_standby"]:
+                self._check_promotion(replica, primary)
                 return None
-            if found["is_past"] or found["has_target"]:
+            if replica["is_past"] or replica["has_target"]:
                 return retry_transient(self._position)
-            if target is None and found["system_identifier"] == primary["system_identifier"]:
+            if target is None and replica["system_identifier"] == primary["system_identifier"]:
                 target = primary["written"]
                 if target is not None:
                     continue
             if time.monotonic() >= deadline:
-                raise ReplicaBehindError(_sentence(found, self.source.url, until, seconds))
+                raise ReplicaBehindError(_sentence(replica, self.source.url, until, seconds))
             time.sleep(PAUSE_SECONDS)
 
     def _source(self, until: datetime, target: str | None) -> dict[str, object]:
@@ -120,62 +117,62 @@ class Replica:
             return dict(connection.execute(_PRIMARY, {"until": until}).mappings().one())
 
     def _position(self) -> str | None:
-        # Asked after the other questions: where the replica is now it has all that it had then.
+        # Queried last: the position can only have advanced since the checks.
         with self.source.connect() as connection:
             position: str | None = connection.execute(_POSITION).scalar()
             return position
 
-    def _look_closer(self, found: dict[str, object], primary: dict[str, str | None]) -> None:
-        if found["system_identifier"] != primary["system_identifier"]:
+    def _check_promotion(self, source: dict[str, object], primary: dict[str, str | None]) -> None:
+        if source["system_identifier"] != primary["system_identifier"]:
             _LOG.warning(
-                "%s is no streaming replica of the server of SNAPSHOT_DATABASE_URL and no standby of another one: how "
-                "far it is behind cannot be asked, and is not checked",
+                "%s is not a streaming replica of the server of SNAPSHOT_DATABASE_URL, nor a standby of another "
+                "server: its lag is unknown and is not checked",
                 masked_url(self.source.url),
             )
-        elif found["started_at"] != primary["started_at"]:
+        elif source["started_at"] != primary["started_at"]:
             raise NoReplicaError(
-                f"{masked_url(self.source.url)} was a replica of {masked_url(self.primary.url)} and is none any more: "
-                "it has been promoted and receives nothing; let SNAPSHOT_SOURCE_DATABASE_URL name a replica that "
-                "follows the primary, or leave it unset"
+                f"{masked_url(self.source.url)} is no longer a replica of {masked_url(self.primary.url)}: it has "
+                "been promoted and receives nothing; set SNAPSHOT_SOURCE_DATABASE_URL to a replica that follows the "
+                "primary, or unset it"
             )
 
 
 def position(connection: adbc.Connection) -> str | None:
-    """How far the replica has come that a session is connected to; None where it is none."""
-    found: str | None = bulk.fetch(connection, _POSITION)["position"][0].as_py()
-    return found
+    """Return the replayed WAL position of a session's server; `None` on a primary."""
+    replayed: str | None = bulk.fetch(connection, _POSITION)["position"][0].as_py()
+    return replayed
 
 
-def require_replayed(connection: adbc.Connection, place: str) -> None:
-    """See that the server of a session has come as far as `place`; one name may stand for several replicas.
+def require_replayed(connection: adbc.Connection, position: str) -> None:
+    """Check that a session's server has replayed a WAL position; a host name may resolve to several replicas.
 
     Raises:
-        ReplicaBehindError: It has not, yet.
+        ReplicaBehindError: The server has not replayed it yet.
     """
-    query = _HAS_REPLAYED.bindparams(bindparam("position", place))
+    query = _HAS_REPLAYED.bindparams(bindparam("position", position))
     if not bulk.fetch(connection, query)["has_replayed"][0].as_py():
         raise ReplicaBehindError(
-            f"a replica that SNAPSHOT_SOURCE_DATABASE_URL leads to has not replayed {place} yet, which another "
-            "one has, or the same one had; start again when it has caught up, or name one replica only"
+            f"a replica of SNAPSHOT_SOURCE_DATABASE_URL has not replayed {position} yet, although another replica or "
+            "the same one before had; try again when it has caught up, or set the URL to a single replica"
         )
 
 
-def _sentence(found: dict[str, object], url: URL, until: datetime, seconds: float) -> str:
-    replayed = found["replayed_until"]
+def _sentence(replica: dict[str, object], url: URL, until: datetime, seconds: float) -> str:
+    replayed = replica["replayed_until"]
     if isinstance(replayed, datetime):
         behind = f"has replayed what was committed until {replayed:%Y-%m-%d %H:%M:%S %Z}, {until - replayed} before it"
     else:
         behind = "has replayed no transaction since it was started"
-    if found["missing_bytes"] is not None:
-        behind += f", and lacks {found['missing_bytes']} bytes of what its primary had written"
-    if found["is_paused"]:
+    if replica["missing_bytes"] is not None:
+        behind += f", and lacks {replica['missing_bytes']} bytes that its primary had written"
+    if replica["is_paused"]:
         remediation = "its replay is paused: SELECT pg_wal_replay_resume()"
-    elif found["delay"] not in ("0", None):
-        remediation = f"it is kept behind on purpose by recovery_min_apply_delay = {found['delay']}"
+    elif replica["delay"] not in ("0", None):
+        remediation = f"it is delayed on purpose by recovery_min_apply_delay = {replica['delay']}"
     else:
-        remediation = "see whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
+        remediation = "check whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
     return (
         f"the replica {masked_url(url)} is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S %Z}: it "
-        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then start again, or read "
-        "from the primary by leaving SNAPSHOT_SOURCE_DATABASE_URL unset"
+        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then try again, or unset "
+        "SNAPSHOT_SOURCE_DATABASE_URL to read from the primary"
     )

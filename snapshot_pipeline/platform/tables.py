@@ -1,8 +1,6 @@
-"""The platform's tables as we know them: which columns we read, and how a database's own are found.
+"""The platform's tables: names, the columns that are read, and the reflection of the tables of a given database.
 
-Put here: names, columns and the reflection of the real tables (their time stamp and id types differ).
-Do not put here: queries (`reads`), the verdict on a database (`contract`), or anything that we own (`store`).
-See `metrics.md`, "The platform's tables".
+Types of ids and timestamps differ between platforms. See `metrics.md`, "The platform's tables".
 """
 
 from __future__ import annotations
@@ -41,29 +39,31 @@ OPTIONAL_TABLES = frozenset({"exercise_submissions"})
 def platform_metadata(schema: str) -> MetaData:
     """The six tables as `load` and the sample data create them: `bigint` ids, `timestamptz`, no foreign keys."""
     metadata = MetaData(schema=schema)
-    moment = DateTime(timezone=True)
+    timestamptz = DateTime(timezone=True)
     Table(
         "users",
         metadata,
         Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The user."),
-        Column("role", String, nullable=False, doc="What the user is; a student is STUDENT, in any case."),
+        Column("role", String, nullable=False, doc="The role; STUDENT, in any case, for students."),
         Column(
             "is_active",
             Boolean,
             nullable=False,
-            doc="Whether the user may study; nothing is computed for one who may not.",
+            doc="Whether the account is active; nothing is computed for inactive users.",
         ),
-        Column("current_specialization", String, doc="What the student studies, as in `lessons.specialization_id`."),
-        Column("current_level", String, doc="How far the student is, as in `lessons.level_id`."),
+        Column(
+            "current_specialization", String, doc="The student's specialization, as in `lessons.specialization_id`."
+        ),
+        Column("current_level", String, doc="The student's level, as in `lessons.level_id`."),
     )
     Table(
         "lessons",
         metadata,
         Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The lesson."),
-        Column("title", String, nullable=False, doc="What it is called."),
-        Column("specialization_id", String, doc="The specialization that it belongs to."),
-        Column("level_id", String, doc="The level that it belongs to."),
-        Column("display_order", Integer, doc="Its place in the order of study."),
+        Column("title", String, nullable=False, doc="The title."),
+        Column("specialization_id", String, doc="The lesson's specialization."),
+        Column("level_id", String, doc="The lesson's level."),
+        Column("display_order", Integer, doc="The position in the order of study."),
         Column("is_published", Boolean, nullable=False, doc="Whether students can see it."),
     )
     Table(
@@ -71,17 +71,17 @@ def platform_metadata(schema: str) -> MetaData:
         metadata,
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("lesson_id", BigInteger, nullable=False, doc="The lesson, `lessons.id`."),
-        Column("started_at", moment, doc="When the student started the lesson; null before."),
-        Column("completed_at", moment, doc="When the student completed it; null before."),
-        Column("time_spent_minutes", Integer, doc="The minutes spent on it so far."),
+        Column("started_at", timestamptz, doc="When the student started the lesson; null before."),
+        Column("completed_at", timestamptz, doc="When the student completed the lesson; null before."),
+        Column("time_spent_minutes", Integer, doc="Minutes spent on the lesson so far."),
         UniqueConstraint("user_id", "lesson_id", name="user_lesson_progress_user_id_lesson_id_key"),
     )
     Table(
         "quizzes",
         metadata,
         Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The quiz."),
-        Column("lesson_id", BigInteger, doc="The lesson that it belongs to, `lessons.id`; null for none."),
-        Column("title", String, doc="What it is called."),
+        Column("lesson_id", BigInteger, doc="The quiz's lesson, `lessons.id`; null for none."),
+        Column("title", String, doc="The title."),
     )
     Table(
         "quiz_attempts",
@@ -91,31 +91,31 @@ def platform_metadata(schema: str) -> MetaData:
             BigInteger,
             primary_key=True,
             autoincrement=False,
-            doc="The attempt; of two at the same moment the higher one is newer.",
+            doc="The attempt; of two at the same time the higher id is the newer one.",
         ),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("quiz_id", BigInteger, nullable=False, doc="The quiz, `quizzes.id`."),
         Column("score", Double, doc="The score in percent, 0 to 100; null until it is graded."),
-        Column("completed_at", moment, doc="When the student handed it in; null before."),
+        Column("completed_at", timestamptz, doc="When the student submitted the attempt; null before."),
     )
     Table(
         "exercise_submissions",
         metadata,
         Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The submission."),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
-        Column("created_at", moment, nullable=False, doc="When it was handed in."),
+        Column("created_at", timestamptz, nullable=False, doc="When it was submitted."),
     )
     return metadata
 
 
 def reflected_tables(engine: Engine, schema: str) -> dict[str, Table]:
-    """Those of the six that are there, by name, with the columns and types that they have in this database.
+    """Return the existing tables, by name, with their columns and types in this database.
 
-    Tables, views, materialized views and foreign tables alike, in one look: a look a table, keys and indexes included,
-    takes a tenth of the time of a small run.
+    Includes views, materialized views and foreign tables. One query for all tables, without keys and indexes:
+    reflecting them table by table takes a tenth of the time of a small run.
     """
     with warnings.catch_warnings():
-        # The platform's other columns may be of any type, an extension's too; none of them is read.
+        # Columns that are not read may have any type, including an extension's.
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
         found = inspect(engine).get_multi_columns(schema, filter_names=TABLE_NAMES, kind=ObjectKind.ANY)
     metadata = MetaData(schema=schema)
@@ -127,7 +127,7 @@ def reflected_tables(engine: Engine, schema: str) -> dict[str, Table]:
 
 @dataclass(frozen=True)
 class AdvisedIndex:
-    """An index that our reads lean on: without it they are right, but scan whole tables."""
+    """An index that makes a read fast; without it the read is correct, but scans the whole table."""
 
     table: str
     columns: tuple[str, ...]
@@ -135,7 +135,7 @@ class AdvisedIndex:
 
     @property
     def name(self) -> str:
-        """The name under which it is created."""
+        """The name of the index when the pipeline creates it."""
         return f"{self.table}_{'_'.join(self.columns)}_idx"
 
 

@@ -1,7 +1,4 @@
-"""Who the platform's users are: one of them, or the specialization and level of all.
-
-Put here: questions to `users` alone. Do not put here: what a batch of students has done (`reads`).
-"""
+"""Reads of `users`: a single user, or the specialization and level of all users."""
 
 from __future__ import annotations
 
@@ -16,14 +13,7 @@ from snapshot_pipeline.platform.reads import PlatformReader
 
 @dataclass(frozen=True)
 class User:
-    """One user.
-
-    Attributes:
-        is_student: Whether the role is that of a student.
-        is_active: Whether the account is in use.
-        specialization: As text; None for none.
-        level: As text; None for none.
-    """
+    """A user of the platform; `specialization` and `level` are None where the platform has none."""
 
     is_student: bool
     is_active: bool
@@ -32,7 +22,7 @@ class User:
 
 
 def read_user(reader: PlatformReader, user_id: int) -> User | None:
-    """One user; None where there is none of this id."""
+    """Return the user; `None` if there is no user with this id."""
     users = reader.tables.users
     columns: list[ColumnElement[Any]] = [
         (func.upper(cast(users.c.role, String)) == "STUDENT").label("is_student"),
@@ -44,13 +34,13 @@ def read_user(reader: PlatformReader, user_id: int) -> User | None:
 
 
 def read_cohorts(reader: PlatformReader) -> pd.DataFrame:
-    """`user_id`, `specialization`, `level` (categories of text, missing for none) of all users, whatever they are.
+    """Return `user_id`, `specialization`, `level` (categories, missing for none) of all users.
 
-    Who is not active any more, or no student, keeps the snapshots of before.
+    Users who are not active students any more are included, because they keep their earlier snapshots.
     """
     columns = [cast(reader.tables.users.c.id, BigInteger).label("user_id"), *_cohort_columns(reader)]
-    found: pd.DataFrame = reader.fetch(select(*columns)).to_pandas(strings_to_categorical=True)
-    return found
+    cohorts: pd.DataFrame = reader.fetch(select(*columns)).to_pandas(strings_to_categorical=True)
+    return cohorts
 
 
 def _cohort_columns(reader: PlatformReader) -> list[ColumnElement[Any]]:

@@ -121,5 +121,5 @@ def test_a_real_platforms_database_is_refused_and_not_changed(run: Run, database
                                          "AND relkind = 'r'")).scalars().all()  # fmt: skip
     engine.dispose()
     assert refused.status == 1
-    assert refused.errors.startswith("error: schema public holds lessons, not made by snapshot-pipeline")
+    assert refused.errors.startswith("error: schema public has lessons, which snapshot-pipeline did not create")
     assert tables == ["lessons"]

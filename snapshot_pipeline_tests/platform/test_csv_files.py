@@ -357,5 +357,5 @@ def test_a_platforms_own_tables_are_never_loaded_over(write: Write, database_url
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE users (id bigint)"))
     engine.dispose()
-    with pytest.raises(PlatformNotOursError, match="schema public holds users, not made by"):
+    with pytest.raises(PlatformNotOursError, match="schema public has users, which snapshot-pipeline did not create"):
         _load(write(), database_url)

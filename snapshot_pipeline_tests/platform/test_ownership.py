@@ -72,7 +72,9 @@ def test_a_platforms_own_tables_are_refused_by_name_and_stay_as_they_are(databas
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE users AS SELECT 1 AS id"))
         connection.execute(text("CREATE VIEW quizzes AS SELECT 1 AS id"))
-    with pytest.raises(PlatformNotOursError, match=r"schema public holds users, quizzes, not made by") as refusal:
+    with pytest.raises(
+        PlatformNotOursError, match=r"schema public has users, quizzes, which snapshot-pipeline did not create"
+    ) as refusal:
         _replace(database_url, "public")
     assert "SNAPSHOT_PLATFORM_SCHEMA" in str(refusal.value)
     assert inspect(engine).get_table_names() == ["users"]

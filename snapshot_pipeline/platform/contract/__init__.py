@@ -1,10 +1,8 @@
-"""What the pipeline needs of a platform's database, and what of it a given database lacks.
+"""What the pipeline needs of a platform's database, and what a given database lacks.
 
-Put here: the contract (columns, types, keys, rights), how a database is held against it, and what each finding says.
-Do not put here: the reads themselves (`reads`), or how findings are printed (`cli.check`).
-
-The structure is read from PostgreSQL's catalogs, which any role may read, so a role without rights is told which ones
-it lacks. The rows are looked at in read-only transactions with a time limit, and only where the structure allows it.
+`requirements` is the contract as data, `catalogs` reads the structure from PostgreSQL's catalogs, which any role may
+read, `findings` and `rows` compare. Rows are queried in read-only transactions with a time limit. Printing belongs to
+`cli.check`.
 """
 
 from snapshot_pipeline.platform.contract.check import DATA_CHECK_SECONDS, check_platform

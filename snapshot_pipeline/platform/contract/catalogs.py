@@ -1,8 +1,4 @@
-"""A database as it is: schemas, tables, columns, indexes and rights, from PostgreSQL's catalogs.
-
-Put here: what is asked of the catalogs, which any role may read. Nothing is judged here.
-Do not put here: what ought to be there (`requirements`), or any look at the rows (`rows`).
-"""
+"""The structure of a database from PostgreSQL's catalogs: schemas, tables, columns, indexes and rights."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ from snapshot_pipeline.platform.contract.requirements import COLUMNS, Accepted
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 
 PARTITIONED = "p"
-# Ordinary and partitioned tables and materialized views; a view or a foreign table takes none.
+# Kinds of relations: ordinary tables, partitioned tables, materialized views.
 TAKES_INDEXES = frozenset({"r", PARTITIONED, "m"})
 TAKES_CONSTRAINTS = frozenset({"r", PARTITIONED})
 
-_PLACE = text(
+_DATABASE = text(
     """
     SELECT current_user::text AS role, current_database()::text AS database,
         platform.oid IS NOT NULL AS schema_exists,
@@ -53,7 +49,7 @@ _TABLES = text(
 _TABLE_COLUMNS = text(
     """
     SELECT c.relname::text AS table_name, a.attname::text AS name,
-        pg_catalog.format_type(a.atttypid, a.atttypmod) AS shown_type,
+        pg_catalog.format_type(a.atttypid, a.atttypmod) AS display_type,
         coalesce(base.typname, type.typname)::text AS type_name,
         coalesce(base.typtype, type.typtype) = 'e' AS is_enum,
         has_column_privilege(c.oid, a.attnum, 'SELECT') AS is_readable
@@ -71,7 +67,7 @@ _INDEXES = text(
         x.indisvalid AS is_valid,
         ARRAY(
             SELECT a.attname::text
-            FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS key(attnum, place)
+            FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS key(attnum, database)
             LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = key.attnum
             WHERE key.place <= x.indnkeyatts ORDER BY key.place
         ) AS columns
@@ -105,7 +101,7 @@ _RELATION_NAMES = text(
 _MISSING_RIGHTS = text(
     """
     SELECT c.relname::text, pg_catalog.pg_get_userbyid(c.relowner)::text, wanted.right_name
-    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS wanted(name, right_name, place)
+    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS wanted(name, right_name, database)
     JOIN pg_catalog.pg_class c ON c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = :schema AND NOT has_table_privilege(c.oid, wanted.right_name)
@@ -116,15 +112,15 @@ _MISSING_RIGHTS = text(
 
 @dataclass(frozen=True)
 class FoundColumn:
-    """A column; a domain goes by the type below it."""
+    """A column; for a domain, the type is its base type."""
 
-    shown_type: str
+    display_type: str
     type_name: str
     is_enum: bool
     is_readable: bool
 
     def is_accepted(self, accepted: Accepted) -> bool:
-        """Whether its type is one of those."""
+        """Return whether the column's type is accepted."""
         return not accepted.type_names or self.type_name in accepted.type_names or (accepted.or_enum and self.is_enum)
 
 
@@ -144,8 +140,8 @@ class FoundTable:
 
     Attributes:
         kind: As in `pg_class.relkind`.
-        hides_rows: Whether row-level security may keep rows from the role.
-        relation_names: The names taken in its schema.
+        hides_rows: Whether row-level security may hide rows from the role.
+        relation_names: All names of relations in its schema.
         references: The pairs (column, table) of its foreign keys to the `id` of another table.
     """
 
@@ -157,8 +153,8 @@ class FoundTable:
     indexes: list[FoundIndex] = field(default_factory=list)
     references: set[tuple[str, str]] = field(default_factory=set)
 
-    def can_be_asked(self, *names: str) -> bool:
-        """Whether the columns are there, of an accepted type, and readable."""
+    def is_queryable(self, *names: str) -> bool:
+        """Return whether the columns exist, have accepted types and are readable."""
         return all(
             name in self.columns
             and self.columns[name].is_readable
@@ -167,7 +163,7 @@ class FoundTable:
         )
 
     def is_unique(self, columns: Iterable[str]) -> bool:
-        """Whether an index sees to it that no two rows have the same values there."""
+        """Return whether an index guarantees that no two rows have the same values in the columns."""
         return any(
             index.is_unique and index.is_valid and None not in index.columns and set(index.columns) <= set(columns)
             for index in self.indexes
@@ -175,8 +171,8 @@ class FoundTable:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a database is looked at, and as whom."""
+class DatabaseInfo:
+    """The role, the database, its two schemas, and the role's rights on them."""
 
     role: str
     database: str
@@ -193,32 +189,34 @@ class Place:
 
 @dataclass(frozen=True)
 class MissingRight:
-    """What a role may not do with a table that exists."""
+    """A right that the role lacks on an existing table."""
 
     table: str
     owner: str
     right: str
 
 
-def read_place(connection: Connection, schema: str, store_schema: str, store_tables: Iterable[str]) -> Place:
-    """The role, the database, and what they have of the two schemas; `store_tables` are to be in the second."""
-    asked = {"schema": schema, "store_schema": store_schema, "store_tables": list(store_tables)}
-    row = connection.execute(_PLACE, asked).one()
-    return Place(schema=schema, store_schema=store_schema, **row._mapping)
+def read_database_info(
+    connection: Connection, schema: str, store_schema: str, store_tables: Iterable[str]
+) -> DatabaseInfo:
+    """Read the role and its rights on the schemas; `store_tables` are the tables expected in the store's schema."""
+    parameters = {"schema": schema, "store_schema": store_schema, "store_tables": list(store_tables)}
+    row = connection.execute(_DATABASE, parameters).one()
+    return DatabaseInfo(schema=schema, store_schema=store_schema, **row._mapping)
 
 
 def read_tables(connection: Connection, schema: str) -> dict[str, FoundTable]:
-    """The platform's tables that are there, by name."""
-    asked = {"schema": schema, "names": list(TABLE_NAMES)}
-    relation_names = frozenset(connection.execute(_RELATION_NAMES, asked).scalars())
-    found = connection.execute(_TABLES, asked)
+    """Read the platform's existing tables, by name."""
+    parameters = {"schema": schema, "names": list(TABLE_NAMES)}
+    relation_names = frozenset(connection.execute(_RELATION_NAMES, parameters).scalars())
+    found = connection.execute(_TABLES, parameters)
     tables = {name: FoundTable(name, kind, hides_rows, relation_names) for name, kind, hides_rows in found}
-    for table_name, name, *properties in connection.execute(_TABLE_COLUMNS, asked):
+    for table_name, name, *properties in connection.execute(_TABLE_COLUMNS, parameters):
         if table_name in tables:
             tables[table_name].columns[name] = FoundColumn(*properties)
-    for table_name, name, is_unique, is_valid, columns in connection.execute(_INDEXES, asked):
+    for table_name, name, is_unique, is_valid, columns in connection.execute(_INDEXES, parameters):
         tables[table_name].indexes.append(FoundIndex(name, tuple(columns), is_unique, is_valid))
-    for table_name, column, target in connection.execute(_FOREIGN_KEYS, asked):
+    for table_name, column, target in connection.execute(_FOREIGN_KEYS, parameters):
         tables[table_name].references.add((column, target))
     return tables
 
@@ -226,7 +224,7 @@ def read_tables(connection: Connection, schema: str) -> dict[str, FoundTable]:
 def read_missing_rights(
     connection: Connection, schema: str, wanted: Mapping[str, Collection[str]]
 ) -> list[MissingRight]:
-    """Which of the wanted rights, by table, the role lacks on those of the tables that are there."""
+    """Return which of the wanted rights, by table, the role lacks on existing tables."""
     pairs = [(table, right) for table, rights in wanted.items() for right in rights]
-    asked = {"schema": schema, "tables": [table for table, _ in pairs], "rights": [right for _, right in pairs]}
-    return [MissingRight(*row) for row in connection.execute(_MISSING_RIGHTS, asked)]
+    parameters = {"schema": schema, "tables": [table for table, _ in pairs], "rights": [right for _, right in pairs]}
+    return [MissingRight(*row) for row in connection.execute(_MISSING_RIGHTS, parameters)]

@@ -1,29 +1,45 @@
-"""What a check says: one thing that a database lacks, in words and in SQL that can be pasted.
+"""Findings about the platform's structure: tables, columns and types, rights, and indexes.
 
-Put here: the shape of a finding, and how names and numbers are written in one.
-Do not put here: what is looked for (`structure`, `rights`, `rows`, `indexes`), or how findings are printed
-(`cli.check`).
+A finding has a message of one line and, where there is one, a statement to paste.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
-from snapshot_pipeline.postgres.urls import quote_identifier
+from sqlalchemy import Column, Connection, Index, MetaData, Table
+from sqlalchemy.schema import CreateIndex
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.platform.contract.catalogs import (
+    PARTITIONED,
+    TAKES_INDEXES,
+    DatabaseInfo,
+    FoundTable,
+    MissingRight,
+    read_tables,
+)
+from snapshot_pipeline.platform.contract.requirements import COLUMNS, INTEGERS, NOT_READ, Accepted
+from snapshot_pipeline.platform.tables import ADVISED_INDEXES, OPTIONAL_TABLES, TABLE_NAMES
+from snapshot_pipeline.postgres.urls import DISPLAY_DIALECT, quote_identifier
 
 Severity = Literal["error", "advice"]
+
+_INSTEAD = "or create a view that has it in another schema and name that schema in SNAPSHOT_PLATFORM_SCHEMA"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a database lacks.
+    """Something that a database lacks.
 
     Attributes:
         severity: `error`: the pipeline cannot run, or would publish wrong figures. `advice`: it runs.
-        table: The table concerned; None for the database or a schema.
-        message: One line that says what was found and what to do.
-        statement: SQL that mends it, where there is such.
+        table: The table's name; None for the database or a schema.
+        message: What was found and what to do, in one line.
+        statement: SQL that fixes it, if there is one.
     """
 
     severity: Severity
@@ -33,10 +49,182 @@ class Finding:
 
 
 def full_name(schema: str, name: str) -> str:
-    """A table or index as it stands in SQL that is shown."""
+    """Return the quoted name of a table or index for SQL that is displayed."""
     return f"{quote_identifier(schema)}.{quote_identifier(name)}"
 
 
-def counted(number: int, one: str, many: str) -> str:
+def with_count(number: int, singular: str, plural: str) -> str:
     """`1 row has`, `2,000 rows have`."""
-    return f"{number:,} {one if number == 1 else many}"
+    return f"{number:,} {singular if number == 1 else plural}"
+
+
+def require_structure(connection: Connection, schema: str) -> None:
+    """Refuse a platform whose structure is wrong, before rows are read: a wrong type would look like invalid rows.
+
+    Raises:
+        SnapshotPipelineError: A table or column is missing, or has a type that cannot be read; the first is named.
+    """
+    tables = read_tables(connection, schema)
+    findings = (finding for name in TABLE_NAMES for finding in table_findings(name, tables.get(name), schema))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more like this)" if len(errors) > 1 else ""
+        raise SnapshotPipelineError(
+            f"{errors[0].table}: {errors[0].message}{more}; `snapshot-pipeline check` lists everything to fix"
+        )
+
+
+def table_findings(name: str, table: FoundTable | None, schema: str) -> Iterator[Finding]:
+    """Yield findings about the columns of a table; `table` is None if it is missing."""
+    if table is None:
+        if name not in OPTIONAL_TABLES:
+            yield Finding(
+                "error",
+                name,
+                f"is missing in the schema {schema}; create it or a view of that name, or name "
+                "the schema that has it in SNAPSHOT_PLATFORM_SCHEMA",
+            )
+        return
+    for column, accepted in COLUMNS[name].items():
+        yield from _column_findings(table, column, accepted)
+
+
+def _column_findings(table: FoundTable, column: str, accepted: Accepted) -> Iterator[Finding]:
+    found = table.columns.get(column)
+    if found is None:
+        if (table.name, column) in NOT_READ:
+            yield Finding("advice", table.name, f"has no column {column} ({accepted.words}), which is not read yet")
+        else:
+            yield Finding("error", table.name, f"has no column {column} ({accepted.words}); add it, {_INSTEAD}")
+    elif not found.is_accepted(accepted):
+        yield Finding(
+            "error",
+            table.name,
+            f"the column {column} is {found.display_type}; expected {accepted.words}: change its type, {_INSTEAD}",
+        )
+    elif column == "time_spent_minutes" and found.type_name not in INTEGERS:
+        yield Finding(
+            "advice",
+            table.name,
+            f"the column {column} is {found.display_type} and is read as whole minutes, rounded; expected integer",
+        )
+
+
+def schema_findings(database: DatabaseInfo) -> Iterator[Finding]:
+    """Yield findings about the schemas and the role's rights on them."""
+    role, schema, store = map(quote_identifier, (database.role, database.schema, database.store_schema))
+    if not database.schema_exists:
+        yield Finding(
+            "error",
+            None,
+            f"database {database.database} has no schema {database.schema}; set SNAPSHOT_PLATFORM_SCHEMA to the schema "
+            "of the platform's tables",
+        )
+    elif not database.may_use_schema:
+        yield Finding(
+            "error",
+            None,
+            f"the role {database.role} may not use the schema {database.schema}; let its owner run",
+            f"GRANT USAGE ON SCHEMA {schema} TO {role};",
+        )
+    if not database.store_schema_exists and not database.may_create_schema:
+        yield Finding(
+            "error",
+            None,
+            f"the schema {database.store_schema} for the pipeline's own tables is missing and the role {database.role} "
+            "may not create it; let the database's owner run",
+            f"CREATE SCHEMA {store} AUTHORIZATION {role};",
+        )
+    elif database.store_schema_exists and database.has_store_tables and not database.may_use_store:
+        yield Finding(
+            "error",
+            None,
+            f"the role {database.role} may not use the schema {database.store_schema} of the pipeline's own tables; "
+            "let its owner run",
+            f"GRANT USAGE ON SCHEMA {store} TO {role};",
+        )
+    elif database.store_schema_exists and not (
+        # Tables created by another role are enough: see docs/roles.sql.
+        database.has_store_tables or (database.may_create_in_store and database.may_use_store)
+    ):
+        yield Finding(
+            "error",
+            None,
+            f"the role {database.role} may not create the pipeline's own tables in the schema {database.store_schema}; "
+            "let its owner run this, or name another schema in SNAPSHOT_STORE_SCHEMA",
+            f"GRANT USAGE, CREATE ON SCHEMA {store} TO {role};",
+        )
+
+
+def reading_findings(table: FoundTable, database: DatabaseInfo) -> Iterator[Finding]:
+    """Yield findings about the rights to read a table's columns and all of its rows."""
+    unreadable = [
+        column for column in COLUMNS[table.name] if column in table.columns and not _is_readable(table, column)
+    ]
+    if unreadable:
+        yield Finding(
+            "error",
+            table.name,
+            f"the role {database.role} may not read {', '.join(unreadable)}; let the table's owner run",
+            f"GRANT SELECT ON {full_name(database.schema, table.name)} TO {quote_identifier(database.role)};",
+        )
+    if table.hides_rows:
+        yield Finding(
+            "advice",
+            table.name,
+            f"row-level security applies to the role {database.role}, so it may not see all rows; if the pipeline "
+            "should see all, let the table's owner run",
+            f"CREATE POLICY snapshot_pipeline_reads ON {full_name(database.schema, table.name)} FOR SELECT TO "
+            f"{quote_identifier(database.role)} USING (true);",
+        )
+
+
+def store_findings(missing: Iterable[MissingRight], database: DatabaseInfo) -> Iterator[Finding]:
+    """Yield findings about the rights on existing tables of the store, which another role may have created."""
+    for (table, owner), missing_rights in groupby(missing, key=lambda right: (right.table, right.owner)):
+        rights = ", ".join(missing_right.right for missing_right in missing_rights)
+        yield Finding(
+            "error",
+            table,
+            f"exists already and belongs to {owner}; the role {database.role} lacks {rights}; let {owner} run",
+            f"GRANT {rights} ON {full_name(database.store_schema, table)} TO {quote_identifier(database.role)};",
+        )
+
+
+def _is_readable(table: FoundTable, column: str) -> bool:
+    return (table.name, column) in NOT_READ or table.columns[column].is_readable
+
+
+def index_findings(tables: dict[str, FoundTable], schema: str) -> Iterator[Finding]:
+    """Yield advice about the advised indexes that no valid index replaces."""
+    for advised in ADVISED_INDEXES:
+        table = tables.get(advised.table)
+        if table is None or table.kind not in TAKES_INDEXES or not set(advised.columns) <= set(table.columns):
+            continue
+        serving = [index for index in table.indexes if index.columns[: len(advised.columns)] == advised.columns]
+        if any(index.is_valid for index in serving):
+            continue
+        columns = ", ".join(advised.columns)
+        if serving:
+            message = f"the index {serving[0].name} is not valid because its creation was interrupted; rebuild it"
+            statement = f"REINDEX INDEX CONCURRENTLY {full_name(schema, serving[0].name)};"
+        else:
+            message = f"no index begins with ({columns}), so finding {advised.reason} scans the whole table; create one"
+            statement = create_index(table, advised.columns, schema, unique=False)
+        yield Finding("advice", table.name, message, statement)
+
+
+def create_index(table: FoundTable, columns: tuple[str, ...], schema: str, *, unique: bool) -> str:
+    """Return the statement that creates an index over the columns, under a name that is not taken."""
+    name = f"{table.name}_{'_'.join(columns)}_{'key' if unique else 'idx'}"
+    # IF NOT EXISTS would do nothing where an index over other columns has the name.
+    taken = name in table.relation_names
+    source = Table(table.name, MetaData(schema=schema), *(Column(column) for column in columns))
+    index = Index(
+        f"{name}_2" if taken else name,
+        *source.c,
+        unique=unique,
+        # PostgreSQL has no CONCURRENTLY for a partitioned table.
+        postgresql_concurrently=table.kind != PARTITIONED,
+    )
+    return " ".join(str(CreateIndex(index, if_not_exists=True).compile(dialect=DISPLAY_DIALECT)).split()) + ";"

@@ -1,8 +1,4 @@
-"""What the pipeline needs of the platform's tables: columns, types, keys, references.
-
-Put here: the contract, as data.
-Do not put here: how a database is held against it (`structure`, `rows`), or the tables as we make them (`tables`).
-"""
+"""The pipeline's requirements of the platform's tables: columns, types, keys, references."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Accepted:
-    """The types that a column may have, by their names in `pg_type`; none: any type."""
+    """The types that a column may have, by name in `pg_type`; an empty set accepts any type."""
 
     words: str
     type_names: frozenset[str] = frozenset()
@@ -25,7 +21,7 @@ _MOMENT = Accepted("timestamp or timestamptz", frozenset({"timestamp", "timestam
 _FLAG = Accepted("boolean", frozenset({"bool"}))
 _NUMBER = Accepted("a numeric type", _NUMBERS)
 _WORD = Accepted("text, varchar or an enum", frozenset({"text", "varchar", "bpchar", "citext", "name"}), or_enum=True)
-# Compared and shown as text, whatever it is.
+# Compared and displayed as text.
 _ANY = Accepted("any type")
 
 
@@ -56,7 +52,7 @@ COLUMNS: dict[str, dict[str, Accepted]] = {
     "quiz_attempts": {"id": _ID, "user_id": _ID, "quiz_id": _ID, "score": _NUMBER, "completed_at": _MOMENT},
     "exercise_submissions": {"id": _ID, "user_id": _ID, "created_at": _MOMENT},
 }
-# Part of the platform's tables in metrics.md, but no figure and no text comes from it.
+# Part of the platform's tables in metrics.md, but not read.
 NOT_READ = frozenset({("quizzes", "title")})
 KEYS = {
     "users": ("id",),

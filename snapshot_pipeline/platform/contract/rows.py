@@ -1,8 +1,4 @@
-"""Whether the rows are such that the figures come out right.
-
-Put here: looks at the rows, each in a read-only transaction of its own and with a time limit.
-Do not put here: what the catalogs tell (`structure`, `indexes`).
-"""
+"""Findings about the rows, each from a read-only query with a time limit."""
 
 from __future__ import annotations
 
@@ -28,15 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from snapshot_pipeline.platform.contract.catalogs import TAKES_CONSTRAINTS, FoundTable
-from snapshot_pipeline.platform.contract.findings import Finding, counted
-from snapshot_pipeline.platform.contract.indexes import create_index
+from snapshot_pipeline.platform.contract.findings import Finding, create_index, with_count
 from snapshot_pipeline.platform.contract.requirements import COLUMNS, KEYS, REFERENCES
 
 _QUERY_CANCELED = "57014"
 
 
 class Rows:
-    """Asks for one row of figures at a time, read-only and with a time limit."""
+    """Runs queries of one row, read-only and with a time limit."""
 
     def __init__(self, engine: Engine, schema: str, seconds: float) -> None:
         self._engine = engine
@@ -50,7 +45,7 @@ class Rows:
     def findings(
         self, table: str, question: str, query: Executable, judge: Callable[[Row[Any]], Finding | None]
     ) -> Iterator[Finding]:
-        """Judge the query's one row; a look that takes too long or fails becomes a finding itself."""
+        """Yield the finding of `judge` about the query's row; a timeout or an error is a finding, too."""
         try:
             with self._engine.begin() as connection:
                 connection.execute(text("SET TRANSACTION READ ONLY"))
@@ -59,34 +54,34 @@ class Rows:
                 row = connection.execute(query).one()
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) == _QUERY_CANCELED:
-                took = f"was not verified: the look at the rows took longer than {self._seconds:g} s and was given up"
+                took = f"was not checked: the query took longer than {self._seconds:g} s"
                 yield Finding("advice", table, f"{question} {took}; run the check again at a quiet hour")
             else:
-                yield Finding("error", table, f"cannot be read: {_line(error)}; mend the table or view")
+                yield Finding("error", table, f"cannot be read: {_line(error)}; fix the table or view")
             return
         if (finding := judge(row)) is not None:
             yield finding
 
 
 def row_findings(tables: dict[str, FoundTable], rows: Rows) -> Iterator[Finding]:
-    """Of the rows of all tables that may be asked: students, keys that stand twice, references into nothing."""
+    """Yield findings about students, duplicate keys and dangling references in the tables that can be queried."""
     yield from _student_findings(tables, rows)
     for name, columns in KEYS.items():
-        if name in tables and tables[name].can_be_asked(*columns) and not tables[name].is_unique(columns):
+        if name in tables and tables[name].is_queryable(*columns) and not tables[name].is_unique(columns):
             yield from _duplicate_findings(tables[name], columns, rows)
     for name, column, target in REFERENCES:
         if (
             name in tables
             and target in tables
-            and tables[name].can_be_asked(column)
-            and tables[target].can_be_asked("id")
+            and tables[name].is_queryable(column)
+            and tables[target].is_queryable("id")
             and (column, target) not in tables[name].references
         ):
-            yield from _unknown_findings(name, column, target, rows)
+            yield from _dangling_findings(name, column, target, rows)
 
 
 def _student_findings(tables: dict[str, FoundTable], rows: Rows) -> Iterator[Finding]:
-    if "users" not in tables or not tables["users"].can_be_asked("role", "is_active"):
+    if "users" not in tables or not tables["users"].is_queryable("role", "is_active"):
         return
     users = rows.tables["users"]
     student = and_(func.upper(cast(users.c.role, String)) == "STUDENT", users.c.is_active)
@@ -97,8 +92,8 @@ def _student_findings(tables: dict[str, FoundTable], rows: Rows) -> Iterator[Fin
         return Finding(
             "advice",
             "users",
-            "nobody is an active student (role STUDENT in any case, is_active true), so no snapshot would be "
-            "published; look at the words that stand in role",
+            "there is no active student (role STUDENT in any case, is_active true), so no snapshot would be "
+            "published; check the values of role",
         )
 
     query = select(exists(select(literal(1)).select_from(users).where(student)).label("has_students"))
@@ -123,26 +118,26 @@ def _duplicate_findings(table: FoundTable, columns: tuple[str, ...], rows: Rows)
     def judge(row: Row[Any]) -> Finding | None:
         repeated_keys, *values, how_often = tuple(row)
         if repeated_keys:
-            shown = ", ".join(f"{column} {number}" for column, number in zip(columns, values, strict=True))
+            example_key = ", ".join(f"{column} {number}" for column, number in zip(columns, values, strict=True))
             return Finding(
                 "error",
                 table.name,
-                f"{counted(repeated_keys, f'({names}) stands', f'({names}) stand')} in more than one row, e.g. "
-                f"{shown} in {how_often}: such rows would count twice; keep one of each",
+                f"{with_count(repeated_keys, f'({names}) is', f'({names}) are')} in more than one row, e.g. "
+                f"{example_key} in {how_often}: such rows would count twice; keep one of each",
             )
         if table.kind not in TAKES_CONSTRAINTS:
             return None
         return Finding(
             "advice",
             table.name,
-            f"no row repeats ({names}) now, but nothing prevents it; a unique index would",
+            f"no row repeats ({names}) now, but nothing prevents it; create a unique index",
             create_index(table, columns, rows.schema, unique=True),
         )
 
     yield from rows.findings(table.name, f"whether rows repeat ({names})", query, judge)
 
 
-def _unknown_findings(name: str, column: str, target: str, rows: Rows) -> Iterator[Finding]:
+def _dangling_findings(name: str, column: str, target: str, rows: Rows) -> Iterator[Finding]:
     source, known = rows.tables[name].c[column], rows.tables[target].c.id
     query = select(func.count().label("how_many"), func.min(source).label("example")).where(
         source.is_not(None), ~exists(select(literal(1)).where(known == source))
@@ -151,15 +146,15 @@ def _unknown_findings(name: str, column: str, target: str, rows: Rows) -> Iterat
     def judge(row: Row[Any]) -> Finding | None:
         if not row.how_many:
             return None
-        subject = counted(row.how_many, "row has", "rows have")
+        subject = with_count(row.how_many, "row has", "rows have")
         return Finding(
             "advice",
             name,
-            f"{subject} a {column} that {target} does not know, e.g. {row.example}; they are ignored: delete them, or "
-            f"find out where the {target} went",
+            f"{subject} a {column} that is not in {target}, e.g. {row.example}; they are ignored: delete them, or "
+            f"find out why the {target} are missing",
         )
 
-    yield from rows.findings(name, f"whether {target} knows every {column}", query, judge)
+    yield from rows.findings(name, f"whether every {column} is in {target}", query, judge)
 
 
 def _line(error: DBAPIError) -> str:

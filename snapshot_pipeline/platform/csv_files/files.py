@@ -24,6 +24,9 @@ OPTIONAL_COLUMNS = {
 
 _SUFFIXES = (".csv", ".csv.gz")
 
+# Python's default is 128 KiB; a limit ends the search for the end of a quoted field that is not closed.
+csv.field_size_limit(16 * 1024 * 1024)
+
 
 Record = tuple[int, list[str]]
 """The number of a record's first line, and its fields."""
