@@ -77,4 +77,4 @@ def test_a_platforms_own_tables_are_refused_with_a_remediation(directory: Path, 
     run = _load(directory, database_url)
     assert run.returncode == 1
     assert run.stderr.startswith("error: schema public has users, which snapshot-pipeline did not create")
-    assert "Name another database (SNAPSHOT_DATABASE_URL) or schema (SNAPSHOT_PLATFORM_SCHEMA)" in run.stderr
+    assert "Set another database (SNAPSHOT_DATABASE_URL) or schema (SNAPSHOT_PLATFORM_SCHEMA)" in run.stderr

@@ -81,7 +81,7 @@ def reader(platform: Platform) -> Iterator[Engine]:
     platform.run(f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
 
 
-def test_what_load_and_the_sample_make_has_all_that_is_needed(platform: Platform) -> None:
+def test_tables_of_load_and_sample_have_no_findings(platform: Platform) -> None:
     assert platform.check() == []
 
 
@@ -91,7 +91,7 @@ def test_a_missing_table_is_an_error(platform: Platform, name: str) -> None:
     assert "is missing in the schema" in platform.only("error", name).message
 
 
-def test_a_platform_without_exercises_is_whole(platform: Platform) -> None:
+def test_platform_without_exercises_has_no_findings(platform: Platform) -> None:
     platform.run("DROP TABLE exercise_submissions")
     assert platform.check() == []
 
@@ -101,7 +101,7 @@ def test_a_missing_column_is_an_error_that_names_its_type(platform: Platform) ->
     assert platform.only("error", "users").message.startswith("has no column is_active (boolean); add it")
 
 
-def test_a_column_that_nothing_reads_is_missed_by_advice_only(platform: Platform) -> None:
+def test_missing_column_that_is_not_read_is_advice(platform: Platform) -> None:
     platform.run("ALTER TABLE quizzes DROP COLUMN title")
     assert "has no column title" in platform.only("advice", "quizzes").message
 
@@ -140,7 +140,7 @@ def test_a_wrong_type_is_an_error(platform: Platform, table: str, column: str, t
         ("lessons", "specialization_id", "integer", "NULL"),
     ],
 )
-def test_the_types_that_platforms_use_are_no_finding(
+def test_accepted_types_are_no_findings(
     platform: Platform, table: str, column: str, type_name: str, using: str
 ) -> None:
     platform.run("CREATE TYPE an_enum AS ENUM ('student')", "CREATE DOMAIN a_domain AS integer CHECK (VALUE > 0)")
@@ -158,25 +158,25 @@ def test_fractions_of_minutes_are_advised_against(platform: Platform) -> None:
 UNIQUE = "user_lesson_progress_user_id_lesson_id_key"
 
 
-def test_a_lesson_that_stands_twice_for_a_student_is_an_error_with_an_example(platform: Platform) -> None:
+def test_duplicate_progress_rows_are_an_error_with_an_example(platform: Platform) -> None:
     platform.run(
         f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}",
         "INSERT INTO user_lesson_progress VALUES (1, 7), (1, 8), (1, 8), (1, 9), (1, 9), (1, 9)",
     )
     message = platform.only("error", "user_lesson_progress").message
     assert message.startswith(
-        "2 (user_id, lesson_id) stand in more than one row, e.g. user_id 1, lesson_id 8 in 2: such rows"
+        "2 (user_id, lesson_id) are in more than one row, e.g. user_id 1, lesson_id 8 in 2: such rows"
     )
 
 
-def test_that_nothing_prevents_duplicates_is_advice_with_the_index_that_would(platform: Platform) -> None:
+def test_missing_unique_index_is_advice_with_a_statement(platform: Platform) -> None:
     platform.run(f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}")
     finding = platform.only("advice", "user_lesson_progress")
     assert str(finding.statement).startswith("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ")
     platform.remediation(finding)
 
 
-def test_a_unique_index_in_another_order_guarantees_as_much(platform: Platform) -> None:
+def test_unique_index_in_another_order_is_accepted(platform: Platform) -> None:
     platform.run(
         f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}",
         "CREATE UNIQUE INDEX ON user_lesson_progress (lesson_id, user_id)",
@@ -184,7 +184,7 @@ def test_a_unique_index_in_another_order_guarantees_as_much(platform: Platform) 
     assert platform.check() == []
 
 
-def test_a_unique_index_over_some_rows_guarantees_nothing(platform: Platform) -> None:
+def test_partial_unique_index_is_not_accepted(platform: Platform) -> None:
     platform.run(
         f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}",
         "CREATE UNIQUE INDEX ON user_lesson_progress (user_id, lesson_id) WHERE completed_at IS NULL",
@@ -196,23 +196,23 @@ def test_a_unique_index_over_some_rows_guarantees_nothing(platform: Platform) ->
 @pytest.mark.parametrize(
     ("table", "insert", "wanted"),
     [
-        ("user_lesson_progress", "VALUES (5, 1), (4, 1), (1, 1)", "2 rows have a user_id that users does not know"),
-        ("quiz_attempts", "VALUES (1, 4, 1)", "1 row has a user_id that users does not know"),
-        ("quiz_attempts", "VALUES (1, 1, 4)", "1 row has a quiz_id that quizzes does not know"),
-        ("exercise_submissions", "VALUES (1, 4, now())", "1 row has a user_id that users does not know"),
+        ("user_lesson_progress", "VALUES (5, 1), (4, 1), (1, 1)", "2 rows have a user_id that is not in users"),
+        ("quiz_attempts", "VALUES (1, 4, 1)", "1 row has a user_id that is not in users"),
+        ("quiz_attempts", "VALUES (1, 1, 4)", "1 row has a quiz_id that is not in quizzes"),
+        ("exercise_submissions", "VALUES (1, 4, now())", "1 row has a user_id that is not in users"),
     ],
 )
-def test_rows_of_the_unknown_are_advice(platform: Platform, table: str, insert: str, wanted: str) -> None:
+def test_dangling_references_are_advice(platform: Platform, table: str, insert: str, wanted: str) -> None:
     platform.run(f"INSERT INTO {table} {insert}")
     assert platform.only("advice", table).message.startswith(f"{wanted}, e.g. 4; ")
 
 
-def test_a_platform_without_a_student_is_told_to_look_at_the_roles(platform: Platform) -> None:
+def test_platform_without_active_students_is_advice_about_roles(platform: Platform) -> None:
     platform.run("UPDATE users SET role = 'LEARNER'")
-    assert "nobody is an active student" in platform.only("advice", "users").message
+    assert "there is no active student" in platform.only("advice", "users").message
 
 
-def test_a_look_that_takes_too_long_is_given_up_and_said_so(platform: Platform) -> None:
+def test_row_query_that_times_out_is_advice(platform: Platform) -> None:
     platform.run(
         "ALTER TABLE users RENAME TO slow",
         "CREATE VIEW users AS SELECT slow.* FROM slow, pg_sleep(5)",
@@ -220,11 +220,11 @@ def test_a_look_that_takes_too_long_is_given_up_and_said_so(platform: Platform) 
     )
     findings = platform.check(seconds=0.1)
     assert {finding.severity for finding in findings} == {"advice"}
-    assert all("was not verified: the look at the rows took longer than 0.1 s" in each.message for each in findings)
-    assert "whether there are students was not verified" in findings[0].message
+    assert all("was not checked: the query took longer than 0.1 s" in each.message for each in findings)
+    assert "whether there are students was not checked" in findings[0].message
 
 
-def test_a_view_that_cannot_be_read_is_an_error_and_no_crash(platform: Platform) -> None:
+def test_view_that_cannot_be_read_is_an_error(platform: Platform) -> None:
     platform.run(
         "ALTER TABLE users RENAME TO kept",
         "CREATE VIEW users AS SELECT id, role, 1 / (id - 1) > 0 AS is_active, '' AS current_specialization,"
@@ -270,7 +270,7 @@ def test_another_index_serves_when_it_begins_with_the_columns(
         platform.remediation(platform.only("advice", "user_lesson_progress"))
 
 
-def test_an_index_that_was_interrupted_is_to_be_built_again(platform: Platform) -> None:
+def test_invalid_index_is_advice_to_rebuild(platform: Platform) -> None:
     platform.run(
         "UPDATE pg_index SET indisvalid = false FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"  # noqa: S608
         f" WHERE indexrelid = c.oid AND relname = '{BY_START}' AND nspname = current_schema()"
@@ -288,7 +288,7 @@ def test_views_count_as_tables_and_need_no_index(platform: Platform) -> None:
     assert "1 row has a quiz_id" in platform.only("advice", "quiz_attempts").message
 
 
-def test_a_partitioned_table_is_given_a_statement_that_it_can_take(platform: Platform) -> None:
+def test_statement_for_a_partitioned_table_is_valid(platform: Platform) -> None:
     platform.run(
         "DROP TABLE exercise_submissions",
         "CREATE TABLE exercise_submissions (id bigint, user_id bigint, created_at timestamptz)"
@@ -304,9 +304,7 @@ def test_a_partitioned_table_is_given_a_statement_that_it_can_take(platform: Pla
 # ---- Rights ------------------------------------------------------------------------------------------------------
 
 
-def test_a_role_without_rights_is_given_every_grant_and_then_nothing_is_found(
-    platform: Platform, reader: Engine
-) -> None:
+def test_role_without_rights_gets_every_grant_and_then_no_findings(platform: Platform, reader: Engine) -> None:
     findings = platform.check(reader)
     assert {finding.severity for finding in findings} == {"error"}
     statements = [str(finding.statement) for finding in findings]
@@ -317,9 +315,7 @@ def test_a_role_without_rights_is_given_every_grant_and_then_nothing_is_found(
     assert platform.check(reader) == []
 
 
-def test_a_table_that_may_not_be_read_is_skipped_and_the_others_are_looked_at(
-    platform: Platform, reader: Engine
-) -> None:
+def test_unreadable_table_is_skipped_and_others_are_checked(platform: Platform, reader: Engine) -> None:
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     platform.run(f'REVOKE ALL ON users FROM "{reader.url.username}"', "INSERT INTO quiz_attempts VALUES (1, 9, 6)")
     error, advice = platform.check(reader)
@@ -339,7 +335,7 @@ def test_rights_on_the_columns_that_are_read_are_enough(platform: Platform, read
     assert platform.check(reader) == []
 
 
-def test_rows_that_row_level_security_hides_are_told(platform: Platform, reader: Engine) -> None:
+def test_row_level_security_is_advice(platform: Platform, reader: Engine) -> None:
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     platform.run("ALTER TABLE quizzes ENABLE ROW LEVEL SECURITY")
     (finding,) = platform.check(reader)
@@ -348,7 +344,7 @@ def test_rows_that_row_level_security_hides_are_told(platform: Platform, reader:
     assert platform.check(reader) == []
 
 
-def test_a_store_schema_that_is_missing_is_created_or_asked_for(platform: Platform, reader: Engine) -> None:
+def test_missing_store_schema_is_an_error_without_the_right_to_create(platform: Platform, reader: Engine) -> None:
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     missing = f"store {uuid.uuid4().hex[:8]}"
     needs_no_help = check_platform(platform.engine, platform.schema, missing, {})
@@ -359,9 +355,7 @@ def test_a_store_schema_that_is_missing_is_created_or_asked_for(platform: Platfo
     assert check_platform(reader, platform.schema, missing, {}) == []
 
 
-def test_our_own_tables_made_by_another_role_need_every_right_that_a_night_uses(
-    platform: Platform, reader: Engine
-) -> None:
+def test_own_tables_of_another_role_need_every_right_of_a_run(platform: Platform, reader: Engine) -> None:
     """A first run by a superuser, the nightly ones by a role of less: it was told only in the middle of the night."""
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     role = reader.url.username
@@ -380,10 +374,12 @@ def test_our_own_tables_made_by_another_role_need_every_right_that_a_night_uses(
 
 def test_a_schema_that_does_not_exist_is_one_error(platform: Platform) -> None:
     (finding,) = check_platform(platform.engine, "nowhere", platform.schema, {})
-    assert "has no schema nowhere; name the one of the platform's tables in SNAPSHOT_PLATFORM_SCHEMA" in finding.message
+    assert (
+        "has no schema nowhere; set SNAPSHOT_PLATFORM_SCHEMA to the schema of the platform's tables" in finding.message
+    )
 
 
-def test_a_database_out_of_reach_is_one_line(server_url: URL) -> None:
+def test_unreachable_database_is_reported_in_one_line(server_url: URL) -> None:
     engine = create_engine(server_url.set(port=1))
     with pytest.raises(DatabaseError, match="cannot connect to"):
         check_platform(engine, "public", "public", {})

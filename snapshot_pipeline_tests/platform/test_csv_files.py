@@ -124,7 +124,7 @@ MOMENTS = {
 @pytest.mark.parametrize(
     "chosen", [slice(0, 4), slice(6, 9), slice(0, 9)], ids=["all with an offset", "none with an offset", "mixed"]
 )
-def test_time_stamps_in_every_spelling_become_the_same_instants(write: Write, loading_url: URL, chosen: slice) -> None:
+def test_timestamps_in_every_spelling_become_the_same_instants(write: Write, loading_url: URL, chosen: slice) -> None:
     moments = dict(list(MOMENTS.items())[chosen])
     rows = "".join(f"{number},1,1,,{moment}\n" for number, moment in enumerate(moments))
     directory = write(quiz_attempts=f"id,user_id,quiz_id,score,completed_at\n{rows}")
@@ -133,7 +133,7 @@ def test_time_stamps_in_every_spelling_become_the_same_instants(write: Write, lo
     assert found == [datetime(2024, 3, 31, *parts, tzinfo=timezone.utc) for parts in moments.values()]
 
 
-def test_a_clock_time_that_comes_twice_is_taken_for_the_first(write: Write, loading_url: URL) -> None:
+def test_local_time_that_occurs_twice_is_the_first(write: Write, loading_url: URL) -> None:
     header = "id,user_id,quiz_id,score,completed_at\n"
     _load(write(quiz_attempts=f"{header}1,1,1,,2024-10-27 02:30\n"), loading_url, ZoneInfo("Europe/Budapest"))
     assert _select(loading_url, "SELECT completed_at FROM quiz_attempts") == [
@@ -141,7 +141,7 @@ def test_a_clock_time_that_comes_twice_is_taken_for_the_first(write: Write, load
     ]
 
 
-def test_scores_that_cannot_be_right_are_kept_for_the_pipeline_to_fail(write: Write, loading_url: URL) -> None:
+def test_impossible_scores_are_loaded(write: Write, loading_url: URL) -> None:
     scores = ["92.5", "", "NaN", "-Infinity", "130", "inf", " 7 ", "+1e1"]
     rows = "".join(f"{number},1,1,{score},\n" for number, score in enumerate(scores))
     _load(write(quiz_attempts=f"id,user_id,quiz_id,score,completed_at\n{rows}"), loading_url)
@@ -150,7 +150,7 @@ def test_scores_that_cannot_be_right_are_kept_for_the_pipeline_to_fail(write: Wr
     assert found == [92.5, None, -math.inf, 130, math.inf, 7, 10]
 
 
-def test_whole_numbers_that_a_spreadsheet_made_fractions_are_read(write: Write, loading_url: URL) -> None:
+def test_integers_with_a_decimal_point_are_read(write: Write, loading_url: URL) -> None:
     _load(write(quizzes='id,lesson_id,title\n1,730065.0,a\n2,,\n-9223372036854775808,"",\n'), loading_url)
     assert _select(loading_url, "SELECT id, lesson_id FROM quizzes ORDER BY id") == [
         (-(2**63), None),
@@ -165,12 +165,12 @@ def test_quoted_commas_quotes_and_line_breaks_are_part_of_the_text(write: Write,
     assert _select(loading_url, "SELECT title FROM lessons ORDER BY id") == [('a, "b"\nc',), ('5" disks',), ("",)]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(write: Write, loading_url: URL) -> None:
+def test_byte_order_mark_is_not_part_of_the_first_name(write: Write, loading_url: URL) -> None:
     _load(write(quizzes=b"\xef\xbb\xbfid,title\n1,\xc3\xa9t\xc3\xa9\n"), loading_url)
     assert _select(loading_url, "SELECT title FROM quizzes") == [("été",)]
 
 
-def test_a_platform_without_exercises_gets_no_table_of_them(write: Write, loading_url: URL) -> None:
+def test_platform_without_exercises_has_no_table_of_exercises(write: Write, loading_url: URL) -> None:
     with_exercises = write(exercise_submissions="id,user_id,created_at\n1,1,2024-01-01\n")
     assert _load(with_exercises, loading_url)["exercise_submissions"] == 1
     (with_exercises / "exercise_submissions.csv").unlink()
@@ -180,7 +180,7 @@ def test_a_platform_without_exercises_gets_no_table_of_them(write: Write, loadin
     engine.dispose()
 
 
-def test_files_of_many_blocks_arrive_whole_and_tell_how_far_they_are(
+def test_files_of_many_blocks_are_complete_and_report_progress(
     write: Write, loading_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "BLOCK_RECORDS", 1_000)
@@ -215,14 +215,14 @@ BAD_MOMENTS += ["01/02/2024", "1700000000", "NULL", "infinity", "0001-01-01T00:0
 
 
 @pytest.mark.parametrize(("table", "content", "message"), BAD_VALUES)
-def test_a_bad_value_is_named_with_file_line_and_column(
+def test_invalid_value_is_reported_with_file_line_and_column(
     write: Write, loading_url: URL, table: str, content: str, message: str
 ) -> None:
     assert message in _error(write(**{table: content}), loading_url)
 
 
 @pytest.mark.parametrize("moment", BAD_MOMENTS)
-def test_what_is_no_time_stamp_is_named(write: Write, loading_url: URL, moment: str) -> None:
+def test_invalid_timestamp_is_reported(write: Write, loading_url: URL, moment: str) -> None:
     header = "user_id,lesson_id,started_at,completed_at,time_spent_minutes\n"
     directory = write(user_lesson_progress=f"{header}1,1,2024-01-01 00:00:00Z,{moment},\n")
     wanted = f"user_lesson_progress.csv, line 2, column completed_at: '{moment}' is not a timestamp such as"
@@ -230,19 +230,19 @@ def test_what_is_no_time_stamp_is_named(write: Write, loading_url: URL, moment: 
 
 
 @pytest.mark.parametrize("score", ["abc", "92,5", "1_0", "0x1p3", "90%"])
-def test_what_is_no_number_is_named(write: Write, loading_url: URL, score: str) -> None:
+def test_invalid_number_is_reported(write: Write, loading_url: URL, score: str) -> None:
     directory = write(quiz_attempts=f'id,user_id,quiz_id,score,completed_at\n1,1,1,"{score}",\n')
     wanted = f"quiz_attempts.csv, line 2, column score: '{score}' is not a number"
     assert wanted in _error(directory, loading_url)
 
 
-def test_minutes_beyond_an_integer_are_named(write: Write, loading_url: URL) -> None:
+def test_minutes_beyond_an_integer_are_reported(write: Write, loading_url: URL) -> None:
     header = "user_id,lesson_id,started_at,completed_at,time_spent_minutes\n"
     message = _error(write(user_lesson_progress=f"{header}1,1,,,2147483648\n"), loading_url)
     assert "'2147483648' is not an integer from -2147483648 to 2147483647" in message
 
 
-def test_a_bad_value_in_a_late_block_is_named_with_its_line(
+def test_invalid_value_in_a_late_block_is_reported_with_its_line(
     write: Write, loading_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "BLOCK_RECORDS", 100)
@@ -251,7 +251,7 @@ def test_a_bad_value_in_a_late_block_is_named_with_its_line(
     assert "quizzes.csv, line 2002, column id: 'x' is not" in message
 
 
-def test_a_bad_value_leaves_the_database_as_it_was(write: Write, loading_url: URL) -> None:
+def test_invalid_value_leaves_the_database_unchanged(write: Write, loading_url: URL) -> None:
     _load(write(), loading_url)
     _error(
         write(
@@ -281,13 +281,13 @@ STRUCTURES = [
 
 
 @pytest.mark.parametrize(("content", "message"), STRUCTURES)
-def test_a_file_that_is_no_such_csv_is_told_where(
+def test_malformed_file_is_reported_with_its_line(
     write: Write, loading_url: URL, content: str | bytes, message: str
 ) -> None:
     assert message in _error(write(users=content), loading_url)
 
 
-def test_stray_quotes_inside_a_text_are_no_fault(write: Write, loading_url: URL) -> None:
+def test_quotes_inside_a_text_are_valid(write: Write, loading_url: URL) -> None:
     assert _load(write(quizzes='id,title\n1,5" disk\n2,b\n'), loading_url)["quizzes"] == 2
 
 
@@ -300,15 +300,13 @@ SWALLOWED_ROWS = {
 
 
 @pytest.mark.parametrize(("rows", "message"), SWALLOWED_ROWS.values(), ids=SWALLOWED_ROWS)
-def test_a_quote_that_nobody_closed_never_swallows_rows_in_silence(
-    write: Write, loading_url: URL, rows: str, message: str
-) -> None:
+def test_unclosed_quote_never_swallows_rows_silently(write: Write, loading_url: URL, rows: str, message: str) -> None:
     """Each of these has two fields a row as Arrow reads it, and was loaded with rows missing."""
     assert f"quizzes.csv, {message}" in _error(write(quizzes=f"id,title\n{rows}"), loading_url)
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.95, 0.999])
-def test_a_gzip_file_cut_short_is_told(write: Write, loading_url: URL, kept: float) -> None:
+def test_truncated_gzip_file_is_reported(write: Write, loading_url: URL, kept: float) -> None:
     rows = "".join(f"{number},{uuid.uuid4()}\n" for number in range(20_000))
     directory = write(quizzes=None)
     packed = gzip.compress(f"id,title\n{rows}".encode())
@@ -316,7 +314,7 @@ def test_a_gzip_file_cut_short_is_told(write: Write, loading_url: URL, kept: flo
     assert "quizzes.csv.gz is not a complete gzip file" in _error(directory, loading_url)
 
 
-def test_what_is_no_gzip_file_is_told(write: Write, loading_url: URL) -> None:
+def test_file_that_is_not_gzip_is_reported(write: Write, loading_url: URL) -> None:
     directory = write(quizzes=None)
     (directory / "quizzes.csv.gz").write_text("id,title\n")
     assert "quizzes.csv.gz is not a complete gzip file" in _error(directory, loading_url)
@@ -326,7 +324,7 @@ def test_what_is_no_gzip_file_is_told(write: Write, loading_url: URL) -> None:
     ("users", "id,role,is_active", "id 7"),
     ("user_lesson_progress", "user_id,lesson_id,started_at,completed_at,time_spent_minutes", "user_id 7, lesson_id 1"),
 ])  # fmt: skip
-def test_a_key_that_stands_twice_is_named_with_both_lines(
+def test_duplicate_key_is_reported_with_both_lines(
     write: Write, loading_url: URL, table: str, columns: str, key: str
 ) -> None:
     rest = ",t" if table == "users" else ",,,"
@@ -335,7 +333,7 @@ def test_a_key_that_stands_twice_is_named_with_both_lines(
     assert message == f"{table}.csv, line 5: {key} is already in line 3; remove one of the lines"
 
 
-def test_a_directory_that_is_not_there_or_holds_no_platform_is_told(tmp_path: Path) -> None:
+def test_missing_directory_or_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CsvFileError, match="nowhere does not exist; expected a directory with"):
         find_csv_files(tmp_path / "nowhere")
     with pytest.raises(CsvFileError, match=r"has no users\.csv, lessons\.csv, .* \(exercise_submissions may be absent"):
@@ -352,7 +350,7 @@ def test_a_table_with_two_files_is_refused(write: Write) -> None:
         find_csv_files(directory)
 
 
-def test_a_platforms_own_tables_are_never_loaded_over(write: Write, database_url: URL) -> None:
+def test_tables_of_a_platform_are_never_replaced(write: Write, database_url: URL) -> None:
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE users (id bigint)"))

@@ -98,7 +98,7 @@ def changed(engine: Engine, *statements: str) -> set[date]:
     return {day for day in before if before[day] != after[day]}
 
 
-def test_it_counts_the_rows_of_each_day_and_an_empty_day_has_none(platform: Engine):
+def test_fingerprint_counts_the_rows_of_each_day(platform: Engine):
     found = fingerprints(platform)
     counts = [part.split(":")[0] for part in found[DAY].split()]
     assert counts == ["1", "started=3", "completed=0", "attempts=3", "exercises=1"]
@@ -133,21 +133,19 @@ P, A, E = "user_lesson_progress", "quiz_attempts", "exercise_submissions"
         (f"DELETE FROM {E}", {DAY}),
     ],
 )
-def test_any_change_of_a_row_that_is_read_is_seen_on_its_days_and_on_no_other(
-    platform: Engine, statement: str, days: set[date]
-):
+def test_change_of_a_row_changes_only_the_fingerprints_of_its_days(platform: Engine, statement: str, days: set[date]):
     """In the table with `updated_at` as well, which none of these statements sets."""
     assert changed(platform, statement) == days
 
 
-def test_a_column_that_nobody_reads_changes_nothing(platform: Engine):
+def test_column_that_is_not_read_changes_nothing(platform: Engine):
     unread = [f"UPDATE {P} SET note = 'seen'", f"UPDATE {A} SET quiz_id = 7"]
     if "updated_at" in platform.get_execution_options()["schema"]:
         unread.append(f"UPDATE {P} SET updated_at = now() + interval '1 day'")
     assert changed(platform, *unread) == set()
 
 
-def test_a_value_that_no_snapshot_can_hold_stops_nothing(platform: Engine):
+def test_impossible_values_have_fingerprints(platform: Engine):
     huge = f"ALTER TABLE {P} ALTER time_spent_minutes TYPE numeric"
     execute(platform, huge, f"UPDATE {P} SET time_spent_minutes = 1e30 WHERE user_id = 2")
     try:
@@ -156,7 +154,7 @@ def test_a_value_that_no_snapshot_can_hold_stops_nothing(platform: Engine):
         execute(platform, f"DELETE FROM {P}", f"ALTER TABLE {P} ALTER time_spent_minutes TYPE integer")
 
 
-def test_rows_before_and_after_the_days_are_not_looked_at(platform: Engine):
+def test_rows_outside_the_days_are_ignored(platform: Engine):
     outside = (
         f"INSERT INTO {E} (id, user_id, created_at) VALUES (8, 1, '2025-10-19 21:59:59'), (9, 1, '2025-10-30 23:00')"
     )
@@ -173,7 +171,7 @@ def test_rows_before_and_after_the_days_are_not_looked_at(platform: Engine):
         ("Asia/Kathmandu", date(2026, 1, 1), date(2026, 1, 3)),
     ],
 )
-def test_a_row_belongs_to_the_day_that_the_arithmetic_gives_it(engine: Engine, zone: str, first: date, last: date):
+def test_row_belongs_to_the_same_day_as_in_the_metrics(engine: Engine, zone: str, first: date, last: date):
     """A row every ten minutes around the days: each day counts as many as `metrics.days` says."""
     days = LocalDays(first, last, ZoneInfo(zone))
     moments = pd.date_range(days.start - timedelta(days=2), days.end + timedelta(days=2), freq="10min", tz="UTC")
@@ -196,7 +194,7 @@ def test_a_row_belongs_to_the_day_that_the_arithmetic_gives_it(engine: Engine, z
     execute(engine, f"TRUNCATE {E}")
 
 
-def test_a_platform_without_exercises_looks_as_if_nobody_had_submitted_any(platform: Engine):
+def test_platform_without_exercises_equals_one_with_no_submissions(platform: Engine):
     execute(platform, f"DELETE FROM {E}")
     with_none = fingerprints(platform)
     execute(platform, f"ALTER TABLE {E} RENAME TO away")

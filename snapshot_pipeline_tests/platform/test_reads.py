@@ -61,7 +61,7 @@ def test_active_students_are_found_in_any_spelling_of_their_role(reader: Platfor
     assert reader.active_student_ids().tolist() == [1, 2, 9]
 
 
-def test_a_student_comes_with_the_own_course_and_the_first_start_of_all_time(reader: PlatformReader):
+def test_students_have_their_course_and_the_first_start_of_all_time(reader: PlatformReader):
     students = reader.students(EVERYBODY).set_index("user_id")
     assert sorted(students.index) == [1, 2, 9]
     assert students.loc[1, "first_started_at"] == pd.Timestamp("2026-03-01", tz="UTC")
@@ -82,7 +82,7 @@ def test_a_window_begins_with_its_first_instant_and_ends_before_its_last(reader:
     assert reader.exercises(EVERYBODY, START, END)["user_id"].tolist() == [1]
 
 
-def test_a_batch_reads_nobody_elses_rows(reader: PlatformReader):
+def test_batch_reads_no_rows_of_other_students(reader: PlatformReader):
     assert reader.progress(UserRange(2, 3), START, END).empty
     assert reader.students(UserRange(2, 8))["user_id"].tolist() == [2]
     assert reader.attempts(UserRange(9, 9), datetime(2026, 1, 1, tzinfo=timezone.utc), END)["attempt_id"].tolist() == [
@@ -90,13 +90,13 @@ def test_a_batch_reads_nobody_elses_rows(reader: PlatformReader):
     ]
 
 
-def test_a_score_that_is_not_a_number_is_told_from_one_that_is_not_there(reader: PlatformReader):
+def test_nan_score_differs_from_missing_score(reader: PlatformReader):
     attempts = reader.attempts(EVERYBODY, START, END).set_index("attempt_id")
     assert attempts["is_scored"].to_dict() == {1: True, 2: False, 3: True}
     assert attempts["score"].isna().to_dict() == {1: False, 2: True, 3: True}
 
 
-def test_the_last_ten_scored_attempts_are_the_newest_and_of_equals_the_higher_id(reader: PlatformReader):
+def test_last_ten_attempts_are_newest_and_ties_prefer_the_higher_id(reader: PlatformReader):
     before = datetime(2026, 1, 16, tzinfo=timezone.utc)  # attempts 1 to 29 of the thirty; two a day but the first
     last = reader.last_scored_attempts([2], [10], before)
     assert sorted(last["attempt_id"]) == list(range(120, 130))
@@ -113,11 +113,11 @@ def test_the_last_activity_is_the_latest_of_all_kinds_before_the_window(reader: 
     assert activity[2] == pd.Timestamp("2026-01-16", tz="UTC")
 
 
-def test_the_last_activity_of_nobody_is_asked_for_without_an_error(reader: PlatformReader):
+def test_last_activity_of_no_students_is_empty(reader: PlatformReader):
     assert reader.last_activity([], START).empty
 
 
-def test_only_attempts_with_a_score_and_a_lesson_can_ask_for_a_review(reader: PlatformReader):
+def test_lesson_scores_need_a_score_and_a_lesson(reader: PlatformReader):
     scores = reader.lesson_scores(EVERYBODY, START, END)
     assert scores[["user_id", "attempt_id", "lesson_id", "score"]].to_numpy().tolist() == [[1, 1, 7, 80]]
 
@@ -134,7 +134,7 @@ def test_completions_of_all_time_and_published_lessons_only(reader: PlatformRead
 @pytest.mark.parametrize(
     "statement", ["DELETE FROM lessons", "CREATE TABLE own (id int)", "UPDATE users SET is_active = false"]
 )
-def test_a_read_session_can_write_nothing(platform_url: URL, statement: str):
+def test_read_session_cannot_write(platform_url: URL, statement: str):
     tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
     with (
         pytest.raises(adbc_driver_manager.Error, match="read-only transaction"),
@@ -143,7 +143,7 @@ def test_a_read_session_can_write_nothing(platform_url: URL, statement: str):
         bulk.execute(session._connection, text(statement))
 
 
-def test_all_questions_of_a_session_see_the_same_state_of_the_platform(platform_url: URL):
+def test_reads_of_a_session_see_the_same_state(platform_url: URL):
     tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
     with read_session(adbc_uri(platform_url), tables, UTC) as session:
         before = session.active_student_ids().tolist()
@@ -164,9 +164,7 @@ def test_all_questions_of_a_session_see_the_same_state_of_the_platform(platform_
         ("2026-03-10 12:00", "Asia/Kolkata", "2026-03-10 06:30"),
     ],
 )
-def test_a_plain_time_stamp_is_read_in_the_zone_that_the_operator_names(
-    server_url: URL, clock: str, zone: str, instant: str
-):
+def test_plain_timestamps_are_read_in_the_configured_zone(server_url: URL, clock: str, zone: str, instant: str):
     with new_database(server_url) as url:
         platform_metadata("public").create_all(create_engine(url, poolclass=NullPool))
         execute(
@@ -207,9 +205,7 @@ def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server
         ("ALTER TABLE user_lesson_progress DROP started_at", "user_lesson_progress: has no column started_at"),
     ],
 )
-def test_a_column_that_cannot_be_read_is_told_before_a_student_is_blamed_for_it(
-    server_url: URL, change: str, said: str
-):
+def test_unreadable_column_is_reported_before_any_student_fails(server_url: URL, change: str, said: str):
     """Each score of a text column would fail its student: a million failures instead of one line."""
     with new_database(server_url) as url:
         engine = create_engine(url, poolclass=NullPool)
@@ -218,4 +214,4 @@ def test_a_column_that_cannot_be_read_is_told_before_a_student_is_blamed_for_it(
         with pytest.raises(SnapshotPipelineError) as error:
             PlatformTables.of(engine, "public")
     assert said in str(error.value)
-    assert "`snapshot-pipeline check` lists all" in str(error.value)
+    assert "`snapshot-pipeline check` lists everything" in str(error.value)

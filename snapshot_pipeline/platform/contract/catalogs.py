@@ -67,9 +67,9 @@ _INDEXES = text(
         x.indisvalid AS is_valid,
         ARRAY(
             SELECT a.attname::text
-            FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS key(attnum, database)
+            FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS key(attnum, position)
             LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = key.attnum
-            WHERE key.place <= x.indnkeyatts ORDER BY key.place
+            WHERE key.position <= x.indnkeyatts ORDER BY key.position
         ) AS columns
     FROM pg_catalog.pg_index x
     JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
@@ -101,11 +101,11 @@ _RELATION_NAMES = text(
 _MISSING_RIGHTS = text(
     """
     SELECT c.relname::text, pg_catalog.pg_get_userbyid(c.relowner)::text, wanted.right_name
-    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS wanted(name, right_name, database)
+    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS wanted(name, right_name, position)
     JOIN pg_catalog.pg_class c ON c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = :schema AND NOT has_table_privilege(c.oid, wanted.right_name)
-    ORDER BY wanted.place
+    ORDER BY wanted.position
     """
 )
 
