@@ -1,4 +1,4 @@
-"""What is said of a cohort: a wrong median sends a teacher to the wrong students."""
+"""`summarize`: the figures of a day and of its cohorts."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def summarized(
         {
             "user_id": np.array([user for user, _, _ in members], dtype=np.int64),
             "snapshot_date": np.array([day for _, day, _ in members], dtype="datetime64[s]"),
-            "pace_score": np.array([one.pace_score for _, _, one in members], dtype=np.float64),
-            "quiz_average": np.array([one.quiz_average for _, _, one in members], dtype=np.float64),
-            "lessons_completed_count": np.array([one.lessons for _, _, one in members], dtype=np.int32),
-            "time_spent_minutes_today": np.array([one.minutes for _, _, one in members], dtype=np.int64),
-            "last_activity_date": np.array([one.last_activity_date for _, _, one in members], dtype="datetime64[s]"),
+            "pace_score": np.array([snapshot.pace_score for _, _, snapshot in members], dtype=np.float64),
+            "quiz_average": np.array([snapshot.quiz_average for _, _, snapshot in members], dtype=np.float64),
+            "lessons_completed_count": np.array([snapshot.lessons for _, _, snapshot in members], dtype=np.int32),
+            "time_spent_minutes_today": np.array([snapshot.minutes for _, _, snapshot in members], dtype=np.int64),
+            "last_activity_date": np.array(
+                [snapshot.last_activity_date for _, _, snapshot in members], dtype="datetime64[s]"
+            ),
         }
     )
     failures = pd.DataFrame(
@@ -74,8 +76,8 @@ EXAMPLE = [
 
 def test_figures_of_the_worked_example():
     cohorts = Cohorts.of(users(*((user, "Law", "1") for user in range(1, 6))))
-    found = summarized(EXAMPLE, [(5, DAY)], cohorts, DAY, DAY)
-    (cohort,) = figures(found.cohorts)
+    result = summarized(EXAMPLE, [(5, DAY)], cohorts, DAY, DAY)
+    (cohort,) = figures(result.cohorts)
     assert cohort == {
         "students": 4,
         "failed": 1,
@@ -94,18 +96,18 @@ def test_figures_of_the_worked_example():
         "inactive_7_days": 3,
         "inactive_14_days": 1,
     }
-    assert figures(found.days) == [cohort]
-    assert found.cohorts[["specialization", "level"]].to_numpy().tolist() == [["Law", "1"]]
+    assert figures(result.days) == [cohort]
+    assert result.cohorts[["specialization", "level"]].to_numpy().tolist() == [["Law", "1"]]
 
 
 def test_missing_specialization_level_or_account_is_a_separate_cohort():
     cohorts = Cohorts.of(users((4, None, None), (1, "Law", None), (2, None, "1"), (9, "Law", "1")))
-    found = summarized(EXAMPLE, [(9, DAY)], cohorts, DAY, DAY)
-    rows = found.cohorts[["specialization", "level", "students", "failed"]].to_numpy().tolist()
+    result = summarized(EXAMPLE, [(9, DAY)], cohorts, DAY, DAY)
+    rows = result.cohorts[["specialization", "level", "students", "failed"]].to_numpy().tolist()
     assert rows == [["", "", 2, 0], ["", "1", 1, 0], ["Law", "", 1, 0], ["Law", "1", 0, 1]]
-    assert found.cohorts["pace_median"].tolist()[0] == 79.34  # of 68.67 and 90, halfway
-    assert np.isnan(found.cohorts["pace_median"].tolist()[3])  # all of them have failed
-    assert found.days["students"].tolist() == [4]
+    assert result.cohorts["pace_median"].tolist()[0] == 79.34  # halfway between 68.67 and 90
+    assert np.isnan(result.cohorts["pace_median"].tolist()[3])  # all its students have failed
+    assert result.days["students"].tolist() == [4]
 
 
 def test_an_empty_specialization_equals_a_missing_one():
@@ -114,10 +116,10 @@ def test_an_empty_specialization_equals_a_missing_one():
 
 
 def test_a_day_without_students_is_a_row_of_zeros_and_has_no_cohort():
-    nobody = summarized([], [], Cohorts.of(users()), DAY - timedelta(days=1), DAY)
-    assert nobody.cohorts.empty
+    without_students = summarized([], [], Cohorts.of(users()), DAY - timedelta(days=1), DAY)
+    assert without_students.cohorts.empty
     zeros = {name: None if name.startswith(("pace", "quiz")) else 0 for name in FIGURES}
-    assert figures(nobody.days) == [zeros, zeros]
+    assert figures(without_students.days) == [zeros, zeros]
 
 
 DAYS = [DAY + timedelta(days=n) for n in range(3)]
@@ -136,7 +138,7 @@ MEMBERS = st.lists(
         ),
     ),
     max_size=25,
-    unique_by=lambda one: one[:2],
+    unique_by=lambda member: member[:2],
 )
 FAILED = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(DAYS)), max_size=5, unique=True)
 COHORTS = st.dictionaries(
@@ -145,13 +147,13 @@ COHORTS = st.dictionaries(
 
 
 @given(MEMBERS, FAILED, COHORTS)
-def test_cohort_figures_equal_the_reference_for_single_days_and_ranges(drawn, failed, known):
+def test_cohort_figures_equal_the_reference_for_single_days_and_ranges(generated, failed, known):
     members = [
         (user, day, published(pace, quiz, day - timedelta(days=ago), lessons, minutes))
-        for user, day, (pace, quiz, ago, lessons, minutes) in drawn
+        for user, day, (pace, quiz, ago, lessons, minutes) in generated
     ]
     cohorts = Cohorts.of(users(*((user, *names) for user, names in known.items())))
-    found = summarized(members, failed, cohorts, DAYS[0], DAYS[-1])
+    result = summarized(members, failed, cohorts, DAYS[0], DAYS[-1])
 
     def cohort_of(user: int) -> tuple[str, str]:
         specialization, level = known.get(user, (None, None))
@@ -159,23 +161,23 @@ def test_cohort_figures_equal_the_reference_for_single_days_and_ranges(drawn, fa
 
     expected_days, expected_cohorts = [], []
     for day in DAYS:
-        here = [(user, one) for user, on, one in members if on == day]
+        of_day = [(user, snapshot) for user, on, snapshot in members if on == day]
         failing = [user for user, on in failed if on == day]
-        expected_days.append(reference_summary(day, [one for _, one in here], len(failing)))
-        for name in sorted({cohort_of(user) for user in [*(user for user, _ in here), *failing]}):
+        expected_days.append(reference_summary(day, [snapshot for _, snapshot in of_day], len(failing)))
+        for name in sorted({cohort_of(user) for user in [*(user for user, _ in of_day), *failing]}):
             expected_cohorts.append(
                 reference_summary(
                     day,
-                    [one for user, one in here if cohort_of(user) == name],
+                    [snapshot for user, snapshot in of_day if cohort_of(user) == name],
                     sum(cohort_of(user) == name for user in failing),
                 )
             )
-    assert figures(found.days) == expected_days
-    assert figures(found.cohorts) == expected_cohorts
-    alone = [
+    assert figures(result.days) == expected_days
+    assert figures(result.cohorts) == expected_cohorts
+    single_days = [
         summarized(
-            [one for one in reversed(members) if one[1] == day],
-            [one for one in failed if one[1] == day],
+            [member for member in reversed(members) if member[1] == day],
+            [failure for failure in failed if failure[1] == day],
             cohorts,
             day,
             day,
@@ -183,6 +185,6 @@ def test_cohort_figures_equal_the_reference_for_single_days_and_ranges(drawn, fa
         for day in DAYS
     ]
     for name in ("days", "cohorts"):
-        parts = [frame for frame in (getattr(one, name) for one in alone) if len(frame)]
+        parts = [frame for frame in (getattr(summaries, name) for summaries in single_days) if len(frame)]
         if parts:
-            pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), getattr(found, name), check_exact=True)
+            pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), getattr(result, name), check_exact=True)

@@ -13,8 +13,8 @@ from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, end_of_day, sta
 BUDAPEST = ZoneInfo("Europe/Budapest")
 
 
-def microseconds(moment: str) -> int:
-    return int(np.datetime64(moment, "us").astype(np.int64))
+def microseconds(instant: str) -> int:
+    return int(np.datetime64(instant, "us").astype(np.int64))
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_day_begins_at_local_midnight():
 
 def test_a_day_ends_one_microsecond_before_the_next_midnight():
     days = LocalDays(date(2026, 3, 28), date(2026, 3, 30), BUDAPEST)
-    moments = ["2026-03-27T22:59:59.999999", "2026-03-27T23:00", "2026-03-28T22:59:59.999999", "2026-03-28T23:00"]
-    moments += ["2026-03-29T21:59:59.999999", "2026-03-29T22:00"]  # the 29th has 23 hours
-    index = days.index_of(np.array([microseconds(moment) for moment in moments]))
+    instants = ["2026-03-27T22:59:59.999999", "2026-03-27T23:00", "2026-03-28T22:59:59.999999", "2026-03-28T23:00"]
+    instants += ["2026-03-29T21:59:59.999999", "2026-03-29T22:00"]  # the 29th has 23 hours
+    index = days.index_of(np.array([microseconds(instant) for instant in instants]))
     assert (index - LEAD_DAYS).tolist() == [-1, 0, 0, 1, 1, 2]
 
 
 def test_instants_before_and_after_the_days_are_outside_the_grid():
     days = LocalDays(date(2026, 3, 28), date(2026, 3, 30), BUDAPEST)
-    moments = ["2026-02-26T22:59:59", "2026-02-26T23:00", "2026-03-30T21:59:59", "2026-03-30T22:00", "2030-01-01"]
-    index = days.index_of(np.array([microseconds(moment) for moment in moments]))
+    instants = ["2026-02-26T22:59:59", "2026-02-26T23:00", "2026-03-30T21:59:59", "2026-03-30T22:00", "2030-01-01"]
+    index = days.index_of(np.array([microseconds(instant) for instant in instants]))
     assert index.tolist() == [-1, 0, LEAD_DAYS + 2, LEAD_DAYS + 3, LEAD_DAYS + 3]
 
 

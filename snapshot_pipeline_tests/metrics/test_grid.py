@@ -1,4 +1,4 @@
-"""Students times days: each event in its cell, each window the sum of its days."""
+"""Grids of students × days: events counted by day, and sums over windows."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_the_latest_event_is_carried_forward_from_its_day():
 
 
 def test_without_events_every_cell_is_empty():
-    nothing = np.zeros(0, dtype=np.int64)
-    assert latest_by_day(nothing, nothing, SHAPE).tolist() == [[-1] * 5] * 2
-    assert count_by_day(nothing, nothing, SHAPE).sum() == 0
+    no_events = np.zeros(0, dtype=np.int64)
+    assert latest_by_day(no_events, no_events, SHAPE).tolist() == [[-1] * 5] * 2
+    assert count_by_day(no_events, no_events, SHAPE).sum() == 0
 
 
 def test_a_window_ends_with_its_day_and_has_the_given_length():

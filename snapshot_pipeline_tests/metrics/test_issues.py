@@ -1,4 +1,4 @@
-"""Rows that cannot be right spoil exactly the days that need them, and are named."""
+"""Invalid rows affect exactly the days whose figures need them, and the failure names the row."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ def progress(*lesson_ids: int) -> pd.DataFrame:
     return pd.DataFrame({"lesson_id": lesson_ids, "time_spent_minutes": [-5] * len(lesson_ids)})
 
 
-def blamed(lesson_ids, wrong, started, completed, length=7) -> list[int]:
-    """The row to blame on each computed day, of one student's progress rows."""
+def affecting_rows(lesson_ids, invalid, started, completed, length=7) -> list[int]:
+    """Return the position of the invalid row that affects each computed day, for one student's progress rows."""
     count = len(lesson_ids)
-    fault = progress_issues(
+    issue = progress_issues(
         NEGATIVE_TIME_SPENT,
-        np.array(wrong),
+        np.array(invalid),
         progress(*lesson_ids),
         np.zeros(count, dtype=np.int64),
         (np.array(started), np.array(completed)),
         np.full((1, len(COMPUTED)), length),
         SHAPE,
     )
-    return fault.rows[0].tolist()
+    return issue.rows[0].tolist()
 
 
 @pytest.mark.parametrize(
-    ("value", "is_wrong"),
+    ("value", "is_invalid"),
     [(0.0, False), (100.0, False), (-0.01, True), (100.01, True), (np.nan, True), (np.inf, True), (-np.inf, True)],
 )
-def test_only_numbers_from_0_to_100_are_valid_scores(value: float, is_wrong: bool):
-    assert is_invalid_score(np.array([value])).tolist() == [is_wrong]
+def test_only_numbers_from_0_to_100_are_valid_scores(value: float, is_invalid: bool):
+    assert is_invalid_score(np.array([value])).tolist() == [is_invalid]
 
 
 def test_an_invalid_row_affects_the_days_whose_window_contains_it():
-    assert blamed([7], [True], [30], [-1]) == [-1] + [0] * 7 + [-1] * 3
-    assert blamed([7], [True], [-1], [30]) == [-1] + [0] * 7 + [-1] * 3
-    assert blamed([7], [True], [28], [-1], length=7) == [0] * 6 + [-1] * 5
-    assert blamed([7], [True], [10], [-1], length=30) == [0] * 11
+    assert affecting_rows([7], [True], [30], [-1]) == [-1] + [0] * 7 + [-1] * 3
+    assert affecting_rows([7], [True], [-1], [30]) == [-1] + [0] * 7 + [-1] * 3
+    assert affecting_rows([7], [True], [28], [-1], length=7) == [0] * 6 + [-1] * 5
+    assert affecting_rows([7], [True], [10], [-1], length=30) == [0] * 11
 
 
 def test_a_valid_row_affects_no_day():
-    assert blamed([7], [False], [30], [30]) == [-1] * 11
+    assert affecting_rows([7], [False], [30], [30]) == [-1] * 11
 
 
 def test_the_latest_invalid_row_is_named_and_the_higher_lesson_on_a_tie():
-    assert blamed([7, 8], [True, True], [30, 32], [-1, -1])[1:5] == [0, 0, 1, 1]
-    assert blamed([8, 7], [True, True], [30, 30], [-1, -1])[1] == 0
+    assert affecting_rows([7, 8], [True, True], [30, 32], [-1, -1])[1:5] == [0, 0, 1, 1]
+    assert affecting_rows([8, 7], [True, True], [30, 30], [-1, -1])[1] == 0
 
 
 def test_an_invalid_score_affects_days_until_ten_newer_attempts_follow():
     scores = [130.0, *[50.0] * 10]
     scored = pd.DataFrame({"attempt_id": np.arange(11) + 100, "score": scores})
     newest = np.array([[-1, 0, 1, 9, 10]])
-    fault = score_issues(scored, np.arange(11), newest)
-    assert fault.rows.tolist() == [[-1, 0, 0, 0, -1]]
-    assert fault.describe(0) == "quiz_attempts id 100: score 130.0"
+    issue = score_issues(scored, np.arange(11), newest)
+    assert issue.rows.tolist() == [[-1, 0, 0, 0, -1]]
+    assert issue.describe(0) == "quiz_attempts id 100: score 130.0"
 
 
 def test_an_invalid_score_does_not_affect_another_student():
@@ -76,8 +76,8 @@ def test_an_invalid_score_does_not_affect_another_student():
 
 
 def test_without_attempts_there_is_no_issue():
-    nobody = pd.DataFrame({"attempt_id": np.zeros(0, dtype=np.int64), "score": np.zeros(0)})
-    assert score_issues(nobody, np.zeros(0, dtype=np.int64), np.array([[-1]])).rows.tolist() == [[-1]]
+    no_attempts = pd.DataFrame({"attempt_id": np.zeros(0, dtype=np.int64), "score": np.zeros(0)})
+    assert score_issues(no_attempts, np.zeros(0, dtype=np.int64), np.array([[-1]])).rows.tolist() == [[-1]]
 
 
 def test_the_detail_names_table_lesson_and_value():

@@ -1,4 +1,4 @@
-"""The pace score by the worked examples of `metrics.md`: a wrong one calls a diligent student slow."""
+"""The pace score, with the worked examples of `metrics.md`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces, window_len
 
 
 def score(lessons: int, active_days: int, length: int, quiz_average: float) -> float:
-    one = (np.array([value]) for value in (lessons, active_days, length))
-    return float(round_half_away(PaceTerms.of(*one, np.array([quiz_average])).scores)[0])
+    counts = (np.array([value]) for value in (lessons, active_days, length))
+    return float(round_half_away(PaceTerms.of(*counts, np.array([quiz_average])).scores)[0])
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,10 @@ def score(lessons: int, active_days: int, length: int, quiz_average: float) -> f
     [
         (20, 12, 30, 80.0, 68.67),  # the first example
         (5, 3, 7, np.nan, 47.86),  # the second example
-        (0, 0, 30, np.nan, 0.0),  # who does nothing gets nothing
+        (0, 0, 30, np.nan, 0.0),  # no activity
         (0, 0, 30, 50.0, 15.0),
         (30, 20, 30, 100.0, 100.0),  # a lesson a day, on two days out of three
-        (90, 30, 30, 100.0, 100.0),  # no more than full marks
+        (90, 30, 30, 100.0, 100.0),  # capped at full marks
     ],
 )
 def test_score_of_the_worked_examples_and_the_bounds(lessons, active_days, length, quiz_average, expected):

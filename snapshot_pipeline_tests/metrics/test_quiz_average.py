@@ -1,4 +1,4 @@
-"""The quiz average by the worked example of `metrics.md`: the newest attempt weighs the most, the eleventh nothing."""
+"""The quiz average, with the worked example of `metrics.md`: newer attempts weigh more, the eleventh is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounding half away from zero, whatever the last bit of a float says: 39.995 is 40, and MEDIUM."""
+"""Rounding half away from zero, independent of the last bits of a float: 39.995 is 40.00, and therefore MEDIUM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snapshot_pipeline.metrics.grid import round_half_away
         (0.0, 0.0),
         (0.005, 0.01),
         (0.015, 0.02),
-        (2.675, 2.68),  # as a float it is less than the tie
+        (2.675, 2.68),  # its float is below the tie
         (1.005, 1.01),
         (39.995, 40.0),
         (39.9949999, 39.99),

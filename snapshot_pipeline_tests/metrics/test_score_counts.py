@@ -1,4 +1,4 @@
-"""Means, quartiles and labels of counted scores: a wrong one is plotted for every day, and nobody would notice."""
+"""Means, percentiles and labels computed from counted scores."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def test_the_mean_equals_the_mean_of_the_scores(values: list[int]):
 
 
 @given(hundredths, hundredths)
-def test_counts_of_batches_add_up_to_the_counts_of_all_students(one: list[int], other: list[int]):
-    together = counted(one) + counted(other)
-    assert together == counted(one + other)
-    assert together.students == len(one) + len(other)
+def test_counts_of_batches_add_up_to_the_counts_of_all_students(first: list[int], second: list[int]):
+    total = counted(first) + counted(second)
+    assert total == counted(first + second)
+    assert total.students == len(first) + len(second)
 
 
 @given(hundredths)
 def test_pickled_counts_are_small_and_unchanged(values: list[int]):
-    travelled = pickle.dumps(counted(values))
-    assert pickle.loads(travelled) == counted(values)  # noqa: S301  # our own bytes
-    assert len(travelled) < 2_000
+    pickled = pickle.dumps(counted(values))
+    assert pickle.loads(pickled) == counted(values)  # noqa: S301  # our own bytes
+    assert len(pickled) < 2_000
 
 
 @given(hundredths)

@@ -1,4 +1,4 @@
-"""The pictures: small, the same each time, readable in both themes, and whole whatever a name looks like."""
+"""The plots: small, deterministic, legible in both themes, and safe with any name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WEEK = [SUNDAY - timedelta(days=6 - n) for n in range(7)]
 TWO_MONTHS = [SUNDAY - timedelta(days=55 - n) for n in range(56)]
 QUARTER = [SUNDAY - timedelta(days=n) for n in range(91)]
 
-PICTURES: dict[str, Callable[[], Plot]] = {
+PLOTS: dict[str, Callable[[], Plot]] = {
     "pace": lambda: pace_distribution.draw(
         PaceDistribution(
             SUNDAY,
@@ -77,37 +77,37 @@ PICTURES: dict[str, Callable[[], Plot]] = {
     "cohorts": lambda: cohorts.draw(
         CohortPaces(SUNDAY, [CohortPace(f"Topic {n}", 10 + n, 20, 40 + n, 60, 39) for n in range(12)])
     ),
-    "a trend of nobody": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 7] * 4))),
-    "a trend of one day": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 6 + [4.0]] * 4))),
-    "a week that is missing": lambda: activity.draw(Activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3)),
-    "a week of nothing": lambda: activity.draw(Activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3)),
-    "shares of nobody": lambda: pace_shares.draw(PaceShares([SUNDAY], [{"SLOW": 0}])),
-    "nobody inactive": lambda: inactivity.draw(Inactivity(WEEK, [None] * 7, [None] * 7)),
+    "trend without students": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 7] * 4))),
+    "trend of one day": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 6 + [4.0]] * 4))),
+    "missing week": lambda: activity.draw(Activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3)),
+    "week of zeros": lambda: activity.draw(Activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3)),
+    "shares without students": lambda: pace_shares.draw(PaceShares([SUNDAY], [{"SLOW": 0}])),
+    "inactivity without students": lambda: inactivity.draw(Inactivity(WEEK, [None] * 7, [None] * 7)),
     "no cohort": lambda: cohorts.draw(CohortPaces(SUNDAY, [])),
-    "nobody's pace": lambda: pace_distribution.draw(PaceDistribution(SUNDAY, {})),
+    "pace without students": lambda: pace_distribution.draw(PaceDistribution(SUNDAY, {})),
     "no recommendation": lambda: recommendations_by_week.draw(RecommendationsByWeek([date(2026, 2, 23)], {})),
     "no failure": lambda: failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {})),
     "no day computed": lambda: success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {}, 0.9)),
 }
 
-every_picture = pytest.mark.parametrize("name", PICTURES)
+every_plot = pytest.mark.parametrize("name", PLOTS)
 
 
 @cache
-def drawn(name: str) -> Plot:
-    """One of `PICTURES`, drawn once for all tests."""
-    return PICTURES[name]()
+def plot_of(name: str) -> Plot:
+    """Return one of `PLOTS`, drawn once for all tests."""
+    return PLOTS[name]()
 
 
 def texts_of(plot: Plot) -> list[str]:
-    """What is written in a picture, as a person reads it."""
+    """Return the visible texts of a plot."""
     root = ElementTree.fromstring(plot.svg)  # noqa: S314
     return [element.text or "" for element in root.iter() if element.tag.endswith("}text")]
 
 
-@every_picture
+@every_plot
 def test_a_plot_is_small_and_has_title_source_and_alt_text(name: str):
-    plot = drawn(name)
+    plot = plot_of(name)
     root = ElementTree.fromstring(plot.svg)  # noqa: S314
     assert root.get("role") == "img"
     named = {element.get("id"): element.text for element in root.iter() if element.get("id")}
@@ -119,9 +119,9 @@ def test_a_plot_is_small_and_has_title_source_and_alt_text(name: str):
     assert len(plot.markdown()) < 24_000
 
 
-@every_picture
+@every_plot
 def test_drawing_is_deterministic(name: str):
-    assert PICTURES[name]() == drawn(name)
+    assert PLOTS[name]() == plot_of(name)
 
 
 def test_drawing_is_deterministic_across_processes():
@@ -134,29 +134,29 @@ def test_drawing_is_deterministic_across_processes():
     assert len(printed) == 1
 
 
-@every_picture
+@every_plot
 def test_a_plot_is_self_contained_and_does_not_affect_its_page(name: str):
-    svg = drawn(name).svg
+    svg = plot_of(name).svg
     assert "<style" not in svg
     assert "<script" not in svg
-    assert svg.count("http") == 1  # the name of the format
+    assert svg.count("http") == 1  # the XML namespace
     used = {part.split(")")[0].split('"')[0] for part in svg.split("#p")[1:]}
     defined = {part.split('"')[0] for part in svg.split('id="p')[1:]}
     assert used <= defined
 
 
 def test_ids_are_unique_across_plots():
-    names = [identity for name in PICTURES for identity in ids_of(drawn(name))]
+    names = [identity for name in PLOTS for identity in ids_of(plot_of(name))]
     assert len(names) == len(set(names))
 
 
 def ids_of(plot: Plot) -> list[str]:
-    return [found for element in ElementTree.fromstring(plot.svg).iter() if (found := element.get("id"))]  # noqa: S314
+    return [name for element in ElementTree.fromstring(plot.svg).iter() if (name := element.get("id"))]  # noqa: S314
 
 
-@every_picture
+@every_plot
 def test_markdown_is_one_line_with_the_plot_for_both_themes(name: str):
-    plot = drawn(name)
+    plot = plot_of(name)
     markdown = plot.markdown()
     assert "\n" not in markdown
     begin, data = markdown.split("](data:image/svg+xml;base64,")
@@ -197,23 +197,23 @@ def test_success_rates_in_the_calendar_are_rounded_down():
 
 
 def test_a_missing_day_differs_from_a_day_of_zero():
-    plot = drawn("activity")
+    plot = plot_of("activity")
     assert texts_of(plot).count("missing") == 1
-    assert "0" in texts_of(plot)  # of the Saturday, on which nobody did anything
+    assert "0" in texts_of(plot)  # Saturday, without activity
     assert "fewest 0 on 28 Feb 2026" in plot.alt
-    assert texts_of(drawn("shares")).count("missing") == 1
+    assert texts_of(plot_of("shares")).count("missing") == 1
 
 
 def test_a_line_has_gaps_for_missing_days_and_a_dot_for_a_single_day():
-    """Days 3, 4 and 6 of 56 are missing: two lines of three parts, and a dot on the fifth for each."""
-    root = ElementTree.fromstring(drawn("trend").svg)  # noqa: S314
+    """Days 3, 4 and 6 of 56 are missing: both lines have three parts, and day 5 is a dot."""
+    root = ElementTree.fromstring(plot_of("trend").svg)  # noqa: S314
     lines = [element.get("d", "") for element in root.iter() if "stroke-width:1.75" in element.get("style", "")]
-    assert [line.count("M") for line in lines] == [3, 3]  # the one in the middle goes nowhere
+    assert [line.count("M") for line in lines] == [3, 3]  # the middle part is a single point
     assert len([element for element in root.iter() if element.tag.endswith("}use") and "x" in element.attrib]) >= 2
 
 
 def test_the_largest_cohorts_are_drawn_and_the_others_counted():
-    plot = drawn("cohorts")
+    plot = plot_of("cohorts")
     names = [text for text in texts_of(plot) if text.startswith("Topic")]
     assert len(names) == cohorts.MAX_COHORTS
     assert "Topic 11 (21)" in names

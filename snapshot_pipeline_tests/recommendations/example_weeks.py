@@ -1,4 +1,4 @@
-"""Small weeks for the tests of the rules: rows written as tuples, in frames of the types that `WeekFacts` documents."""
+"""Small weeks for the tests of the rules: rows as tuples, converted to frames with the dtypes of `WeekFacts`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def week(
     lessons: Sequence[tuple[object, ...]] = (),
     dismissals: Sequence[tuple[object, ...]] = (),
 ) -> WeekFacts:
-    """The week from Monday, 8 June 2026, to Sunday, 14 June 2026, with these rows; whatever is not given is empty."""
+    """Return the facts of the week from Monday, 8 June 2026, to Sunday, 14 June 2026; frames are empty by default."""
     return WeekFacts(
         week_start=MONDAY,
         students=_frame(students, user_id="int64", specialization="object", level="object", has_started="bool"),

@@ -1,7 +1,4 @@
-"""Properties of `recommend`: it chooses what the slow reference chooses, however it is asked.
-
-A difference here is a student who is told the wrong thing on Monday. The texts are not the reference's affair.
-"""
+"""Property tests of `recommend`: it equals the slow reference, for any batch and row order; texts are not compared."""
 
 from __future__ import annotations
 
@@ -65,9 +62,9 @@ def test_recommendations_equal_the_reference(scenario):
 @given(week_scenarios(), st.integers(0, 2**16))
 def test_row_order_does_not_change_the_result(scenario, seed):
     facts = facts_of(scenario)
-    frames = {one.name: getattr(facts, one.name) for one in fields(facts) if one.name != "week_start"}
-    mixed = {name: frame.sample(frac=1, random_state=seed + n) for n, (name, frame) in enumerate(frames.items())}
-    assert as_plain_rows(recommend(replace(facts, **mixed))) == as_plain_rows(recommend(facts))
+    frames = {field.name: getattr(facts, field.name) for field in fields(facts) if field.name != "week_start"}
+    shuffled = {name: frame.sample(frac=1, random_state=seed + n) for n, (name, frame) in enumerate(frames.items())}
+    assert as_plain_rows(recommend(replace(facts, **shuffled))) == as_plain_rows(recommend(facts))
 
 
 @property_settings(10)
@@ -76,17 +73,17 @@ def test_a_batch_gets_the_same_recommendations_as_the_full_week(scenario, size):
     facts = facts_of(scenario)
     batch = facts.students.sort_values("user_id").head(size)
     alone = recommend(replace(facts, students=batch))
-    among_all = recommend(facts)
-    assert as_plain_rows(alone) == as_plain_rows(among_all[among_all["user_id"].isin(batch["user_id"])])
+    full_week = recommend(facts)
+    assert as_plain_rows(alone) == as_plain_rows(full_week[full_week["user_id"].isin(batch["user_id"])])
 
 
 def test_many_students_at_the_thresholds_equal_the_reference():
-    """The same, dense: every rule holds often, and at every instant a window begins or ends."""
+    """Every rule applies often, and every instant is at the start or the end of a window."""
     zone, monday, sunday = ZoneInfo("Europe/Budapest"), date(2026, 3, 23), date(2026, 3, 29)
-    chance = random.Random(1)  # noqa: S311
-    tick = timedelta(microseconds=1)
+    generator = random.Random(1)  # noqa: S311
+    microsecond = timedelta(microseconds=1)
     start, end = start_of_day(sunday - timedelta(days=29), zone), end_of_day(sunday, zone)
-    instants = [start - tick, start, end - tick, end]
+    instants = [start - microsecond, start, end - microsecond, end]
     orders = [None, 2, 1, 1, None, 2]
     rows = PlatformRows(
         lessons=[Lesson(90 - n, f"lesson {n}", "python", "1", order, True) for n, order in enumerate(orders)],
@@ -94,24 +91,24 @@ def test_many_students_at_the_thresholds_equal_the_reference():
     )
     snapshots = {}
     for user_id in range(400):
-        rows.users.append(User(user_id, "student", True, "python", chance.choice(["1", "1", "1", "2"])))
-        for lesson in chance.sample(rows.lessons, chance.choice([0, 3, 5, 6])):
-            started_at, completed_at = chance.choice([None, *instants]), chance.choice([None, *instants])
+        rows.users.append(User(user_id, "student", True, "python", generator.choice(["1", "1", "1", "2"])))
+        for lesson in generator.sample(rows.lessons, generator.choice([0, 3, 5, 6])):
+            started_at, completed_at = generator.choice([None, *instants]), generator.choice([None, *instants])
             rows.user_lesson_progress.append(Progress(user_id, lesson.id, started_at, completed_at, 1))
-        for n in chance.sample(range(20), chance.choice([0, 1, 4, 8])):
-            score = chance.choice([0.0, 50.0, 69.99, 70.0, 100.0, None, float("nan")])
-            attempt = Attempt(user_id * 20 + n, user_id, chance.randrange(7), score, chance.choice(instants))
+        for n in generator.sample(range(20), generator.choice([0, 1, 4, 8])):
+            score = generator.choice([0.0, 50.0, 69.99, 70.0, 100.0, None, float("nan")])
+            attempt = Attempt(user_id * 20 + n, user_id, generator.randrange(7), score, generator.choice(instants))
             rows.quiz_attempts.append(attempt)
         for days_ago in range(15):
-            figures = chance.choice(SNAPSHOT_FIGURES) if user_id % 2 else BUSY_BUT_INACTIVE
+            figures = generator.choice(SNAPSHOT_FIGURES) if user_id % 2 else BUSY_BUT_INACTIVE
             day = sunday - timedelta(days=days_ago)
             snapshots[user_id, day] = snapshot_of(user_id, day, *figures)
     expected = reference_week(rows, snapshots, monday, zone)
     assert as_recommendations(recommend(week_facts(rows, snapshots, monday, zone))) == expected
-    assert {one.recommendation_type for one in expected} == {one.name for one in RECOMMENDATION_TYPES}
+    assert {row.recommendation_type for row in expected} == {kind.name for kind in RECOMMENDATION_TYPES}
 
 
 def test_without_students_the_result_is_empty():
-    nobody = recommend(week_facts(PlatformRows(), {}, date(2026, 3, 2), ZoneInfo("UTC")))
-    assert list(nobody.columns) == COLUMNS
-    assert nobody.empty
+    recommended = recommend(week_facts(PlatformRows(), {}, date(2026, 3, 2), ZoneInfo("UTC")))
+    assert list(recommended.columns) == COLUMNS
+    assert recommended.empty

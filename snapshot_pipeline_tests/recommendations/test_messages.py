@@ -1,4 +1,4 @@
-"""What a student reads: every type has its text, numbers agree with their nouns, titles are quoted safely."""
+"""The texts of the recommendations: templates, singular and plural, and quoted lesson titles."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def test_texts_are_short_sentences_without_markup_or_placeholders(name):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_placeholders_are_named_so_that_a_translation_can_reorder_them(name):
-    wording = TEMPLATES[name]
-    assert "{" not in wording.title
-    for template in filter(None, [wording.message, wording.message_for_one]):
-        assert all(field is None or field.isidentifier() for _, field, _, _ in string.Formatter().parse(template))
+    template = TEMPLATES[name]
+    assert "{" not in template.title
+    for text in filter(None, [template.message, template.message_for_one]):
+        assert all(field is None or field.isidentifier() for _, field, _, _ in string.Formatter().parse(text))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_with_a_number_have_singular_and_plural(name):
-    wording = TEMPLATES[name]
-    assert (wording.number is None) == (wording.message_for_one is None)
-    if wording.number and wording.message_for_one:
-        assert f"{{{wording.number}}}" in wording.message
-        assert f"{{{wording.number}}}" in wording.message_for_one
+    template = TEMPLATES[name]
+    assert (template.number is None) == (template.message_for_one is None)
+    if template.number and template.message_for_one:
+        assert f"{{{template.number}}}" in template.message
+        assert f"{{{template.number}}}" in template.message_for_one
 
 
 def test_message_of_take_break():
@@ -60,10 +60,10 @@ def test_message_of_take_break():
 
 
 def test_one_lesson_is_singular_and_two_are_plural():
-    one = message_of("REVIEW_LESSON", {"lesson_ids": [7], "scores": [40.0]})
-    two = message_of("REVIEW_LESSON", {"lesson_ids": [7, 8], "scores": [40.0, 41.0]})
-    assert "1 lesson " in one
-    assert "2 lessons " in two
+    singular = message_of("REVIEW_LESSON", {"lesson_ids": [7], "scores": [40.0]})
+    plural = message_of("REVIEW_LESSON", {"lesson_ids": [7, 8], "scores": [40.0, 41.0]})
+    assert "1 lesson " in singular
+    assert "2 lessons " in plural
 
 
 def test_numbers_in_texts_equal_the_thresholds_of_the_rules():
@@ -88,7 +88,7 @@ def test_a_lesson_title_is_never_formatted_as_a_template(title):
         ("Loops\x00and\x1b[31mlists\x7f", "Loops and [31mlists"),
         ("Loops\u2028and\u2029lists\x85", "Loops and lists"),
         ("\u202eLoops\u2066 and lists", "Loops and lists"),
-        ("حلقه‌ها و فهرست‌ها", "حلقه‌ها و فهرست‌ها"),  # noqa: RUF001 - Persian, with the joiners that it needs
+        ("حلقه‌ها و فهرست‌ها", "حلقه‌ها و فهرست‌ها"),  # noqa: RUF001 - Persian needs these joiners
     ],
 )
 def test_a_lesson_title_has_one_line_and_no_control_characters(title, shown):

@@ -1,4 +1,4 @@
-"""Who is published what: the five best, what was dismissed, and rows that the store and JSON can take as they are."""
+"""`recommend`: the five best per student, dismissals, and the columns of the result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ALL_TYPES = [
 COLUMNS = ["user_id", "recommendation_type", "priority", "title", "message", "metadata"]
 
 
-def week_in_which_every_rule_holds(
+def week_in_which_every_rule_applies(
     user_ids: tuple[int, ...] = (1,), dismissals: tuple[tuple[int, str], ...] = ()
 ) -> WeekFacts:
-    """No real student meets all six: the facts contradict each other so that there is one too many."""
+    """Return contradictory facts, so that all six rules apply: one more than are published."""
     long_ago = date(2026, 5, 1)
     return week(
         students=[student(user_id, has_started=False) for user_id in user_ids],
@@ -44,50 +44,50 @@ def types_of(recommendations: pd.DataFrame, user_id: int) -> list[str]:
 
 
 def test_a_student_gets_the_five_with_the_highest_priority():
-    recommendations = recommend(week_in_which_every_rule_holds())
+    recommendations = recommend(week_in_which_every_rule_applies())
     assert recommendations["recommendation_type"].tolist() == ALL_TYPES[:5]
     assert recommendations["priority"].tolist() == [95, 90, 85, 80, 75]
 
 
 @pytest.mark.parametrize("dismissed", ALL_TYPES)
 def test_a_dismissed_recommendation_is_replaced_by_the_sixth(dismissed):
-    recommendations = recommend(week_in_which_every_rule_holds(dismissals=((1, dismissed),)))
+    recommendations = recommend(week_in_which_every_rule_applies(dismissals=((1, dismissed),)))
     assert recommendations["recommendation_type"].tolist() == [name for name in ALL_TYPES if name != dismissed]
 
 
 def test_a_dismissal_of_one_student_does_not_affect_another():
     recommendations = recommend(
-        week_in_which_every_rule_holds((1, 2), dismissals=((1, "TAKE_BREAK"), (2, "NO_LONGER_A_TYPE")))
+        week_in_which_every_rule_applies((1, 2), dismissals=((1, "TAKE_BREAK"), (2, "NO_LONGER_A_TYPE")))
     )
     assert "TAKE_BREAK" not in types_of(recommendations, 1)
     assert types_of(recommendations, 2) == ALL_TYPES[:5]
 
 
 def test_a_student_who_dismissed_all_types_gets_none():
-    assert recommend(week_in_which_every_rule_holds(dismissals=tuple((1, name) for name in ALL_TYPES))).empty
+    assert recommend(week_in_which_every_rule_applies(dismissals=tuple((1, name) for name in ALL_TYPES))).empty
 
 
 def test_rows_are_sorted_by_student_and_priority_for_any_input_order():
-    facts = week_in_which_every_rule_holds((30, 1, 200, 7))
+    facts = week_in_which_every_rule_applies((30, 1, 200, 7))
     recommendations = recommend(facts)
     assert recommendations["user_id"].tolist() == [user_id for user_id in (1, 7, 30, 200) for _ in range(5)]
     assert recommendations.index.tolist() == list(range(20))
-    backwards = {
+    reversed_frames = {
         field.name: getattr(facts, field.name).iloc[::-1]
         for field in dataclasses.fields(facts)
         if field.name != "week_start"
     }
-    pd.testing.assert_frame_equal(recommend(dataclasses.replace(facts, **backwards)), recommendations)
+    pd.testing.assert_frame_equal(recommend(dataclasses.replace(facts, **reversed_frames)), recommendations)
 
 
 def test_users_outside_the_batch_are_ignored():
-    facts = week_in_which_every_rule_holds((1, 2))
-    only_first = dataclasses.replace(facts, students=facts.students[facts.students["user_id"] == 1])
-    pd.testing.assert_frame_equal(recommend(only_first), recommend(week_in_which_every_rule_holds()))
+    facts = week_in_which_every_rule_applies((1, 2))
+    first_student_only = dataclasses.replace(facts, students=facts.students[facts.students["user_id"] == 1])
+    pd.testing.assert_frame_equal(recommend(first_student_only), recommend(week_in_which_every_rule_applies()))
 
 
 def test_metadata_are_plain_values_that_json_can_encode():
-    facts = week_in_which_every_rule_holds((1, 2), dismissals=((2, "TAKE_BREAK"),))
+    facts = week_in_which_every_rule_applies((1, 2), dismissals=((2, "TAKE_BREAK"),))
     recommendations = recommend(facts)
     metadata = {row.recommendation_type: row.metadata for row in recommendations.itertuples()}
     assert metadata == {
@@ -103,7 +103,7 @@ def test_metadata_are_plain_values_that_json_can_encode():
 
 
 def test_every_row_has_its_title_and_message():
-    recommendations = recommend(week_in_which_every_rule_holds((1, 2), dismissals=((2, "START_LEARNING"),)))
+    recommendations = recommend(week_in_which_every_rule_applies((1, 2), dismissals=((2, "START_LEARNING"),)))
     texts = {row.recommendation_type: (row.title, row.message) for row in recommendations.itertuples()}
     assert texts["TAKE_BREAK"] == (
         "Time for a break",
@@ -134,7 +134,7 @@ def test_a_student_without_snapshots_gets_start_and_next_lesson():
 
 @pytest.mark.parametrize("empty", ["students", "snapshots", "attempts", "completions", "lessons", "dismissals"])
 def test_any_frame_may_be_empty(empty):
-    facts = week_in_which_every_rule_holds((1, 2), dismissals=((2, "TAKE_BREAK"),))
+    facts = week_in_which_every_rule_applies((1, 2), dismissals=((2, "TAKE_BREAK"),))
     facts = dataclasses.replace(facts, completions=pd.DataFrame({"user_id": [1, 2], "lesson_id": [3, 10]}))
     full = recommend(facts)
     recommendations = recommend(dataclasses.replace(facts, **{empty: getattr(facts, empty).iloc[:0]}))
@@ -152,7 +152,7 @@ def test_an_empty_week_has_no_rows_but_all_columns():
 
 
 def test_the_input_frames_are_not_modified():
-    facts = week_in_which_every_rule_holds((2, 1), dismissals=((2, "TAKE_BREAK"),))
+    facts = week_in_which_every_rule_applies((2, 1), dismissals=((2, "TAKE_BREAK"),))
     before = {name: frame.copy() for name, frame in vars(facts).items() if name != "week_start"}
     recommend(facts)
     for name, frame in before.items():

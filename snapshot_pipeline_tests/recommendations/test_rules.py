@@ -1,4 +1,4 @@
-"""Each rule at its edges: who gets it, who just does not, and with which metadata."""
+"""Each rule at its thresholds: the students to whom it applies, and the metadata."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from snapshot_pipeline.recommendations.rules import (
 from snapshot_pipeline_tests.recommendations.example_weeks import attempt, lesson, snapshot, student, week
 
 
-def rows_of(found: pd.DataFrame) -> list[tuple[object, ...]]:
-    return sorted(found.itertuples(index=False, name=None))
+def rows_of(result: pd.DataFrame) -> list[tuple[object, ...]]:
+    return sorted(result.itertuples(index=False, name=None))
 
 
 # The week
@@ -187,8 +187,8 @@ def test_lessons_are_sorted_by_order_then_id_with_missing_orders_last():
     order = [7, 8, 9, 1, 2]
     for already, expected in enumerate(order):
         completions = [(1, lesson_id) for lesson_id in order[:already]]
-        found = continue_learning(week(students=[student(1)], lessons=lessons, completions=completions))
-        assert found["lesson_id"].tolist() == [expected]
+        result = continue_learning(week(students=[student(1)], lessons=lessons, completions=completions))
+        assert result["lesson_id"].tolist() == [expected]
 
 
 def test_the_next_lesson_is_in_the_specialization_and_level_of_the_student():
@@ -197,8 +197,8 @@ def test_the_next_lesson_is_in_the_specialization_and_level_of_the_student():
         lessons=[lesson(10), lesson(11, 2), lesson(20, level="EXPERT"), lesson(30, specialization="ART")],
         completions=[(1, 20), (1, 30), (4, 10), (2, 10)],
     )
-    found = continue_learning(facts)
-    assert dict(zip(found["user_id"], found["lesson_id"], strict=True)) == {1: 10, 2: 20, 3: 30, 4: 11}
+    result = continue_learning(facts)
+    assert dict(zip(result["user_id"], result["lesson_id"], strict=True)) == {1: 10, 2: 20, 3: 30, 4: 11}
 
 
 def test_completions_of_one_student_do_not_affect_another():
@@ -207,8 +207,8 @@ def test_completions_of_one_student_do_not_affect_another():
         lessons=[lesson(10, 1), lesson(20, 2), lesson(30, 3)],
         completions=[(1, 10), (2, 20), (7, 10)],
     )
-    found = continue_learning(facts)
-    assert dict(zip(found["user_id"], found["lesson_id"], strict=True)) == {1: 20, 2: 10}
+    result = continue_learning(facts)
+    assert dict(zip(result["user_id"], result["lesson_id"], strict=True)) == {1: 20, 2: 10}
 
 
 def test_a_completed_lesson_that_is_no_longer_published_is_ignored():
@@ -247,13 +247,13 @@ def test_str_and_object_columns_find_the_same_next_lesson():
 # All rules
 
 
-@pytest.mark.parametrize("recommendation_type", RECOMMENDATION_TYPES, ids=lambda found: found.name)
+@pytest.mark.parametrize("recommendation_type", RECOMMENDATION_TYPES, ids=lambda kind: kind.name)
 def test_a_rule_without_matches_returns_an_empty_frame(recommendation_type: RecommendationType):
-    found = recommendation_type.find(week())
-    assert found.empty
-    assert found["user_id"].dtype == "int64"
+    result = recommendation_type.find(week())
+    assert result.empty
+    assert result["user_id"].dtype == "int64"
 
 
 def test_names_and_priorities_of_recommendation_types_are_unique():
-    assert len({found.name for found in RECOMMENDATION_TYPES}) == len(RECOMMENDATION_TYPES)
-    assert len({found.priority for found in RECOMMENDATION_TYPES}) == len(RECOMMENDATION_TYPES)
+    assert len({kind.name for kind in RECOMMENDATION_TYPES}) == len(RECOMMENDATION_TYPES)
+    assert len({kind.priority for kind in RECOMMENDATION_TYPES}) == len(RECOMMENDATION_TYPES)

@@ -1,17 +1,18 @@
-"""The slow reference: every published figure again, one student and one day at a time, in plain Python.
+"""The slow reference: computes every published figure a second time, one student and one day at a time.
 
-It is written from `metrics.md` alone and shares no code with `snapshot_pipeline`: no pandas, no NumPy, scores as exact
-fractions. What the fast code and this package disagree on is a defect of one of them. The rooms:
+It follows `metrics.md` in plain Python and shares no code with `snapshot_pipeline`: no pandas, no NumPy, scores as
+exact fractions. If it disagrees with the fast code, one of the two has a defect. The modules:
 
-    rows.py             the platform's tables as plain rows, and each student's own rows with their local days
-    days.py             which local day an instant belongs to
+    rows.py             the platform's tables as plain rows, and the rows of one student with their local days
+    days.py             the local day of an instant
     snapshots.py        `reference_day`: the snapshots and failures of one day
+    summaries.py        `reference_summary`: the figures of a group of students on one day
     recommendations.py  `reference_week`: the recommendations of one week
-    reading.py          `read_rows`: the plain rows out of a real database
-    history_frames.py   the same rows as the frames of `compute_snapshots`, and
-    week_frames.py      as those of `recommend`: the only rooms that know pandas
-    strategies.py       Hypothesis: platforms with every edge
+    reading.py          `read_rows`: reads the plain rows from a database
+    history_frames.py   converts the rows to the input frames of `compute_snapshots`
+    week_frames.py      converts the rows to the input frames of `recommend`
+    strategies.py       Hypothesis strategies: platforms with every edge case
 
-Put here: what can be checked against `metrics.md` line by line by a reader. Do not put here: anything made faster at
-the cost of that, or anything imported from the code under test.
+Put here: code that a reader can check against `metrics.md` line by line. Do not put here: faster code that is harder to
+read, or figures computed by the code under test.
 """

@@ -1,7 +1,6 @@
-"""Local days, found the slow way: by walking through the minutes.
+"""The start and the end of a local day, and the local day of an instant, found by stepping through the minutes.
 
-Put here: when a day starts, and which day an instant belongs to. Do not put here: what is counted on a day.
-Nothing is assumed about midnight: it may not exist, may come twice, and a whole day may be missing.
+No assumption is made about midnight: it may not exist, it may occur twice, and a whole day may be missing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _FARTHEST_OFFSET = timedelta(hours=15)
 
 @cache
 def start_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant, in UTC, at which the clocks of `zone` show `day` or a later date."""
+    """Return the first instant, in UTC, at which the clocks of `zone` show `day` or a later date."""
     instant = datetime.combine(day, time(), timezone.utc) - _FARTHEST_OFFSET
     while instant.astimezone(zone).date() < day:
         instant += _ONE_MINUTE
@@ -26,12 +25,12 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime:
 
 
 def end_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """The instant, in UTC, at which the next local day begins: `end(D)` of `metrics.md`."""
+    """Return the instant, in UTC, at which the next local day begins: `end(D)` of `metrics.md`."""
     return start_of_day(day + _ONE_DAY, zone)
 
 
 def local_day(instant: datetime, zone: ZoneInfo) -> date:
-    """The day `D` with `start(D) <= instant < end(D)`."""
+    """Return the day `D` with `start(D) <= instant < end(D)`."""
     day = instant.astimezone(zone).date()
     # Clocks that are put back across midnight show the next date for a while and then the old one again.
     while instant < start_of_day(day, zone):

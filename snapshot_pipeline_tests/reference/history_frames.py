@@ -1,8 +1,4 @@
-"""The reference's rows as the frames that `compute_snapshots` takes.
-
-Put here: `StudentHistory` made of plain rows, in full and trimmed to what must be there.
-Do not put here: any figure; a frame holds nothing that is not in a row.
-"""
+"""Convert plain rows to `StudentHistory`, the input of `compute_snapshots`: all rows, or only the required ones."""
 
 from __future__ import annotations
 
@@ -21,10 +17,10 @@ INSTANT = "datetime64[us, UTC]"
 
 
 def full_history(rows: PlatformRows, zone: ZoneInfo) -> StudentHistory:
-    """All rows of all active students, those included that no day needs; `last_activity_before` is always NaT."""
+    """Return all rows of all active students, needed or not; `last_activity_before` is always NaT."""
     ids = {student.user.id for student in rows.active_students(zone)}
     return _history(
-        [(one.user.id, first_started_at(one), None) for one in rows.active_students(zone)],
+        [(student.user.id, first_started_at(student), None) for student in rows.active_students(zone)],
         [row for row in rows.user_lesson_progress if row.user_id in ids],
         [row for row in rows.quiz_attempts if row.user_id in ids],
         [row for row in rows.exercise_submissions if row.user_id in ids],
@@ -32,7 +28,7 @@ def full_history(rows: PlatformRows, zone: ZoneInfo) -> StudentHistory:
 
 
 def trimmed_history(rows: PlatformRows, first: date, last: date, zone: ZoneInfo) -> StudentHistory:
-    """The least that `StudentHistory` must hold for `first … last`; the rest is summed up in `last_activity_before`."""
+    """Return only the rows that `first … last` need; `last_activity_before` replaces all others."""
     start, end = start_of_day(first, zone), end_of_day(last, zone)
     window_start = start_of_day(first - timedelta(days=29), zone)
     students: list[tuple[int, datetime | None, datetime | None]] = []
@@ -41,23 +37,25 @@ def trimmed_history(rows: PlatformRows, first: date, last: date, zone: ZoneInfo)
     exercises: list[Exercise] = []
     for student in rows.active_students(zone):
         older_scored = [
-            one.row
-            for one in student.attempts
-            if one.row.score is not None and not is_within(one.row.completed_at, start, end)
+            attempt.row
+            for attempt in student.attempts
+            if attempt.row.score is not None and not is_within(attempt.row.completed_at, start, end)
         ]
         last_ten = [row for row in older_scored if row.completed_at is not None and row.completed_at < start][:10]
         kept_progress = [
-            one.row
-            for one in student.progress
-            if is_within(one.row.started_at, window_start, end) or is_within(one.row.completed_at, window_start, end)
+            dated.row
+            for dated in student.progress
+            if is_within(dated.row.started_at, window_start, end)
+            or is_within(dated.row.completed_at, window_start, end)
         ]
-        kept_attempts = [one.row for one in student.attempts if is_within(one.row.completed_at, start, end)] + last_ten
-        mine = [row for row in rows.exercise_submissions if row.user_id == student.user.id]
-        kept_exercises = [row for row in mine if is_within(row.created_at, start, end)]
+        kept_attempts = [dated.row for dated in student.attempts if is_within(dated.row.completed_at, start, end)]
+        kept_attempts += last_ten
+        submissions = [row for row in rows.exercise_submissions if row.user_id == student.user.id]
+        kept_exercises = [row for row in submissions if is_within(row.created_at, start, end)]
         removed = [
-            *(at for one in student.progress if one.row not in kept_progress for at in _instants(one.row)),
-            *(one.row.completed_at for one in student.attempts if one.row not in kept_attempts),
-            *(row.created_at for row in mine if row not in kept_exercises),
+            *(at for dated in student.progress if dated.row not in kept_progress for at in _instants(dated.row)),
+            *(dated.row.completed_at for dated in student.attempts if dated.row not in kept_attempts),
+            *(row.created_at for row in submissions if row not in kept_exercises),
         ]
         before = max((at for at in removed if at is not None and at < start), default=None)
         students.append((student.user.id, first_started_at(student), before))
@@ -67,8 +65,8 @@ def trimmed_history(rows: PlatformRows, first: date, last: date, zone: ZoneInfo)
     return _history(students, progress, attempts, exercises)
 
 
-def without_needless_lookups(history: StudentHistory, first: date, zone: ZoneInfo) -> StudentHistory:
-    """The same, with `last_activity_before` left out for students with a later activity up to the end of `first`."""
+def without_redundant_last_activity(history: StudentHistory, first: date, zone: ZoneInfo) -> StudentHistory:
+    """Set `last_activity_before` to NaT for students with a later activity before the end of `first`."""
     end = pd.Timestamp(end_of_day(first, zone))
     activity = pd.concat(
         [
@@ -86,18 +84,18 @@ def without_needless_lookups(history: StudentHistory, first: date, zone: ZoneInf
 
 
 def only_students(history: StudentHistory, user_ids: Collection[int]) -> StudentHistory:
-    """The batch of these students."""
+    """Return the rows of some students."""
 
-    def theirs(frame: pd.DataFrame) -> pd.DataFrame:
+    def selected(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[frame["user_id"].isin(list(user_ids))].reset_index(drop=True)
 
     return StudentHistory(
-        theirs(history.students), theirs(history.progress), theirs(history.attempts), theirs(history.exercises)
+        selected(history.students), selected(history.progress), selected(history.attempts), selected(history.exercises)
     )
 
 
 def shuffled(history: StudentHistory, seed: int) -> StudentHistory:
-    """The same rows in another order, the old index labels kept with them."""
+    """Return the same rows in another order, with their old index labels."""
     return StudentHistory(
         history.students.sample(frac=1, random_state=seed),
         history.progress.sample(frac=1, random_state=seed + 1),
@@ -144,8 +142,8 @@ def _history(
 
 
 def frame_of(rows: Iterable[tuple[object, ...]], dtypes: dict[str, str]) -> pd.DataFrame:
-    """A frame of `rows` with the columns and dtypes named, the same when there is no row."""
-    # Column by column: a frame of tuples would send large ids through float64 beside a missing value.
+    """Return a frame of `rows` with these columns and dtypes, also when there are no rows."""
+    # Column by column: pandas would convert large ids to float64 if a tuple had a missing value.
     columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
     return pd.DataFrame(
         {
@@ -156,7 +154,7 @@ def frame_of(rows: Iterable[tuple[object, ...]], dtypes: dict[str, str]) -> pd.D
 
 
 def is_within(instant: datetime | None, start: datetime, end: datetime) -> bool:
-    """Whether there is an instant and it lies in `[start, end)`."""
+    """Return whether the instant exists and is in `[start, end)`."""
     return instant is not None and start <= instant < end
 
 
@@ -165,5 +163,5 @@ def _instants(row: Progress) -> tuple[datetime | None, datetime | None]:
 
 
 def first_started_at(student: Student) -> datetime | None:
-    """The earliest `started_at` of all the student's rows."""
-    return min((one.row.started_at for one in student.progress if one.row.started_at is not None), default=None)
+    """Return the earliest `started_at` of the student's rows; None if there is none."""
+    return min((dated.row.started_at for dated in student.progress if dated.row.started_at is not None), default=None)

@@ -1,7 +1,7 @@
-"""One student, one week: the recommendations, as `metrics.md` says them.
+"""The recommendations of a week, one student at a time, as defined in `metrics.md`: six rules, and the five best.
 
-Put here: the six rules and the choice of the five best. Do not put here: titles and messages (they are wording), or
-what happens to recommendations that are already in the table (the store's integration tests).
+Without titles and messages, and without the effects on recommendations that are already in the table: these belong to
+the tests of `recommendations.messages` and of the store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from snapshot_pipeline_tests.reference.rows import Lesson, PlatformRows, Student
 
 
 class PublishedSnapshot(Protocol):
-    """What the rules look at in a snapshot, the reference's own or a row of the table."""
+    """The columns of a snapshot that the rules use; a `Snapshot` of the reference or a row of the table."""
 
     @property
     def time_spent_minutes_today(self) -> int:
@@ -41,7 +41,7 @@ Snapshots = Mapping[tuple[int, date], PublishedSnapshot]
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A row of `adaptive_recommendations`, without its texts and what the store adds."""
+    """A row of `adaptive_recommendations`, without its texts and the columns that the store adds."""
 
     user_id: int
     recommendation_type: str
@@ -56,14 +56,12 @@ def reference_week(
     zone: ZoneInfo,
     dismissals: Collection[tuple[int, str]] = (),
 ) -> list[Recommendation]:
-    """The recommendations of the week that begins on the Monday `week_start`, by student, best first.
+    """Return the recommendations of a week by student, highest priority first.
 
     Args:
-        platform_rows: The platform.
-        snapshots_by_student_day: The published snapshots by user id and day; more days than needed do no harm.
+        snapshots_by_student_day: The published snapshots by user id and day; days that are not needed are ignored.
         week_start: A Monday.
-        zone: The platform's zone.
-        dismissals: User id and type of what must not be recommended this week.
+        dismissals: User id and type of recommendations that are left out.
     """
     sunday = week_start + timedelta(days=6)
     lesson_of_quiz = {quiz.id: quiz.lesson_id for quiz in platform_rows.quizzes if quiz.lesson_id is not None}
@@ -74,7 +72,7 @@ def reference_week(
             for days_ago in range(14)
             if (student.user.id, sunday - timedelta(days=days_ago)) in snapshots_by_student_day
         }
-        found = [
+        recommended = [
             *_take_break(mine),
             *_resume_learning(mine, sunday),
             *_review_lesson(student, sunday, lesson_of_quiz),
@@ -82,13 +80,14 @@ def reference_week(
             *_practice_more(mine),
             *_continue_learning(student, sunday, platform_rows.lessons),
         ]
-        allowed = [one for one in found if (student.user.id, one[0]) not in dismissals]
-        best = sorted(allowed, key=lambda one: -one[1])[:5]
-        chosen += [Recommendation(student.user.id, *one) for one in best]
+        allowed = [entry for entry in recommended if (student.user.id, entry[0]) not in dismissals]
+        best = sorted(allowed, key=lambda entry: -entry[1])[:5]
+        chosen += [Recommendation(student.user.id, *entry) for entry in best]
     return chosen
 
 
 Found = Iterator[tuple[str, int, dict[str, Any]]]
+"""Type, priority and metadata of each recommendation of a rule."""
 
 
 def _take_break(snapshots: Mapping[int, PublishedSnapshot]) -> Found:
@@ -106,7 +105,7 @@ def _resume_learning(snapshots: Mapping[int, PublishedSnapshot], sunday: date) -
 
 def _review_lesson(student: Student, sunday: date, lesson_of_quiz: Mapping[int, int]) -> Found:
     latest: dict[int, float] = {}
-    for attempt in student.attempts:  # newest first, so the first that is met for a lesson is its latest
+    for attempt in student.attempts:  # newest first, so the first attempt of a lesson is its latest
         lesson_id = lesson_of_quiz.get(attempt.row.quiz_id)
         recent = sunday - timedelta(days=29) <= attempt.completed_on <= sunday
         if recent and lesson_id is not None and attempt.row.score is not None:
@@ -141,7 +140,7 @@ def _continue_learning(student: Student, sunday: date, lessons: list[Lesson]) ->
         for lesson in lessons
         if lesson.is_published
         and lesson.id not in done
-        and lesson.specialization_id is not None  # as in SQL, null equals nothing
+        and lesson.specialization_id is not None  # as in SQL, null is not equal to null
         and lesson.specialization_id == student.user.current_specialization
         and lesson.level_id is not None
         and lesson.level_id == student.user.current_level

@@ -1,8 +1,4 @@
-"""The platform's tables as plain rows, and one student's share of them.
-
-Put here: the six tables, who is an active student, and the local days of each row's instants.
-Do not put here: where rows come from (`reading`, `strategies`), or figures (`snapshots`, `recommendations`).
-"""
+"""The platform's six tables as plain rows, the active students, and the local days of the rows of each student."""
 
 from __future__ import annotations
 
@@ -61,7 +57,7 @@ class Quiz:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A row of `quiz_attempts`; a `score` of None is not graded yet, one of NaN is graded and wrong."""
+    """A row of `quiz_attempts`; a `score` of None is not graded yet, a score of NaN is graded and invalid."""
 
     id: int
     user_id: int
@@ -81,7 +77,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class PlatformRows:
-    """All rows of the six tables, in any order; they are not changed once they are here."""
+    """All rows of the six tables, in any order; do not change them after the first call of `active_students`."""
 
     users: list[User] = field(default_factory=list)
     lessons: list[Lesson] = field(default_factory=list)
@@ -92,7 +88,7 @@ class PlatformRows:
     _students: dict[ZoneInfo, list[Student]] = field(default_factory=dict, repr=False, compare=False)
 
     def active_students(self, zone: ZoneInfo) -> list[Student]:
-        """The active students by id, with their rows; worked out once per zone."""
+        """Return the active students by id, with their rows; computed once per zone."""
         if zone not in self._students:
             self._students[zone] = _active_students(self, zone)
         return self._students[zone]
@@ -117,12 +113,12 @@ class DatedAttempt:
 
 @dataclass(frozen=True)
 class Student:
-    """One active student and all rows of that student, of all time.
+    """An active student with all rows.
 
     Attributes:
-        attempts: The completed ones, newest first: by `completed_at`, of equals the higher id.
+        attempts: The completed attempts, newest first, by `completed_at` and id.
         exercises: The local days of the submissions.
-        first_started_on: The local day of the first `started_at`; None while nothing has been started.
+        first_started_on: The local day of the first `started_at`; None if no lesson has been started.
     """
 
     user: User
@@ -146,7 +142,7 @@ def _active_students(rows: PlatformRows, zone: ZoneInfo) -> list[Student]:
 def student_of(
     user: User, progress: list[Progress], attempts: list[Attempt], exercises: list[Exercise], zone: ZoneInfo
 ) -> Student:
-    """Date one student's own rows."""
+    """Return a student with the local days of these rows."""
     dated_progress = [
         DatedProgress(row, _day_or_none(row.started_at, zone), _day_or_none(row.completed_at, zone)) for row in progress
     ]

@@ -1,8 +1,6 @@
-"""One student, one day: the snapshot or the failure, as `metrics.md` says it.
+"""The snapshot or the failure of one student and one day, as defined in `metrics.md`.
 
-Put here: the figures of `performance_snapshots` and the reasons of `snapshot_failures`, sentence by sentence.
-Do not put here: the way of the rows to here (`rows`), or what follows from snapshots (`recommendations`).
-Numbers are exact fractions until the last step; a score is the decimal number that it prints as.
+Numbers are exact fractions until they are rounded; a score is the decimal number that is printed for its float.
 """
 
 from __future__ import annotations
@@ -48,14 +46,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class ReferenceDay:
-    """What one day comes to for all students, by id."""
+    """The result of one day, by student id."""
 
     published: list[Snapshot]
     failures: list[Failure]
 
 
 def reference_day(platform_rows: PlatformRows, day: date, zone: ZoneInfo) -> ReferenceDay:
-    """The snapshots and failures of `day` for every active student who has begun by its end."""
+    """Return the snapshots and failures of `day`, for all active students who started a lesson before its end."""
     results = [snapshot_or_failure(student, day) for student in platform_rows.active_students(zone)]
     return ReferenceDay(
         published=[result for result in results if isinstance(result, Snapshot)],
@@ -64,12 +62,12 @@ def reference_day(platform_rows: PlatformRows, day: date, zone: ZoneInfo) -> Ref
 
 
 def snapshot_or_failure(student: Student, day: date) -> Snapshot | Failure | None:
-    """The student's snapshot of `day`, or why there is none; None when the student has not started before its end."""
+    """Return the student's snapshot or failure of `day`; None if the student has started no lesson before its end."""
     if student.first_started_on is None or student.first_started_on > day:
         return None
     window = window_of(student.first_started_on, day)
     scored = last_ten_scored(student, day)
-    failure = _first_fault(student, day, window, scored)
+    failure = _first_issue(student, day, window, scored)
     if failure is not None:
         reason, detail = failure
         return Failure(student.user.id, day, reason, detail)
@@ -99,25 +97,25 @@ class Window:
     last: date
     n: int
 
-    def holds(self, day: date | None) -> bool:
-        """Whether `day` is one of them."""
+    def contains(self, day: date | None) -> bool:
+        """Return whether `day` is in the window."""
         return day is not None and self.first <= day <= self.last
 
 
 def window_of(first_started_on: date, day: date) -> Window:
-    """The days from the first start to `day`, both included, but at least the last 7 and at most the last 30."""
+    """Return the days from the first start to `day`, both included, but at least the last 7 and at most the last 30."""
     n = min(max((day - first_started_on).days + 1, 7), 30)
     return Window(day - timedelta(days=n - 1), day, n)
 
 
 def exact_pace_score(student: Student, window: Window, average: Fraction | None) -> Fraction:
-    """`pace_score` before it is rounded."""
-    completed_on = [row.completed_on for row in student.progress if window.holds(row.completed_on)]
+    """Return the unrounded `pace_score`."""
+    completed_on = [row.completed_on for row in student.progress if window.contains(row.completed_on)]
     return pace(lessons=len(completed_on), days=len(set(completed_on)), n=window.n, average=average)
 
 
 def pace(*, lessons: int, days: int, n: int, average: Fraction | None) -> Fraction:
-    """The formula: a lesson a day, and lessons on two days out of three, are full marks."""
+    """Return the unrounded pace score; a lesson a day, and lessons on two days out of three, give full marks."""
     velocity = min(Fraction(lessons, n), Fraction(1)) * 100
     consistency = min(days / (n * Fraction(2, 3)), Fraction(1)) * 100
     quiz = Fraction(0) if average is None else average
@@ -125,13 +123,13 @@ def pace(*, lessons: int, days: int, n: int, average: Fraction | None) -> Fracti
 
 
 def last_ten_scored(student: Student, day: date) -> list[DatedAttempt]:
-    """The last ten scored attempts completed before the end of `day`, newest first."""
+    """Return the last ten scored attempts completed before the end of `day`, newest first."""
     scored = [row for row in student.attempts if row.completed_on <= day and row.row.score is not None]
     return scored[:10]
 
 
 def quiz_average(scores: list[float]) -> Fraction | None:
-    """The weighted average of up to ten scores, newest first, before it is rounded; None of no score."""
+    """Return the unrounded weighted average of up to ten scores, newest first; None without scores."""
     if not scores:
         return None
     weights = WEIGHTS[: len(scores)]
@@ -139,7 +137,7 @@ def quiz_average(scores: list[float]) -> Fraction | None:
 
 
 def learning_pace(pace_score: Decimal) -> str:
-    """The word for a rounded `pace_score`."""
+    """Return the label of a rounded `pace_score`."""
     if pace_score >= 80:
         return "ACCELERATED"
     if pace_score >= 60:
@@ -150,12 +148,12 @@ def learning_pace(pace_score: Decimal) -> str:
 
 
 def exact(score: float) -> Fraction:
-    """The decimal number that a finite score prints as."""
+    """Return the decimal number that is printed for a finite score."""
     return Fraction(Decimal(repr(float(score))))
 
 
 def rounded(value: Fraction) -> Decimal:
-    """`value`, which is not negative, to two decimals, half away from zero, without any error on the way."""
+    """Round a value of 0 or more to two decimals, half away from zero, exactly."""
     cents = math.floor(value * 100 + Fraction(1, 2))
     return (Decimal(cents) / 100).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
 
@@ -171,23 +169,23 @@ def _activity(student: Student) -> Iterator[date]:
     yield from student.exercises
 
 
-def _first_fault(student: Student, day: date, window: Window, scored: list[DatedAttempt]) -> tuple[str, str] | None:
-    """Reason and detail of the first reason, in the order of the table, for which some row cannot be right."""
+def _first_issue(student: Student, day: date, window: Window, scored: list[DatedAttempt]) -> tuple[str, str] | None:
+    """Return reason and detail of the first reason, in the order of `metrics.md`, with an invalid row; else None."""
     for attempt in scored:
         score = attempt.row.score
         if score is not None and not 0 <= score <= 100:  # a comparison with NaN is false
             return "score_out_of_range", f"quiz_attempts id {attempt.row.id}: score {float(score)!r}"
-    needed = [row for row in student.progress if window.holds(row.started_on) or window.holds(row.completed_on)]
+    needed = [row for row in student.progress if window.contains(row.started_on) or window.contains(row.completed_on)]
     negative = [row for row in needed if (row.row.time_spent_minutes or 0) < 0]
     if negative:
-        row = _named(negative, window).row
+        row = _latest_row(negative, window).row
         return (
             "negative_time_spent",
             f"user_lesson_progress lesson {row.lesson_id}: time_spent_minutes {row.time_spent_minutes}",
         )
     backwards = [row for row in needed if _completed_before_started(row)]
     if backwards:
-        row = _named(backwards, window).row
+        row = _latest_row(backwards, window).row
         completed_at, started_at = row.completed_at, row.started_at
         if completed_at is not None and started_at is not None:
             return "completed_before_started", (
@@ -202,10 +200,10 @@ def _completed_before_started(row: DatedProgress) -> bool:
     return started_at is not None and completed_at is not None and completed_at < started_at
 
 
-def _named(wrong: list[DatedProgress], window: Window) -> DatedProgress:
-    """Of several wrong rows the one touched on the latest day of the window; of equals the highest lesson."""
+def _latest_row(invalid: list[DatedProgress], window: Window) -> DatedProgress:
+    """Return the invalid row with the latest start or completion in the window; on a tie the highest lesson id."""
 
     def latest_day(row: DatedProgress) -> date:
-        return max(day for day in (row.started_on, row.completed_on) if day is not None and window.holds(day))
+        return max(day for day in (row.started_on, row.completed_on) if day is not None and window.contains(day))
 
-    return max(wrong, key=lambda row: (latest_day(row), row.row.lesson_id))
+    return max(invalid, key=lambda row: (latest_day(row), row.row.lesson_id))

@@ -1,8 +1,7 @@
-"""Hypothesis: small platforms with every edge that `metrics.md` has.
+"""Hypothesis strategies: small platforms with every edge case of `metrics.md`.
 
-Put here: how rows, zones and ranges of days are drawn. Do not put here: what is compared (the property tests).
-Time is drawn around a day that is special in its zone, and by preference on the stroke of midnight, from a small pool
-of instants per student, so that ties and days with several events are the rule and not the exception.
+Instants lie around a special day of the time zone, often exactly at midnight, and come from a small pool per student,
+so that ties and days with several events are frequent.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from snapshot_pipeline_tests.reference.days import start_of_day
 from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
 from snapshot_pipeline_tests.reference.snapshots import Snapshot
 
-# Each zone with days on which something happens to its midnight or to the length of the day.
+# Time zones, and days whose midnight or length is unusual.
 SPECIAL_DAYS = [
     ("UTC", date(2024, 2, 29)),
     ("Europe/Budapest", date(2026, 3, 29)),
@@ -30,37 +29,37 @@ SPECIAL_DAYS = [
     ("America/New_York", date(2026, 3, 8)),
     ("America/New_York", date(2025, 11, 2)),
     ("America/Sao_Paulo", date(2017, 10, 15)),  # no midnight
-    ("America/Sao_Paulo", date(2018, 2, 18)),  # 23:00 comes twice the evening before
+    ("America/Sao_Paulo", date(2018, 2, 18)),  # 23:00 occurs twice on the evening before
     ("Asia/Kolkata", date(2026, 1, 1)),
-    ("Australia/Lord_Howe", date(2026, 4, 5)),  # half an hour
-    ("Pacific/Apia", date(2011, 12, 30)),  # a day that was left out
-    ("America/Havana", date(2025, 11, 2)),  # midnight comes twice
+    ("Australia/Lord_Howe", date(2026, 4, 5)),  # clocks change by half an hour
+    ("Pacific/Apia", date(2011, 12, 30)),  # a skipped day
+    ("America/Havana", date(2025, 11, 2)),  # midnight occurs twice
     ("America/Havana", date(2026, 3, 8)),  # no midnight
 ]
-# Where a window begins, in days before the first day of a range; for a week S-29 is 23 days before its Monday.
+# Days from the first day of a range to the start of a window; for a week, S-29 is 23 days before its Monday.
 EDGES = [-400, -30, -29, -24, -24, -23, -23, -7, -6, 0]
 MIDNIGHT = timedelta(0)
 TICK = timedelta(microseconds=1)
 TIMES_OF_DAY = [MIDNIGHT, MIDNIGHT, -TICK, TICK, timedelta(minutes=30), timedelta(hours=1), timedelta(hours=12)]
 SPECIALIZATIONS = ["python", "python", "python", "data", None]
 LEVELS = ["1", "1", "1", "2", None]
-FIRST_IDS = [1, 2**31, 2**53 + 1]  # the last cannot pass through a float
+FIRST_IDS = [1, 2**31, 2**53 + 1]  # a float cannot represent the last one
 FLAWS = ["score", "minutes", "order", "every"]
-SELDOM_FLAWED = [*["none"] * 16, *FLAWS]
-# Days between the first day and the first start: none at all, then the edges of the 7 and the 30 days.
+RARELY_FLAWED = [*["none"] * 16, *FLAWS]
+# Days from the first day to the first start (None: nothing started), around the bounds of 7 and 30 days.
 FIRST_STARTS = [None, None, -400, -400, -400, -60, -30, -29, -28, -8, -7, -6, -5, -1, 0, 1]
 BAD_SCORES = [-0.01, 100.01, 140.0, float("nan"), float("inf"), float("-inf")]
-# Lessons, minutes, exercises, and days without activity, around the thresholds of the rules.
+# Lessons, minutes, exercises and days without activity, around the thresholds of the rules.
 SNAPSHOT_FIGURES = list(
     product([0, 0, 1, 2, 5], [0, 199, 200, 201, 300, 600], [0, 0, 0, 0, 0, 0, 1], [0, 1, 5, 6, 7, 400])
 )
 
-# Contradicts itself, and so lets more rules hold at once than there is room for.
+# Contradicts itself, so that more than five rules apply at once.
 BUSY_BUT_INACTIVE = (2, 300, 0, 7)
 
 
 def property_settings(examples: int) -> settings:
-    """The same examples in every run; with `SNAPSHOT_TEST_EXAMPLES` as many as it says, and new ones each time."""
+    """Return settings with the same examples in every run, or with SNAPSHOT_TEST_EXAMPLES different ones each time."""
     wanted = os.environ.get("SNAPSHOT_TEST_EXAMPLES")
     return settings(
         max_examples=int(wanted) if wanted else examples,
@@ -72,7 +71,7 @@ def property_settings(examples: int) -> settings:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A platform, and the days `first … last` of `zone` that are to be computed."""
+    """A platform, and the local days `first … last` to compute."""
 
     zone: ZoneInfo
     first: date
@@ -81,13 +80,13 @@ class Scenario:
 
     @property
     def days(self) -> list[date]:
-        """`first … last`, both included."""
+        """The days `first … last`, both included."""
         return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, longest: int = 45, flaws: Sequence[str] = SELDOM_FLAWED) -> Scenario:
-    """A platform of up to five users and up to `longest` days that lie around a special day of the zone."""
+def scenarios(draw: st.DrawFn, longest: int = 45, flaws: Sequence[str] = RARELY_FLAWED) -> Scenario:
+    """Generate a platform of up to five users and up to `longest` days around a special day of the zone."""
     zone_name, special_day = draw(st.sampled_from(SPECIAL_DAYS))
     zone = ZoneInfo(zone_name)
     length = draw(st.sampled_from([n for n in (1, 2, 3, 8, 31, longest) if n <= longest]))
@@ -98,7 +97,7 @@ def scenarios(draw: st.DrawFn, longest: int = 45, flaws: Sequence[str] = SELDOM_
 
 @st.composite
 def instants(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date) -> datetime:
-    """An instant near `first … last`, in the 30 days before it, or long ago; often the very start of a day."""
+    """Generate an instant near `first … last`, in the 30 days before, or long ago; often the start of a day."""
     days_later, time_of_day = draw(st.sampled_from(_moments((last - first).days)))
     return start_of_day(first + timedelta(days=days_later), zone) + time_of_day
 
@@ -111,10 +110,12 @@ def _moments(length: int) -> list[tuple[int, timedelta]]:
 
 @st.composite
 def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date, flaws: Sequence[str]) -> PlatformRows:
-    """Up to five users with rows of their own, up to eight lessons and quizzes on some of them; rows in any order."""
+    """Generate up to five users with rows, up to eight lessons, and quizzes of some of them; rows in any order."""
     first_id = draw(st.sampled_from(FIRST_IDS))
     lessons = draw(_lessons(first_id))
-    quizzes = [Quiz(first_id + n, draw(st.sampled_from([None, *(one.id for one in lessons)])), None) for n in range(4)]
+    quizzes = [
+        Quiz(first_id + n, draw(st.sampled_from([None, *(lesson.id for lesson in lessons)])), None) for n in range(4)
+    ]
     users = [
         User(
             first_id + n,
@@ -170,7 +171,7 @@ def _progress(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime]
         if started_at and completed_at and completed_at < started_at and flaw not in ("order", "every"):
             started_at, completed_at = completed_at, started_at
         rows.append(Progress(user_id, first_id + lesson, started_at, completed_at, draw(minutes)))
-    # A lesson a day, or two, for so many days: full marks need more rows than one would draw one by one.
+    # One or two lessons a day for several days: full marks need more rows than are generated one by one.
     streak = draw(st.sampled_from([0, 0, 0, 1, 4, 7, 20, 30]))
     for n in range(streak):
         at = pool[0] + timedelta(days=n)
@@ -190,14 +191,14 @@ def _attempts(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime]
     rows = []
     for n in draw(st.permutations(range(count))):
         quiz, moment = draw(quiz_and_moment)
-        # Ids of one student are neither in the order of time nor a run of their own.
+        # The ids of a student are neither ordered by time nor contiguous.
         rows.append(Attempt(first_id + 8 * n + user_id % 8, user_id, first_id + quiz, draw(score), moment))
     return rows
 
 
 @dataclass(frozen=True)
 class WeekScenario:
-    """A platform, its snapshots around a week, and the dismissals that still hold."""
+    """A platform, its snapshots around a week, and the dismissals that are still valid."""
 
     zone: ZoneInfo
     week_start: date
@@ -208,12 +209,12 @@ class WeekScenario:
 
 @st.composite
 def week_scenarios(draw: st.DrawFn) -> WeekScenario:
-    """A week that holds a special day; the snapshots are drawn by themselves, since the rules take them as they are."""
+    """Generate a week with a special day; its snapshots are independent of the rows, since the rules only read them."""
     zone_name, special_day = draw(st.sampled_from(SPECIAL_DAYS))
     zone = ZoneInfo(zone_name)
     monday = special_day - timedelta(days=special_day.weekday())
     sunday = monday + timedelta(days=6)
-    rows = draw(platforms(zone, monday, sunday, SELDOM_FLAWED))
+    rows = draw(platforms(zone, monday, sunday, RARELY_FLAWED))
     snapshots = {}
     for user in rows.users:
         figures = draw(st.sampled_from([SNAPSHOT_FIGURES, SNAPSHOT_FIGURES, [BUSY_BUT_INACTIVE]]))
@@ -222,15 +223,17 @@ def week_scenarios(draw: st.DrawFn) -> WeekScenario:
             snapshots[user.id, day] = snapshot_of(user.id, day, *draw(st.sampled_from(figures)))
     types = ["TAKE_BREAK", "RESUME_LEARNING", "REVIEW_LESSON", "START_LEARNING", "PRACTICE_MORE", "CONTINUE_LEARNING"]
     dismissals = [
-        (user.id, one)
+        (user.id, recommendation_type)
         for user in rows.users
-        for one in draw(st.one_of(st.just([]), st.lists(st.sampled_from(types), max_size=2, unique=True)))
+        for recommendation_type in draw(
+            st.one_of(st.just([]), st.lists(st.sampled_from(types), max_size=2, unique=True))
+        )
     ]
     return WeekScenario(zone, monday, rows, snapshots, dismissals)
 
 
 def snapshot_of(user_id: int, day: date, lessons: int, minutes: int, exercises: int, days_inactive: int) -> Snapshot:
-    """A snapshot of which only that is said which the rules look at: one of `SNAPSHOT_FIGURES`."""
+    """Return a snapshot with one of `SNAPSHOT_FIGURES`, the figures that the rules use; the others are constant."""
     return Snapshot(
         user_id=user_id,
         snapshot_date=day,

@@ -1,7 +1,4 @@
-"""The summaries of a day, one student after the other and in fractions: a slow, independent reading of `metrics.md`.
-
-Put here: the figures of a group of students. Do not put here: which rows a test gives them.
-"""
+"""The summary of a group of students on snapshot day, in exact fractions, as defined in `metrics.md`."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Published:
-    """What of a snapshot is summarized."""
+    """The columns of a snapshot that are summarized."""
 
     pace_score: float
     learning_pace: str
@@ -45,15 +42,15 @@ class Published:
 
 
 def reference_summary(day: date, published: Sequence[Published], failed: int) -> dict[str, float | int | None]:
-    """The figures of one group of students on `day`."""
-    paces = sorted(exact(one.pace_score) for one in published)
-    quizzes = [exact(one.quiz_average) for one in published if one.quiz_average is not None]
-    inactive = [(day + timedelta(days=1) - one.last_activity_date).days for one in published]
-    labels = [one.learning_pace for one in published]
+    """Return the figures of snapshot group of students on `day`, by name."""
+    paces = sorted(exact(snapshot.pace_score) for snapshot in published)
+    quizzes = [exact(snapshot.quiz_average) for snapshot in published if snapshot.quiz_average is not None]
+    inactive = [(day + timedelta(days=1) - snapshot.last_activity_date).days for snapshot in published]
+    labels = [snapshot.learning_pace for snapshot in published]
     return {
         "students": len(published),
         "failed": failed,
-        "active_students": sum(one.last_activity_date == day for one in published),
+        "active_students": sum(snapshot.last_activity_date == day for snapshot in published),
         "pace_mean": _mean(paces),
         "pace_p25": _percentile(paces, Fraction(1, 4)),
         "pace_median": _percentile(paces, Fraction(1, 2)),
@@ -63,8 +60,8 @@ def reference_summary(day: date, published: Sequence[Published], failed: int) ->
         "fast_students": labels.count("FAST"),
         "accelerated_students": labels.count("ACCELERATED"),
         "quiz_average_mean": _mean(quizzes),
-        "minutes_spent": sum(one.minutes for one in published),
-        "lessons_completed": sum(one.lessons for one in published),
+        "minutes_spent": sum(snapshot.minutes for snapshot in published),
+        "lessons_completed": sum(snapshot.lessons for snapshot in published),
         "inactive_7_days": sum(days >= 7 for days in inactive),
         "inactive_14_days": sum(days >= 14 for days in inactive),
     }
@@ -75,10 +72,10 @@ def _mean(values: Sequence[Fraction]) -> float | None:
 
 
 def _percentile(ascending: Sequence[Fraction], share: Fraction) -> float | None:
-    """By the definition of `percentile_cont`: the value at the place `share * (n - 1)`, counted from 0."""
+    """Return the value at position `share * (n - 1)`, counted from 0, interpolated as by `percentile_cont`."""
     if not ascending:
         return None
-    place = share * (len(ascending) - 1)
-    below = int(place)
+    position = share * (len(ascending) - 1)
+    below = int(position)
     above = min(below + 1, len(ascending) - 1)
-    return float(rounded(ascending[below] + (place - below) * (ascending[above] - ascending[below])))
+    return float(rounded(ascending[below] + (position - below) * (ascending[above] - ascending[below])))

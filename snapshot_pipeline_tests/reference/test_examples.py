@@ -1,4 +1,4 @@
-"""The worked examples of `metrics.md`, computed by the reference: without these it could be wrong together with us."""
+"""The reference against the worked examples of `metrics.md`, so that it cannot share an error with the tested code."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_half_a_cent_is_rounded_away_from_zero(value, expected):
 
 
 @pytest.mark.parametrize(
-    ("score", "word"), [("80", "ACCELERATED"), ("79.99", "FAST"), ("60", "FAST"), ("40", "MEDIUM"), ("39.99", "SLOW")]
+    ("score", "label"), [("80", "ACCELERATED"), ("79.99", "FAST"), ("60", "FAST"), ("40", "MEDIUM"), ("39.99", "SLOW")]
 )
-def test_each_label_begins_at_its_threshold(score, word):
-    assert learning_pace(Decimal(score)) == word
+def test_each_label_begins_at_its_threshold(score, label):
+    assert learning_pace(Decimal(score)) == label
 
 
 def test_minutes_count_on_the_day_the_lesson_was_started():

@@ -1,4 +1,4 @@
-"""The rows that the reference is given are those of the database: else it would agree with us about nothing."""
+"""`read_rows` returns every row of the database unchanged."""
 
 from __future__ import annotations
 

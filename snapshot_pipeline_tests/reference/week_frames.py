@@ -1,7 +1,4 @@
-"""The reference's rows as the frames that `recommend` takes.
-
-Put here: `WeekFacts` made of plain rows. Do not put here: any rule; a frame holds nothing that is not in a row.
-"""
+"""Convert plain rows to `WeekFacts`, the input of `recommend`."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ def week_facts(
     zone: ZoneInfo,
     dismissals: Collection[tuple[int, str]] = (),
 ) -> WeekFacts:
-    """What `reference_week` is given, as the frames of `recommend`, in the order of the rows."""
+    """Return the arguments of `reference_week` as the input of `recommend`, in the order of the rows."""
     sunday = week_start + timedelta(days=6)
     start, end = start_of_day(sunday - timedelta(days=29), zone), end_of_day(sunday, zone)
     students = rows.active_students(zone)
@@ -35,8 +32,13 @@ def week_facts(
         week_start=week_start,
         students=frame_of(
             [
-                (one.user.id, one.user.current_specialization, one.user.current_level, _has_started(one, end))
-                for one in students
+                (
+                    student.user.id,
+                    student.user.current_specialization,
+                    student.user.current_level,
+                    _has_started(student, end),
+                )
+                for student in students
             ],
             {"user_id": "int64", "specialization": "object", "level": "object", "has_started": "bool"},
         ),
@@ -89,9 +91,9 @@ def week_facts(
         ),
         lessons=frame_of(
             [
-                (one.id, one.title, one.specialization_id, one.level_id, one.display_order)
-                for one in rows.lessons
-                if one.is_published
+                (lesson.id, lesson.title, lesson.specialization_id, lesson.level_id, lesson.display_order)
+                for lesson in rows.lessons
+                if lesson.is_published
             ],
             {
                 "lesson_id": "int64",

@@ -1,4 +1,4 @@
-"""The page as a file: whole, safe, the same each time, readable by everybody, two sheets of paper."""
+"""The rendered page: well-formed, safe, deterministic, accessible, and printed on two sheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snapshot_pipeline.report.page import render
 from snapshot_pipeline.report.plots import draw_plots
 from snapshot_pipeline_tests.contrast import contrast
 from snapshot_pipeline_tests.needed_programs import needed_program
-from snapshot_pipeline_tests.report.made import SUNDAY, first_week, group, nobody, two_weeks, without
+from snapshot_pipeline_tests.report.example_figures import SUNDAY, first_week, group, no_students, two_weeks, without
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)> {{ 7*7 }}')
 FOREIGN = ("\N{HEBREW LETTER ALEF}量🎓", "$x_1^2$")
@@ -24,7 +24,7 @@ FOREIGN = ("\N{HEBREW LETTER ALEF}量🎓", "$x_1^2$")
 WEEKS = {
     "two weeks": two_weeks(),
     "first week": first_week(),
-    "nobody": nobody(),
+    "no students": no_students(),
     "missing days": without(two_weeks(), SUNDAY, SUNDAY.replace(month=2, day=25)),
     "hostile": replace(
         two_weeks(), cohorts={SUNDAY: {HOSTILE: group(), ("\N{HEBREW LETTER ALEF}量🎓", "$x_1^2$"): group()}}
@@ -37,7 +37,7 @@ VOID = {"meta", "link"}
 
 
 class Page(HTMLParser):
-    """A page that was read: fails on a tag that is not closed where it should be."""
+    """A parsed page; raises an error if a tag is not closed correctly."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def rendered(figures: ReportFigures) -> str:
 
 @cache
 def page_of(week: str) -> str:
-    """The page of one of `WEEKS`, made once for all tests: drawing takes most of a second."""
+    """Return the page of one of `WEEKS`, rendered once for all tests: drawing takes most of a second."""
     return rendered(WEEKS[week])
 
 
@@ -103,7 +103,7 @@ def test_the_page_needs_no_network_and_no_script(week: str):
     ]
     assert all(target == "data:," or (target or "").startswith("#") for target in targets)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert set(re.findall(r"https?://[^\"'\s<)]+", html)) == {"http://www.w3.org/2000/svg"}  # the name of the format
+    assert set(re.findall(r"https?://[^\"'\s<)]+", html)) == {"http://www.w3.org/2000/svg"}  # the XML namespace
     assert "@import" not in html
     assert set(re.findall(r"url\((.)", html)) <= {"#"}
     assert len(html) < 200_000
@@ -126,7 +126,7 @@ def test_rendering_is_deterministic(week: str):
 
 @every_week
 def test_the_page_is_accessible_to_screen_readers(week: str):
-    """What a screen reader lives on; axe-core's own rules are run on the page by the browser tests."""
+    """Headings, captions and descriptions; the browser tests check the rules of axe-core."""
     page = Page(page_of(week))
     assert page.all("html") == [{"lang": "en"}]
     assert page.text_of("title")[0] == page.text_of("h1")[0] == "Week of 23 Feb 2026 to 1 Mar 2026"
@@ -144,10 +144,10 @@ def test_the_page_is_accessible_to_screen_readers(week: str):
 
 
 def themes() -> dict[str, dict[str, str]]:
-    """The colours of the page by theme, as its style sheet gives them."""
+    """Return the colors in the style sheet of the page, by theme."""
     style = page_of("first week").split("<style>")[1].split("</style>")[0]
-    found = re.findall(r":root \{([^}]*--ink[^}]*)\}", style)
-    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in found)
+    blocks = re.findall(r":root \{([^}]*--ink[^}]*)\}", style)
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in blocks)
     return {"light": light, "dark": {**light, **dark}}
 
 
@@ -169,21 +169,23 @@ def chromium() -> str:
     return needed_program("chromium", "apt-get install chromium")
 
 
-def long_words() -> ReportFigures:
-    """Many large cohorts with long names, and notices: the most that a page can hold."""
-    whole = without(two_weeks(), SUNDAY.replace(month=2, day=25), SUNDAY.replace(month=2, day=18))
+def long_page() -> ReportFigures:
+    """Return the longest page: many large cohorts with long names, and notices."""
+    weeks = without(two_weeks(), SUNDAY.replace(month=2, day=25), SUNDAY.replace(month=2, day=18))
     names = [(f"Foundations of the history of science and technology {n:02}", "Upper intermediate") for n in range(30)]
     cohorts = {
         day: {
             name: group(students=100 + n + day.day, pace_median=40.0 + n % 7 * day.day / 9)
             for n, name in enumerate(names)
         }
-        for day in whole.cohorts
+        for day in weeks.cohorts
     }
-    return replace(whole, cohorts=cohorts)
+    return replace(weeks, cohorts=cohorts)
 
 
-@pytest.mark.parametrize("figures", [two_weeks(), nobody(), long_words()], ids=["two weeks", "nobody", "long words"])
+@pytest.mark.parametrize(
+    "figures", [two_weeks(), no_students(), long_page()], ids=["two weeks", "no students", "long page"]
+)
 def test_the_page_prints_on_two_sheets(figures: ReportFigures, chromium: str, tmp_path: Path):
     (tmp_path / "week.html").write_text(rendered(figures), encoding="utf-8")
     printed = tmp_path / "week.pdf"

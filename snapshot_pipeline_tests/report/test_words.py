@@ -1,4 +1,4 @@
-"""The sentences of the page: every figure in them is what the tables hold, and nothing is compared that cannot be."""
+"""The sentences, notices and tables of the report, with complete and incomplete weeks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from snapshot_pipeline.report.tables import build_tables
 from snapshot_pipeline.report.words import notices, sentences
-from snapshot_pipeline_tests.report.made import (
+from snapshot_pipeline_tests.report.example_figures import (
     FAST,
     MONDAY,
     MONDAY_BEFORE,
@@ -14,7 +14,7 @@ from snapshot_pipeline_tests.report.made import (
     SUNDAY_BEFORE,
     first_week,
     group,
-    nobody,
+    no_students,
     two_weeks,
     without,
 )
@@ -40,16 +40,16 @@ def test_a_week_is_compared_with_the_week_before():
 
 
 def test_the_first_week_has_no_comparison():
-    said = sentences(first_week())
-    assert said[0] == "100 students of 204 were active."
-    assert said[1] == "770 lessons were completed, in 63 hours of study."
-    assert not [sentence for sentence in said if "before" in sentence or "By cohort" in sentence]
+    actual = sentences(first_week())
+    assert actual[0] == "100 students of 204 were active."
+    assert actual[1] == "770 lessons were completed, in 63 hours of study."
+    assert not [sentence for sentence in actual if "before" in sentence or "By cohort" in sentence]
     assert notices(first_week()) == []
 
 
 def test_a_week_without_students_is_one_sentence():
-    assert sentences(nobody()) == ["No student had a snapshot on the Sunday of this week."]
-    assert [len(table.rows) for table in build_tables(nobody())] == [11, 7, 0]
+    assert sentences(no_students()) == ["No student had a snapshot on the Sunday of this week."]
+    assert [len(table.rows) for table in build_tables(no_students())] == [11, 7, 0]
 
 
 def test_singular_forms_and_unchanged_figures():
@@ -62,14 +62,14 @@ def test_singular_forms_and_unchanged_figures():
     figures = replace(
         week, days=days, active={MONDAY: 1, MONDAY_BEFORE: 1}, recommendations={MONDAY: {"TAKE_BREAK": 1}}, failures={}
     )
-    said = sentences(figures)
-    assert said[0] == "1 student of 1 was active, as many as the week before."
-    assert said[1] == "1 lesson was completed, in 1 hour of study."
-    assert said[2].startswith("The mean pace score on Sunday was 45.0, as a week before;")
-    assert said[3] == f"1 student (100.0{NBSP}%) learns at a fast or an accelerated pace, as many as a week before."
-    assert said[4].startswith(f"1 student (100.0{NBSP}%) has been inactive")
-    assert "1 recommendation was made; most often “take break” (1)." in said
-    assert said[-1] == "Every student was computed on every day."
+    actual = sentences(figures)
+    assert actual[0] == "1 student of 1 was active, as many as the week before."
+    assert actual[1] == "1 lesson was completed, in 1 hour of study."
+    assert actual[2].startswith("The mean pace score on Sunday was 45.0, as a week before;")
+    assert actual[3] == f"1 student (100.0{NBSP}%) learns at a fast or an accelerated pace, as many as a week before."
+    assert actual[4].startswith(f"1 student (100.0{NBSP}%) has been inactive")
+    assert "1 recommendation was made; most often “take break” (1)." in actual
+    assert actual[-1] == "Every student was computed on every day."
 
 
 def test_a_missing_day_is_named_and_sums_of_the_week_are_left_out():
@@ -93,9 +93,9 @@ def test_a_missing_sunday_leaves_out_figures_of_that_day():
 def test_an_incomplete_week_before_is_not_compared():
     figures = without(two_weeks(), SUNDAY_BEFORE)
     assert notices(figures) == ["Of the week before, Sunday, 22 Feb 2026 is missing."]
-    said = sentences(figures)
-    assert said[0] == "100 students of 204 were active."
-    assert said[1] == "770 lessons were completed, in 63 hours of study."
+    actual = sentences(figures)
+    assert actual[0] == "100 students of 204 were active."
+    assert actual[1] == "770 lessons were completed, in 63 hours of study."
 
 
 def test_a_change_is_the_difference_of_the_rounded_figures():

@@ -1,4 +1,4 @@
-"""ReportFigures of a week made by hand, small enough to be worked out in one's head."""
+"""Hand-made `ReportFigures`, small enough to compute the expected results by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUP = GroupFigures(
     inactive_14_days=10,
 )
 
-NOBODY = GroupFigures(0, 0, 0, None, None, None, None, 0, 0, 0, 0, None, 0, 0, 0, 0)
+NO_STUDENTS = GroupFigures(0, 0, 0, None, None, None, None, 0, 0, 0, 0, None, 0, 0, 0, 0)
 
 FAST: Cohort = ("Data science", "Beginner")
 SLOW: Cohort = ("Backend", "Advanced")
@@ -44,7 +44,7 @@ def group(**changes: Any) -> GroupFigures:
 
 
 def two_weeks() -> ReportFigures:
-    """Two whole weeks: in the second 10 more lessons and an hour less on each day, and a faster Sunday."""
+    """Return two weeks; each day of the second has 10 more lessons and an hour less, and its Sunday a higher pace."""
     days = {MONDAY_BEFORE + timedelta(days=n): GROUP for n in range(7)}
     days |= {MONDAY + timedelta(days=n): group(lessons_completed=110, minutes_spent=540) for n in range(7)}
     days[SUNDAY] = group(
@@ -78,28 +78,28 @@ def two_weeks() -> ReportFigures:
 
 
 def first_week() -> ReportFigures:
-    """The same without any week before it: the platform began on the Monday."""
-    whole = two_weeks()
+    """Return the second of the two weeks as the first week of the platform."""
+    weeks = two_weeks()
     return replace(
-        whole,
+        weeks,
         first_day=MONDAY,
-        days={day: one for day, one in whole.days.items() if day >= MONDAY},
-        cohorts={SUNDAY: whole.cohorts[SUNDAY]},
+        days={day: figures for day, figures in weeks.days.items() if day >= MONDAY},
+        cohorts={SUNDAY: weeks.cohorts[SUNDAY]},
         active={MONDAY_BEFORE: 0, MONDAY: 100},
-        recommendations={MONDAY: whole.recommendations[MONDAY]},
+        recommendations={MONDAY: weeks.recommendations[MONDAY]},
     )
 
 
 def without(figures: ReportFigures, *days: date) -> ReportFigures:
-    """The same with some days missing."""
+    """Return the figures without some days."""
     return replace(
         figures,
-        days={day: one for day, one in figures.days.items() if day not in days},
-        cohorts={day: one for day, one in figures.cohorts.items() if day not in days},
+        days={day: of_day for day, of_day in figures.days.items() if day not in days},
+        cohorts={day: of_day for day, of_day in figures.cohorts.items() if day not in days},
     )
 
 
-def nobody() -> ReportFigures:
-    """Two weeks without a student."""
-    days = {MONDAY_BEFORE + timedelta(days=n): NOBODY for n in range(14)}
+def no_students() -> ReportFigures:
+    """Return two weeks without students."""
+    days = {MONDAY_BEFORE + timedelta(days=n): NO_STUDENTS for n in range(14)}
     return ReportFigures(MONDAY, date(2026, 1, 1), days, {}, {MONDAY: 0, MONDAY_BEFORE: 0}, {}, {})
