@@ -144,22 +144,16 @@ def _day_plots(context: StepContext, report: DayReport, details: DayDetails) -> 
     """Plot the pace scores of a day against those of four weeks before, and why students failed, if any did."""
     plots: Metadata = {}
     with best_effort(context, f"the plot of the pace scores of {report.day}"):
-        from snapshot_pipeline.plots import pace_distribution
+        from snapshot_pipeline.plots import pace
 
-        has_earlier = details.earlier_paces.students > 0
-        paces = pace_distribution.PaceDistribution(
-            report.day,
-            report.paces.by_label(),
-            details.earlier_day if has_earlier else None,
-            details.earlier_paces.by_label() if has_earlier else None,
-        )
-        plots[PACE] = dg.MetadataValue.md(pace_distribution.draw(paces).markdown())
+        earlier = details.earlier_paces.by_label() if details.earlier_paces.students else None
+        plot = pace.draw_distribution(report.day, report.paces.by_label(), details.earlier_day, earlier)
+        plots[PACE] = dg.MetadataValue.md(plot.markdown())
     if report.failures:
         with best_effort(context, f"the plot of the failures of {report.day}"):
-            from snapshot_pipeline.plots import failures_by_reason
+            from snapshot_pipeline.plots import success
 
-            reasons = failures_by_reason.FailuresByReason(report.day, report.day, dict(report.failures))
-            plots[FAILURES] = dg.MetadataValue.md(failures_by_reason.draw(reasons).markdown())
+            plots[FAILURES] = dg.MetadataValue.md(success.draw_failures(report.day, report.failures).markdown())
     return plots
 
 
@@ -167,13 +161,13 @@ def _calendar(context: StepContext, installation: Installation, last: date) -> M
     """Plot the success rates of the thirteen weeks up to a day."""
     plots: Metadata = {}
     with best_effort(context, "the calendar of success rates"):
-        from snapshot_pipeline.plots import success_calendar
+        from snapshot_pipeline.plots import success
 
         settings = installation.settings
         first = max(last - CALENDAR, settings.start_date)
         rates = success_rates(installation, last)
-        figures = success_calendar.SuccessCalendar(first, last, rates, settings.min_success_rate)
-        plots[CALENDAR_KEY] = dg.MetadataValue.md(success_calendar.draw(figures).markdown())
+        plot = success.draw_calendar(first, last, rates, settings.min_success_rate)
+        plots[CALENDAR_KEY] = dg.MetadataValue.md(plot.markdown())
     return plots
 
 

@@ -1,99 +1,69 @@
-"""Activity on each day of a week, compared with the week before."""
+"""Plots of activity: the days of a week, and inactive students."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from matplotlib.axes import Axes
 
-from snapshot_pipeline.plots.plot import Plot, to_plot
-from snapshot_pipeline.plots.style import (
-    BLUE,
-    GREEN,
-    HEIGHT,
-    INK,
-    MUTED,
-    ORANGE,
-    Series,
-    add_empty_message,
-    add_grid,
-    as_array,
-    last_known,
-    new_figure,
-    plot_style,
-)
-from snapshot_pipeline.plots.text import long_date, period
-
-_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+from snapshot_pipeline.plots import style
+from snapshot_pipeline.plots.plot import Plot, empty_plot, to_plot
+from snapshot_pipeline.plots.style import BLUE, GREEN, INK, MUTED, ORANGE, Series
+from snapshot_pipeline.plots.text import WEEKDAYS, long_date, period
 
 
-@dataclass(frozen=True)
-class Activity:
-    """Seven figures of each kind, from Monday on; None for a missing day.
+def draw_activity(
+    days: Sequence[date],
+    active_students: Series,
+    lessons: Series,
+    minutes: Series,
+    before: tuple[Series, Series, Series],
+) -> Plot:
+    """Draw three bar charts by day, with a mark for the same weekday of the week before.
 
-    Attributes:
+    Args:
+        days: The seven days of the week, from Monday on. Each series has a number for each, or None for a missing day.
         lessons: Lessons completed.
         minutes: Minutes spent.
         before: Active students, lessons and minutes of the week before.
     """
-
-    days: Sequence[date]
-    active_students: Series
-    lessons: Series
-    minutes: Series
-    before: tuple[Series, Series, Series]
-
-
-def draw(figures: Activity) -> Plot:
-    """Draw three bar charts by day, with a mark for the same weekday of the week before."""
     title = "Activity by day"
-    rows: list[tuple[str, Series, str]] = [
-        ("active students", figures.active_students, BLUE),
-        ("lessons completed", figures.lessons, GREEN),
-        ("hours spent", _hours(figures.minutes), ORANGE),
+    rows: list[tuple[str, Series, str, Series]] = [
+        ("active students", active_students, BLUE, before[0]),
+        ("lessons completed", lessons, GREEN, before[1]),
+        ("hours spent", _hours(minutes), ORANGE, _hours(before[2])),
     ]
-    before = (figures.before[0], figures.before[1], _hours(figures.before[2]))
-    comparison = "; the mark is the week before" if any(last_known(series) for series in before) else ""
-    with plot_style():
-        figure = new_figure(HEIGHT, title, f"{period(figures.days[0], figures.days[-1])}{comparison}", "day_summary")
-        if last_known(figures.active_students) is None:
-            add_empty_message(figure, "No day of the week has data.")
-            return to_plot(figure, title, "No day of the week has data.")
+    comparison = "; the mark is the week before" if any(style.last_known(series) for series in before) else ""
+    with style.plot_style():
+        subtitle = f"{period(days[0], days[-1])}{comparison}"
+        figure = style.new_figure(style.HEIGHT, title, subtitle, "day_summary")
+        if style.last_known(active_students) is None:
+            return empty_plot(figure, title, "No day of the week has data.")
         panels = figure.subplots(3, 1, sharex=True)
-        for axes, (name, values, color), earlier in zip(panels, rows, before, strict=True):
-            _draw_row(axes, name, values, color, earlier)
-        names = [f"{weekday}\n{day.day}" for weekday, day in zip(_WEEKDAYS, figures.days, strict=True)]
+        for axes, row in zip(panels, rows, strict=True):
+            _draw_row(axes, *row)
+        names = [f"{weekday[:3]}\n{day.day}" for weekday, day in zip(WEEKDAYS, days, strict=True)]
         panels[-1].set_xticks(range(7), names)
-        return to_plot(figure, title, "; ".join(_alt_text(figures, name, values) for name, values, _ in rows) + ".")
+        return to_plot(figure, title, "; ".join(_describe_row(days, name, values) for name, values, *_ in rows) + ".")
 
 
 def _draw_row(axes: Axes, name: str, values: Series, color: str, before: Series) -> None:
-    axes.bar(range(7), as_array(values), 0.66, color=color)
+    axes.bar(range(7), style.as_array(values), 0.66, color=color)
     for position, earlier in enumerate(before):
         if earlier is not None:
-            axes.plot(
-                [position - 0.43, position + 0.43], [earlier] * 2, color=INK, linewidth=1.5, solid_capstyle="butt"
-            )
+            ends = [position - 0.43, position + 0.43]
+            axes.plot(ends, [earlier] * 2, color=INK, linewidth=1.5, solid_capstyle="butt")
     highest = max([value for value in (*values, *before) if value is not None] + [1])
     for position, value in enumerate(values):
         if value is None:
             axes.text(position, 0, "missing", ha="center", va="bottom", fontsize=7, color=MUTED)
             continue
-        above = max(value, before[position] or 0)
-        axes.annotate(
-            f"{value:,.0f}",
-            (position, above),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=7.5,
-        )
+        top = (position, max(value, before[position] or 0))
+        axes.annotate(f"{value:,.0f}", top, (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5)
     axes.set(ylim=(0, highest * 1.5), xlim=(-0.5, 6.5), yticks=[])
     axes.set_title(name, loc="left", fontsize=8.25, color=MUTED, pad=2)
-    add_grid(axes, "y")
+    style.add_grid(axes, "y")
     axes.tick_params(axis="x", length=0, labelcolor=INK)
 
 
@@ -101,10 +71,49 @@ def _hours(minutes: Series) -> list[float | None]:
     return [None if value is None else value / 60 for value in minutes]
 
 
-def _alt_text(figures: Activity, name: str, values: Series) -> str:
-    known = [(value, day) for value, day in zip(values, figures.days, strict=True) if value is not None]
+def _describe_row(days: Sequence[date], name: str, values: Series) -> str:
+    known = [(value, day) for value, day in zip(values, days, strict=True) if value is not None]
     (least, quietest), (most, busiest) = min(known), max(known)
     return (
         f"{name.capitalize()} by day: most {most:,.0f} on {long_date(busiest)}, "
         f"fewest {least:,.0f} on {long_date(quietest)}"
     )
+
+
+def draw_inactivity(days: Sequence[date], share_7: Series, share_14: Series) -> Plot:
+    """Draw two lines, each labeled with its last value.
+
+    Args:
+        days: Consecutive days, ascending.
+        share_7: Share of students without activity for 7 days or more, 0 to 1; None for a day that is missing or has no
+            students.
+        share_14: The same for 14 days or more.
+    """
+    title = "Inactive students"
+    with style.plot_style():
+        subtitle = f"Percent of the students, by day, {period(days[0], days[-1])}"
+        figure = style.new_figure(style.HEIGHT, title, subtitle, "day_summary")
+        last = style.last_known(share_7)
+        if last is None:
+            return empty_plot(figure, title, "No day has students.")
+        axes = figure.add_subplot()
+        for shares, color in ((share_7, ORANGE), (share_14, BLUE)):
+            style.draw_line(axes, style.as_array(shares) * 100, color)
+            if ending := style.last_known(shares):
+                point = (ending[0], ending[1] * 100)
+                axes.plot(*point, "o", color=color, markersize=4)
+                axes.annotate(
+                    f"{point[1]:.0f} %", point, (5, 0), textcoords="offset points", va="center", fontweight="bold"
+                )
+        highest = max(share for share in share_7 if share is not None) * 100
+        axes.set(ylim=(0, min(100, max(highest * 1.15, 5))), ylabel="% of students")
+        axes.set_xlim(-0.5, len(days) * 1.09)
+        style.label_days(axes, days)
+        style.add_grid(axes, "y")
+        style.add_legend(figure, {"7 days or more": ORANGE, "14 days or more": BLUE})
+        return to_plot(
+            figure,
+            title,
+            f"On {long_date(days[last[0]])}, {last[1] * 100:.0f} % of the students had been inactive for 7 days or "
+            f"more, {(share_14[last[0]] or 0) * 100:.0f} % for 14 days or more.",
+        )

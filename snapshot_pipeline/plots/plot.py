@@ -72,6 +72,12 @@ def to_plot(figure: Figure, title: str, alt: str) -> Plot:
     return Plot(title, _serialized(root, name, title, alt), alt)
 
 
+def empty_plot(figure: Figure, title: str, sentence: str) -> Plot:
+    """Return a plot without data, with a sentence instead; to be called inside `style.plot_style`."""
+    figure.text(0.5, 0.48, sentence, ha="center", va="center", color=MUTED)
+    return to_plot(figure, title, sentence)
+
+
 def _serialized(root: ElementTree.Element, name: str, title: str, alt: str) -> str:
     width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
     _simplify(root, name)

@@ -60,8 +60,8 @@ RECOMMENDATION_COLORS: Mapping[str, str] = {
 ON_COLOR: Mapping[str, str] = {ORANGE: "#000001", SKY: "#000001", BLUE: "#fffffe", VERMILION: "#000001"}
 """Text colors on a color of data; not those of the theme, because they stay the same on a dark page."""
 
-GOOD, BAD = BLUE, VERMILION
-"""Success and failure."""
+BAD = VERMILION
+"""Failure."""
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 96,
@@ -155,11 +155,6 @@ def add_legend(figure: Figure, colors: Mapping[str, str]) -> None:
         borderaxespad=0,
     ).set_in_layout(False)
     _set_layout(figure, above=70)
-
-
-def add_empty_message(figure: Figure, sentence: str) -> None:
-    """Add a sentence to a plot without data."""
-    figure.text(0.5, 0.48, sentence, ha="center", va="center", color=MUTED)
 
 
 def label_days(axes: Axes, days: Sequence[date], max_labels: int = 6) -> None:

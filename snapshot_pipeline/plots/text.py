@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from datetime import date
 
-# Not `%b`, which depends on the locale of the machine.
+# Not `%b` and `%A`, which depend on the locale of the machine.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _MAX_NAME = 28
 

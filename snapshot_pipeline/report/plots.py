@@ -2,72 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date
 
-from snapshot_pipeline.plots import activity, cohorts, inactivity, pace_shares, pace_trend, recommendations_by_week
+from snapshot_pipeline.plots.activity import draw_activity, draw_inactivity
+from snapshot_pipeline.plots.pace import CohortPace, draw_cohorts, draw_trend, draw_weekly_shares
 from snapshot_pipeline.plots.plot import Plot
+from snapshot_pipeline.plots.recommendations import draw_weeks
 from snapshot_pipeline.report.figures import ReportFigures, cohort_name
 
 
 def draw_plots(figures: ReportFigures) -> list[Plot]:
     """Activity, pace, students by pace, inactivity, cohorts, recommendations."""
+    week, weeks, before = figures.week, figures.weeks, figures.before
+    all_days = [day for each in weeks for day in each.days]
+    paces = [_column(figures, all_days, name) for name in ("pace_mean", "pace_p25", "pace_median", "pace_p75")]
+    activity = ("active_students", "lessons_completed", "minutes_spent")
+    students, lessons, minutes = (_column(figures, week.days, name) for name in activity)
+    earlier_students, earlier_lessons, earlier_minutes = (_column(figures, before.days, name) for name in activity)
+    groups = [figures.days.get(day) for day in all_days]
     return [
-        _activity(figures),
-        _pace(figures),
-        pace_shares.draw(
-            pace_shares.PaceShares(
-                [week.sunday for week in figures.weeks],
-                [None if week.end is None else week.end.paces for week in figures.weeks],
-            )
+        draw_activity(week.days, students, lessons, minutes, (earlier_students, earlier_lessons, earlier_minutes)),
+        draw_trend(all_days, *paces),
+        draw_weekly_shares([each.sunday for each in weeks], [each.end.paces if each.end else None for each in weeks]),
+        draw_inactivity(
+            all_days,
+            [group.share(group.inactive_7_days) if group else None for group in groups],
+            [group.share(group.inactive_14_days) if group else None for group in groups],
         ),
-        _inactivity(figures),
-        _cohorts(figures),
-        recommendations_by_week.draw(recommendations_by_week_of(figures)),
+        draw_cohorts(week.sunday, _cohort_paces(figures)),
+        draw_weeks(recommendations_by_week(figures)),
     ]
 
 
-def recommendations_by_week_of(figures: ReportFigures) -> recommendations_by_week.RecommendationsByWeek:
+def recommendations_by_week(figures: ReportFigures) -> dict[date, Mapping[str, int]]:
     """The recommendations of the weeks that have any, and of the week itself."""
-    weeks = [week.start for week in figures.weeks if week.start in figures.recommendations]
-    weeks = weeks if weeks and weeks[-1] == figures.week_start else [*weeks, figures.week_start]
-    types = sorted({name for by_type in figures.recommendations.values() for name in by_type})
-    return recommendations_by_week.RecommendationsByWeek(
-        weeks, {name: [figures.recommendations.get(week, {}).get(name, 0) for week in weeks] for name in types}
-    )
+    by_week = {week.start: figures.recommendations.get(week.start, {}) for week in figures.weeks}
+    return {week: by_type for week, by_type in by_week.items() if by_type or week == figures.week_start}
 
 
-def _activity(figures: ReportFigures) -> Plot:
-    names = ("active_students", "lessons_completed", "minutes_spent")
-    students, lessons, minutes = (_column(figures, figures.week.days, name) for name in names)
-    before = tuple(_column(figures, figures.before.days, name) for name in names)
-    return activity.draw(
-        activity.Activity(figures.week.days, students, lessons, minutes, (before[0], before[1], before[2]))
-    )
-
-
-def _pace(figures: ReportFigures) -> Plot:
-    days = _all_days(figures)
-    names = ("pace_mean", "pace_p25", "pace_median", "pace_p75")
-    return pace_trend.draw(pace_trend.PaceTrend(days, *(_column(figures, days, name) for name in names)))
-
-
-def _inactivity(figures: ReportFigures) -> Plot:
-    days = _all_days(figures)
-    groups = [figures.days.get(day) for day in days]
-    return inactivity.draw(
-        inactivity.Inactivity(
-            days,
-            [None if group is None else group.share(group.inactive_7_days) for group in groups],
-            [None if group is None else group.share(group.inactive_14_days) for group in groups],
-        )
-    )
-
-
-def _cohorts(figures: ReportFigures) -> Plot:
+def _cohort_paces(figures: ReportFigures) -> list[CohortPace]:
     before = figures.before.cohorts
-    shown = [
-        cohorts.CohortPace(
+    return [
+        CohortPace(
             name=cohort_name(cohort),
             students=group.students,
             lower=group.pace_p25,
@@ -78,12 +55,6 @@ def _cohorts(figures: ReportFigures) -> Plot:
         for cohort, group in sorted(figures.week.cohorts.items())
         if group.pace_p25 is not None and group.pace_median is not None and group.pace_p75 is not None
     ]
-    return cohorts.draw(cohorts.CohortPaces(figures.week.sunday, shown))
-
-
-def _all_days(figures: ReportFigures) -> list[date]:
-    first = figures.weeks[0].start
-    return [first + timedelta(days=number) for number in range((figures.week.sunday - first).days + 1)]
 
 
 def _column(figures: ReportFigures, days: Sequence[date], name: str) -> list[float | None]:

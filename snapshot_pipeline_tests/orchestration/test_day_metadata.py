@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.orchestration.manual_jobs import retry_run_config
-from snapshot_pipeline.plots import pace_distribution, success_calendar
+from snapshot_pipeline.plots import pace, success
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
 from snapshot_pipeline_tests.orchestration.test_retry_failed import run
@@ -146,13 +147,13 @@ def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monk
     first, last = date(2026, 1, 10), date(2026, 1, 13)
     before = shown(run_days(installation, first, last))
     drawn: list[date] = []
-    draw = pace_distribution.draw
+    draw = pace.draw_distribution
 
-    def kept(figures: pace_distribution.PaceDistribution) -> object:
-        drawn.append(figures.day)
-        return draw(figures)
+    def recorded(day: date, *arguments: Any) -> object:
+        drawn.append(day)
+        return draw(day, *arguments)
 
-    monkeypatch.setattr(pace_distribution, "draw", kept)
+    monkeypatch.setattr(pace, "draw_distribution", recorded)
     again = shown(run_days(installation, first, last))
     assert drawn == [last]
     looked_at = {"pace_by_label", "largest_movers", "students_without_data"}
@@ -168,11 +169,11 @@ def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monk
 def test_a_plot_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
     installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(figures: object) -> None:
+    def broken(*arguments: object) -> None:
         raise ValueError("no font found")
 
-    monkeypatch.setattr(pace_distribution, "draw", broken)
-    monkeypatch.setattr(success_calendar, "draw", broken)
+    monkeypatch.setattr(pace, "draw_distribution", broken)
+    monkeypatch.setattr(success, "draw_calendar", broken)
     result = run_days(installation, date(2026, 2, 10), date(2026, 2, 10))
     metadata = shown(result)["2026-02-10"]
     assert set(metadata) >= NUMBERS | {"largest_movers"}
@@ -186,20 +187,20 @@ def test_pace_scores_are_compared_with_four_weeks_before(
     installation: TestInstallation, monkeypatch: pytest.MonkeyPatch, week: Shown
 ) -> None:
     assert week
-    drawn: list[pace_distribution.PaceDistribution] = []
-    draw = pace_distribution.draw
+    drawn: list[tuple[date, Mapping[str, int], date, Mapping[str, int] | None]] = []
+    draw = pace.draw_distribution
 
-    def kept(figures: pace_distribution.PaceDistribution) -> object:
-        drawn.append(figures)
-        return draw(figures)
+    def recorded(*arguments: Any) -> object:
+        drawn.append(arguments)
+        return draw(*arguments)
 
-    monkeypatch.setattr(pace_distribution, "draw", kept)
+    monkeypatch.setattr(pace, "draw_distribution", recorded)
     assert run_days(installation, date(2026, 1, 28), date(2026, 1, 28)).success
     assert run_days(installation, date(2026, 2, 25), date(2026, 2, 25)).success
-    first, second = drawn
-    assert first.earlier_day is None
-    assert (second.earlier_day, second.earlier_counts) == (first.day, first.counts)
-    assert sum(first.counts.values()) > 100
+    (day, counts, _, no_earlier_counts), (_, _, earlier_day, earlier_counts) = drawn
+    assert no_earlier_counts is None
+    assert (earlier_day, earlier_counts) == (day, counts)
+    assert sum(counts.values()) > 100
 
 
 def test_a_week_has_counts_by_type_coverage_and_a_plot(installation: TestInstallation, week: Shown) -> None:

@@ -12,28 +12,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from snapshot_pipeline.plots import (
-    activity,
-    cohorts,
-    failures_by_reason,
-    inactivity,
-    pace_distribution,
-    pace_shares,
-    pace_trend,
-    recommendations_by_week,
-    success_calendar,
+from snapshot_pipeline.plots.activity import draw_activity, draw_inactivity
+from snapshot_pipeline.plots.pace import (
+    MAX_COHORTS,
+    CohortPace,
+    draw_cohorts,
+    draw_distribution,
+    draw_trend,
+    draw_weekly_shares,
 )
-from snapshot_pipeline.plots.activity import Activity
-from snapshot_pipeline.plots.cohorts import CohortPace, CohortPaces
-from snapshot_pipeline.plots.failures_by_reason import FailuresByReason
-from snapshot_pipeline.plots.inactivity import Inactivity
-from snapshot_pipeline.plots.pace_distribution import PaceDistribution
-from snapshot_pipeline.plots.pace_shares import PaceShares
-from snapshot_pipeline.plots.pace_trend import PaceTrend
 from snapshot_pipeline.plots.plot import Plot
-from snapshot_pipeline.plots.recommendations_by_week import RecommendationsByWeek
+from snapshot_pipeline.plots.recommendations import draw_weeks
 from snapshot_pipeline.plots.style import CARD, DARK, INK, MUTED, ON_COLOR, RECOMMENDATION_COLORS
-from snapshot_pipeline.plots.success_calendar import SuccessCalendar
+from snapshot_pipeline.plots.success import draw_calendar, draw_failures
 from snapshot_pipeline_tests.contrast import contrast
 
 SUNDAY = date(2026, 3, 1)
@@ -42,52 +33,41 @@ TWO_MONTHS = [SUNDAY - timedelta(days=55 - n) for n in range(56)]
 QUARTER = [SUNDAY - timedelta(days=n) for n in range(91)]
 
 PLOTS: dict[str, Callable[[], Plot]] = {
-    "pace": lambda: pace_distribution.draw(
-        PaceDistribution(
-            SUNDAY,
-            {"SLOW": 2310, "MEDIUM": 1404, "FAST": 812, "ACCELERATED": 214},
-            date(2026, 2, 1),
-            {"SLOW": 1910, "MEDIUM": 1604, "FAST": 712, "ACCELERATED": 114},
-        )
+    "pace": lambda: draw_distribution(
+        SUNDAY,
+        {"SLOW": 2310, "MEDIUM": 1404, "FAST": 812, "ACCELERATED": 214},
+        date(2026, 2, 1),
+        {"SLOW": 1910, "MEDIUM": 1604, "FAST": 712, "ACCELERATED": 114},
     ),
-    "calendar": lambda: success_calendar.draw(
-        SuccessCalendar(QUARTER[-1], SUNDAY, {day: 0.999 - n / 1000 for n, day in enumerate(QUARTER)}, 0.9)
+    "calendar": lambda: draw_calendar(
+        QUARTER[-1], SUNDAY, {day: 0.999 - n / 1000 for n, day in enumerate(QUARTER)}, 0.9
     ),
-    "recommendations": lambda: recommendations_by_week.draw(
-        RecommendationsByWeek(
-            [date(2026, 1, 5) + timedelta(weeks=n) for n in range(8)],
-            {kind: [100 * n + 7 for n in range(8)] for kind in RECOMMENDATION_COLORS},
-        )
+    "recommendations": lambda: draw_weeks(
+        {date(2026, 1, 5) + timedelta(weeks=n): dict.fromkeys(RECOMMENDATION_COLORS, 100 * n + 7) for n in range(8)}
     ),
-    "failures": lambda: failures_by_reason.draw(
-        FailuresByReason(SUNDAY, SUNDAY, {"score_out_of_range": 12, "negative_time_spent": 31})
+    "failures": lambda: draw_failures(SUNDAY, {"score_out_of_range": 12, "negative_time_spent": 31}),
+    "trend": lambda: draw_trend(
+        TWO_MONTHS, *([None if n in (3, 4, 6) else base + n / 9 for n in range(56)] for base in (45, 30, 44, 60))
     ),
-    "trend": lambda: pace_trend.draw(
-        PaceTrend(
-            TWO_MONTHS, *([None if n in (3, 4, 6) else base + n / 9 for n in range(56)] for base in (45, 30, 44, 60))
-        )
+    "activity": lambda: draw_activity(
+        WEEK, [5, 4, None, 2, 1, 0, 3], [9] * 7, [600] * 7, before=([4] * 7, [None] * 7, [660] * 7)
     ),
-    "activity": lambda: activity.draw(
-        Activity(WEEK, [5, 4, None, 2, 1, 0, 3], [9] * 7, [600] * 7, before=([4] * 7, [None] * 7, [660] * 7))
+    "shares": lambda: draw_weekly_shares(
+        [SUNDAY - timedelta(weeks=1), SUNDAY], [None, {"SLOW": 4, "MEDIUM": 3, "FAST": 2, "ACCELERATED": 1}]
     ),
-    "shares": lambda: pace_shares.draw(
-        PaceShares([SUNDAY - timedelta(weeks=1), SUNDAY], [None, {"SLOW": 4, "MEDIUM": 3, "FAST": 2, "ACCELERATED": 1}])
-    ),
-    "inactivity": lambda: inactivity.draw(Inactivity(TWO_MONTHS, [0.3] * 56, [0.1] * 55 + [None])),
-    "cohorts": lambda: cohorts.draw(
-        CohortPaces(SUNDAY, [CohortPace(f"Topic {n}", 10 + n, 20, 40 + n, 60, 39) for n in range(12)])
-    ),
-    "trend without students": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 7] * 4))),
-    "trend of one day": lambda: pace_trend.draw(PaceTrend(WEEK, *([[None] * 6 + [4.0]] * 4))),
-    "missing week": lambda: activity.draw(Activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3)),
-    "week of zeros": lambda: activity.draw(Activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3)),
-    "shares without students": lambda: pace_shares.draw(PaceShares([SUNDAY], [{"SLOW": 0}])),
-    "inactivity without students": lambda: inactivity.draw(Inactivity(WEEK, [None] * 7, [None] * 7)),
-    "no cohort": lambda: cohorts.draw(CohortPaces(SUNDAY, [])),
-    "pace without students": lambda: pace_distribution.draw(PaceDistribution(SUNDAY, {})),
-    "no recommendation": lambda: recommendations_by_week.draw(RecommendationsByWeek([date(2026, 2, 23)], {})),
-    "no failure": lambda: failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {})),
-    "no day computed": lambda: success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {}, 0.9)),
+    "inactivity": lambda: draw_inactivity(TWO_MONTHS, [0.3] * 56, [0.1] * 55 + [None]),
+    "cohorts": lambda: draw_cohorts(SUNDAY, [CohortPace(f"Topic {n}", 10 + n, 20, 40 + n, 60, 39) for n in range(12)]),
+    "trend without students": lambda: draw_trend(WEEK, *([[None] * 7] * 4)),
+    "trend of one day": lambda: draw_trend(WEEK, *([[None] * 6 + [4.0]] * 4)),
+    "missing week": lambda: draw_activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3),
+    "week of zeros": lambda: draw_activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3),
+    "shares without students": lambda: draw_weekly_shares([SUNDAY], [{"SLOW": 0}]),
+    "inactivity without students": lambda: draw_inactivity(WEEK, [None] * 7, [None] * 7),
+    "no cohort": lambda: draw_cohorts(SUNDAY, []),
+    "pace without students": lambda: draw_distribution(SUNDAY, {}),
+    "no recommendation": lambda: draw_weeks({date(2026, 2, 23): {}}),
+    "no failure": lambda: draw_failures(SUNDAY, {}),
+    "no day computed": lambda: draw_calendar(SUNDAY, SUNDAY, {}, 0.9),
 }
 
 every_plot = pytest.mark.parametrize("name", PLOTS)
@@ -127,8 +107,8 @@ def test_drawing_is_deterministic(name: str):
 def test_drawing_is_deterministic_across_processes():
     code = (
         "from datetime import date\n"
-        "from snapshot_pipeline.plots.failures_by_reason import FailuresByReason, draw\n"
-        "print(draw(FailuresByReason(date(2026, 3, 1), date(2026, 3, 1), {'a': 2, 'b': 2})).svg)"
+        "from snapshot_pipeline.plots.success import draw_failures\n"
+        "print(draw_failures(date(2026, 3, 1), {'a': 2, 'b': 2}).svg)"
     )
     printed = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
     assert len(printed) == 1
@@ -172,7 +152,7 @@ def test_markdown_is_one_line_with_the_plot_for_both_themes(name: str):
     "name", ["<script>alert(1)</script>", "$x^2$ & \\frac", "a\x01b\nc\u202ed", "量子 🎓 ‏עברית", "]({"]
 )
 def test_markup_in_a_name_is_shown_as_text(name: str):
-    plot = failures_by_reason.draw(FailuresByReason(SUNDAY, SUNDAY, {name: 3}))
+    plot = draw_failures(SUNDAY, {name: 3})
     root = ElementTree.fromstring(plot.svg)  # noqa: S314
     assert not [element for element in root.iter() if "script" in str(element.tag)]
     shown = " ".join(name.replace("\x01", " ").replace("\u202e", " ").split()).replace("_", " ").capitalize()
@@ -189,9 +169,9 @@ def test_text_has_enough_contrast_on_backgrounds_and_colors():
 
 
 def test_success_rates_in_the_calendar_are_rounded_down():
-    plot = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.99999}, 0.9))
+    plot = draw_calendar(SUNDAY, SUNDAY, {SUNDAY: 0.99999}, 0.9)
     assert "99.9" in texts_of(plot)
-    plot = success_calendar.draw(SuccessCalendar(SUNDAY, SUNDAY, {SUNDAY: 0.89999}, 0.9))
+    plot = draw_calendar(SUNDAY, SUNDAY, {SUNDAY: 0.89999}, 0.9)
     assert "89.9" in texts_of(plot)
     assert "days below 90 %: 1;" in plot.alt
 
@@ -215,6 +195,6 @@ def test_a_line_has_gaps_for_missing_days_and_a_dot_for_a_single_day():
 def test_the_largest_cohorts_are_drawn_and_the_others_counted():
     plot = plot_of("cohorts")
     names = [text for text in texts_of(plot) if text.startswith("Topic")]
-    assert len(names) == cohorts.MAX_COHORTS
+    assert len(names) == MAX_COHORTS
     assert "Topic 11 (21)" in names
     assert any("4 smaller cohorts not shown" in text for text in texts_of(plot))

@@ -24,7 +24,6 @@ from snapshot_pipeline.orchestration.steps import (
     step_installation,
 )
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
-from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
 from snapshot_pipeline.settings import Settings
@@ -65,7 +64,8 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
             report = run_week(installation, week_start, context.run.run_id, log_progress(context))
             metadata = _week_numbers(report)
             with best_effort(context, f"the details of the week of {week_start}"):
-                weeks = _counts_by_week(installation, week_start)
+                first = week_start - timedelta(weeks=COMPARED_WEEKS - 1)
+                weeks = installation.transaction(counts_by_week, first, week_start)
                 metadata = {**_week_plot(context, report, weeks), "by_type": _types_table(report, weeks), **metadata}
         report_week(context, report)
         for user_id, error in report.failed.items():
@@ -75,12 +75,6 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return adaptive_recommendations
-
-
-def _counts_by_week(installation: Installation, week_start: date) -> dict[date, dict[str, int]]:
-    with installation.engine.connect() as connection:
-        first = week_start - timedelta(weeks=COMPARED_WEEKS - 1)
-        return counts_by_week(connection, installation.store, first, week_start)
 
 
 def _week_numbers(report: WeekReport) -> Metadata:
@@ -115,14 +109,9 @@ def _week_plot(context: StepContext, report: WeekReport, earlier: Mapping[date, 
     """Plot the recommendations by type of the last `COMPARED_WEEKS` weeks."""
     plots: Metadata = {}
     with best_effort(context, f"the plot of the week of {report.week_start}"):
-        from snapshot_pipeline.plots import recommendations_by_week
+        from snapshot_pipeline.plots.recommendations import draw_weeks
 
         # The counts of the week itself come from its run.
-        counts: dict[date, Mapping[str, int]] = {**earlier, report.week_start: report.types}
-        weeks = sorted(counts)
-        kinds = {kind for week in weeks for kind in counts[week]}
-        figures = recommendations_by_week.RecommendationsByWeek(
-            weeks, {kind: [counts[week].get(kind, 0) for week in weeks] for kind in sorted(kinds)}
-        )
-        plots["recommendations_by_week"] = dg.MetadataValue.md(recommendations_by_week.draw(figures).markdown())
+        plot = draw_weeks({**earlier, report.week_start: report.types})
+        plots["recommendations_by_week"] = dg.MetadataValue.md(plot.markdown())
     return plots

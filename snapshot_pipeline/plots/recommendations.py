@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from matplotlib.ticker import MaxNLocator
 
-from snapshot_pipeline.plots.plot import Plot, to_plot
-from snapshot_pipeline.plots.style import (
-    HEIGHT,
-    INK,
-    RECOMMENDATION_COLORS,
-    add_empty_message,
-    add_grid,
-    new_figure,
-    plot_style,
-)
+from snapshot_pipeline.plots import style
+from snapshot_pipeline.plots.plot import Plot, empty_plot, to_plot
+from snapshot_pipeline.plots.style import RECOMMENDATION_COLORS
 from snapshot_pipeline.plots.text import display_name, long_date, period
 
 MAX_WEEKS = 8
 
 
-@dataclass(frozen=True)
-class RecommendationsByWeek:
-    """The recommendations of some weeks.
+def draw_weeks(by_week: Mapping[date, Mapping[str, int]]) -> Plot:
+    """Draw a group of columns per type, a column per week: earlier weeks pale, the last one labeled.
 
-    Attributes:
-        weeks: The Mondays, ascending; the last `MAX_WEEKS` are drawn.
-        counts: Number of recommendations per week, by type; a missing type has none.
+    Args:
+        by_week: Number of recommendations by Monday and type, at least one week; a missing type has none. The last
+            `MAX_WEEKS` weeks are drawn.
     """
-
-    weeks: Sequence[date]
-    counts: Mapping[str, Sequence[int]]
-
-
-def draw(figures: RecommendationsByWeek) -> Plot:
-    """Draw a group of columns per type, a column per week: earlier weeks pale, the last one labeled."""
-    weeks = list(figures.weeks)[-MAX_WEEKS:]
-    counts = {kind: list(figures.counts.get(kind, [0] * len(weeks)))[-MAX_WEEKS:] for kind in RECOMMENDATION_COLORS}
+    weeks = sorted(by_week)[-MAX_WEEKS:]
+    counts = {kind: [by_week[week].get(kind, 0) for week in weeks] for kind in RECOMMENDATION_COLORS}
     title = f"Recommendations by type, week of {long_date(weeks[-1])}"
     before = f"; pale: the weeks {period(weeks[0], weeks[-2])}" if len(weeks) > 2 else "; pale: the week before"
     before = before if len(weeks) > 1 else ""
-    with plot_style():
-        figure = new_figure(HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
+    with style.plot_style():
+        figure = style.new_figure(style.HEIGHT, title, f"Number of recommendations{before}", "adaptive_recommendations")
         if not any(sum(numbers) for numbers in counts.values()):
-            add_empty_message(figure, "There are no recommendations.")
-            return to_plot(figure, title, "There are no recommendations.")
+            return empty_plot(figure, title, "There are no recommendations.")
         axes = figure.add_subplot()
         highest = max(max(numbers) for numbers in counts.values())
         width = 0.8 / len(weeks)
@@ -61,11 +44,11 @@ def draw(figures: RecommendationsByWeek) -> Plot:
             axes.text(right, top, f"{numbers[-1]:,}", ha="right", va="bottom", fontweight="bold", fontsize=8.25)
         names = [display_name(kind).replace(" ", "\n") for kind in RECOMMENDATION_COLORS]
         axes.set_xticks(range(len(names)), names)
-        axes.tick_params(axis="x", length=0, labelcolor=INK, labelsize=8.25)
+        axes.tick_params(axis="x", length=0, labelcolor=style.INK, labelsize=8.25)
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(0, highest * 1.12))
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
-        add_grid(axes, "y")
+        style.add_grid(axes, "y")
         return to_plot(figure, title, _alt_text(weeks, counts))
 
 
