@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -15,8 +15,7 @@ from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
-from snapshot_pipeline.platform.reads import UserSet
-from snapshot_pipeline.platform.users import User, read_user
+from snapshot_pipeline.platform.reads import User, UserSet
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.failures import StoredFailure, failures_of_student
 from snapshot_pipeline.store.snapshot_queries import StoredSnapshot, count_snapshots_of_student, snapshots_of_student
@@ -26,16 +25,7 @@ SHOWN_DAYS = 30
 
 State = Literal["published", "failed", "missing", "not due"]
 
-_FIGURES = (
-    "pace_score",
-    "learning_pace",
-    "quiz_average",
-    "lessons_completed_count",
-    "time_spent_minutes_today",
-    "quizzes_completed_count",
-    "exercises_submitted_count",
-    "last_activity_date",
-)
+_FIGURES = [name for field in fields(StoredSnapshot) if (name := field.name) not in ("snapshot_date", "computed_at")]
 
 
 class NoSuchStudentError(SnapshotPipelineError):
@@ -123,7 +113,7 @@ def read_student_report(installation: Installation, user_id: int, day: date) -> 
 
 def _read_active_student(installation: Installation, source: Source, user_id: int) -> User:
     with source.session() as reader:
-        user = read_user(reader, user_id)
+        user = reader.user(user_id)
     users = f"{installation.settings.platform_schema}.users"
     if user is None:
         raise NoSuchStudentError(f"{users} has no user {user_id}; expected the id of a student")

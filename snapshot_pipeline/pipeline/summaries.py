@@ -20,7 +20,6 @@ from snapshot_pipeline.metrics.days import contiguous_ranges, end_of_day
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
-from snapshot_pipeline.platform.users import read_cohorts
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.store.days import DayCount, day_counts
@@ -118,7 +117,7 @@ def split_days(counts: Sequence[DayCount], rows: int) -> list[Sequence[DayCount]
 
 def _read_cohorts(source: Source) -> Cohorts:
     with source.session() as reader:
-        return Cohorts.of(read_cohorts(reader))
+        return Cohorts.of(reader.cohorts())
 
 
 def _read_counts(installation: Installation, first: date, last: date) -> list[DayCount]:

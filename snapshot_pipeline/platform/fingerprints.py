@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ import pandas as pd
 from sqlalchemy import BigInteger, Column, Select, String, cast, func, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP, array
 
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, has_zone, localize
 
 _VERSION = "1"
 _LESSON_COLUMNS = ("user_id", "lesson_id", "started_at", "completed_at", "time_spent_minutes")
@@ -86,7 +86,7 @@ def _by_day(reader: PlatformReader, source: _Source, starts: Sequence[datetime])
 
 
 def _query(source: _Source, thresholds: Sequence[datetime]) -> Select[Any]:
-    kind = TIMESTAMP(timezone=bool(getattr(source.timestamp.type, "timezone", False)))
+    kind = TIMESTAMP(timezone=has_zone(source.timestamp))
     # Sends the bounds of the days, not the name of the zone: the server's time zone database may differ from ours.
     day = func.width_bucket(source.timestamp, array([cast(start, kind) for start in thresholds]))
     # Needs PostgreSQL 14. The hash of a record alone is linear in the hashes of its columns, so that two students who
@@ -106,24 +106,15 @@ def _thresholds(timestamp: Column[Any], starts: Sequence[datetime], naive_zone: 
     A timestamp without a zone is read as in `platform.reads`. That mapping is monotonic but not one to one where the
     clocks change, so the bound is found by bisection.
     """
-    if getattr(timestamp.type, "timezone", False):
+    if has_zone(timestamp):
         return list(starts)
     wanted = pd.DatetimeIndex(list(starts)).tz_convert("UTC").as_unit("us")
     # Zones differ from UTC by less than a day and change on whole seconds.
-    low = np.array([_seconds(start) for start in starts], dtype=np.int64) - 2 * 86_400
+    low = np.array([int(start.timestamp()) for start in starts], dtype=np.int64) - 2 * 86_400
     high = low + 4 * 86_400
     while (high - low > 1).any():
         middle = (low + high) // 2
-        is_late_enough = np.asarray(_instants(middle, naive_zone) >= wanted)
+        clock = pd.DatetimeIndex(middle.astype("datetime64[s]")).as_unit("us")
+        is_late_enough = np.asarray(localize(clock, naive_zone) >= wanted)
         high, low = np.where(is_late_enough, middle, high), np.where(is_late_enough, low, middle)
     return [datetime(1970, 1, 1) + timedelta(seconds=int(second)) for second in high]  # noqa: DTZ001  # local time
-
-
-def _seconds(instant: datetime) -> int:
-    return int(instant.astimezone(timezone.utc).timestamp())
-
-
-def _instants(wall_clock: np.ndarray[Any, np.dtype[np.int64]], zone: ZoneInfo) -> pd.DatetimeIndex:
-    plain = pd.DatetimeIndex(wall_clock.astype("datetime64[s]")).as_unit("us")
-    first = np.ones(len(plain), dtype=bool)
-    return plain.tz_localize(zone, ambiguous=first, nonexistent="shift_forward").tz_convert("UTC")

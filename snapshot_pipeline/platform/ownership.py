@@ -19,13 +19,7 @@ import pyarrow as pa
 from sqlalchemy import (
     DDL,
     URL,
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Double,
     Index,
-    Integer,
     String,
     Table,
     UniqueConstraint,
@@ -56,15 +50,6 @@ _RELATIONS = sql_table(
     "pg_class", sql_column("oid"), sql_column("relname"), sql_column("relnamespace"), schema="pg_catalog"
 )
 _NAMESPACES = sql_table("pg_namespace", sql_column("oid"), sql_column("nspname", String), schema="pg_catalog")
-
-_ARROW_TYPES: tuple[tuple[type, pa.DataType], ...] = (
-    (BigInteger, pa.int64()),
-    (Integer, pa.int32()),
-    (Boolean, pa.bool_()),
-    (DateTime, pa.timestamp("us", tz="UTC")),
-    (Double, pa.float64()),
-    (String, pa.string()),
-)
 
 
 class PlatformNotOursError(SnapshotPipelineError):
@@ -100,15 +85,8 @@ class DuplicateKeyError(PlatformWriteError):
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Return the Arrow types of the rows of a table of `platform_metadata`.
-
-    `bigint` is int64, `integer` int32, timestamps are microseconds in UTC, scores float64.
-    """
-    return pa.schema([pa.field(column.name, _arrow_type(column), column.nullable) for column in table.columns])
-
-
-def _arrow_type(column: Column[Any]) -> pa.DataType:
-    return next(arrow for sql, arrow in _ARROW_TYPES if isinstance(column.type, sql))
+    """Return the Arrow types of the rows of a table of `platform_metadata`; see `bulk.arrow_type`."""
+    return pa.schema([pa.field(column.name, bulk.arrow_type(column), column.nullable) for column in table.columns])
 
 
 class PlatformWriter:
@@ -135,11 +113,8 @@ class PlatformWriter:
             PlatformWriteError: The database refuses a row, e.g. a null in a column that is not nullable.
         """
         table = self._tables[table_name]
-        if rows.num_rows == 0:
-            return
-        schema = arrow_schema(table)
         # Nullable in Arrow, so that the server refuses a null, with the column's name.
-        target = pa.schema([pa.field(name, schema.field(name).type) for name in rows.schema.names])
+        target = pa.schema({name: bulk.arrow_type(table.columns[name]) for name in rows.schema.names})
         with _readable_refusal(table):
             bulk.append(self._connection, table, rows.cast(target))
         self.rows[table_name] += rows.num_rows

@@ -85,6 +85,16 @@ class PlatformTables:
         return cls(**{"exercise_submissions": None, **tables})  # type: ignore[arg-type]  # the others are not missing
 
 
+@dataclass(frozen=True)
+class User:
+    """A user of the platform; `specialization` and `level` are None where the platform has none."""
+
+    is_student: bool
+    is_active: bool
+    specialization: str | None
+    level: str | None
+
+
 class Users(Protocol):
     """The users whose rows are read."""
 
@@ -115,48 +125,51 @@ class UserSet:
         return user_id == any_(bulk.integers(self.user_ids))
 
 
+@dataclass(frozen=True)
 class PlatformReader:
-    """The queries of a read session; see `read_session`."""
+    """The queries of a read session; see `read_session`.
 
-    def __init__(
-        self, connection: adbc.Connection, tables: PlatformTables, naive_zone: ZoneInfo, deadline: float | None = None
-    ) -> None:
-        """Read through a connection with an open transaction.
+    Attributes:
+        connection: With an open transaction.
+        naive_zone: The zone of timestamps without one.
+        deadline: The end of the last query, by the monotonic clock; None: no limit.
+    """
 
-        Args:
-            connection: The connection.
-            tables: The platform's tables.
-            naive_zone: The zone of timestamps without one.
-            deadline: The end of the last query, by the monotonic clock; None: no limit.
-        """
-        self._deadline = deadline
-        self._connection = connection
-        self._tables = tables
-        self._naive_zone = naive_zone
-
-    @property
-    def tables(self) -> PlatformTables:
-        """The tables that are read."""
-        return self._tables
-
-    @property
-    def naive_zone(self) -> ZoneInfo:
-        """The zone of timestamps without one."""
-        return self._naive_zone
+    connection: adbc.Connection
+    tables: PlatformTables
+    naive_zone: ZoneInfo
+    deadline: float | None = None
 
     def fetch(self, query: Select[Any]) -> pa.Table:
         """Run a query of another module of this package inside the session."""
-        return bulk.fetch(self._connection, query)
+        return bulk.fetch(self.connection, query)
 
     def position(self) -> str | None:
         """Return the replayed WAL position, at least that of the session's snapshot; `None` on a primary."""
-        return replication.position(self._connection)
+        return replication.position(self.connection)
 
     def active_student_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the ids of all active students, ascending, shape (students,)."""
-        users = self._tables.users
+        users = self.tables.users
         query = select(_id(users.c.id, "user_id")).where(self._is_active_student()).order_by(users.c.id)
         return self._fetch(query)["user_id"].to_numpy(np.int64)
+
+    def user(self, user_id: int) -> User | None:
+        """Return the user; `None` if there is no user with this id."""
+        users = self.tables.users
+        is_active = func.coalesce(users.c.is_active, False).label("is_active")
+        query = select(self._is_student().label("is_student"), is_active, *self._cohort_columns())
+        rows = self.fetch(query.where(users.c.id == user_id)).to_pylist()
+        return User(**rows[0]) if rows else None
+
+    def cohorts(self) -> pd.DataFrame:
+        """Return `user_id`, `specialization`, `level` (categories, missing for none) of all users.
+
+        Users who are not active students any more are included, because they keep their earlier snapshots.
+        """
+        query = select(_id(self.tables.users.c.id, "user_id"), *self._cohort_columns())
+        cohorts: pd.DataFrame = self.fetch(query).to_pandas(strings_to_categorical=True)
+        return cohorts
 
     def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
         """Return the mean number of progress rows and attempts of a student before `end`, and from `start` on if given.
@@ -166,7 +179,7 @@ class PlatformReader:
             start: The first instant; None for no limit.
             end: The instant after the last one.
         """
-        progress, attempts = self._tables.user_lesson_progress, self._tables.quiz_attempts
+        progress, attempts = self.tables.user_lesson_progress, self.tables.quiz_attempts
         counts = [
             select(func.count())
             .where(
@@ -182,19 +195,16 @@ class PlatformReader:
 
     def students(self, batch: Users) -> pd.DataFrame:
         """Return `user_id`, `specialization`, `level` (text or None), `first_started_at` of the active students."""
-        users, progress = self._tables.users, self._tables.user_lesson_progress
+        users, progress = self.tables.users, self.tables.user_lesson_progress
         first_start = select(func.min(progress.c.started_at)).where(progress.c.user_id == users.c.id).scalar_subquery()
         query = select(
-            _id(users.c.id, "user_id"),
-            cast(users.c.current_specialization, String).label("specialization"),
-            cast(users.c.current_level, String).label("level"),
-            first_start.label("first_started_at"),
+            _id(users.c.id, "user_id"), *self._cohort_columns(), first_start.label("first_started_at")
         ).where(self._is_active_student(), batch.hold(users.c.id))
         return self._fetch(query, "first_started_at")
 
     def progress(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes` of the window's lessons."""
-        progress = self._tables.user_lesson_progress
+        progress = self.tables.user_lesson_progress
         query = select(
             _id(progress.c.user_id, "user_id"),
             _id(progress.c.lesson_id, "lesson_id"),
@@ -209,7 +219,7 @@ class PlatformReader:
 
     def attempts(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of attempts in the window."""
-        attempts = self._tables.quiz_attempts
+        attempts = self.tables.quiz_attempts
         query = select(*self._attempt_columns(attempts), _is_scored(attempts)).where(
             batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end)
         )
@@ -225,7 +235,7 @@ class PlatformReader:
             counts: The number of attempts to read for each student.
             before: The instant before which the attempts were completed.
         """
-        attempts = self._tables.quiz_attempts
+        attempts = self.tables.quiz_attempts
         wanted = (
             func.unnest(bulk.integers(user_ids), bulk.integers(counts))
             .table_valued(column("user_id", BigInteger), column("count", BigInteger), name="wanted")
@@ -246,7 +256,7 @@ class PlatformReader:
 
     def exercises(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `created_at` of exercises in the window; no rows on a platform without exercises."""
-        exercises = self._tables.exercise_submissions
+        exercises = self.tables.exercise_submissions
         if exercises is None:
             return pd.DataFrame(
                 {"user_id": np.zeros(0, np.int64), "created_at": pd.DatetimeIndex([], dtype="datetime64[us, UTC]")}
@@ -258,14 +268,14 @@ class PlatformReader:
 
     def last_activity(self, user_ids: Sequence[int], before: datetime) -> pd.DataFrame:
         """Return `user_id`, `last_activity_at` (NaT: none) of the latest activity before an instant."""
-        users, progress = self._tables.users, self._tables.user_lesson_progress
+        users, progress = self.tables.users, self.tables.user_lesson_progress
         moments = {
             "last_started_at": progress.c.started_at,
             "last_completed_at": progress.c.completed_at,
-            "last_attempt_at": self._tables.quiz_attempts.c.completed_at,
+            "last_attempt_at": self.tables.quiz_attempts.c.completed_at,
         }
-        if self._tables.exercise_submissions is not None:
-            moments["last_exercise_at"] = self._tables.exercise_submissions.c.created_at
+        if self.tables.exercise_submissions is not None:
+            moments["last_exercise_at"] = self.tables.exercise_submissions.c.created_at
         latest = [
             select(func.max(moment))
             .where(moment.table.c.user_id == users.c.id, moment < self._lower(moment, before))
@@ -279,7 +289,7 @@ class PlatformReader:
 
     def lesson_scores(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts with a lesson."""
-        attempts, quizzes = self._tables.quiz_attempts, self._tables.quizzes
+        attempts, quizzes = self.tables.quiz_attempts, self.tables.quizzes
         query = (
             select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
             .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
@@ -294,18 +304,18 @@ class PlatformReader:
 
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `lesson_id` of every lesson completed before `end`."""
-        progress = self._tables.user_lesson_progress
+        progress = self.tables.user_lesson_progress
         completed_at = progress.c.completed_at
         pairs: list[ColumnElement[Any]] = [_id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")]
         completed = batch.hold(progress.c.user_id), completed_at < self._upper(completed_at, end)
-        if _has_zone(completed_at):
+        if has_zone(completed_at):
             return self._fetch(select(*pairs).where(*completed))
         frame = self._fetch(select(*pairs, completed_at).where(*completed), "completed_at")
         return frame.loc[frame["completed_at"] < end, ["user_id", "lesson_id"]]
 
     def published_lessons(self) -> pd.DataFrame:
         """Return `lesson_id`, `title`, `specialization`, `level` (text or None), `display_order` (NaN: none)."""
-        lessons = self._tables.lessons
+        lessons = self.tables.lessons
         query = select(
             _id(lessons.c.id, "lesson_id"),
             cast(lessons.c.title, String).label("title"),
@@ -315,9 +325,18 @@ class PlatformReader:
         ).where(lessons.c.is_published)
         return self._fetch(query)
 
+    def _is_student(self) -> ColumnElement[bool]:
+        return func.upper(cast(self.tables.users.c.role, String)) == "STUDENT"
+
     def _is_active_student(self) -> ColumnElement[bool]:
-        users = self._tables.users
-        return and_(func.upper(cast(users.c.role, String)) == "STUDENT", users.c.is_active)
+        return and_(self._is_student(), self.tables.users.c.is_active)
+
+    def _cohort_columns(self) -> list[ColumnElement[Any]]:
+        users = self.tables.users
+        return [
+            cast(users.c.current_specialization, String).label("specialization"),
+            cast(users.c.current_level, String).label("level"),
+        ]
 
     def _attempt_columns(self, attempts: Table) -> list[ColumnElement[Any]]:
         return [
@@ -331,22 +350,22 @@ class PlatformReader:
         return and_(column >= self._lower(column, start), column < self._upper(column, end))
 
     def _lower(self, column: Column[Any], instant: datetime) -> datetime:
-        return instant if _has_zone(column) else self._wall_clock(instant) - _WALL_CLOCK_MARGIN
+        return instant if has_zone(column) else self._wall_clock(instant) - _WALL_CLOCK_MARGIN
 
     def _upper(self, column: Column[Any], instant: datetime) -> datetime:
-        return instant if _has_zone(column) else self._wall_clock(instant) + _WALL_CLOCK_MARGIN
+        return instant if has_zone(column) else self._wall_clock(instant) + _WALL_CLOCK_MARGIN
 
     def _wall_clock(self, instant: datetime) -> datetime:
-        return instant.astimezone(self._naive_zone).replace(tzinfo=None)
+        return instant.astimezone(self.naive_zone).replace(tzinfo=None)
 
     def _fetch(self, query: Select[Any], *instants: str) -> pd.DataFrame:
         """Run a query; the columns named become `datetime64[us, UTC]`."""
-        if self._deadline is not None:
-            remaining = max(1, round((self._deadline - time.monotonic()) * 1000))  # 0 would be no limit
-            bulk.execute(self._connection, select(func.set_config("statement_timeout", f"{remaining}ms", True)))
-        frame: pd.DataFrame = bulk.fetch(self._connection, query).to_pandas(date_as_object=False)
+        if self.deadline is not None:
+            remaining = max(1, round((self.deadline - time.monotonic()) * 1000))  # 0 would be no limit
+            bulk.execute(self.connection, select(func.set_config("statement_timeout", f"{remaining}ms", True)))
+        frame = bulk.fetch_frame(self.connection, query)
         for name in instants:
-            frame[name] = _utc(frame[name], self._naive_zone)
+            frame[name] = _utc(frame[name], self.naive_zone)
         return frame
 
 
@@ -390,17 +409,22 @@ def _is_scored(attempts: Table) -> ColumnElement[bool]:
     return attempts.c.score.is_not(None).label("is_scored")
 
 
-def _has_zone(column: Column[Any]) -> bool:
+def has_zone(column: Column[Any]) -> bool:
+    """Return whether a column of timestamps has a time zone."""
     return bool(getattr(column.type, "timezone", False))
 
 
 def _utc(column: pd.Series[Any], naive_zone: ZoneInfo) -> pd.Series[Any]:
-    """Return timestamps as UTC instants; of a local hour that occurs twice, the first."""
+    """Return timestamps as UTC instants."""
     instants = pd.DatetimeIndex(column).as_unit("us")
     wrapped = instants.notna() & (instants.asi8 < _MINUS_INFINITY)
     if wrapped.any():
         instants = instants.where(~wrapped, pd.Timestamp(_FAR_FUTURE, tz=instants.tz))
-    if instants.tz is None:
-        first = np.ones(len(instants), dtype=bool)
-        instants = instants.tz_localize(naive_zone, ambiguous=first, nonexistent="shift_forward")
-    return pd.Series(instants.tz_convert("UTC"), index=column.index, name=column.name)
+    instants = localize(instants, naive_zone) if instants.tz is None else instants.tz_convert("UTC")
+    return pd.Series(instants, index=column.index, name=column.name)
+
+
+def localize(clock: pd.DatetimeIndex, zone: ZoneInfo) -> pd.DatetimeIndex:
+    """Return local times as UTC instants; of an hour that occurs twice the first, of one that is skipped its end."""
+    is_first = np.ones(len(clock), dtype=bool)
+    return clock.tz_localize(zone, ambiguous=is_first, nonexistent="shift_forward").tz_convert("UTC")

@@ -10,8 +10,24 @@ from datetime import date, datetime
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
+import pandas as pd
 import pyarrow as pa
-from sqlalchemy import BigInteger, ColumnElement, Date, DateTime, Dialect, Executable, String, Table, cast, literal
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Date,
+    DateTime,
+    Dialect,
+    Double,
+    Executable,
+    Integer,
+    String,
+    Table,
+    cast,
+    literal,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.expression import ClauseElement
@@ -20,6 +36,16 @@ from snapshot_pipeline.errors import truncate_middle
 
 MAX_MESSAGE_LENGTH = 4_000
 """Characters of a driver's error message that are kept."""
+
+_ARROW_TYPES: tuple[tuple[type, pa.DataType], ...] = (
+    (BigInteger, pa.int64()),
+    (Integer, pa.int32()),
+    (Boolean, pa.bool_()),
+    (Date, pa.date32()),
+    (DateTime, pa.timestamp("us", tz="UTC")),
+    (Double, pa.float64()),
+    (String, pa.string()),
+)
 
 
 class _TypedDateTime(DateTime):
@@ -164,6 +190,17 @@ def _truncated_errors() -> Iterator[None]:
             vendor_code=error.vendor_code,
             sqlstate=error.sqlstate,
         ) from None
+
+
+def arrow_type(column: Column[Any]) -> pa.DataType:
+    """The Arrow type of a column's values; `bigint` is int64, `integer` int32, timestamps are microseconds in UTC."""
+    return next(arrow for sql, arrow in _ARROW_TYPES if isinstance(column.type, sql))
+
+
+def fetch_frame(connection: adbc.Connection, query: Executable) -> pd.DataFrame:
+    """As `fetch`, as a data frame whose dates are `datetime64`."""
+    frame: pd.DataFrame = fetch(connection, query).to_pandas(date_as_object=False)
+    return frame
 
 
 def integers(values: Sequence[int]) -> ColumnElement[Any]:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, ColumnElement, Connection, any_, cast, delete, func, select, true, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, any_, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from snapshot_pipeline.postgres import bulk
@@ -96,7 +96,7 @@ def failing_students(
     failures = tables.snapshot_failures
     query = (
         select(failures.c.snapshot_date, func.array_agg(failures.c.user_id))
-        .where(_between(failures.c.snapshot_date, first, last))
+        .where(failures.c.snapshot_date.between(first or date.min, last or date.max))
         .group_by(failures.c.snapshot_date)
         .order_by(failures.c.snapshot_date)
     )
@@ -164,8 +164,3 @@ def count_retried(
             "failed": func.greatest(counted.c.failed - int(fewer[number]), 0),
         }
         bulk.execute(connection, statement.values(values))
-
-
-def _between(column: ColumnElement[date], first: date | None, last: date | None) -> ColumnElement[bool]:
-    condition = true() if first is None else column >= first
-    return condition if last is None else condition & (column <= last)

@@ -21,7 +21,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
-from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, delete, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, bindparam, delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
@@ -85,13 +85,9 @@ class RunLease:
         Args:
             connection: The session that holds the advisory locks, so that no other run does this at the same time.
         """
-        leases = StoreTables.of(self.schema).run_leases
-        connection.execute(delete(leases).where(*self._overlap()))
-        connection.execute(
-            insert(leases).values(
-                token=self.token, space=self.space, first=self.first, last=self.last, owner=self.owner
-            )
-        )
+        connection.execute(delete(self._leases).where(*self._overlap()))
+        row = {name: getattr(self, name) for name in ("token", "space", "first", "last", "owner")}
+        connection.execute(insert(self._leases).values(row))
 
     def check(self, connection: adbc.Connection | Connection) -> None:
         """Start a publication: no other run can take over until the end of this transaction.
@@ -116,20 +112,22 @@ class RunLease:
 
     def release(self, connection: Connection) -> None:
         """Delete the lease, after a short wait for publications in progress."""
-        leases = StoreTables.of(self.schema).run_leases
         connection.execute(select(func.set_config("lock_timeout", f"{RELEASE_SECONDS}s", False)))
-        connection.execute(delete(leases).where(leases.c.token == self.token))
+        connection.execute(delete(self._leases).where(self._leases.c.token == self.token))
+
+    @property
+    def _leases(self) -> Table:
+        return StoreTables.of(self.schema).run_leases
 
     def _row(self) -> Select[Any]:
-        leases = StoreTables.of(self.schema).run_leases
-        return select(leases.c.taken_at).where(leases.c.token == self.token)
+        return select(self._leases.c.taken_at).where(self._leases.c.token == self.token)
 
     def _overlap(self) -> tuple[ColumnElement[bool], ...]:
-        leases = StoreTables.of(self.schema).run_leases
+        leases = self._leases
         return leases.c.space == self.space, leases.c.first <= self.last, leases.c.last >= self.first
 
     def _lost(self, connection: adbc.Connection | Connection) -> LeaseLostError:
-        leases = StoreTables.of(self.schema).run_leases
+        leases = self._leases
         newest = select(leases.c.owner, leases.c.taken_at).where(*self._overlap()).order_by(leases.c.taken_at.desc())
         successor = _first(connection, newest.limit(1))
         if successor is not None:
@@ -197,10 +195,9 @@ class RunLock:
             connection.execute(select(func.set_config(setting, value, False)))
         name = func.left(f"snapshot_pipeline {self.owner}", 63)
         connection.execute(select(func.set_config("application_name", name, False)))
-        for limit in ("lock_timeout", "statement_timeout"):
-            # The statement timeout is a second longer, so that the lock timeout always fires first.
-            milliseconds = int(self.seconds * 1000) + (1000 if limit == "statement_timeout" else 0)
-            connection.execute(select(func.set_config(limit, f"{milliseconds}ms", False)))
+        # The statement timeout is a second longer, so that the lock timeout always fires first.
+        for limit, seconds in (("lock_timeout", self.seconds), ("statement_timeout", self.seconds + 1)):
+            connection.execute(select(func.set_config(limit, f"{int(seconds * 1000)}ms", False)))
         for number in self.numbers:
             lock = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
             try:

@@ -12,14 +12,11 @@ import adbc_driver_postgresql.dbapi as adbc
 import pandas as pd
 import pyarrow as pa
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     ColumnElement,
     Connection,
     Date,
     DateTime,
-    Integer,
-    Text,
     and_,
     cast,
     column,
@@ -39,15 +36,15 @@ DISMISSAL_PERIOD = timedelta(days=14)
 """How long a dismissed type is not recommended to the same student again."""
 
 _JSON = json.JSONEncoder(ensure_ascii=False)  # created once: `json.dumps` creates one for each call
-_PUBLISHED = table(
-    "published_recommendations",
-    column("user_id", BigInteger),
-    column("recommendation_type", Text),
-    column("title", Text),
-    column("message", Text),
-    column("priority", Integer),
-    column("metadata", Text),
-)
+_PUBLISHED_TYPES = {
+    "user_id": pa.int64(),
+    "recommendation_type": pa.string(),
+    "title": pa.string(),
+    "message": pa.string(),
+    "priority": pa.int32(),
+    "metadata": pa.string(),  # JSON
+}
+_PUBLISHED = table("published_recommendations", *map(column, _PUBLISHED_TYPES))
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,7 @@ def read_dismissals(
         )
         .distinct()
     )
-    frame: pd.DataFrame = bulk.fetch(connection, query).to_pandas()
-    return frame
+    return bulk.fetch_frame(connection, query)
 
 
 def replace_recommendations(
@@ -136,13 +132,13 @@ def replace_recommendations(
     deactivated; one that the student dismissed stays dismissed; the newest week deactivates older ones.
 
     Args:
-        connection: An open ADBC transaction.
-        first_user: The first id of the range.
         last_user: The last id of the range, included.
         rows: The result of `recommendations.recommend`.
     """
     recommendations = tables.adaptive_recommendations
-    bulk.create_temporary(connection, _PUBLISHED.name, _arrow(rows))
+    columns = {**rows, "metadata": _json(rows["metadata"].tolist())}
+    published = {name: pa.array(columns[name], kind) for name, kind in _PUBLISHED_TYPES.items()}
+    bulk.create_temporary(connection, _PUBLISHED.name, pa.table(published))
     in_range = recommendations.c.user_id.between(first_user, last_user)
     still_applies = exists().where(
         _PUBLISHED.c.user_id == recommendations.c.user_id,
@@ -165,29 +161,14 @@ def deactivate_older_weeks(connection: Connection, tables: StoreTables, week_sta
 
 def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
     recommendations = tables.adaptive_recommendations
-    new = select(
-        _PUBLISHED.c.user_id,
-        literal(week.start, Date),
-        _PUBLISHED.c.recommendation_type,
-        _PUBLISHED.c.title,
-        _PUBLISHED.c.message,
-        _PUBLISHED.c.priority,
-        cast(_PUBLISHED.c.metadata, JSONB),
-        literal(week.is_newest, Boolean),
-        literal(week.computed_at, DateTime(timezone=True)),
-    )
-    names = [
-        "user_id",
-        "week_start",
-        "recommendation_type",
-        "title",
-        "message",
-        "priority",
-        "metadata",
-        "is_active",
-        "created_at",
-    ]
-    statement = insert(recommendations).from_select(names, new)
+    values: dict[str, ColumnElement[Any]] = {
+        **dict(_PUBLISHED.c.items()),
+        "metadata": cast(_PUBLISHED.c.metadata, JSONB),
+        "week_start": literal(week.start, Date),
+        "is_active": literal(week.is_newest, Boolean),
+        "created_at": literal(week.computed_at, DateTime(timezone=True)),
+    }
+    statement = insert(recommendations).from_select(list(values), select(*values.values()))
     updated: dict[str, ColumnElement[Any]] = {
         name: statement.excluded[name] for name in ("title", "message", "priority", "metadata")
     }
@@ -197,21 +178,8 @@ def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
     )
 
 
-def _arrow(rows: pd.DataFrame) -> pa.Table:
-    return pa.table(
-        {
-            "user_id": pa.array(rows["user_id"], pa.int64()),
-            "recommendation_type": pa.array(rows["recommendation_type"], pa.string()),
-            "title": pa.array(rows["title"], pa.string()),
-            "message": pa.array(rows["message"], pa.string()),
-            "priority": pa.array(rows["priority"], pa.int32()),
-            "metadata": _json(rows["metadata"].tolist()),
-        }
-    )
-
-
-def _json(metadata: Sequence[Mapping[str, Any]]) -> pa.Array:
+def _json(metadata: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each as JSON; rows often share an object, which is encoded once."""
     distinct = {id(facts): facts for facts in metadata}
     encoded = {number: _JSON.encode(facts) for number, facts in distinct.items()}
-    return pa.array([encoded[id(facts)] for facts in metadata], pa.string())
+    return [encoded[id(facts)] for facts in metadata]

@@ -11,21 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Date, Double, Integer, Table, Text, any_, or_, select
+from sqlalchemy import Table, any_, or_, select
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import KEY, StudentDayIndex, compare, delete_rows, restatements, with_constants
 from snapshot_pipeline.store.tables import StoreTables
 
-_ARROW_TYPES = {
-    BigInteger: pa.int64(),
-    Integer: pa.int32(),
-    Double: pa.float64(),
-    Text: pa.string(),
-    Date: pa.date32(),
-}
 _SNAPSHOT_TYPES = {
-    column.name: _ARROW_TYPES[type(column.type)]
+    column.name: bulk.arrow_type(column)
     for column in StoreTables.of("public").performance_snapshots.columns
     if column.name != "computed_at"
 }
@@ -136,17 +129,12 @@ def read_active_days(
         snapshots.c.lessons_completed_count,
         snapshots.c.exercises_submitted_count,
     ]
-    query = select(
-        snapshots.c.user_id,
-        snapshots.c.snapshot_date,
-        *counts,
-        snapshots.c.last_activity_date,
-    ).where(
+    query = select(snapshots.c.user_id, snapshots.c.snapshot_date, *counts, snapshots.c.last_activity_date).where(
         snapshots.c.user_id.between(first_user, last_user),
         snapshots.c.snapshot_date.between(first, last),
         or_(snapshots.c.snapshot_date == last, *(count != 0 for count in counts)),
     )
-    frame: pd.DataFrame = bulk.fetch(connection, query).to_pandas(date_as_object=False)
+    frame = bulk.fetch_frame(connection, query)
     dates = ["snapshot_date", "last_activity_date"]
     frame[dates] = frame[dates].astype("datetime64[s]")
     return frame
@@ -220,6 +208,4 @@ def _delete(connection: adbc.Connection, target: Table, rows: pa.Table, scope: P
 
 
 def _as_arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
-    return pa.table(
-        {name: pa.array(frame[name], from_pandas=True).cast(kind) for name, kind in types.items()},
-    )
+    return pa.table({name: pa.array(frame[name], from_pandas=True).cast(kind) for name, kind in types.items()})

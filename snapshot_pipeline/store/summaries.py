@@ -10,18 +10,12 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as adbc
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import BigInteger, Column, Connection, Date, Double, RowMapping, Select, Table, Text, select
+from sqlalchemy import Column, Connection, RowMapping, Table, select
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import delete_rows, with_constants
 from snapshot_pipeline.store.tables import StoreTables
 
-_ARROW_TYPES: dict[type, pa.DataType] = {
-    Date: pa.date32(),
-    Text: pa.string(),
-    BigInteger: pa.int64(),
-    Double: pa.float64(),
-}
 _KEY = ("snapshot_date", "specialization", "level")
 _NOT_COMPARED = ("computed_at", "run_id")
 
@@ -61,22 +55,17 @@ def read_summary_source(
         snapshots.c.last_activity_date,
     ).where(snapshots.c.snapshot_date.between(first, last))
     failed = select(failures.c.user_id, failures.c.snapshot_date).where(failures.c.snapshot_date.between(first, last))
-    return _fetch_frame(connection, figures), _fetch_frame(connection, failed)
+    return bulk.fetch_frame(connection, figures), bulk.fetch_frame(connection, failed)
 
 
 def replace_summaries(
-    connection: adbc.Connection,
-    tables: StoreTables,
-    scope: SummaryScope,
-    days: pd.DataFrame,
-    cohorts: pd.DataFrame,
+    connection: adbc.Connection, tables: StoreTables, scope: SummaryScope, days: pd.DataFrame, cohorts: pd.DataFrame
 ) -> int:
     """Replace the rows of exactly the days in scope, inside the caller's transaction.
 
     Only differences are written: an unchanged row is not touched, and keeps its `computed_at` and `run_id`.
 
     Args:
-        connection: An open transaction.
         days: `metrics.cohorts.Summaries.days`.
         cohorts: `metrics.cohorts.Summaries.cohorts`.
 
@@ -114,9 +103,7 @@ def cohort_summaries(
 
 
 def _replace(connection: adbc.Connection, target: Table, scope: SummaryScope, rows: pd.DataFrame) -> int:
-    types = pa.schema(
-        {column.name: _ARROW_TYPES[type(column.type)] for column in target.c if column.name not in _NOT_COMPARED}
-    )
+    types = pa.schema({column.name: bulk.arrow_type(column) for column in target.c if column.name not in _NOT_COMPARED})
     key_names = [column.name for column in target.primary_key]
     query = select(*(target.c[name] for name in types.names)).where(
         target.c.snapshot_date.between(scope.first, scope.last)
@@ -138,11 +125,6 @@ def _by_key(rows: pa.Table, key_names: list[str]) -> dict[Values, Values]:
     keys = zip(*(rows[name].to_pylist() for name in key_names), strict=True)
     values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
     return dict(zip(keys, values, strict=True))
-
-
-def _fetch_frame(connection: adbc.Connection, query: Select[Any]) -> pd.DataFrame:
-    frame: pd.DataFrame = bulk.fetch(connection, query).to_pandas(date_as_object=False)
-    return frame
 
 
 def _figure_columns(table: Table) -> list[Column[Any]]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Column
 
-from snapshot_pipeline.platform.ownership import arrow_schema
+from snapshot_pipeline.platform.reads import localize
+from snapshot_pipeline.postgres.bulk import arrow_type
 
 _BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
@@ -44,18 +44,18 @@ class Kind:
 
 def column_kind(column: Column[Any], naive_zone: ZoneInfo) -> Kind:
     """Return what the fields of a column may be; timestamps without an offset are local times of `naive_zone`."""
-    arrow_type = arrow_schema(column.table).field(column.name).type
-    if pa.types.is_integer(arrow_type):
-        bits = arrow_type.bit_width - 1
+    kind = arrow_type(column)
+    if pa.types.is_integer(kind):
+        bits = kind.bit_width - 1
         return Kind(
             f"an integer from {-(2**bits)} to {2**bits - 1}",
-            lambda fields: _integers(fields, arrow_type),
+            lambda fields: _integers(fields, kind),
             "[+-]?[0-9]+([.]0*)?",
             (("[.]0*$", ""), ("^[+]", "")),
         )
-    if pa.types.is_boolean(arrow_type):
+    if pa.types.is_boolean(kind):
         return Kind("true or false", _booleans)
-    if pa.types.is_timestamp(arrow_type):
+    if pa.types.is_timestamp(kind):
         return Kind(
             "a timestamp such as 2025-03-01T18:30:00+01:00",
             lambda fields: _timestamps(fields, naive_zone),
@@ -63,9 +63,9 @@ def column_kind(column: Column[Any], naive_zone: ZoneInfo) -> Kind:
             "([T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?)?( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?",
             ((" ?UTC$", "Z"), (" (Z|[+-][0-9:]+)$", r"\1"), (",", "."), ("([.][0-9]{6})[0-9]+", r"\1")),
         )
-    if pa.types.is_floating(arrow_type):
+    if pa.types.is_floating(kind):
         number = "[+-]?(([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?|NAN|INF|INFINITY)"
-        return Kind("a number", lambda fields: pc.cast(fields, arrow_type), number, (("^[+]", ""),))
+        return Kind("a number", lambda fields: pc.cast(fields, kind), number, (("^[+]", ""),))
     return Kind("text", lambda fields: fields)
 
 
@@ -110,10 +110,10 @@ def _usual_spelling(fields: pa.Array, kind: Kind) -> pa.Array:
     return trimmed
 
 
-def _integers(fields: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+def _integers(fields: pa.Array, kind: pa.DataType) -> pa.Array:
     if pc.any(pc.match_substring(fields, "x", ignore_case=True)).as_py():
         raise pa.ArrowInvalid("not decimal")  # Arrow would read 0x10 as 16
-    return pc.cast(fields, arrow_type)
+    return pc.cast(fields, kind)
 
 
 def _booleans(fields: pa.Array) -> pa.Array:
@@ -138,6 +138,4 @@ def _localize(local: pa.Array, zone: ZoneInfo) -> pa.Array:
     if zone.key == "UTC" or local.null_count == len(local):
         return pc.cast(local, _INSTANT)
     # pandas, because Arrow needs the machine's time zone database, which Windows and slim containers lack.
-    clock = pd.DatetimeIndex(local.to_pandas()).as_unit("us")
-    instants = clock.tz_localize(zone, ambiguous=np.ones(len(clock), dtype=bool), nonexistent="shift_forward")
-    return pa.array(instants.tz_convert("UTC"), _INSTANT)
+    return pa.array(localize(pd.DatetimeIndex(local.to_pandas()).as_unit("us"), zone), _INSTANT)
