@@ -1,8 +1,4 @@
-"""Makes the pictures of README.md from the Dagster UI on this machine: `make demo`, `make dev`, then this, by hand.
-
-Put here: which pages are shown, and how small. Do not put here: what is to be seen on them, which the tests in
-`snapshot_pipeline_tests/browser` ask.
-"""
+"""Take the screenshots of README.md from the Dagster UI on this machine: `make demo`, `make dev`, then this."""
 
 from __future__ import annotations
 

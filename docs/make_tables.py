@@ -1,8 +1,7 @@
-"""Makes `docs/tables.md` from the table definitions: `make docs`.
+"""Generate `docs/tables.md`: `make docs`.
 
-Put here: how the page looks. Do not put here: what a table or a column is, which stands at its definition
-(`snapshot_pipeline.store.tables`, `snapshot_pipeline.platform.tables`), or what it is made from
-(`snapshot_pipeline.pipeline.column_lineage`); a test holds the page against them.
+Tables and columns are described at their definitions (`snapshot_pipeline.store.tables`,
+`snapshot_pipeline.platform.tables`), their sources in `snapshot_pipeline.pipeline.column_lineage`.
 """
 
 from __future__ import annotations

@@ -98,9 +98,7 @@ class Progress:
     """Progress of a run.
 
     Attributes:
-        done: Parts done.
-        total: All parts.
-        parts: What they are: batches, failures, chunks of days.
+        parts: What the parts are: batches, failures, chunks of days.
         rows: Student-days in the parts done.
         total_rows: Student-days in all parts.
     """
@@ -162,7 +160,6 @@ def split(user_ids: NDArray[np.int64], per_student: int, batch_rows: int, min_ba
     would be very small.
 
     Args:
-        user_ids: int64, ascending, shape (students,).
         per_student: `memory_per_student`.
         batch_rows: The budget of one batch, SNAPSHOT_BATCH_ROWS.
         min_batches: How many batches are processed at the same time.
@@ -213,8 +210,7 @@ class BatchExecutor:
 
         Args:
             check_lock: Called every few seconds and before each result, to check that the run still holds its lock; if
-            it
-                raises, the batches that have not started are canceled.
+                it raises, the batches that have not started are canceled.
             batch_done: Called with each batch after its results; an isolated student has a result of its own.
         """
         waiting = deque(BatchTask(batch, work) for batch in batches)

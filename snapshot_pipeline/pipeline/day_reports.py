@@ -44,13 +44,10 @@ class DayReport:
     """Counts of one day, over all students.
 
     Attributes:
-        published: Number of students published.
         failures: Number of students failed, by reason.
         examples: The first ten failed students, by id.
         first_failed: The lowest id of a failed student, by reason.
         active: Number of published students who were active on the day.
-        lessons: Lessons completed.
-        minutes: Minutes spent.
         paces: Number of published students by pace score.
         students_with_average: Number of published students with a quiz average.
         quiz_total: Sum of their quiz averages.

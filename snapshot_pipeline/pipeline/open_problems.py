@@ -17,11 +17,9 @@ _WEEKLY_RUN = timedelta(days=7, hours=6)
 
 @dataclass(frozen=True)
 class OpenProblems:
-    """The open problems of the days `first … last`.
+    """The open problems of the days `first … last`; the last one is the newest that is due.
 
     Attributes:
-        first: The first day.
-        last: The last day, the newest that is due.
         missing: Days that were never computed, ascending.
         below: Days below the minimum success rate, ascending.
         failures: Open failures by reason.
@@ -64,12 +62,7 @@ def due_weeks(settings: Settings, now: datetime) -> list[date]:
 
 
 def find_open_problems(installation: Installation, days: list[date], missing_weeks: list[date]) -> OpenProblems:
-    """The open problems of some consecutive days, at least one.
-
-    Args:
-        days: The days that are due, ascending.
-        missing_weeks: Mondays of weeks that are due and missing.
-    """
+    """The open problems of consecutive days that are due, at least one, and of weeks that are due and missing."""
     first, last = days[0], days[-1]
     minimum = installation.settings.min_success_rate
     counts = {count.day: count for count in installation.transaction(day_counts, first, last)}

@@ -62,14 +62,12 @@ class WeekReport:
     """The result of a week, over all students.
 
     Attributes:
-        week_start: Its Monday.
         recipients: Number of active students.
         with_recommendation: Number of students with at least one recommendation.
         types: Number of recommendations by type.
         missing_days: Days of the week without snapshots.
         failed: Students whose computation raised, with the error; they keep their earlier recommendations.
         is_newest: Whether no later week has been published, so that these recommendations are shown.
-        seconds: Wall time.
     """
 
     week_start: date
@@ -96,20 +94,15 @@ def missing_days(installation: Installation, week_start: date) -> list[date]:
 
 
 def run_week(
-    installation: Installation,
-    week_start: date,
-    run_id: str,
-    progress: ProgressListener = ignore_progress,
+    installation: Installation, week_start: date, run_id: str, progress: ProgressListener = ignore_progress
 ) -> WeekReport:
-    """Compute and publish the recommendations of all active students for a week.
+    """Compute and publish the recommendations of all active students for the week that begins on a Monday.
 
     Args:
-        week_start: The week's Monday.
         run_id: Shown to runs that wait for this one.
 
     Raises:
         MissingSundayError: The week's Sunday has no snapshots; the message says what to do.
-        SnapshotPipelineError: Another error that the operator can fix.
     """
     started = time.monotonic()
     zone = installation.settings.zone
@@ -158,9 +151,7 @@ class RecommendationWork:
 
     Attributes:
         uri: The database of our tables as a libpq URI; never shown.
-        source: The platform.
         lease: Checked by each publication.
-        zone: The platform's time zone.
         lessons: The published lessons, the same for every batch.
     """
 

@@ -99,9 +99,6 @@ def recompute_day(installation: Installation, day: date, run_id: str) -> Recompu
     Args:
         day: A day that was computed.
         run_id: Shown to runs that wait for this comparison.
-
-    Raises:
-        SnapshotPipelineError: An error that the operator can fix: a table is missing, another run has locked the day.
     """
     days = LocalDays(day, day, installation.settings.zone)
     source = open_source(installation, days.end)

@@ -47,13 +47,7 @@ from snapshot_pipeline.store.tables import StoreTables
 
 @dataclass(frozen=True)
 class FailedRange:
-    """Consecutive days on which the same students failed.
-
-    Attributes:
-        first: The first day.
-        last: The last day, included.
-        user_ids: Ascending.
-    """
+    """The days `first … last`, on each of which the same students failed."""
 
     first: date
     last: date
@@ -67,7 +61,7 @@ class RetriedDay:
     Attributes:
         report: All students of the day; None for a day that was never computed as a whole.
         retried: Number of students computed again.
-        deleted_failures: Number of deleted failures of students who are no longer active.
+        deleted_failures: Of students who are no longer active.
         restated: Number of published figures that changed.
     """
 
@@ -80,12 +74,7 @@ class RetriedDay:
 
 @dataclass(frozen=True)
 class RetryRun:
-    """The result of a retry.
-
-    Attributes:
-        days: One per day that had a failure, ascending.
-        seconds: Wall time.
-    """
+    """The result of a retry: the days that had a failure, ascending, and the wall time."""
 
     days: list[RetriedDay] = field(default_factory=list)
     seconds: float = 0.0
@@ -107,9 +96,6 @@ def retry_failed(
         first: The first day; None for the oldest open failure.
         last: The last day, included; None for the newest.
         run_id: Recorded with restatements, and shown to runs that wait for this one.
-
-    Raises:
-        SnapshotPipelineError: An error that the operator can fix: a table is missing, another run has locked the days.
     """
     started = time.monotonic()
     failing = installation.transaction(failing_students, first, last)

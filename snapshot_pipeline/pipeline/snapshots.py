@@ -60,7 +60,6 @@ class SnapshotRun:
 
     Attributes:
         reports: One per day, ascending.
-        seconds: Wall time.
         students: Number of active students of the platform, including those who have not started yet.
     """
 
@@ -82,9 +81,6 @@ def run_days(
     Args:
         run_id: Recorded with each day, and shown to runs that wait for this one.
         reason: Why, recorded with each restatement; one of `pipeline.reasons`.
-
-    Raises:
-        SnapshotPipelineError: An error that the operator can fix: a table is missing, another run has locked the days.
     """
     started = time.monotonic()
     computed_at = datetime.now(timezone.utc)
@@ -209,10 +205,8 @@ class SnapshotWork:
 
     Attributes:
         uri: The database of our tables as a libpq URI; never shown.
-        source: The platform.
         lease: Checked by each publication.
         computed_at: Time of the computation, written to the rows.
-        reason: Why the days are computed.
         is_first: Whether none of the days had a snapshot when the run began.
     """
 

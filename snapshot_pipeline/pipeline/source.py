@@ -62,7 +62,7 @@ def open_source(installation: Installation, until: datetime | None) -> Source:
 
     Raises:
         ReplicaBehindError: The replica has not replayed enough within SNAPSHOT_REPLICA_WAIT_SECONDS.
-        SnapshotPipelineError: A table is missing, or another error that the operator can fix.
+        SnapshotPipelineError: A table is missing.
     """
     engine, settings = installation.source_engine, installation.settings
     is_replica = engine is not installation.engine

@@ -97,7 +97,6 @@ def read_student_report(installation: Installation, user_id: int, day: date) -> 
 
     Raises:
         NoSuchStudentError: There is no such user, or it is not an active student.
-        SnapshotPipelineError: Another error that the operator can fix.
     """
     source = open_source(installation, None)
     user = _read_active_student(installation, source, user_id)

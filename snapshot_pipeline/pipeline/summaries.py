@@ -60,7 +60,6 @@ class SummaryRun:
     Attributes:
         days: One per day, ascending.
         changed: Rows of both tables that were written or deleted.
-        seconds: Wall time.
     """
 
     days: list[SummarizedDay]
@@ -81,7 +80,6 @@ def summarize_days(
 
     Raises:
         MissingSnapshotsError: A day was never computed; the message says what to do.
-        SnapshotPipelineError: Another error that the operator can fix.
     """
     started = time.monotonic()
     source = open_source(installation, end_of_day(last, installation.settings.zone))

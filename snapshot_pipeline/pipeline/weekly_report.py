@@ -67,12 +67,8 @@ def report_path(settings: Settings, week_start: date) -> Path:
 def write_report(installation: Installation, week_start: date) -> WrittenReport:
     """Write the report of a week, replacing an earlier one, and delete expired reports.
 
-    Args:
-        week_start: The week's Monday.
-
     Raises:
         ReportError: None of the week's days was summarized, or the file cannot be written.
-        SnapshotPipelineError: Another error that the operator can fix.
     """
     # Imported here, because Matplotlib takes a second, and most processes draw nothing.
     from snapshot_pipeline.report.page import render

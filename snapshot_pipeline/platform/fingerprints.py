@@ -46,7 +46,6 @@ def read_fingerprints(reader: PlatformReader, starts: Sequence[datetime]) -> lis
     """Return the fingerprints of consecutive days.
 
     Args:
-        reader: An open read session.
         starts: The instants at which the days begin, ascending, and the instant at which the last day ends.
 
     Returns:

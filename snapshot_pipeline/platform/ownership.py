@@ -105,7 +105,6 @@ class PlatformWriter:
         """Append rows in bulk; each call costs a round trip, so pass many rows at once.
 
         Args:
-            table_name: One of the tables that are replaced.
             rows: Some or all of the table's columns, by name, in any order; cast to `arrow_schema`. Other columns are
                 null.
 
@@ -129,8 +128,6 @@ def replace_platform(url: URL, schema: str, table_names: Collection[str] = TABLE
     marker, `ANALYZE`, commit. If the block raises, nothing is changed.
 
     Args:
-        url: The database, with any PostgreSQL driver name.
-        schema: The schema of the platform's tables.
         table_names: The tables to create; a table that is left out is absent afterwards.
 
     Yields:

@@ -57,7 +57,7 @@ _FAR_FUTURE = np.datetime64("9999-12-31", "us")
 
 @dataclass(frozen=True)
 class PlatformTables:
-    """The platform's tables as reflected from a database; `exercise_submissions` may be None."""
+    """The platform's tables as reflected from a database."""
 
     users: Table
     lessons: Table
@@ -172,13 +172,7 @@ class PlatformReader:
         return cohorts
 
     def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
-        """Return the mean number of progress rows and attempts of a student before `end`, and from `start` on if given.
-
-        Args:
-            user_ids: The students to count; the mean of none is 0.
-            start: The first instant; None for no limit.
-            end: The instant after the last one.
-        """
+        """Return the mean number of progress rows and attempts of a student in `[start, end)`; 0 without students."""
         progress, attempts = self.tables.user_lesson_progress, self.tables.quiz_attempts
         counts = [
             select(func.count())
@@ -228,12 +222,8 @@ class PlatformReader:
     def last_scored_attempts(self, user_ids: Sequence[int], counts: Sequence[int], before: datetime) -> pd.DataFrame:
         """Return the columns of `attempts` of the last scored attempts of some students before an instant.
 
-        One index probe per student, so that the cost does not grow with the years of history.
-
-        Args:
-            user_ids: The students.
-            counts: The number of attempts to read for each student.
-            before: The instant before which the attempts were completed.
+        One index probe per student, so that the cost does not grow with the years of history. `counts` are the numbers
+        of attempts to read for each student.
         """
         attempts = self.tables.quiz_attempts
         wanted = (
@@ -380,7 +370,6 @@ def read_session(
 
     Args:
         uri: The database's URI for libpq.
-        tables: The platform's tables.
         naive_zone: The zone of timestamps without one.
         position: The WAL position that a replica must have replayed, see `platform.replication`; None on a primary.
     """

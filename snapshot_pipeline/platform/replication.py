@@ -77,11 +77,7 @@ class Replica:
     primary: Engine
 
     def await_replay(self, until: datetime, seconds: float) -> str | None:
-        """Wait until everything that was committed before an instant can be read.
-
-        Args:
-            until: The instant, in the past.
-            seconds: The longest wait.
+        """Wait until everything that was committed before an instant in the past can be read.
 
         Returns:
             The replayed WAL position; `None` if the source is not a standby.

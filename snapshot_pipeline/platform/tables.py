@@ -117,11 +117,11 @@ def reflected_tables(engine: Engine, schema: str) -> dict[str, Table]:
     with warnings.catch_warnings():
         # Columns that are not read may have any type, including an extension's.
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
-        found = inspect(engine).get_multi_columns(schema, filter_names=TABLE_NAMES, kind=ObjectKind.ANY)
+        columns_by_table = inspect(engine).get_multi_columns(schema, filter_names=TABLE_NAMES, kind=ObjectKind.ANY)
     metadata = MetaData(schema=schema)
     return {
         name: Table(name, metadata, *(Column(column["name"], column["type"]) for column in columns))
-        for (_, name), columns in found.items()
+        for (_, name), columns in columns_by_table.items()
     }
 
 

@@ -84,9 +84,6 @@ def shared_type_cache(*uris: str) -> Iterator[None]:
     Reading the types takes 60 ms, a tenth of a small run, and each connection would do it again. So the first
     connection stays open, and the others are cloned from it. A clone has its own session, and works on when the first
     session is lost.
-
-    Args:
-        uris: The databases, as `urls.adbc_uri` returns them.
     """
     with ExitStack() as scopes:
         for uri in set(uris):
@@ -145,11 +142,7 @@ def _connect(uri: str) -> adbc.Connection:
 
 @contextmanager
 def transaction(uri: str) -> Iterator[adbc.Connection]:
-    """Open a connection with a transaction, which is committed at the end and rolled back on an error.
-
-    Args:
-        uri: The database, as `urls.adbc_uri` returns it.
-    """
+    """Open a connection with a transaction, which is committed at the end and rolled back on an error."""
     with _connect(uri) as connection:
         try:
             yield connection
@@ -219,13 +212,7 @@ def execute(connection: adbc.Connection, statement: Executable) -> None:
 
 
 def append(connection: adbc.Connection, table: Table, rows: pa.Table) -> None:
-    """Append rows to a table by binary COPY.
-
-    Args:
-        connection: A connection with an open transaction.
-        table: The target, in its schema.
-        rows: Columns by name, with the Arrow types of the table's columns; missing columns take their default.
-    """
+    """Append rows, with columns of `arrow_type`, to a table by binary COPY; missing columns take their default."""
     if rows.num_rows:
         with connection.cursor() as cursor:
             cursor.adbc_ingest(table.name, rows, mode="append", db_schema_name=table.schema)

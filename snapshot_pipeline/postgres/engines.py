@@ -31,9 +31,6 @@ def run_transaction(
         function: Its first parameter is the connection. It may be called several times, so that its effects must all
             belong to the transaction.
 
-    Returns:
-        The result of the attempt that succeeded.
-
     Raises:
         Exception: The error of the last attempt, or the first error that is not transient.
     """

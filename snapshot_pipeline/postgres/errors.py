@@ -203,9 +203,6 @@ def retry_transient(function: Callable[P, Result], *args: P.args, **kwargs: P.kw
     Args:
         function: Something that may be done twice, and leaves nothing behind when it fails.
 
-    Returns:
-        The result of the attempt that succeeded.
-
     Raises:
         Exception: The error of the last attempt, or the first error that is not transient.
     """
@@ -237,9 +234,6 @@ def _log_retry(state: RetryCallState) -> None:
 @contextmanager
 def readable_database_errors(url: URL) -> Iterator[None]:
     """Turn errors that a user can fix into a `DatabaseError`; all others pass through unchanged.
-
-    Args:
-        url: The database that is used; shown with its password masked.
 
     Raises:
         DatabaseError: One line that says what failed and what to do.

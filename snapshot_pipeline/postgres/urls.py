@@ -40,7 +40,6 @@ def parse_url(text: str, variable_name: str) -> URL:
     """Read a URL in one of the spellings postgres://, postgresql:// or postgresql+psycopg2://.
 
     Args:
-        text: The user's URL; it may hold a password and is never shown.
         variable_name: The setting that holds it, for the message.
 
     Raises:

@@ -33,12 +33,10 @@ _DISABLE_NESTED_LOOPS = select(func.set_config("enable_nestloop", "off", True))
 
 @dataclass(frozen=True)
 class StudentDayIndex:
-    """Numbers the student-days of some students and days, student by student.
+    """Numbers the student-days of the days `first … last`, student by student.
 
     Attributes:
         user_ids: int64, ascending, shape (students,).
-        first: The first day.
-        last: The last day, included.
     """
 
     user_ids: Ints
@@ -56,11 +54,7 @@ class StudentDayIndex:
         return len(self.user_ids) * self.days
 
     def numbers_of(self, rows: pa.Table) -> Ints:
-        """The number of each row's student-day; -1 for other students or days.
-
-        Args:
-            rows: With `user_id` int64 and `snapshot_date` date32.
-        """
+        """The number of each row's student-day; -1 for other students or days."""
         if not len(self.user_ids):
             return np.full(rows.num_rows, -1, dtype=np.int64)
         user_ids = rows["user_id"].to_numpy()

@@ -14,12 +14,7 @@ from snapshot_pipeline.store.tables import StoreTables
 
 @dataclass(frozen=True)
 class DayCount:
-    """The counts of a computed day.
-
-    Attributes:
-        published: Number of students published.
-        failed: Number of students failed.
-    """
+    """The numbers of students published and failed on a computed day."""
 
     day: date
     published: int

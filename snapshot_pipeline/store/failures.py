@@ -22,7 +22,6 @@ class OpenFailures:
     """The open failures of one reason.
 
     Attributes:
-        student_days: Their number.
         first_seen: When the oldest of them was first seen.
         attempts: The largest number of attempts.
         first_student: The lowest id of a student that has one.

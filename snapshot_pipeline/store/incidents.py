@@ -25,12 +25,9 @@ class Incident:
         id: The number shown in messages.
         kind: E.g. `missing_day`.
         subject: E.g. `2026-02-10`; at most one incident per kind and subject is open.
-        title: One line.
         detail: Observed and expected values.
         run_id: The Dagster run in which it happened, if any.
-        opened_at: When it was first seen.
         notified_at: When its opening or the last reminder was queued.
-        closed_at: When it ended; None while it is open.
         last_event_at: When its last known event happened; None if it has no events.
     """
 

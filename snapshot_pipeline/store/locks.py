@@ -62,7 +62,6 @@ class RunLease:
     """A run's permission to publish; picklable, so that batches can carry it to other machines.
 
     Attributes:
-        schema: The schema of our tables.
         space: What is leased: the name of the table that the run writes.
         first: The first leased number, such as the ordinal of a day.
         last: The last leased number, included.
@@ -147,7 +146,6 @@ class RunLock:
     """Advisory locks of one run, held as long as their session lives.
 
     Attributes:
-        engine: The database.
         space_name: Namespace of the numbers, such as schema and table.
         numbers: The numbers to lock, in the same order for all runs, so that two never deadlock.
         description: What is locked, for messages, e.g. `the days 2026-01-01 to 2026-01-31`.
@@ -259,10 +257,7 @@ def exclusive_days(
     """Lock the days `first … last` of the snapshots against every other run.
 
     Args:
-        engine: The store's database.
         schema: The schema of our tables; other schemas are independent.
-        first: The first day to be written.
-        last: The last day to be written.
         owner: The run, shown to those that wait, e.g. `run 1f0c…`.
         seconds: How long to wait for another run.
 
@@ -291,11 +286,7 @@ def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: 
 
 
 def holders(connection: Connection, space_name: str, number: int) -> list[str]:
-    """The sessions that hold an advisory lock, as `owner, process 1234` each, sorted.
-
-    Args:
-        connection: To the database of the lock, as any role.
-    """
+    """The sessions that hold an advisory lock, as `owner, process 1234` each, sorted; any role may ask."""
     space = _space_number(connection, space_name) % 2**32
     query = _HOLDERS.bindparams(bindparam("space", space), bindparam("numbers", [number]))
     return sorted(connection.execute(query).scalars())

@@ -24,11 +24,7 @@ class UnknownRevisionError(SnapshotPipelineError):
 def migrate(engine: Engine, schema: str) -> str:
     """Create our tables in `schema`, or upgrade them; two queries if there is nothing to do.
 
-    Several processes may call this at once: they take turns.
-
-    Args:
-        engine: The database, as a role that may create tables in `schema`.
-        schema: The schema of our tables; created if it is missing.
+    The schema is created if it is missing. Several processes may call this at once: they take turns.
 
     Returns:
         The revision of the tables.

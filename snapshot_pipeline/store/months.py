@@ -64,12 +64,7 @@ class PartitionError(SnapshotPipelineError):
 
 @dataclass(frozen=True)
 class DateRange:
-    """Consecutive days: those of a partition, or of a missing one.
-
-    Attributes:
-        first: The first day.
-        end: The day after the last.
-    """
+    """The days from `first` until the day before `end`: those of a partition, or of a missing one."""
 
     first: date
     end: date
@@ -156,13 +151,8 @@ def read_partitions(connection: Connection, tables: StoreTables) -> PartitionedT
 def ensure_partitions(engine: Engine, tables: StoreTables, first: date, last: date) -> list[str]:
     """Create the missing months of the days `first … last`; one query if none is missing.
 
-    Readers and writers of the table are not blocked. Several processes may call this at once: they take turns.
-
-    Args:
-        engine: The store's database, as a role that may insert into the table.
-
-    Returns:
-        The names of the created partitions.
+    Readers and writers of the table are not blocked. Several processes may call this at once: they take turns. Returns
+    the names of the created partitions.
 
     Raises:
         PartitionError: A name is taken, or the table is not partitioned.
@@ -186,14 +176,7 @@ def drop_partitions_before(engine: Engine, tables: StoreTables, day: date) -> li
     """Drop the partitions whose days are all before `day`, in an instant each, whatever their size.
 
     Each needs the table to itself for an instant, and waits two seconds for that at most. A partition that a run is
-    writing, or that is in use for longer, is kept until the next call.
-
-    Args:
-        engine: The store's database, as a role that may delete from the table.
-        day: The first day to keep.
-
-    Returns:
-        The names of the dropped partitions.
+    writing, or that is in use for longer, is kept until the next call. Returns the names of the dropped partitions.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
@@ -216,14 +199,11 @@ def has_snapshots(engine: Engine, tables: StoreTables, first: date, last: date) 
 
 
 def refresh_statistics(engine: Engine, tables: StoreTables, first: date, last: date) -> list[str]:
-    """Analyze the months of the days `first … last` whose statistics are stale.
+    """Analyze the months of the days `first … last` whose statistics are stale; returns the partitions' names.
 
     A backfill fills a month faster than autovacuum notices. Until then PostgreSQL plans as if the month were empty, and
     reads all rows of its days for each batch. Only the owner of the table may analyze it; for another role this does
     nothing.
-
-    Returns:
-        The names of the analyzed partitions.
     """
     analyzed: list[str] = []
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

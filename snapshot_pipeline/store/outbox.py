@@ -35,7 +35,6 @@ class Undelivered:
 
     Attributes:
         channel: Its id.
-        messages: Their number.
         oldest_at: When the oldest was queued.
         attempts: The largest number of attempts.
         last_error: Why an attempt failed; None before the first attempt.

@@ -55,7 +55,6 @@ class WeekScope:
         start: Its Monday.
         end: The instant at which it ends, in UTC.
         is_newest: Whether no later week has been published.
-        computed_at: Time of the computation, with its zone.
     """
 
     start: date

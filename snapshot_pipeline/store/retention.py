@@ -20,7 +20,6 @@ class RetentionLimits:
 
     Attributes:
         incidents: For incidents by the time they were closed, and messages by the time they were sent.
-        restatements: For restatements.
         snapshots: For snapshots, failures, days, summaries and recommendations; None keeps all. Summaries are included,
             because a cohort may be a single student.
     """

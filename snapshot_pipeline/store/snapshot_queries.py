@@ -17,8 +17,6 @@ class DayTotals:
 
     Attributes:
         active: Number of students active on the day.
-        lessons: Lessons completed.
-        minutes: Minutes spent.
         students_with_average: Number of students with a quiz average.
         quiz_total: Sum of their quiz averages.
     """

@@ -32,8 +32,6 @@ class PublicationScope:
 
     Attributes:
         user_ids: int64, ascending, shape (students,).
-        first: The first day.
-        last: The last day, included.
         computed_at: Time of the computation, with its zone.
         run_id: Recorded with restatements.
         reason: Why the days were computed; recorded with restatements.
@@ -85,7 +83,6 @@ def replace_snapshots(
     an earlier run, and one that succeeds loses its failure; one that fails again keeps its `first_seen_at`.
 
     Args:
-        connection: An open ADBC transaction.
         scope: With `is_first`, an existing row is an integrity error (SQLSTATE 23505).
         published: `metrics.snapshot.SnapshotBatch.published`.
         failures: `metrics.snapshot.SnapshotBatch.failures`.
@@ -115,9 +112,7 @@ def read_failures(connection: adbc.Connection, tables: StoreTables, index: Stude
 def read_active_days(
     connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, first: date, last: date
 ) -> pd.DataFrame:
-    """The snapshots that the weekly rules need: days with activity, and the last day.
-
-    A day without activity would add nothing to any sum.
+    """The snapshots that the weekly rules need: days with activity, which add to a sum, and the last day.
 
     Returns:
         `user_id`, `time_spent_minutes_today`, `lessons_completed_count`, `exercises_submitted_count` (integers),

@@ -26,13 +26,7 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SummaryScope:
-    """The days whose summaries are replaced; time and run are recorded with the rows that change.
-
-    Attributes:
-        first: The first day.
-        last: The last day, included.
-        computed_at: Time of the computation, with its zone.
-    """
+    """The days `first … last`, whose summaries are replaced; time and run are recorded with the rows that change."""
 
     first: date
     last: date

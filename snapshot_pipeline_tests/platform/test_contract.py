@@ -1,4 +1,4 @@
-"""A database that the pipeline cannot work with is told so, line by line, before a night is lost."""
+"""`check_platform` lists everything that a database lacks, before the first nightly run fails."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def test_missing_store_schema_is_an_error_without_the_right_to_create(platform: 
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     missing = f"store {uuid.uuid4().hex[:8]}"
     needs_no_help = check_platform(platform.engine, platform.schema, missing, {})
-    assert needs_no_help == [], "a role that may create it was told to"
+    assert needs_no_help == [], "a role that may create the schema needs no help"
     (finding,) = check_platform(reader, platform.schema, missing, {})
     assert finding.severity == "error"
     platform.run(str(finding.statement))
@@ -356,7 +356,7 @@ def test_missing_store_schema_is_an_error_without_the_right_to_create(platform: 
 
 
 def test_own_tables_of_another_role_need_every_right_of_a_run(platform: Platform, reader: Engine) -> None:
-    """A first run by a superuser, the nightly ones by a role of less: it was told only in the middle of the night."""
+    """Regression: the tables were created by a superuser, and the nightly role failed only in its first run."""
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
     role = reader.url.username
     platform.run("CREATE TABLE our_days (day date)", "CREATE TABLE our_version (version text)")

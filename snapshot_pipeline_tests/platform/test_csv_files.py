@@ -103,8 +103,8 @@ WORDS = {"True": True, "FALSE": False, "t": True, "f": False, "1": True, "0": Fa
 def test_booleans_are_read_in_the_usual_spellings(write: Write, loading_url: URL) -> None:
     rows = "".join(f"{number},student,{word}\n" for number, word in enumerate(WORDS))
     _load(write(users=f"id,role,is_active\n{rows}"), loading_url)
-    found = [is_active for (is_active,) in _select(loading_url, "SELECT is_active FROM users ORDER BY id")]
-    assert found == list(WORDS.values())
+    loaded = [is_active for (is_active,) in _select(loading_url, "SELECT is_active FROM users ORDER BY id")]
+    assert loaded == list(WORDS.values())
 
 
 MOMENTS = {
@@ -129,8 +129,8 @@ def test_timestamps_in_every_spelling_become_the_same_instants(write: Write, loa
     rows = "".join(f"{number},1,1,,{moment}\n" for number, moment in enumerate(moments))
     directory = write(quiz_attempts=f"id,user_id,quiz_id,score,completed_at\n{rows}")
     _load(directory, loading_url, ZoneInfo("Europe/Budapest"))
-    found = [moment for (moment,) in _select(loading_url, "SELECT completed_at FROM quiz_attempts ORDER BY id")]
-    assert found == [datetime(2024, 3, 31, *parts, tzinfo=timezone.utc) for parts in moments.values()]
+    loaded = [moment for (moment,) in _select(loading_url, "SELECT completed_at FROM quiz_attempts ORDER BY id")]
+    assert loaded == [datetime(2024, 3, 31, *parts, tzinfo=timezone.utc) for parts in moments.values()]
 
 
 def test_local_time_that_occurs_twice_is_the_first(write: Write, loading_url: URL) -> None:
@@ -145,9 +145,9 @@ def test_impossible_scores_are_loaded(write: Write, loading_url: URL) -> None:
     scores = ["92.5", "", "NaN", "-Infinity", "130", "inf", " 7 ", "+1e1"]
     rows = "".join(f"{number},1,1,{score},\n" for number, score in enumerate(scores))
     _load(write(quiz_attempts=f"id,user_id,quiz_id,score,completed_at\n{rows}"), loading_url)
-    found = [score for (score,) in _select(loading_url, "SELECT score FROM quiz_attempts ORDER BY id")]
-    assert math.isnan(found.pop(2))
-    assert found == [92.5, None, -math.inf, 130, math.inf, 7, 10]
+    scores = [score for (score,) in _select(loading_url, "SELECT score FROM quiz_attempts ORDER BY id")]
+    assert math.isnan(scores.pop(2))
+    assert scores == [92.5, None, -math.inf, 130, math.inf, 7, 10]
 
 
 def test_integers_with_a_decimal_point_are_read(write: Write, loading_url: URL) -> None:
@@ -185,11 +185,11 @@ def test_files_of_many_blocks_are_complete_and_report_progress(
 ) -> None:
     monkeypatch.setattr(loading, "BLOCK_RECORDS", 1_000)
     rows = "".join(f'{number},"title\n{number}"\n' for number in range(20_000))
-    told: list[tuple[str, int, int]] = []
+    updates: list[tuple[str, int, int]] = []
     files = find_csv_files(write(quizzes=f"id,title\n{rows}"))
-    load_csv_files(files, loading_url, "public", UTC, lambda *news: told.append(news))
+    load_csv_files(files, loading_url, "public", UTC, lambda *update: updates.append(update))
     assert _select(loading_url, "SELECT count(DISTINCT title) FROM quizzes") == [(20_000,)]
-    of_quizzes = [done for name, done, _ in told if name == "quizzes"]
+    of_quizzes = [done for name, done, _ in updates if name == "quizzes"]
     assert len(of_quizzes) > 5, "a progress bar would jump"
     assert of_quizzes == sorted(of_quizzes)
     assert of_quizzes[-1] == (files[3].path).stat().st_size

@@ -99,12 +99,12 @@ def changed(engine: Engine, *statements: str) -> set[date]:
 
 
 def test_fingerprint_counts_the_rows_of_each_day(platform: Engine):
-    found = fingerprints(platform)
-    counts = [part.split(":")[0] for part in found[DAY].split()]
+    digests = fingerprints(platform)
+    counts = [part.split(":")[0] for part in digests[DAY].split()]
     assert counts == ["1", "started=3", "completed=0", "attempts=3", "exercises=1"]
-    assert found[NEXT].startswith("1 started=0:0 completed=1:")
-    assert found[LAST] == "1 started=0:0 completed=0:0 attempts=0:0 exercises=0:0"
-    assert fingerprints(platform) == found
+    assert digests[NEXT].startswith("1 started=0:0 completed=1:")
+    assert digests[LAST] == "1 started=0:0 completed=0:0 attempts=0:0 exercises=0:0"
+    assert fingerprints(platform) == digests
 
 
 P, A, E = "user_lesson_progress", "quiz_attempts", "exercise_submissions"
@@ -188,8 +188,8 @@ def test_row_belongs_to_the_same_day_as_in_the_metrics(engine: Engine, zone: str
             read = reader.exercises(UserRange(1, 1), days.window_start, days.end + timedelta(days=5))["created_at"]
         indices = days.index_of(read.to_numpy("datetime64[us]").view(np.int64))
         expected = [int((indices == LEAD_DAYS + n).sum()) for n in range(days.count)]
-        found = fingerprints(engine, first, last, ZoneInfo(zone), naive)
-        assert [int(line.split("exercises=")[1].split(":")[0]) for line in found.values()] == expected, naive
+        digests = fingerprints(engine, first, last, ZoneInfo(zone), naive)
+        assert [int(line.split("exercises=")[1].split(":")[0]) for line in digests.values()] == expected, naive
         assert sum(expected) > 300
     execute(engine, f"TRUNCATE {E}")
 

@@ -199,13 +199,13 @@ def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("ALTER TABLE quiz_attempts ALTER score TYPE text", "quiz_attempts: the column score is text; expected a num"),
         ("ALTER TABLE user_lesson_progress DROP started_at", "user_lesson_progress: has no column started_at"),
     ],
 )
-def test_unreadable_column_is_reported_before_any_student_fails(server_url: URL, change: str, said: str):
+def test_unreadable_column_is_reported_before_any_student_fails(server_url: URL, change: str, message: str):
     """Each score of a text column would fail its student: a million failures instead of one line."""
     with new_database(server_url) as url:
         engine = create_engine(url, poolclass=NullPool)
@@ -213,5 +213,5 @@ def test_unreadable_column_is_reported_before_any_student_fails(server_url: URL,
         execute(url, change)
         with pytest.raises(SnapshotPipelineError) as error:
             PlatformTables.of(engine, "public")
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "`snapshot-pipeline check` lists everything" in str(error.value)

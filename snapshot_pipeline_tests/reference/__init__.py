@@ -13,6 +13,5 @@ exact fractions. If it disagrees with the fast code, one of the two has a defect
     week_frames.py      converts the rows to the input frames of `recommend`
     strategies.py       Hypothesis strategies: platforms with every edge case
 
-Put here: code that a reader can check against `metrics.md` line by line. Do not put here: faster code that is harder to
-read, or figures computed by the code under test.
+A reader must be able to check this code against `metrics.md` line by line; it need not be fast.
 """

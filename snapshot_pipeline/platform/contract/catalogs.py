@@ -209,8 +209,8 @@ def read_tables(connection: Connection, schema: str) -> dict[str, FoundTable]:
     """Read the platform's existing tables, by name."""
     parameters = {"schema": schema, "names": list(TABLE_NAMES)}
     relation_names = frozenset(connection.execute(_RELATION_NAMES, parameters).scalars())
-    found = connection.execute(_TABLES, parameters)
-    tables = {name: FoundTable(name, kind, hides_rows, relation_names) for name, kind, hides_rows in found}
+    rows = connection.execute(_TABLES, parameters)
+    tables = {name: FoundTable(name, kind, hides_rows, relation_names) for name, kind, hides_rows in rows}
     for table_name, name, *properties in connection.execute(_TABLE_COLUMNS, parameters):
         if table_name in tables:
             tables[table_name].columns[name] = FoundColumn(*properties)

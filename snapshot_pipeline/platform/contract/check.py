@@ -41,8 +41,6 @@ def check_platform(
 
     Args:
         engine: The database, connected as the pipeline's role.
-        schema: The schema of the platform's tables.
-        store_schema: The schema of the pipeline's own tables.
         store_rights: Rights needed on each of the pipeline's own tables if it exists, e.g. `SELECT` and `INSERT`.
         data_check_seconds: The time limit of each query of the rows.
         source: The database that the platform is read from, if not `engine`'s.

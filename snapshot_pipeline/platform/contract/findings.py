@@ -90,23 +90,23 @@ def table_findings(name: str, table: FoundTable | None, schema: str) -> Iterator
 
 
 def _column_findings(table: FoundTable, column: str, accepted: Accepted) -> Iterator[Finding]:
-    found = table.columns.get(column)
-    if found is None:
+    existing = table.columns.get(column)
+    if existing is None:
         if (table.name, column) in NOT_READ:
             yield Finding("advice", table.name, f"has no column {column} ({accepted.words}), which is not read yet")
         else:
             yield Finding("error", table.name, f"has no column {column} ({accepted.words}); add it, {_INSTEAD}")
-    elif not found.is_accepted(accepted):
+    elif not existing.is_accepted(accepted):
         yield Finding(
             "error",
             table.name,
-            f"the column {column} is {found.display_type}; expected {accepted.words}: change its type, {_INSTEAD}",
+            f"the column {column} is {existing.display_type}; expected {accepted.words}: change its type, {_INSTEAD}",
         )
-    elif column == "time_spent_minutes" and found.type_name not in INTEGERS:
+    elif column == "time_spent_minutes" and existing.type_name not in INTEGERS:
         yield Finding(
             "advice",
             table.name,
-            f"the column {column} is {found.display_type} and is read as whole minutes, rounded; expected integer",
+            f"the column {column} is {existing.display_type} and is read as whole minutes, rounded; expected integer",
         )
 
 

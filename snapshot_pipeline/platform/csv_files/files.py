@@ -43,13 +43,13 @@ class CsvFile:
     """The file of a table, with a valid header.
 
     Attributes:
-        columns: The header's spelling of each column that is loaded, by the column's name.
+        columns: The position of each column that is loaded, by the column's name.
         ignored: The header's other columns.
     """
 
     path: Path
     table_name: str
-    columns: dict[str, str]
+    columns: dict[str, int]
     ignored: tuple[str, ...]
 
     @property
@@ -65,8 +65,8 @@ def find_csv_files(directory: Path) -> list[CsvFile]:
         CsvFileError: The directory or a table is missing, a file cannot be read, or its header is not valid.
     """
     if not directory.is_dir():
-        found = "is a file" if directory.exists() else "does not exist"
-        raise CsvFileError(f"{directory} {found}; expected a directory with users.csv, lessons.csv and so on")
+        problem = "is a file" if directory.exists() else "does not exist"
+        raise CsvFileError(f"{directory} {problem}; expected a directory with users.csv, lessons.csv and so on")
     paths = {name: _find_path(directory, name) for name in TABLE_NAMES}
     missing = [name for name in TABLE_NAMES if paths[name] is None and name not in OPTIONAL_TABLES]
     if missing:
@@ -85,9 +85,8 @@ def _find_path(directory: Path, table_name: str) -> Path | None:
 
 
 def _read_header(path: Path, table_name: str) -> CsvFile:
-    first, _ = next(read_blocks(path, 1), ([(1, [])], 0))
-    header = first[0][1]
-    names = [name.strip() for name in header]
+    header, _ = next(_read_blocks(path, 1), ([(1, [])], 0))
+    names = [name.strip() for name in header[0][1]]
     if not any(names):
         raise CsvFileError(f"{path} is empty; expected a header line with the names of the columns")
     known = list(platform_metadata("public").tables[f"public.{table_name}"].columns.keys())
@@ -102,18 +101,27 @@ def _read_header(path: Path, table_name: str) -> CsvFile:
             f"{path}, line 1: the header ({display_field(','.join(names))}) lacks {', '.join(missing)}; "
             f"expected {', '.join(known)}{separator}"
         )
-    columns = {name: raw for name, raw in zip(names, header, strict=True) if name in known}
+    columns = {name: position for position, name in enumerate(names) if name in known}
     return CsvFile(path, table_name, columns, tuple(name for name in names if name not in known))
 
 
-def read_blocks(path: Path, records: int) -> Iterator[tuple[list[Record], int]]:
-    """Yield up to so many records at a time, the header being the first, with the bytes of the file read so far.
+def read_blocks(file: CsvFile, records: int) -> Iterator[tuple[list[Record], int]]:
+    """Yield up to so many records below the header at a time, with the bytes of the file read so far.
 
     Raises:
         CsvFileError: The file cannot be read, is not UTF-8, or is not CSV with as many fields in each record.
     """
+    blocks = _read_blocks(file.path, records)
+    header_and_records, bytes_read = next(blocks)
+    yield header_and_records[1:], bytes_read
+    yield from blocks
+
+
+def _read_blocks(path: Path, records: int) -> Iterator[tuple[list[Record], int]]:
     try:
-        with path.open("rb") as source, _open_text(path, source) as text:
+        with path.open("rb") as source:
+            data = gzip.GzipFile(fileobj=source, mode="rb") if path.suffix == ".gz" else source
+            text = io.TextIOWrapper(data, "utf-8-sig", "surrogateescape", newline="")
             reader = _read_records(path, text)
             while block := list(islice(reader, records)):
                 yield block, source.tell()
@@ -121,11 +129,6 @@ def read_blocks(path: Path, records: int) -> Iterator[tuple[list[Record], int]]:
         raise CsvFileError(f"{path} is not a complete gzip file ({error}); export or copy it again") from None
     except OSError as error:
         raise CsvFileError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _open_text(path: Path, source: io.BufferedReader) -> io.TextIOWrapper:
-    data = gzip.GzipFile(fileobj=source, mode="rb") if path.suffix == ".gz" else source
-    return io.TextIOWrapper(data, "utf-8-sig", "surrogateescape", newline="")
 
 
 def _read_records(path: Path, text: io.TextIOWrapper) -> Iterator[Record]:

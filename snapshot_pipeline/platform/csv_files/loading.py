@@ -31,17 +31,11 @@ BLOCK_RECORDS = 20_000
 def load_csv_files(
     files: list[CsvFile], url: URL, schema: str, naive_zone: ZoneInfo, progress: ProgressListener | None = None
 ) -> dict[str, int]:
-    """Replace the platform's tables by the files' rows, in one transaction.
+    """Replace the platform's tables by the files' rows, in one transaction; returns the rows loaded by table name.
 
     Args:
         files: The files from `find_csv_files`; an optional table without a file is absent afterwards.
-        url: The database.
-        schema: The schema of the platform's tables.
         naive_zone: The zone of timestamps without an offset.
-        progress: Called as the files are read.
-
-    Returns:
-        Rows loaded, by table name.
 
     Raises:
         CsvFileError: A file cannot be read, or has an invalid value or a duplicate key; nothing is changed.
@@ -63,23 +57,18 @@ def _load_file(
     file: CsvFile, table: Table, writer: PlatformWriter, naive_zone: ZoneInfo, progress: ProgressListener | None
 ) -> None:
     kinds = {name: column_kind(table.columns[name], naive_zone) for name in file.columns}
-    header: list[str] = []
-    for records, bytes_read in read_blocks(file.path, BLOCK_RECORDS):
-        if not header:
-            _, header = records.pop(0)
+    for records, bytes_read in read_blocks(file, BLOCK_RECORDS):
         if records:
-            writer.append(table.name, _convert_block(records, header, file, table, kinds))
+            writer.append(table.name, _convert_block(records, file, table, kinds))
         if progress and bytes_read < file.size:
             progress(table.name, bytes_read, file.size)
     if progress:
         progress(table.name, file.size, file.size)
 
 
-def _convert_block(
-    block: list[Record], header: list[str], file: CsvFile, table: Table, kinds: dict[str, Kind]
-) -> pa.Table:
+def _convert_block(block: list[Record], file: CsvFile, table: Table, kinds: dict[str, Kind]) -> pa.Table:
     """Convert the columns; of several invalid fields, the one in the first record is reported."""
-    fields = dict(zip(header, zip(*(record for _, record in block), strict=True), strict=True))
+    fields = list(zip(*(record for _, record in block), strict=True))
     columns, invalid = {}, []
     for name, kind in kinds.items():
         texts = pa.array(fields[file.columns[name]], pa.string())
@@ -91,8 +80,8 @@ def _convert_block(
         return pa.table(columns)
     position, name = min(invalid, key=lambda field: field[0])
     field = fields[file.columns[name]][position]
-    found = f"{display_field(field)} is not" if field.strip() else "is empty, expected"
-    raise CsvFileError(f"{file.path}, line {block[position][0]}, column {name}: {found} {kinds[name].expected}")
+    problem = f"{display_field(field)} is not" if field.strip() else "is empty, expected"
+    raise CsvFileError(f"{file.path}, line {block[position][0]}, column {name}: {problem} {kinds[name].expected}")
 
 
 def _duplicate_key(file: CsvFile, duplicate: DuplicateKey) -> CsvFileError | None:
@@ -102,9 +91,8 @@ def _duplicate_key(file: CsvFile, duplicate: DuplicateKey) -> CsvFileError | Non
         return None
     values = [int(value) for value in match["values"].split(", ")]
     key = ", ".join(f"{column} {value}" for column, value in zip(duplicate.columns, values, strict=True))
-    records = chain.from_iterable(block for block, _ in read_blocks(file.path, BLOCK_RECORDS))
-    _, header = next(records)
-    positions = [header.index(file.columns[column]) for column in duplicate.columns]
+    records = chain.from_iterable(block for block, _ in read_blocks(file, BLOCK_RECORDS))
+    positions = [file.columns[column] for column in duplicate.columns]
     lines = (line for line, fields in records if [int(fields[n].split(".")[0]) for n in positions] == values)
     first, second = next(lines), next(lines)
     return CsvFileError(f"{file.path}, line {second}: {key} is already in line {first}; remove one of the lines")

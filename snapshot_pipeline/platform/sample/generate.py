@@ -115,15 +115,11 @@ def generate_chunks(options: SampleOptions) -> Iterator[SamplePlatform]:
 def load_sample(
     options: SampleOptions, url: URL, schema: str, progress: Callable[[int], None] | None = None
 ) -> dict[str, int]:
-    """Generate the platform and replace an earlier sample with it, in one transaction.
+    """Replace an earlier sample by a new one, in one transaction; returns the number of rows by table name.
 
     Args:
-        schema: The schema of the platform's tables.
         progress: Called after each chunk with the number of students written so far. Keys and indexes are created
             after the last chunk.
-
-    Returns:
-        The number of rows by table name.
 
     Raises:
         PlatformNotOursError: The schema contains tables that neither a sample nor `load` created; nothing is changed.

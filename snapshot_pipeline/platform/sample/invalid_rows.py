@@ -49,10 +49,7 @@ def choose_invalid(
 ) -> InvalidRows:
     """Choose `count` students with a snapshot on the last day; they get the reasons in turn.
 
-    Args:
-        first_number: Number of invalid rows in all earlier chunks.
-        count: Number of invalid rows in this chunk.
-        generator: The chunk's random stream.
+    `first_number` is the number of invalid rows in all earlier chunks.
     """
     affected_from = _affected_from(calendar)
     eligible = np.flatnonzero(people.is_eligible)

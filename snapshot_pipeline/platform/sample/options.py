@@ -26,14 +26,10 @@ class SampleOptions:
 
     Attributes:
         students: Number of users with the role of a student; about 2 % teachers and admins are added.
-        days: Number of local days that are covered.
         seed: Selects the random streams; 0 or more.
         until: The first day that is not covered: all rows are before its local midnight.
         bad_rate: The share, 0 to 1, of the students with a snapshot on the last day who get one invalid row.
         zone: The platform's time zone: study hours and weekends are local.
-
-    Raises:
-        SampleError: A value is out of bounds.
     """
 
     students: int

@@ -50,7 +50,6 @@ class People:
         user_id: Unique over all chunks, ascending with gaps.
         is_student: False for teachers and admins.
         role: Index into `ROLES`.
-        is_active: As on the platform.
         track: Index into `TRACKS`.
         has_track: False for users who have not chosen a track.
         archetype: An `Archetype`.
@@ -131,11 +130,8 @@ class Study(Records):
 
     Attributes:
         person: Index into `People`.
-        lesson: The lesson's id.
-        started: When it was started.
-        completed: When it was completed; meaningless unless `is_completed`.
+        completed: Meaningless unless `is_completed`.
         is_completed: Whether it was completed before the end of the period.
-        minutes: The time spent.
     """
 
     person: Ints
