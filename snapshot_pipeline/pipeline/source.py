@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, read_session
-from snapshot_pipeline.platform.replication import Replica
+from snapshot_pipeline.platform.replication import await_replay
 from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
 from snapshot_pipeline.postgres.urls import adbc_uri
 
@@ -71,5 +71,5 @@ def open_source(installation: Installation, until: datetime | None) -> Source:
         source = Source(engine.url, is_replica, tables, settings.naive_zone)
         if until is None or not is_replica:
             return source
-        position = Replica(engine, installation.engine).await_replay(until, settings.replica_wait_seconds)
+        position = await_replay(engine, installation.engine, until, settings.replica_wait_seconds)
         return replace(source, position=position)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 import adbc_driver_postgresql.dbapi as adbc
-from sqlalchemy import URL, Engine, bindparam, text
+from sqlalchemy import URL, Engine, RowMapping, TextClause, bindparam, text
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres import bulk
@@ -64,73 +62,55 @@ class NoReplicaError(SnapshotPipelineError):
     """A former read replica no longer follows its primary."""
 
 
-@dataclass(frozen=True)
-class Replica:
-    """The database that the platform is read from, which may be a replica of the one that is written to.
+def await_replay(source: Engine, primary: Engine, until: datetime, seconds: float) -> str | None:
+    """Wait until everything that was committed before an instant in the past can be read.
 
-    Attributes:
-        source: The database of reads.
+    Args:
+        source: The database that the platform is read from, which may be a replica.
         primary: The database of the pipeline's own tables.
+
+    Returns:
+        The replayed WAL position; `None` if the source is not a standby.
+
+    Raises:
+        ReplicaBehindError: The replica still lags after the wait; the message says by how much.
+        NoReplicaError: The source has been promoted and receives nothing any more.
     """
+    deadline = time.monotonic() + seconds
+    target: str | None = None
+    while True:
+        written = retry_transient(_fetch_row, primary, _PRIMARY, until=until)
+        replica = retry_transient(_fetch_row, source, _SOURCE, until=until, target=target)
+        is_related = replica["system_identifier"] == written["system_identifier"]
+        if not replica["is_standby"]:
+            if not is_related:
+                _LOG.warning(
+                    "%s is not a streaming replica of the server of SNAPSHOT_DATABASE_URL, nor a standby of another "
+                    "server: its lag is unknown and is not checked",
+                    masked_url(source.url),
+                )
+            elif replica["started_at"] != written["started_at"]:
+                raise NoReplicaError(
+                    f"{masked_url(source.url)} is no longer a replica of {masked_url(primary.url)}: it has been "
+                    "promoted and receives nothing; set SNAPSHOT_SOURCE_DATABASE_URL to a replica that follows the "
+                    "primary, or unset it"
+                )
+            return None
+        if replica["is_past"] or replica["has_target"]:
+            # Queried last: the position can only have advanced since the checks.
+            reached: str | None = retry_transient(_fetch_row, source, _POSITION)["position"]
+            return reached
+        if target is None and is_related and written["written"] is not None:
+            target = written["written"]
+            continue
+        if time.monotonic() >= deadline:
+            raise ReplicaBehindError(_sentence(replica, source.url, until, seconds))
+        time.sleep(PAUSE_SECONDS)
 
-    source: Engine
-    primary: Engine
 
-    def await_replay(self, until: datetime, seconds: float) -> str | None:
-        """Wait until everything that was committed before an instant in the past can be read.
-
-        Returns:
-            The replayed WAL position; `None` if the source is not a standby.
-
-        Raises:
-            ReplicaBehindError: The replica still lags after the wait; the message says by how much.
-            NoReplicaError: The source has been promoted and receives nothing any more.
-        """
-        deadline = time.monotonic() + seconds
-        target: str | None = None
-        while True:
-            primary = retry_transient(partial(self._primary, until))
-            replica = retry_transient(partial(self._source, until, target))
-            if not replica["is_standby"]:
-                self._check_promotion(replica, primary)
-                return None
-            if replica["is_past"] or replica["has_target"]:
-                return retry_transient(self._position)
-            if target is None and replica["system_identifier"] == primary["system_identifier"]:
-                target = primary["written"]
-                if target is not None:
-                    continue
-            if time.monotonic() >= deadline:
-                raise ReplicaBehindError(_sentence(replica, self.source.url, until, seconds))
-            time.sleep(PAUSE_SECONDS)
-
-    def _source(self, until: datetime, target: str | None) -> dict[str, object]:
-        with self.source.connect() as connection:
-            return dict(connection.execute(_SOURCE, {"until": until, "target": target}).mappings().one())
-
-    def _primary(self, until: datetime) -> dict[str, str | None]:
-        with self.primary.connect() as connection:
-            return dict(connection.execute(_PRIMARY, {"until": until}).mappings().one())
-
-    def _position(self) -> str | None:
-        # Queried last: the position can only have advanced since the checks.
-        with self.source.connect() as connection:
-            position: str | None = connection.execute(_POSITION).scalar()
-            return position
-
-    def _check_promotion(self, source: dict[str, object], primary: dict[str, str | None]) -> None:
-        if source["system_identifier"] != primary["system_identifier"]:
-            _LOG.warning(
-                "%s is not a streaming replica of the server of SNAPSHOT_DATABASE_URL, nor a standby of another "
-                "server: its lag is unknown and is not checked",
-                masked_url(self.source.url),
-            )
-        elif source["started_at"] != primary["started_at"]:
-            raise NoReplicaError(
-                f"{masked_url(self.source.url)} is no longer a replica of {masked_url(self.primary.url)}: it has "
-                "been promoted and receives nothing; set SNAPSHOT_SOURCE_DATABASE_URL to a replica that follows the "
-                "primary, or unset it"
-            )
+def _fetch_row(engine: Engine, query: TextClause, **parameters: datetime | str | None) -> RowMapping:
+    with engine.connect() as connection:
+        return connection.execute(query, parameters).mappings().one()
 
 
 def position(connection: adbc.Connection) -> str | None:
@@ -153,7 +133,7 @@ def require_replayed(connection: adbc.Connection, position: str) -> None:
         )
 
 
-def _sentence(replica: dict[str, object], url: URL, until: datetime, seconds: float) -> str:
+def _sentence(replica: RowMapping, url: URL, until: datetime, seconds: float) -> str:
     replayed = replica["replayed_until"]
     if isinstance(replayed, datetime):
         behind = f"has replayed what was committed until {replayed:%Y-%m-%d %H:%M:%S %Z}, {until - replayed} before it"

@@ -25,15 +25,12 @@ from sqlalchemy import (
 from sqlalchemy.engine.reflection import ObjectKind
 from sqlalchemy.exc import SAWarning
 
-TABLE_NAMES = (
-    "users",
-    "lessons",
-    "user_lesson_progress",
-    "quizzes",
-    "quiz_attempts",
-    "exercise_submissions",
-)
+TABLE_NAMES = ("users", "lessons", "user_lesson_progress", "quizzes", "quiz_attempts", "exercise_submissions")
 OPTIONAL_TABLES = frozenset({"exercise_submissions"})
+
+
+def _id(doc: str) -> Column[int]:
+    return Column("id", BigInteger, primary_key=True, autoincrement=False, doc=doc)
 
 
 def platform_metadata(schema: str) -> MetaData:
@@ -43,7 +40,7 @@ def platform_metadata(schema: str) -> MetaData:
     Table(
         "users",
         metadata,
-        Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The user."),
+        _id("The user."),
         Column("role", String, nullable=False, doc="The role; STUDENT, in any case, for students."),
         Column(
             "is_active",
@@ -59,7 +56,7 @@ def platform_metadata(schema: str) -> MetaData:
     Table(
         "lessons",
         metadata,
-        Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The lesson."),
+        _id("The lesson."),
         Column("title", String, nullable=False, doc="The title."),
         Column("specialization_id", String, doc="The lesson's specialization."),
         Column("level_id", String, doc="The lesson's level."),
@@ -79,20 +76,14 @@ def platform_metadata(schema: str) -> MetaData:
     Table(
         "quizzes",
         metadata,
-        Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The quiz."),
+        _id("The quiz."),
         Column("lesson_id", BigInteger, doc="The quiz's lesson, `lessons.id`; null for none."),
         Column("title", String, doc="The title."),
     )
     Table(
         "quiz_attempts",
         metadata,
-        Column(
-            "id",
-            BigInteger,
-            primary_key=True,
-            autoincrement=False,
-            doc="The attempt; of two at the same time the higher id is the newer one.",
-        ),
+        _id("The attempt; of two at the same time the higher id is the newer one."),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("quiz_id", BigInteger, nullable=False, doc="The quiz, `quizzes.id`."),
         Column("score", Double, doc="The score in percent, 0 to 100; null until it is graded."),
@@ -101,7 +92,7 @@ def platform_metadata(schema: str) -> MetaData:
     Table(
         "exercise_submissions",
         metadata,
-        Column("id", BigInteger, primary_key=True, autoincrement=False, doc="The submission."),
+        _id("The submission."),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("created_at", timestamptz, nullable=False, doc="When it was submitted."),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from snapshot_pipeline.store.tables import StoreTables
@@ -82,23 +83,18 @@ def read_fingerprints(connection: Connection, tables: StoreTables, first: date, 
 
 def day_counts(connection: Connection, tables: StoreTables, first: date, last: date) -> list[DayCount]:
     """The counts of the computed days among `first … last`, ascending."""
-    days = tables.snapshot_days
-    query = (
-        select(days.c.snapshot_date, days.c.published, days.c.failed)
-        .where(days.c.snapshot_date.between(first, last))
-        .order_by(days.c.snapshot_date)
-    )
+    day = tables.snapshot_days.c.snapshot_date
+    query = _select_counts(tables).where(day.between(first, last)).order_by(day)
     return [DayCount(*row) for row in connection.execute(query)]
 
 
 def last_day_count_before(connection: Connection, tables: StoreTables, day: date) -> DayCount | None:
     """The counts of the last computed day before `day`."""
-    days = tables.snapshot_days
-    query = (
-        select(days.c.snapshot_date, days.c.published, days.c.failed)
-        .where(days.c.snapshot_date < day)
-        .order_by(days.c.snapshot_date.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
+    earlier = tables.snapshot_days.c.snapshot_date
+    row = connection.execute(_select_counts(tables).where(earlier < day).order_by(earlier.desc()).limit(1)).first()
     return DayCount(*row) if row else None
+
+
+def _select_counts(tables: StoreTables) -> Select[Any]:
+    days = tables.snapshot_days
+    return select(days.c.snapshot_date, days.c.published, days.c.failed)

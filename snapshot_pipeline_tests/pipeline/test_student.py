@@ -29,7 +29,7 @@ def test_terms_equal_the_reference_and_sum_to_the_published_score(computed: Inst
         assert pace is not None
         assert student.first_started_on is not None
         window = window_of(student.first_started_on, SUNDAY)
-        completed = [row.completed_on for row in student.progress if window.holds(row.completed_on)]
+        completed = [row.completed_on for row in student.progress if window.contains(row.completed_on)]
         assert (pace.first, pace.last, pace.days) == (window.first, window.last, window.n)
         assert pace.lessons == {day: completed.count(day) for day in set(completed)}
         assert [attempt.attempt_id for attempt in pace.attempts] == [

@@ -140,7 +140,7 @@ def test_read_session_cannot_write(platform_url: URL, statement: str):
         pytest.raises(adbc_driver_manager.Error, match="read-only transaction"),
         read_session(adbc_uri(platform_url), tables, UTC) as session,
     ):
-        bulk.execute(session._connection, text(statement))
+        bulk.execute(session.connection, text(statement))
 
 
 def test_reads_of_a_session_see_the_same_state(platform_url: URL):

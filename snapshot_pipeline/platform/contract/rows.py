@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Executable,
-    MetaData,
-    Row,
-    String,
-    Table,
-    and_,
-    cast,
-    exists,
-    func,
-    literal,
-    select,
-    text,
-)
+from sqlalchemy import Engine, Executable, Row, String, and_, cast, exists, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from snapshot_pipeline.platform.contract.catalogs import TAKES_CONSTRAINTS, FoundTable
 from snapshot_pipeline.platform.contract.findings import Finding, create_index, with_count
-from snapshot_pipeline.platform.contract.requirements import COLUMNS, KEYS, REFERENCES
+from snapshot_pipeline.platform.contract.requirements import KEYS, REFERENCES
+from snapshot_pipeline.platform.tables import platform_metadata
 
 _QUERY_CANCELED = "57014"
 
@@ -37,10 +23,7 @@ class Rows:
         self._engine = engine
         self._seconds = seconds
         self.schema = schema
-        metadata = MetaData(schema=schema)
-        self.tables = {
-            name: Table(name, metadata, *(Column(column) for column in columns)) for name, columns in COLUMNS.items()
-        }
+        self.tables = {table.name: table for table in platform_metadata(schema).tables.values()}
 
     def findings(
         self, table: str, question: str, query: Executable, judge: Callable[[Row[Any]], Finding | None]
@@ -57,7 +40,8 @@ class Rows:
                 took = f"was not checked: the query took longer than {self._seconds:g} s"
                 yield Finding("advice", table, f"{question} {took}; run the check again at a quiet hour")
             else:
-                yield Finding("error", table, f"cannot be read: {_line(error)}; fix the table or view")
+                message = " ".join(str(error.orig).split())
+                yield Finding("error", table, f"cannot be read: {message}; fix the table or view")
             return
         if (finding := judge(row)) is not None:
             yield finding
@@ -155,7 +139,3 @@ def _dangling_findings(name: str, column: str, target: str, rows: Rows) -> Itera
         )
 
     yield from rows.findings(name, f"whether every {column} is in {target}", query, judge)
-
-
-def _line(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())

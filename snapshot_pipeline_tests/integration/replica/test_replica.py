@@ -17,8 +17,9 @@ from snapshot_pipeline.pipeline.recompute import recompute_day
 from snapshot_pipeline.pipeline.retry import retry_failed
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.source import open_source
+from snapshot_pipeline.platform import replication
 from snapshot_pipeline.platform.contract import check_platform
-from snapshot_pipeline.platform.replication import Replica, ReplicaBehindError
+from snapshot_pipeline.platform.replication import ReplicaBehindError
 from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.postgres.errors import DatabaseError, is_transient
 from snapshot_pipeline.store.days import DayCount, record_days
@@ -121,7 +122,7 @@ def test_replica_of_an_idle_primary_is_up_to_date(pair: Pair):
         assert open_source(installation, until).position is not None
         # A time that the primary's clock has not reached: the primary may still write rows before it.
         with pytest.raises(ReplicaBehindError):
-            Replica(installation.source_engine, installation.engine).await_replay(until + timedelta(hours=1), 0.2)
+            replication.await_replay(installation.source_engine, installation.engine, until + timedelta(hours=1), 0.2)
 
 
 def test_batch_is_not_read_from_a_second_replica_with_more_lag(pair: Pair):
