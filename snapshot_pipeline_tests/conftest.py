@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline.embedded import EmbeddedServer, programs
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
 from snapshot_pipeline.store.migrate import migrate
@@ -26,6 +26,9 @@ __all__ = ["dagster_template", "installation", "students_template"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs with SIGINT ignored; processes started by tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "FAKETIME" in os.environ:  # integration/test_faked_clocks.py: the server must have the same time as the tests
+    programs._ENVIRONMENT += ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker

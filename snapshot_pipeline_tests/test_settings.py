@@ -10,6 +10,8 @@ import pytest
 
 from snapshot_pipeline.settings import Settings, SettingsError, load_settings
 
+pytestmark = pytest.mark.clock
+
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
 

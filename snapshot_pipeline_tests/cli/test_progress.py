@@ -80,6 +80,7 @@ def test_no_color_keeps_the_bar_without_colors(installation: TestInstallation):
     assert not COLOR.search(terminal.output)
 
 
+@pytest.mark.clock
 def test_problems_are_red_on_a_terminal_with_colors(installation: TestInstallation):
     with Terminal([*CLI, "status"], installation.environment) as terminal:
         assert terminal.wait() == 3

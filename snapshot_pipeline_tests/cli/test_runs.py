@@ -160,6 +160,7 @@ def test_weeks_that_cannot_be_computed_are_refused(week: str, message: str) -> N
     assert message in str(error.value)
 
 
+@pytest.mark.clock
 def test_the_last_closed_week_is_a_monday_whose_sunday_has_ended() -> None:
     settings = load_settings()
     week = last_closed_week(settings)
@@ -167,6 +168,7 @@ def test_the_last_closed_week_is_a_monday_whose_sunday_has_ended() -> None:
     assert week + timedelta(days=6) <= last_closed_day(settings) < week + timedelta(days=13)
 
 
+@pytest.mark.clock
 def test_an_error_is_one_line_on_stderr_and_exit_status_1(installation: TestInstallation) -> None:
     tomorrow = (datetime.now(installation.settings.zone) + timedelta(days=1)).date()
     arguments = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize", "--from", str(tomorrow)]

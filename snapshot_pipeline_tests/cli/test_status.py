@@ -17,6 +17,8 @@ from snapshot_pipeline.cli.periods import last_closed_day
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import TestInstallation
 
+pytestmark = pytest.mark.clock
+
 CLI = [sys.executable, "-m", "snapshot_pipeline.cli"]
 NOW = datetime(2026, 3, 1, 6, tzinfo=timezone.utc)
 

@@ -118,6 +118,7 @@ def computed(installation: TestInstallation) -> TestInstallation:
     return installation
 
 
+@pytest.mark.clock
 def test_the_daily_checks_find_missing_days_and_a_changed_figure(computed: TestInstallation) -> None:
     results = run_checks(computed, **{"snapshot_pipeline/seed": "one"})
     assert not results["no_open_incidents"].passed  # the sample ended long ago: the last days are missing

@@ -22,6 +22,8 @@ from snapshot_pipeline.store.months import read_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import TestInstallation
 
+pytestmark = pytest.mark.clock
+
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 FAILED_DAY = "2026-02-03"

@@ -18,6 +18,8 @@ from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, scanning, spoil
 
+pytestmark = pytest.mark.clock
+
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
 BOTH = "performance_snapshots, cohort_summary"
