@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from datetime import date
 
+import hypothesis
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
@@ -26,6 +27,10 @@ __all__ = ["dagster_template", "installation", "students_template"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs with SIGINT ignored; processes started by tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test depends on an idle machine.
+hypothesis.settings.register_profile("without deadline", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("without deadline")
 
 if "FAKETIME" in os.environ:  # integration/test_faked_clocks.py: the server must have the same time as the tests
     programs._ENVIRONMENT += ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC")

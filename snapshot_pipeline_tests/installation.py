@@ -47,12 +47,13 @@ def students_template(server_url: URL) -> Iterator[URL]:
 @pytest.fixture(scope="session")
 def dagster_template(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     """A database with Dagster's empty tables; only copied, never changed. A copy takes a tenth of the time."""
-    with new_database(server_url) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SNAPSHOT_HOME", str(tmp_path_factory.mktemp("dagster_template")))
-        patch.setenv("SNAPSHOT_DATABASE_URL", server_url.render_as_string(hide_password=False))
-        patch.setenv("SNAPSHOT_DAGSTER_DATABASE_URL", url.render_as_string(hide_password=False))
-        with dg.DagsterInstance.from_config(str(PROJECT)):
-            pass
+    with new_database(server_url) as url:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SNAPSHOT_HOME", str(tmp_path_factory.mktemp("dagster_template")))
+            patch.setenv("SNAPSHOT_DATABASE_URL", server_url.render_as_string(hide_password=False))
+            patch.setenv("SNAPSHOT_DAGSTER_DATABASE_URL", url.render_as_string(hide_password=False))
+            with dg.DagsterInstance.from_config(str(PROJECT)):
+                pass
         end_sessions(url)  # our storage keeps a connection, and a database in use cannot be copied
         yield url
 
