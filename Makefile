@@ -1,4 +1,4 @@
-# The daily commands. Every target runs `make setup` first: a fresh clone needs only Python and make.
+# Every target runs `make setup` first: a fresh clone needs only Python and make.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest --dist loadfile
 
-# The tests start hundreds of processes; without bytecode each of them would compile the package, which takes a second.
+# The tests start hundreds of processes. Without bytecode files each of them would take a second to compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo dev test test-system faults bench bench-large lint docs format clean
 
 setup: $(VENV)/.installed
 
-# uv installs in seconds what takes pip a minute; pip remains for machines on which uv cannot reach the package index.
+# uv installs in seconds, pip in a minute; pip is the fallback for machines on which uv cannot reach the package index.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.10 to 3.13 is needed: make PYTHON=python3.12 setup"; exit 1; }
@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
 	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]' || \
 	  { echo "uv could not install the dependencies; trying pip"; $(PIP_INSTALL) --editable '.[dev]'; } || \
-	  { echo "error: the dependencies could not be installed; check the connection to the package index (pypi.org, or the one in pip's configuration), then call make setup again"; exit 1; }
+	  { echo "error: the dependencies could not be installed; check the connection to the package index (pypi.org, or the one in pip's configuration), then run make setup again"; exit 1; }
 	@touch $@
 
 demo: setup  ## computes sample students in the embedded database and prints the result
@@ -31,27 +31,27 @@ demo: setup  ## computes sample students in the embedded database and prints the
 dev: setup  ## opens the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/snapshot-pipeline dev
 
-# Tests wait for databases and processes part of their time, hence more workers than cores.
-test: setup  ## all tests that need nothing but PostgreSQL and Dagster
+# More workers than cores, because the tests often wait for databases and processes.
+test: setup  ## runs the tests that need only PostgreSQL and Dagster
 	$(PYTEST) -m 'not system' --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
-test-system: setup  ## the rest: browser, Celery, Dask clusters, a replica, running instances, faults, faked clocks
+test-system: setup  ## runs the other tests: browser, Celery, Dask clusters, a replica, running instances, faults, faked clocks
 	$(PYTEST) -m system --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2))
 
-faults: setup  ## only the tests that break a whole installation; prints a table of the injected faults
+faults: setup  ## runs only the tests that break a whole installation; prints a table of the injected faults
 	$(BIN)/python -m pytest snapshot_pipeline_tests/faults
 
-bench: setup  ## times the pipeline against other ways of computing the same; 10 minutes, 20 the first time
+bench: setup  ## times the pipeline against other ways to compute the same; 10 minutes, 20 the first time
 	$(BIN)/python -m benchmarks all
 
-bench-large: setup  ## the same with a million students as well
+bench-large: setup  ## does the same, also with a million students
 	$(BIN)/python -m benchmarks all --large
 
 lint: setup  ## checks style, types, and that Dagster can load the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	DAGSTER_HOME=$(CURDIR)/$(VENV) $(BIN)/dagster definitions validate  # no dagster.yaml there: no database is started
+	DAGSTER_HOME=$(CURDIR)/$(VENV) $(BIN)/dagster definitions validate  # without a dagster.yaml, so that no database is started
 
 docs: setup  ## regenerates docs/tables.md from the table definitions
 	$(BIN)/python docs/make_tables.py

@@ -24,23 +24,23 @@ _OPENING = """\
 
 <!-- Made by `make docs` from the table definitions; do not edit. -->
 
-Every table and column that the pipeline writes or reads. What the figures mean is in [metrics.md](metrics.md), what is
-kept how long in [operations.md](operations.md). All moments are `timestamptz`; days are local dates in
-`SNAPSHOT_TIMEZONE`. No table has a foreign key into the platform's.
+Every table and column that the pipeline writes or reads. [metrics.md](metrics.md) defines the figures,
+[operations.md](operations.md#retention) how long they are kept. All timestamps are `timestamptz`; days are local dates
+in `SNAPSHOT_TIMEZONE`. No table has a foreign key to a table of the platform.
 
 ## Ours
 
-They live in the schema `SNAPSHOT_STORE_SCHEMA`. Read them as you like; only the pipeline writes them, except that the
-platform sets `dismissed_at` and `is_active` of `adaptive_recommendations`. Beside them `snapshot_pipeline_version`
-holds the number of the last migration.
+These tables are in the schema `SNAPSHOT_STORE_SCHEMA`. Any application may read them; only the pipeline writes them,
+except that the platform sets `dismissed_at` and `is_active` of `adaptive_recommendations`. The table
+`snapshot_pipeline_version` in the same schema holds the revision of the last migration.
 """
 
 _PLATFORM = """\
 ## The platform's
 
-They live in the schema `SNAPSHOT_PLATFORM_SCHEMA`, and are read, never written. These columns are used; a table may
-have any others. The types are those that `snapshot-pipeline load` and `sample` make: an id may be an `integer`, and a
-moment a plain `timestamp`, as well. `snapshot-pipeline check` holds a platform's own tables against them.
+These tables are in the schema `SNAPSHOT_PLATFORM_SCHEMA`, and are only read. The pipeline uses these columns; a table
+may have others. The types are those that `snapshot-pipeline load` and `sample` create; an id may also be an `integer`,
+and a timestamp a plain `timestamp`. `snapshot-pipeline check` compares an existing platform's tables with this list.
 """
 
 _DIALECT = PGDialect()  # type: ignore[no-untyped-call]
@@ -56,7 +56,7 @@ def page() -> str:
         lines += [f"### `{table.name}`", "", table.info[DESCRIPTION], "", *_columns(table), "", *_keys(table)]
     lines.append(_PLATFORM)
     for table in platforms:
-        optional = " (a platform may be without it)" if table.name in OPTIONAL_TABLES else ""
+        optional = " (optional)" if table.name in OPTIONAL_TABLES else ""
         lines += [f"### `{table.name}`{optional}", "", *_columns(table), "", *_keys(table)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -68,12 +68,12 @@ def _columns(table: Table) -> Iterator[str]:
     for column in table.columns:
         values = f" {column.info.get(VALUES, '')} |" if has_values else ""
         null = "yes" if column.nullable else ""
-        yield f"| `{column.name}` | {_type(column)} | {null} | {column.doc}{_made_from(column)} |{values}"
+        yield f"| `{column.name}` | {_type(column)} | {null} | {column.doc}{_computed_from(column)} |{values}"
 
 
-def _made_from(column: Column[object]) -> str:
+def _computed_from(column: Column[object]) -> str:
     origins = COLUMN_LINEAGE.get(column.table.name, {}).get(column.name, ())
-    return f" Made from {', '.join(f'`{origin}`' for origin in sorted(set(origins)))}." if origins else ""
+    return f" Computed from {', '.join(f'`{origin}`' for origin in sorted(set(origins)))}." if origins else ""
 
 
 def _type(column: Column[object]) -> str:

@@ -1,10 +1,10 @@
--- The two roles of the pipeline: one that makes its tables, and one that works every night.
+-- Create the two roles of the pipeline: one that creates its tables, and one that runs it.
 --
---   snapshot_migrator   makes and owns the pipeline's tables; used for `snapshot-pipeline db migrate` only.
---   snapshot_pipeline   reads the platform's tables, reads and writes the pipeline's; can create, alter and drop nothing.
+--   snapshot_migrator   creates and owns the pipeline's tables; used only for `snapshot-pipeline db migrate`.
+--   snapshot_pipeline   reads the platform's tables, reads and writes the pipeline's; cannot create, alter or drop any.
 --
--- Run this once as a superuser, or as the owner of the database and of the platform's tables who may create roles, in
--- the platform's database:
+-- Run this once in the platform's database, as a superuser, or as a role that owns the database and the platform's
+-- tables and may create roles:
 --
 --   psql "$OWNER_URL" -v ON_ERROR_STOP=1 -v migrator_password=... -v pipeline_password=... -f docs/roles.sql
 --
@@ -15,8 +15,8 @@
 --
 -- Dagster's own database belongs to the second role: CREATE DATABASE dagster OWNER snapshot_pipeline;
 --
--- After an upgrade of the pipeline, the first of these two again. Other names: add -v pipeline=..., -v migrator=...,
--- -v platform_schema=..., -v store_schema=... The role of the application that shows the figures is given them by:
+-- After an upgrade of the pipeline, run the first of these two again. For other names add -v pipeline=...,
+-- -v migrator=..., -v platform_schema=..., -v store_schema=... To give access to the role of the application:
 --
 --   GRANT USAGE ON SCHEMA snapshots TO application;
 --   GRANT SELECT ON ALL TABLES IN SCHEMA snapshots TO application;
@@ -38,13 +38,13 @@ CREATE SCHEMA IF NOT EXISTS :"store_schema";
 GRANT USAGE, CREATE ON SCHEMA :"store_schema" TO :"migrator";
 GRANT USAGE ON SCHEMA :"store_schema" TO :"pipeline";
 
--- Tables that the migrator makes from now on are the pipeline's to read and write.
+-- The pipeline may read and write all tables that the migrator creates from now on.
 GRANT :"migrator" TO CURRENT_USER;
 ALTER DEFAULT PRIVILEGES FOR ROLE :"migrator" IN SCHEMA :"store_schema"
   GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"pipeline";
 REVOKE :"migrator" FROM CURRENT_USER;
 
--- The platform's tables: reading, of these and no others; a platform without exercises lacks the last one.
+-- Read access to these tables of the platform only; exercise_submissions is optional.
 GRANT USAGE ON SCHEMA :"platform_schema" TO :"pipeline";
 SELECT format('GRANT SELECT ON %I.%I TO %I', :'platform_schema', name, :'pipeline')
   FROM unnest(ARRAY['users', 'lessons', 'user_lesson_progress', 'quizzes', 'quiz_attempts', 'exercise_submissions'])

@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     )
     owners: Owners = Field(
         default=(),
-        description="The owners of the assets and jobs in the UI: team:name or e-mail addresses, with commas.",
+        description="The owners of the assets and jobs in the UI: team:name or e-mail addresses, separated by commas.",
     )
     watch_seconds: int = Field(
         default=30, ge=1, le=3600, description="How often the pipeline scans for incidents and sends messages."
@@ -197,11 +197,11 @@ class Settings(BaseSettings):
         default=None, ge=60, description="How long snapshots and recommendations are kept; if unset, forever."
     )
     report_weeks: int = Field(
-        default=26, ge=1, le=520, description="For how many weeks the weekly pages in SNAPSHOT_HOME/reports are kept."
+        default=26, ge=1, le=520, description="For how many weeks the weekly reports in SNAPSHOT_HOME/reports are kept."
     )
     report_url: PageUrl | None = Field(
         default=None,
-        description="The address at which a web server shows the weekly pages; if unset, the UI shows the file name.",
+        description="The address at which a web server serves the weekly reports; if unset, the UI names the file.",
     )
     dagster_log_retention_days: int = Field(
         default=90,

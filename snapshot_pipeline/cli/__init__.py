@@ -97,7 +97,7 @@ def command(context: click.Context) -> None:
     Exit status of every command:
       0    done, no problems
       1    an error: one line on stderr says what happened and what to do
-      2    a wrong option or argument
+      2    an invalid option or argument
       3    done, but there is a problem or advice (status, check, student)
       130  interrupted by Ctrl-C
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace

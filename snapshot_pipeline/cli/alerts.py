@@ -43,8 +43,8 @@ def send_test() -> None:
         click.secho(f"error: {problem}", fg="red", err=True)
     if not channel_list.channels and not channel_list.problems:
         raise NoChannelError(
-            "SNAPSHOT_ALERT_URLS is not set, so nobody is notified of incidents; set it to one or more URLs, separated "
-            "by spaces, as described at https://appriseit.com/services"
+            "SNAPSHOT_ALERT_URLS is not set, so no messages about incidents are sent; set it to one or more URLs, "
+            "separated by spaces, as described at https://appriseit.com/services"
         )
     reports = send_immediately(channel_list.channels, _TITLE, _BODY, "info")
     for report in reports:

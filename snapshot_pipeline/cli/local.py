@@ -22,8 +22,8 @@ _DEMO_DAYS = 30
 def demo(context: click.Context, students: int, days: int, seed: int) -> None:
     """Generate sample students, compute and show 30 days and a week, and write the week's report.
 
-    Without settings this uses the embedded database. A database whose platform tables were created by anything but
-    `sample` or `load` is refused and not changed.
+    Without settings this uses the embedded database. A database whose platform tables were created by anything other
+    than `sample` or `load` is refused and not changed.
     """
     from snapshot_pipeline.cli.platform_data import sample
     from snapshot_pipeline.cli.runs import compute_days, compute_week, report
@@ -73,7 +73,7 @@ Next steps:
 def dev(port: int, host: str) -> None:
     """Start the Dagster UI, and the daemon that runs the schedules, on this machine.
 
-    The UI has no password: keep it on the loopback address, or put a proxy that has one in front of it.
+    The UI has no authentication: keep it on the loopback address, or behind a proxy that has.
     """
     from snapshot_pipeline.cli.dagster_runs import dagster_home, set_dagster_home
     from snapshot_pipeline.postgres.engines import check_connection, dagster_url

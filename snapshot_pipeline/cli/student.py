@@ -36,8 +36,8 @@ class _StudentId(click.IntRange):
 def student(user_id: int, day: date | None, as_json: bool) -> None:
     """Show 30 days of the student ID, and how the pace score of the last one is computed, term by term.
 
-    The score is computed from the platform's current rows, by the code of the nightly run. If it differs from the
-    published one, the command that updates it is shown.
+    The score is computed from the platform's current rows, by the same code as in the nightly run. If it differs from
+    the published one, the command that updates it is shown.
 
     \b
     Exit status:
@@ -214,7 +214,7 @@ def _attempts(pace: PaceExplanation, settings: Settings) -> list[str]:
     number = len(pace.attempts)
     return [
         "",
-        f"Quiz average of the last {_count(number, 'scored attempt')} (at most 10), newest first",
+        f"Quiz average of {_count(number, 'scored attempt')} (at most the last 10), newest first",
         *(
             f"  attempt {attempt.attempt_id:<19} {attempt.completed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
             f"{attempt.score:>16.2f} * {attempt.weight / 100:.2f} = {attempt.weight * attempt.score / 100:>7.4f}"

@@ -224,7 +224,7 @@ def print_incidents(overview: IncidentOverview, zone: ZoneInfo) -> None:
     else:
         click.echo("No open incidents.")
     if not overview.channels:
-        click.echo("Nobody is notified of incidents: set SNAPSHOT_ALERT_URLS, then run")
+        click.echo("No messages about incidents are sent: set SNAPSHOT_ALERT_URLS, then run")
         click.echo("`snapshot-pipeline alerts test`.")
     for messages in overview.undelivered:
         click.echo(f"{overview.channels[messages.channel]}: {_undelivered(messages, zone)}")

@@ -41,14 +41,14 @@ def initialize(directory: ServerDirectory) -> None:
     if directory.data.is_dir():
         if directory.read("password") is None:
             raise EmbeddedServerError(
-                f"{directory.path / 'password'} is missing, so nobody can log in to the cluster beside it; "
-                f"put it back, or remove {directory.path} to begin with empty databases"
+                f"{directory.path / 'password'} is missing, so the cluster beside it cannot be used; "
+                f"restore it, or delete {directory.path} to start with empty databases"
             )
         return
     if not directory.cluster_dir.is_dir():
         raise EmbeddedServerError(
-            f"{directory.cluster_dir} is missing, where {directory.path / 'location'} says that the databases are; "
-            f"put it back, or remove {directory.path} to begin with empty databases"
+            f"{directory.cluster_dir} is missing, although {directory.path / 'location'} names it; "
+            f"restore it, or delete {directory.path} to start with empty databases"
         )
     account = server_account(directory)
     if directory.cluster_dir == directory.path:

@@ -110,7 +110,7 @@ class ServerDirectory:
         except OSError as error:
             raise EmbeddedServerError(
                 f"the directory of the embedded server below {self.home} cannot be used: {error}; "
-                "set SNAPSHOT_HOME to a directory that you can write, or SNAPSHOT_DATABASE_URL to a server"
+                "set SNAPSHOT_HOME to a writable directory, or SNAPSHOT_DATABASE_URL to a server"
             ) from None
 
     def _create(self) -> None:
@@ -120,7 +120,7 @@ class ServerDirectory:
         if sys.platform != "win32" and owner != os.geteuid():
             # Root could go on, but would leave files that the owner cannot use, or follow links that the owner made.
             raise EmbeddedServerError(
-                f"{self.path} belongs to the user with id {owner}, and you are {os.geteuid()}; "
+                f"{self.path} belongs to the user with id {owner}, not {os.geteuid()}; "
                 "run as that user, or set SNAPSHOT_HOME to a directory of your own"
             )
 

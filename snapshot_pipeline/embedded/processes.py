@@ -207,8 +207,8 @@ def end_orphans(directory: ServerDirectory) -> None:
             process.kill()
     if not _wait_until(lambda: not directory.is_alive_locked(), ORPHAN_SECONDS):
         raise EmbeddedServerError(
-            f"a server that cannot be seen from here is running on {directory.data}, perhaps in another container; "
-            "stop that one, or use a different SNAPSHOT_HOME for each"
+            f"a server that is not visible here is running on {directory.data}, perhaps in another container; "
+            "stop it, or use a different SNAPSHOT_HOME for each"
         )
 
 

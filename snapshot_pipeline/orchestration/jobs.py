@@ -32,7 +32,7 @@ daily_snapshots_job = dg.define_asset_job(
 daily_checks_job = dg.define_asset_job(
     "daily_checks_job",
     selection=_DAILY_CHECKS,
-    description="Checks for open problems, and recomputes a randomly chosen day to compare. Writes no snapshots.",
+    description="Checks for open problems, and compares a random day with its recomputation. Writes no snapshots.",
 )
 
 weekly_recommendations_job = dg.define_asset_job(

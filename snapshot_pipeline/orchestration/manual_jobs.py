@@ -44,7 +44,9 @@ class RecomputeConfig(dg.Config):
     """Run configuration of `recompute_days_job`."""
 
     first_day: str = Field(description="First day to recompute, for example 2026-11-01.")
-    last_day: str = Field(default="", description="Last day, included, for example 2026-11-22. Default: the first day.")
+    last_day: str = Field(
+        default="", description="Last day, inclusive, for example 2026-11-22. Default: the first day."
+    )
 
 
 class RetryConfig(dg.Config):
@@ -56,7 +58,7 @@ class RetryConfig(dg.Config):
     last: str = Field(
         default="",
         alias="to",
-        description="Last day, included, for example 2026-11-22. Default: the newest open failure.",
+        description="Last day, inclusive, for example 2026-11-22. Default: the newest open failure.",
     )
 
 
@@ -169,7 +171,7 @@ def parse_day(name: str, text: str) -> date | None:
         return date.fromisoformat(text.strip())
     except ValueError:
         raise RunConfigDaysError(
-            f"{name}: {text!r} is not a day; expected one such as 2026-11-22, or nothing"
+            f"{name}: {text!r} is not a day; expected a day such as 2026-11-22, or an empty value"
         ) from None
 
 

@@ -57,31 +57,32 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "daily_snapshots_schedule",
             daily_snapshots_job,
             "0 0 * * *",
-            f"Every night at 00:00 {zone}: the day that has just ended, the {settings.late_days} days before it again, "
-            f"because rows may arrive late, and every missing day of the last {settings.catch_up_days}. Also the "
-            f"summaries of the last {settings.late_window_days} days that are older than their snapshots.",
+            f"Every night at 00:00 {zone}: computes the day that has just ended, every missing day of the last "
+            f"{settings.catch_up_days}, and again the last {settings.late_days} days before, because rows may arrive "
+            f"late. Updates the summaries of the last {settings.late_window_days} days that are older than their "
+            "snapshots.",
             lambda context: _request_days(context, settings),
         ),
         schedule(
             "weekly_recommendations_schedule",
             weekly_recommendations_job,
             "0 6 * * 1",
-            f"Every Monday at 06:00 {zone}: the recommendations of the week that has just ended. Older weeks are not "
-            "caught up, because their recommendations are never shown.",
+            f"Every Monday at 06:00 {zone}: computes the recommendations of the week that has just ended. A missed "
+            "week is not computed later, because its recommendations would never be shown.",
             lambda context: _request_newest_week(context, settings),
         ),
         schedule(
             "weekly_report_schedule",
             weekly_report_job,
             "30 6 * * 1",
-            f"Every Monday at 06:30 {zone}: the report of the week that has just ended, after its recommendations.",
+            f"Every Monday at 06:30 {zone}: writes the report of the week that has just ended.",
             lambda context: _request_newest_week(context, settings),
         ),
         schedule(
             "daily_checks_schedule",
             daily_checks_job,
             "0 3 * * *",
-            f"Every day at 03:00 {zone}: checks for open problems, and recomputes a randomly chosen day to compare.",
+            f"Every day at 03:00 {zone}: checks for open problems, and compares a random day with its recomputation.",
             _request_checks,
         ),
         schedule(

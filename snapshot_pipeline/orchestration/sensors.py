@@ -136,8 +136,8 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.watch_seconds,
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
-            "Sends the messages of incident_scan_sensor to each channel. A channel that does not answer is retried "
-            "after growing pauses of at most an hour; test the channels with: snapshot-pipeline alerts test."
+            "Sends the messages of incident_scan_sensor to each channel. An unreachable channel is retried with "
+            "increasing delays of at most an hour. Test the channels with `snapshot-pipeline alerts test`."
         ),
     )
     def alert_delivery_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -233,8 +233,8 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
             f"Finds days of the last {settings.late_window_days} whose rows in the platform were added, changed or "
-            "deleted since they were computed, and requests all days from the earliest one on. Only differences are "
-            "written."
+            "deleted since they were computed, and requests the earliest of them and all later days. Only differences "
+            "are written."
         ),
     )
     def late_data_sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:

@@ -101,7 +101,7 @@ def _table_metadata(table: Table, url: SecretStr | None) -> dict[str, Any]:
 
 def _sentence(table: str, column: Column[Any]) -> str:
     sources = COLUMN_LINEAGE.get(table, {}).get(column.name, ())
-    made_from = f" Made from {', '.join(f'`{source}`' for source in sorted(set(sources)))}." if sources else ""
+    made_from = f" Computed from {', '.join(f'`{source}`' for source in sorted(set(sources)))}." if sources else ""
     return f"{column.doc}{made_from}"
 
 

@@ -295,9 +295,9 @@ class BatchTask(Generic[Result]):
                 isolated += 1
                 if isolated > MAX_ISOLATED:
                     raise SystematicError(
-                        f"more than {MAX_ISOLATED} students of one batch raise, the last one "
-                        f"{type(error).__name__}: {error}; this is a fault of the code or the database rather than of "
-                        "their data, so nothing more of this batch is published; please report it"
+                        f"more than {MAX_ISOLATED} students of one batch failed, the last one with "
+                        f"{type(error).__name__}: {error}; the cause is the code or the database rather than their "
+                        "data, so nothing more of this batch is published; please report it"
                     ) from error
                 results.append(retry_transient(self.work.fail, part, error))
         return results

@@ -127,8 +127,8 @@ def _read_counts(installation: Installation, first: date, last: date) -> list[Da
         names = ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in missing)
         commands = "; ".join(f"`snapshot-pipeline materialize --from {start} --to {end}`" for start, end in missing)
         raise MissingSnapshotsError(
-            f"the days {first} to {last} cannot be summarized: {names} has no snapshots; materialize "
-            f"performance_snapshots there, which summarizes the days as well: {commands}"
+            f"the days {first} to {last} cannot be summarized: no snapshots of {names}; materialize "
+            f"performance_snapshots, which also summarizes the days: {commands}"
         )
     return counts
 

@@ -78,7 +78,7 @@ class PlatformTables:
         if missing:
             raise SnapshotPipelineError(
                 f"schema {schema!r} of database {engine.url.database!r} has no table {', '.join(missing)}; expected "
-                "a learning platform; run `snapshot-pipeline check`, or create one by `snapshot-pipeline sample`"
+                "a learning platform; run `snapshot-pipeline check`, or create one with `snapshot-pipeline sample`"
             )
         with engine.connect() as connection:
             require_structure(connection, schema)

@@ -149,6 +149,6 @@ def _sentence(replica: RowMapping, url: URL, until: datetime, seconds: float) ->
         remediation = "check whether it still receives anything (SELECT * FROM pg_stat_wal_receiver), and its log"
     return (
         f"the replica {masked_url(url)} is behind the end of the last day to be read, {until:%Y-%m-%d %H:%M:%S %Z}: it "
-        f"{behind}; waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then try again, or unset "
-        "SNAPSHOT_SOURCE_DATABASE_URL to read from the primary"
+        f"{behind}; this run waited {seconds:g} s (SNAPSHOT_REPLICA_WAIT_SECONDS); {remediation}; then try again, or "
+        "unset SNAPSHOT_SOURCE_DATABASE_URL to read from the primary"
     )

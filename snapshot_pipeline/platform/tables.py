@@ -41,7 +41,7 @@ def platform_metadata(schema: str) -> MetaData:
         "users",
         metadata,
         _id("The user."),
-        Column("role", String, nullable=False, doc="The role; STUDENT, in any case, for students."),
+        Column("role", String, nullable=False, doc="The role; STUDENT for students, in upper or lower case."),
         Column(
             "is_active",
             Boolean,
@@ -68,8 +68,8 @@ def platform_metadata(schema: str) -> MetaData:
         metadata,
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("lesson_id", BigInteger, nullable=False, doc="The lesson, `lessons.id`."),
-        Column("started_at", timestamptz, doc="When the student started the lesson; null before."),
-        Column("completed_at", timestamptz, doc="When the student completed the lesson; null before."),
+        Column("started_at", timestamptz, doc="When the student started the lesson; null until then."),
+        Column("completed_at", timestamptz, doc="When the student completed the lesson; null until then."),
         Column("time_spent_minutes", Integer, doc="Minutes spent on the lesson so far."),
         UniqueConstraint("user_id", "lesson_id", name="user_lesson_progress_user_id_lesson_id_key"),
     )
@@ -77,17 +77,17 @@ def platform_metadata(schema: str) -> MetaData:
         "quizzes",
         metadata,
         _id("The quiz."),
-        Column("lesson_id", BigInteger, doc="The quiz's lesson, `lessons.id`; null for none."),
+        Column("lesson_id", BigInteger, doc="The quiz's lesson, `lessons.id`; null if it has none."),
         Column("title", String, doc="The title."),
     )
     Table(
         "quiz_attempts",
         metadata,
-        _id("The attempt; of two at the same time the higher id is the newer one."),
+        _id("The attempt; of two completed at the same time, the one with the higher id is newer."),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("quiz_id", BigInteger, nullable=False, doc="The quiz, `quizzes.id`."),
         Column("score", Double, doc="The score in percent, 0 to 100; null until it is graded."),
-        Column("completed_at", timestamptz, doc="When the student submitted the attempt; null before."),
+        Column("completed_at", timestamptz, doc="When the student submitted the attempt; null until then."),
     )
     Table(
         "exercise_submissions",

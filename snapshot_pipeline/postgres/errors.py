@@ -295,10 +295,10 @@ def _connection_sentence(message: str, url: URL) -> str:
     database = masked_url(url)
     if match := re.search(r'database "(.*)" does not exist', message):
         create = f"CREATE DATABASE {quote_identifier(match[1])}"
-        return f"the server of {database} has no database {match[1]!r}; create it there ({create};) or name another one"
+        return f"the server of {database} has no database {match[1]!r}; create it there ({create};) or set another one"
     if "password authentication failed" in message or "no password supplied" in message:
         return (
-            f"the server of {database} does not accept user and password ({message}); check both, "
+            f"the server of {database} does not accept the user name and password ({message}); check both, "
             "and that special characters in the password are percent-encoded (@ is %40, / is %2F)"
         )
     return (

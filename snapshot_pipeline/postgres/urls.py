@@ -54,7 +54,7 @@ def parse_url(text: str, variable_name: str) -> URL:
     if "@" in f"{url.host}{url.database}":
         raise DatabaseUrlError(f"{variable_name} has more than one @, perhaps in the password; {_EXPECTED}")
     if not url.database:
-        raise DatabaseUrlError(f"{variable_name} names no database ({masked_url(url)}); {_EXPECTED}")
+        raise DatabaseUrlError(f"{variable_name} has no database name ({masked_url(url)}); {_EXPECTED}")
     for parameter in url.query:
         if not _is_libpq_parameter(parameter):
             raise DatabaseUrlError(

@@ -64,7 +64,7 @@ class RunLease:
     Attributes:
         space: What is leased: the name of the table that the run writes.
         first: The first leased number, such as the ordinal of a day.
-        last: The last leased number, included.
+        last: The last leased number, inclusive.
         token: Identifies the run's row; unique.
         owner: The run, for messages.
         description: What is leased, for messages.
@@ -131,7 +131,7 @@ class RunLease:
         successor = _first(connection, newest.limit(1))
         if successor is not None:
             return LeaseLostError(
-                f"{self.owner} may no longer write {self.description}: {successor['owner']} has taken over at "
+                f"{self.owner} may no longer write {self.description}: {successor['owner']} took over at "
                 f"{successor['taken_at']:%Y-%m-%d %H:%M:%S %Z}; the earlier run publishes nothing more; check the "
                 "later run, and start again if something is missing"
             )
@@ -205,7 +205,7 @@ class RunLock:
                     raise
                 other = "; ".join(holders(connection, self.space_name, number)) or "it has just ended"
                 raise LockedError(
-                    f"another run is writing {self.description} ({other}), waited {self.seconds:g} s; start again when "
+                    f"another run is writing {self.description} ({other}); waited {self.seconds:g} s; start again when "
                     "that run has finished"
                 ) from None
 
@@ -243,7 +243,7 @@ class LeasedLock(RunLock):
             if not is_lock_timeout(error):
                 raise
             raise LockedError(
-                f"an earlier run is gone, but its session is still publishing {self.description}, waited "
+                f"an earlier run is gone, but its session is still publishing {self.description}; waited "
                 f"{self.seconds:g} s; start again when that session has ended (see pg_stat_activity), at the latest "
                 "after SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"
             ) from None

@@ -135,7 +135,7 @@ def read_partitions(connection: Connection, tables: StoreTables) -> PartitionedT
     rows = connection.execute(_CATALOG, {"schema": str(table.schema), "table": table.name}).all()
     if not rows:
         raise PartitionError(
-            f'the partitioned table "{table.fullname}" does not exist; create it by `snapshot-pipeline db migrate`'
+            f'the partitioned table "{table.fullname}" does not exist; create it with `snapshot-pipeline db migrate`'
         )
     return PartitionedTable(
         rows[0].parent,

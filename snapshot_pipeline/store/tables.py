@@ -102,7 +102,7 @@ def _performance_snapshots(metadata: MetaData) -> Table:
         "performance_snapshots",
         metadata,
         _key("user_id", BigInteger, _STUDENT),
-        _key("snapshot_date", Date, "The day: a local date in the platform's time zone, that has ended."),
+        _key("snapshot_date", Date, "The day, a local date in the platform's time zone."),
         _column(
             "pace_score",
             Double,
@@ -112,7 +112,7 @@ def _performance_snapshots(metadata: MetaData) -> Table:
         _column(
             "learning_pace",
             Text,
-            "The label of the pace score: ACCELERATED from 80, FAST from 60, MEDIUM from 40, else SLOW.",
+            "The label of the pace score: ACCELERATED from 80, FAST from 60, MEDIUM from 40, otherwise SLOW.",
             "ACCELERATED, FAST, MEDIUM, SLOW",
         ),
         _optional(
@@ -128,13 +128,13 @@ def _performance_snapshots(metadata: MetaData) -> Table:
         _column(
             "last_activity_date",
             Date,
-            "The latest local date up to the day with any activity of the student.",
+            "The last local date, up to the day, with any activity of the student.",
             "not after snapshot_date",
         ),
         _column(
             "computed_at",
             _INSTANT,
-            "When this row was last written; a computation with the same figures does not touch it.",
+            "When this row was last written; recomputing the same figures leaves it unchanged.",
         ),
         Index("performance_snapshots_snapshot_date_idx", "snapshot_date"),
         postgresql_partition_by="RANGE (snapshot_date)",  # by month: `store.months`
@@ -176,7 +176,7 @@ def _snapshot_days(metadata: MetaData) -> Table:
         _optional(
             "source_fingerprint",
             Text,
-            "Digest of the platform's rows of the day at that time; null requests a new computation.",
+            "Digest of the platform's rows of the day at that time; null makes the pipeline recompute the day.",
         ),
         info={
             DESCRIPTION: "One row per computed day: how many students were published and failed, when and by which run."
@@ -216,7 +216,7 @@ def _summary_columns() -> list[Column[Any]]:
         return _optional(name, Double, doc, _SCORE)
 
     return [
-        count("students", "Students that have a snapshot of the day."),
+        count("students", "Students who have a snapshot of the day."),
         count("failed", "Students whose day could not be computed."),
         count("active_students", "Students active on the day."),
         score("pace_mean", "The mean pace score; null without students."),
@@ -244,7 +244,9 @@ def _snapshot_restatements(metadata: MetaData) -> Table:
         _number("Number of the restatement."),
         _column("user_id", BigInteger, _STUDENT),
         _column("snapshot_date", Date, "The day whose figure changed."),
-        _column("column_name", Text, "The column in `performance_snapshots`; `*` for a row that is no longer due."),
+        _column(
+            "column_name", Text, "The column in `performance_snapshots`; `*` for a deleted row, which is no longer due."
+        ),
         _optional("old_value", Text, "The earlier value as text, or null. With `*` the whole row as JSON."),
         _optional("new_value", Text, "The new value as text, or null."),
         _column("restated_at", _INSTANT, "When it changed."),
@@ -260,7 +262,7 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
     return Table(
         "adaptive_recommendations",
         metadata,
-        _number("Number of the recommendation; computing the week again keeps it."),
+        _number("Id of the recommendation; recomputing the week keeps it."),
         _column("user_id", BigInteger, _STUDENT),
         _column("week_start", Date, "The Monday of the week that the recommendation is based on.", "a Monday"),
         _column(
@@ -272,7 +274,10 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
         _column("title", Text, "The heading that the student reads."),
         _column("message", Text, "The text that the student reads."),
         _column(
-            "priority", Integer, "Higher is more urgent; a student's five most urgent ones are published.", "70 to 95"
+            "priority",
+            Integer,
+            "A higher number is more urgent; a student's five most urgent recommendations are published.",
+            "70 to 95",
         ),
         _column(
             "metadata",
@@ -283,7 +288,7 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
         _column(
             "is_active",
             Boolean,
-            "Whether to show it: of the newest week, still applicable and not dismissed.",
+            "Whether to show it: true in the newest week while it applies and is not dismissed.",
             server_default=false(),
         ),
         _column("created_at", _INSTANT, "When it was first published.", server_default=func.now()),
@@ -304,7 +309,9 @@ def _incidents(metadata: MetaData) -> Table:
         _number("Number of the incident."),
         _column("kind", Text, "Its kind, such as `failed_check` or `missing_day`."),
         _column(
-            "subject", Text, "What it is about, such as a day and a check; at most one per kind and subject is open."
+            "subject",
+            Text,
+            "What it is about, such as a day and a check; at most one incident per kind and subject is open.",
         ),
         _column("title", Text, "One line for messages."),
         _column("detail", Text, "Details for messages, and what to do."),
@@ -315,7 +322,7 @@ def _incidents(metadata: MetaData) -> Table:
         _optional(
             "last_event_at",
             _INSTANT,
-            "Time of the last event taken into account; an event that is seen again changes nothing.",
+            "Time of the last event taken into account; the same event has no effect a second time.",
         ),
         Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
         Index("incidents_kind_subject_idx", "kind", "subject", "opened_at"),
@@ -331,7 +338,7 @@ def _alert_messages(metadata: MetaData) -> Table:
         _column("channel", Text, "The id of the channel; never its URL."),
         _column("title", Text, "The title."),
         _column("body", Text, "The text."),
-        _column("severity", Text, "How the channel shows it.", "failure, warning, success, info"),
+        _column("severity", Text, "The severity that the channel shows.", "failure, warning, success, info"),
         _column("created_at", _INSTANT, "When it was queued."),
         _column("attempts", Integer, "How often sending it was tried.", _COUNT, server_default=text("0")),
         _column("next_attempt_at", _INSTANT, "Earliest time of the next attempt."),
@@ -349,8 +356,8 @@ def _run_leases(metadata: MetaData) -> Table:
         _key("token", Text, "Secret that identifies the run when it publishes."),
         _column("space", Text, "The table that it writes."),
         _column("first", BigInteger, "The first leased number, such as the ordinal of a day."),
-        _column("last", BigInteger, "The last leased number, included."),
-        _column("owner", Text, "The run, for messages to those that wait."),
+        _column("last", BigInteger, "The last leased number, inclusive."),
+        _column("owner", Text, "The run, named in messages to waiting runs."),
         _column("taken_at", _INSTANT, "When it was acquired.", server_default=func.now()),
         info={DESCRIPTION: "One row per run that may write days or recommendations."},
     )

@@ -63,7 +63,7 @@ def test_a_channel_that_is_down_fails_the_test_but_not_the_others(
 
 def test_without_channels_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SNAPSHOT_ALERT_URLS", "")
-    with pytest.raises(NoChannelError, match=r"^SNAPSHOT_ALERT_URLS is not set, so nobody is notified[^\n]*$"):
+    with pytest.raises(NoChannelError, match=r"^SNAPSHOT_ALERT_URLS is not set, so no messages [^\n]*$"):
         run("alerts", "test")
 
 
@@ -84,7 +84,7 @@ def test_status_lists_incidents_and_says_that_nobody_is_notified(store: Store, m
     (line,) = [line for line in output.splitlines() if "2026-03-10 01:00" in line]
     assert str(incident_id) in line.split()
     assert "performance_snapshots 2026-03-08" in line
-    assert "Nobody is notified of incidents: set SNAPSHOT_ALERT_URLS" in output
+    assert "No messages about incidents are sent: set SNAPSHOT_ALERT_URLS" in output
     assert max(map(len, output.splitlines())) <= 100
 
 
@@ -98,5 +98,5 @@ def test_status_shows_undelivered_messages_and_the_last_error(store: Store, monk
     output = run("status", "--days", "1").output
     assert f"json://{address}: 1 message waiting since 2026-03-10 01:00, after 1 attempt: " in output
     assert "Connection error" in output
-    assert "Nobody is notified" not in output
+    assert "No messages about incidents" not in output
     assert SECRET not in output

@@ -29,4 +29,4 @@ def test_every_table_and_column_has_a_description():
 
 def test_a_computed_column_names_the_columns_it_is_computed_from():
     (line,) = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `quiz_average` "))
-    assert "Made from `quiz_attempts.completed_at`, `quiz_attempts.score`." in line
+    assert "Computed from `quiz_attempts.completed_at`, `quiz_attempts.score`." in line

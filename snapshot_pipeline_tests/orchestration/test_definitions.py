@@ -116,7 +116,9 @@ def test_every_column_has_description_type_values_and_sources(settings: Settings
     schema = graph.get(dg.AssetKey("performance_snapshots")).metadata["dagster/column_schema"]
     pace = {column.name: column for column in schema.columns}["pace_score"]
     # Only Dagster's cloud draws the lineage of columns, so the sentence must say it too.
-    assert "Made from `quiz_attempts.completed_at`, `quiz_attempts.score`, `user_lesson_progress" in pace.description
+    assert (
+        "Computed from `quiz_attempts.completed_at`, `quiz_attempts.score`, `user_lesson_progress" in pace.description
+    )
     assert (pace.type, pace.constraints.nullable, pace.constraints.other) == ("double precision", False, ["0 to 100"])
     assert schema.constraints.other == ["unique together: user_id, snapshot_date"]
 

@@ -65,7 +65,11 @@ def test_without_a_last_day_one_day_is_recomputed(installation: TestInstallation
     ("first", "last", "message"),
     [
         ("", "", "first_day is empty; expected the first day to recompute, such as 2026-11-22"),
-        ("02/20/2026", "", "first_day: '02/20/2026' is not a day; expected one such as 2026-11-22, or nothing"),
+        (
+            "02/20/2026",
+            "",
+            "first_day: '02/20/2026' is not a day; expected a day such as 2026-11-22, or an empty value",
+        ),
         ("2026-02-20", "2026-02-18", "first_day: 2026-02-20 is after last_day: 2026-02-18"),
         ("2025-12-31", "", "2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
         ("2026-02-20", "2999-01-01", "2999-01-01 has not ended"),

@@ -110,7 +110,7 @@ def test_an_invalid_day_is_refused_with_one_line(failed: TestInstallation) -> No
     result = run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.user_failure_data.description == (
-        "from: 'yesterday' is not a day; expected one such as 2026-11-22, or nothing"
+        "from: 'yesterday' is not a day; expected a day such as 2026-11-22, or an empty value"
     )
 
 

@@ -24,7 +24,9 @@ def test_parse_day_reads_a_day_and_returns_none_for_empty_text() -> None:
 def test_an_invalid_day_is_one_line_with_the_field_and_an_example() -> None:
     with pytest.raises(RunConfigDaysError) as error:
         parse_day("first_day", "1st of May")
-    assert str(error.value) == "first_day: '1st of May' is not a day; expected one such as 2026-11-22, or nothing"
+    assert (
+        str(error.value) == "first_day: '1st of May' is not a day; expected a day such as 2026-11-22, or an empty value"
+    )
 
 
 def test_days_in_the_wrong_order_are_refused() -> None:

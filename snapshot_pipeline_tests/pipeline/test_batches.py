@@ -175,7 +175,9 @@ def test_errors_not_caused_by_data_stop_the_run(error: Exception, monkeypatch: p
 def test_too_many_failures_in_a_batch_stop_the_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(batches_module, "MAX_ISOLATED", 10)
     every_student = {number: ValueError("always") for number in range(100)}
-    with pytest.raises(SystematicError, match="more than 10 students of one batch raise, the last one ValueError"):
+    with pytest.raises(
+        SystematicError, match="more than 10 students of one batch failed, the last one with ValueError"
+    ):
         process_students(WorkThatRaises(every_student))
     ten_a_batch = {number: ValueError("always") for number in [*range(10), *range(40, 50)]}
     assert sum(process_students(WorkThatRaises(ten_a_batch), students=80)) == 60

@@ -266,9 +266,9 @@ def test_invalid_value_leaves_the_database_unchanged(write: Write, loading_url: 
 STRUCTURES = [
     ("id,role,is_active\n1,s,true\n2,s\n", "users.csv, line 3: 2 fields, but the header has 3"),
     ('id,role,is_active\n1,"a\nb",t\n2,a,b,t\n', "users.csv, line 4: 4 fields, but the header has 3"),
-    ('id,role,is_active\n1,s,true\n2,s,"true\n3,s,true\n', "users.csv, line 3: a quoted field begins and never ends"),
-    ('id,role,is_active\n1,"s,true\n2,s,true\n', "users.csv, line 2: a quoted field begins and never ends"),
-    ('id,role,is_active,note\n1,s,true,\n2,s,true,"x\n3,s,true,\n', "users.csv, line 3: a quoted field begins and nev"),
+    ('id,role,is_active\n1,s,true\n2,s,"true\n3,s,true\n', "users.csv, line 3: a quoted field is never closed"),
+    ('id,role,is_active\n1,"s,true\n2,s,true\n', "users.csv, line 2: a quoted field is never closed"),
+    ('id,role,is_active,note\n1,s,true,\n2,s,true,"x\n3,s,true,\n', "users.csv, line 3: a quoted field is never clos"),
     ("", "users.csv is empty; expected a header line"),
     ("\n\n", "users.csv is empty; expected a header line"),
     ("id,role,id,is_active\n", "users.csv, line 1: the header has the column id twice"),
@@ -295,7 +295,7 @@ ON = "a quoted field goes on after its closing quote"
 SWALLOWED_ROWS = {
     "an even number of quotes": ('1,"a"b"\n2,"c\n3,d\n', f"line 2: {ON} in line 2; close it where its text ends"),
     "up to the next quote": ('1,"a"\n2,"b\n3,"c"\n4,"d"\n', f"line 3: {ON} in line 4"),
-    "up to the end": ('1,"a"\n2,5" disk\n3,"b\n4,d\n5,e\n', "line 4: a quoted field begins and never ends"),
+    "up to the end": ('1,"a"\n2,5" disk\n3,"b\n4,d\n5,e\n', "line 4: a quoted field is never closed"),
 }
 
 

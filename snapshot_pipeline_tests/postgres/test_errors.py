@@ -97,7 +97,7 @@ def refusal(driver: Driver, url: URL, statement: str = "SELECT 1") -> str | None
 @THREE_DRIVERS
 def test_a_wrong_password_is_named_as_the_reason(role: URL, driver: Driver):
     message = refusal(driver, role.set(password=SECRET)) or ""
-    assert "does not accept user and password" in message
+    assert "does not accept the user name and password" in message
     assert "percent-encoded" in message
 
 

@@ -49,8 +49,8 @@ def test_a_masked_url_contains_no_password() -> None:
     [
         (f"mysql://me:{SECRET}@host/db", "begins with mysql://"),
         (f"postgresql+asyncpg://me:{SECRET}@host/db", r"begins with postgresql\+asyncpg://"),
-        (f"postgresql://me:{SECRET}@host", r"names no database \(postgresql://me:\*\*\*@host\)"),
-        (f"postgresql://me:{SECRET}@host/", "names no database"),
+        (f"postgresql://me:{SECRET}@host", r"has no database name \(postgresql://me:\*\*\*@host\)"),
+        (f"postgresql://me:{SECRET}@host/", "has no database name"),
         (f"postgresql://me:x@{SECRET}@host/db", "has more than one @"),
         (f"postgresql://me:x@y/{SECRET}@host/db", "has more than one @"),
         (f"postgresql://me:{SECRET}@host:port/db", "is not a valid URL"),

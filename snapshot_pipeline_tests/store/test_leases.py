@@ -72,7 +72,7 @@ def test_a_killed_run_publishes_nothing_after_another_run_started(store: Store, 
     publish(store, lease)  # harmless, as long as no other run has started
     with (
         exclusive_days(store.engine, "public", FEBRUARY, FEBRUARY, "run two", WAIT),
-        pytest.raises(LeaseLostError, match=r"run one may no longer write .*: run two has taken over at \d{4}-"),
+        pytest.raises(LeaseLostError, match=r"run one may no longer write .*: run two took over at \d{4}-"),
     ):
         publish(store, lease)
     with pytest.raises(LeaseLostError, match="another run has started and finished"):

@@ -229,12 +229,12 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
             text = failure.user_failure_data.metadata.get(TEXT_TO_SEND)
             return _one_line(str(text.value) if text else f"the step {entry.step_key} has failed; its log says why")
         error = failure.error.cause or failure.error if failure.error else None
-        return f"the step {entry.step_key} raised {error.cls_name if error else 'an error'}; its log says more"
+        return f"the step {entry.step_key} raised {error.cls_name if error else 'an error'}; see its log"
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
         event = entry.get_dagster_event()
         if event.message and not quotes_an_error(event):
             return _one_line(event.message)
-    return "no step has failed; the run's log says more"
+    return "no step has failed; see the run's log"
 
 
 def _one_line(text: str) -> str:

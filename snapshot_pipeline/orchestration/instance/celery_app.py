@@ -76,7 +76,7 @@ def broker_url(settings: Settings) -> str:
         problem = "is not set" if given is None else f"begins with {given.partition(':')[0]}:"
         raise SettingsError(
             f"SNAPSHOT_CELERY_BROKER_URL {problem}; expected redis://:password@host:6379/0, or rediss:// for TLS, "
-            "since dagster.yaml sends runs to Celery workers"
+            "because dagster.yaml sends runs to Celery workers"
         )
     if settings.database_url is None:
         raise SettingsError(

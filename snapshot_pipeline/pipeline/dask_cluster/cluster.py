@@ -77,7 +77,7 @@ def open_cluster(address: str) -> Iterator[Cluster]:
     except (OSError, asyncio.TimeoutError, ValueError, TypeError) as error:
         raise ClusterLostError(
             f"no Dask scheduler answers at {address} (SNAPSHOT_DASK_SCHEDULER) within {CONNECT_SECONDS:g} s: "
-            f"{' '.join(str(error).split())}; start one by `dask scheduler`, or leave the setting unset"
+            f"{' '.join(str(error).split())}; start one with `dask scheduler`, or leave the setting unset"
         ) from None
     try:
         cluster = Cluster(client, address)
@@ -145,7 +145,7 @@ class Cluster(Executor):
             if time.monotonic() >= deadline:
                 raise ClusterLostError(
                     f"the Dask scheduler {self._address} has had no worker for {WORKERS_SECONDS:g} s; "
-                    f"start some by `dask worker {self._address}`"
+                    f"start some with `dask worker {self._address}`"
                 )
             time.sleep(0.2)
 
@@ -185,7 +185,7 @@ class Cluster(Executor):
                 self._fail_all(
                     ClusterLostError(
                         f"the Dask cluster {self._address} has lost its last worker, and has had none for "
-                        f"{WORKERS_SECONDS:g} s; see the workers' logs, start some by `dask worker {self._address}`, "
+                        f"{WORKERS_SECONDS:g} s; see the workers' logs, start some with `dask worker {self._address}`, "
                         "then start again: published batches are kept"
                     )
                 )

@@ -38,7 +38,7 @@ class Rows:
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) == _QUERY_CANCELED:
                 took = f"was not checked: the query took longer than {self._seconds:g} s"
-                yield Finding("advice", table, f"{question} {took}; run the check again at a quiet hour")
+                yield Finding("advice", table, f"{question} {took}; run the check again when the database is less busy")
             else:
                 message = " ".join(str(error.orig).split())
                 yield Finding("error", table, f"cannot be read: {message}; fix the table or view")
@@ -76,7 +76,7 @@ def _student_findings(tables: dict[str, FoundTable], rows: Rows) -> Iterator[Fin
         return Finding(
             "advice",
             "users",
-            "there is no active student (role STUDENT in any case, is_active true), so no snapshot would be "
+            "there is no active student (role STUDENT in upper or lower case, is_active true), so no snapshot would be "
             "published; check the values of role",
         )
 

@@ -163,7 +163,7 @@ def _check_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
 
 def _quote_error(error: csv.Error, line: int) -> str:
     if "end of data" in str(error):
-        return "a quoted field begins and never ends; close the quotes"
+        return "a quoted field is never closed; add the closing quote"
     if "expected after" in str(error):
         return (
             f"a quoted field goes on after its closing quote in line {line}; close it where its text ends, and double "

@@ -157,7 +157,7 @@ def test_a_server_of_another_container_on_the_directory_is_respected(
 def test_a_lost_password_file_is_reported_and_the_data_are_kept(stopped_server: EmbeddedServer) -> None:
     password = stopped_server.home / "postgres" / "password"
     kept = password.rename(stopped_server.home / "kept")
-    with pytest.raises(EmbeddedServerError, match=r"password is missing.*put it back"):
+    with pytest.raises(EmbeddedServerError, match=r"password is missing.*restore it"):
         stopped_server.start()
     kept.rename(password)
     stopped_server.start()
