@@ -137,7 +137,7 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
             "Sends the messages of incident_scan_sensor to each channel. An unreachable channel is retried with "
-            "increasing delays of at most an hour. Test the channels with `snapshot-pipeline alerts test`."
+            "increasing delays of at most an hour. Test the channels with: snapshot-pipeline alerts test."
         ),
     )
     def alert_delivery_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
