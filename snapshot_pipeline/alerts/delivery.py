@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.channels import Channel
+from snapshot_pipeline.alerts.messages import Message
 from snapshot_pipeline.store.outbox import mark_failed, mark_sent, take_due
 from snapshot_pipeline.store.tables import StoreTables
 
@@ -62,9 +63,6 @@ def deliver(
     Messages to a channel that is not among `channels` stay in the outbox.
 
     Args:
-        engine: The store's database.
-        tables: Our tables.
-        channels: The channels to notify.
         now: The time at which messages must be due, and from which retry delays count.
         timeout_seconds: How long to wait for all channels together.
     """
@@ -79,20 +77,12 @@ def deliver(
 
 
 def send_immediately(
-    channels: Sequence[Channel], title: str, body: str, severity: str, timeout_seconds: float = TIMEOUT_SECONDS
+    channels: Sequence[Channel], message: Message, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> list[ChannelReport]:
-    """Send a message to each channel once, without the outbox: for a test, or when the database is down.
-
-    Args:
-        channels: The channels to notify.
-        title: One line.
-        body: Plain text.
-        severity: As in `Channel.send`.
-        timeout_seconds: How long to wait for all channels together.
-    """
+    """Send a message to each channel once, without the outbox: for a test, or when the database is down."""
 
     def send(channel: Channel, report: ChannelReport) -> None:
-        report.error = channel.send(title, body, severity)
+        report.error = channel.send(message.title, message.body, message.severity)
         report.sent = int(report.error is None)
         report.is_finished = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -61,12 +61,8 @@ def record_scan(
     older observation never overwrites a newer one.
 
     Args:
-        engine: The store's database.
-        tables: Our tables.
         observe: Makes the observations, given the open incidents; at most one per kind and subject.
         channels: The ids of the channels to notify.
-        message_format: The link and time format of the messages.
-        now: The time of the scan.
     """
     with engine.begin() as connection:
         lock_incidents(connection, tables)
@@ -81,47 +77,40 @@ def record_scan(
             *resolved_messages(plan.to_close, now, message_format),
         ]
         for message in messages:
-            queue_message(
-                connection,
-                tables,
-                channels,
-                title=message.title,
-                body=message.body,
-                severity=message.severity,
-                now=now,
-            )
+            queue_message(connection, tables, channels, **asdict(message), now=now)
     return IncidentChanges(opened, [incident for incident, _ in plan.to_close], plan.to_remind, messages)
 
 
 def _write(connection: Connection, tables: StoreTables, plan: PlannedChanges, now: datetime) -> list[Incident]:
     """Write the incidents; return the new ones."""
-    for incident, seen in plan.to_update:
-        is_changed = (seen.title, seen.detail, seen.run_id) != (incident.title, incident.detail, incident.run_id)
-        if is_changed or seen.event_at:
+    for incident, observation in plan.to_update:
+        texts = (observation.title, observation.detail, observation.run_id)
+        is_changed = texts != (incident.title, incident.detail, incident.run_id)
+        if is_changed or observation.event_at:
             update_incident(
                 connection,
                 tables,
                 incident.id,
-                title=seen.title,
-                detail=seen.detail,
-                run_id=seen.run_id,
-                event_at=seen.event_at or incident.last_event_at,
+                title=observation.title,
+                detail=observation.detail,
+                run_id=observation.run_id,
+                event_at=observation.event_at or incident.last_event_at,
             )
-    for incident, seen in plan.to_close:
-        close_incident(connection, tables, incident.id, seen.event_at, now)
+    for incident, observation in plan.to_close:
+        close_incident(connection, tables, incident.id, observation.event_at, now)
     if plan.to_remind:
         mark_notified(connection, tables, [incident.id for incident in plan.to_remind], now)
     return [
         open_incident(
             connection,
             tables,
-            kind=seen.kind,
-            subject=seen.subject,
-            title=seen.title,
-            detail=seen.detail,
-            run_id=seen.run_id,
-            event_at=seen.event_at,
+            kind=observation.kind,
+            subject=observation.subject,
+            title=observation.title,
+            detail=observation.detail,
+            run_id=observation.run_id,
+            event_at=observation.event_at,
             now=now,
         )
-        for seen in plan.to_open
+        for observation in plan.to_open
     ]

@@ -6,13 +6,15 @@ import click
 
 from snapshot_pipeline.alerts.channels import read_channels
 from snapshot_pipeline.alerts.delivery import TIMEOUT_SECONDS, send_immediately
+from snapshot_pipeline.alerts.messages import Message
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import load_settings
 
-_TITLE = "snapshot_pipeline: test message"
-_BODY = (
+_TEST_MESSAGE = Message(
+    "snapshot_pipeline: test message",
     "This is a test; no action is needed. Alerts about nightly snapshots and weekly recommendations will be sent "
-    "to this channel."
+    "to this channel.",
+    "info",
 )
 
 
@@ -46,7 +48,7 @@ def send_test() -> None:
             "SNAPSHOT_ALERT_URLS is not set, so no messages about incidents are sent; set it to one or more URLs, "
             "separated by spaces, as described at https://appriseit.com/services"
         )
-    reports = send_immediately(channel_list.channels, _TITLE, _BODY, "info")
+    reports = send_immediately(channel_list.channels, _TEST_MESSAGE)
     for report in reports:
         error = report.error if report.is_finished else f"no answer within {TIMEOUT_SECONDS:g} s"
         click.secho(f"{report.name}: {f'failed: {error}' if error else 'sent'}", fg="red" if error else None)

@@ -6,6 +6,7 @@ import click
 
 from snapshot_pipeline.cli.terminal import json_option, print_json
 from snapshot_pipeline.platform.contract import Finding, check_platform
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.migrate import VERSION_TABLE
@@ -80,5 +81,5 @@ def _print_finding(finding: Finding) -> None:
 def _summary(errors: int, advice: int) -> str:
     if not errors and not advice:
         return "no problems found"
-    counts = f"{errors} error{'' if errors == 1 else 's'}, {advice} piece{'' if advice == 1 else 's'} of advice"
+    counts = f"{count_noun(errors, 'error')}, {count_noun(advice, 'piece')} of advice"
     return f"{counts}; {'fix the errors, then check again' if errors else 'the pipeline can run'}"

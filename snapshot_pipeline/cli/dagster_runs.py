@@ -51,14 +51,6 @@ def execute(
 ) -> None:
     """Execute a job in this process and record it in the Dagster instance.
 
-    Args:
-        settings: The installation's settings.
-        job_name: A job of `orchestration.jobs`.
-        tags: The run's tags, e.g. the range of days.
-        progress: Called with the run's progress.
-        partition_key: The partition, for a job that computes one.
-        run_config: The job's configuration.
-
     Raises:
         RunFailedError: The run failed.
         KeyboardInterrupt: The run was canceled by Ctrl-C.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from snapshot_pipeline.cli.periods import DAY
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # imported late: each command imports only what it needs
@@ -125,7 +126,7 @@ def _sample_progress(students: int, show: ShowProgress) -> Callable[[int], None]
 def _print_sample_summary(options: SampleOptions, rows: dict[str, int], seconds: float) -> None:
     first, last = options.until - timedelta(days=options.days), options.until - timedelta(days=1)
     click.echo(
-        f"{options.students:,} student{'' if options.students == 1 else 's'}, {first} to {last} ({options.zone.key}), "
+        f"{count_noun(options.students, 'student')}, {first} to {last} ({options.zone.key}), "
         f"seed {options.seed}, {100 * options.bad_rate:.3g} % with an invalid row:"
     )
     _print_row_counts(rows)

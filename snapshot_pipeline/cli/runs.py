@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
+from typing import Any
 
 import click
 
@@ -59,28 +61,26 @@ def retry_failed(first: date | None, last: date | None) -> None:
     Use this after their rows in the platform were fixed. It is one Dagster run, and updates the success rates of the
     days.
     """
-    from snapshot_pipeline.cli.tables import print_days, print_failures, read_days, read_failed_period, read_failures
+    from snapshot_pipeline.cli.tables import print_days, print_failures, read_days
+    from snapshot_pipeline.orchestration.manual_jobs import RETRY_FAILED_JOB, retry_run_config
     from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.store.failures import failing_students, failures_by_reason
 
     settings = load_settings()
     if first and last:
         require_ascending(first, last)
     with open_installation(settings) as installation:
-        period = read_failed_period(installation, first, last)
-    if period is None:
+        days = list(installation.transaction(failing_students, first, last))
+    if not days:
         click.echo("No open failures; nothing to do.")
         return
-    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
-    from snapshot_pipeline.cli.progress import progress_display
-    from snapshot_pipeline.orchestration.manual_jobs import RETRY_FAILED_JOB, retry_run_config
-
-    with progress_display("starting Dagster") as show:
-        listener = RunSeries(show).start_run(f"{period[0]} to {period[1]}")
-        execute(settings, RETRY_FAILED_JOB, {}, listener, run_config=retry_run_config(first, last))
+    oldest, newest = days[0], days[-1]
+    _run(settings, RETRY_FAILED_JOB, f"{oldest} to {newest}", run_config=retry_run_config(first, last))
     with open_installation(settings) as installation:
-        print_days(read_days(installation, *period))
+        print_days(read_days(installation, oldest, newest))
         click.echo()
-        print_failures(read_failures(installation, *period), *period, settings.zone)
+        failures = installation.transaction(failures_by_reason, oldest, newest)
+        print_failures(failures, oldest, newest, settings.zone)
 
 
 @click.command(epilog="Example: snapshot-pipeline recommend --week 2026-11-16")
@@ -97,16 +97,13 @@ def recommend(week: date) -> None:
 
 def compute_week(settings: Settings, week_start: date) -> None:
     """Compute the week's recommendations and print how many there are of each type."""
-    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
-    from snapshot_pipeline.cli.progress import progress_display
-    from snapshot_pipeline.cli.tables import print_week, read_week
+    from snapshot_pipeline.cli.tables import WeekCounts, print_week
     from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.store.recommendations import active_counts
 
-    with progress_display("starting Dagster") as show:
-        listener = RunSeries(show).start_run(f"week of {week_start}")
-        execute(settings, "weekly_recommendations_job", {}, listener, partition_key=week_start.isoformat())
+    _run(settings, "weekly_recommendations_job", f"week of {week_start}", partition_key=week_start.isoformat())
     with open_installation(settings) as installation:
-        print_week(read_week(installation, week_start))
+        print_week(WeekCounts(week_start, dict(installation.transaction(active_counts, week_start))))
 
 
 @click.command(epilog="Example: snapshot-pipeline report --week 2026-11-16 --open")
@@ -121,14 +118,10 @@ def report(week: date | None, opens: bool) -> None:
     settings = load_settings()
     week_start = week or last_closed_week(settings)
     require_closed_week(settings, week_start)
-
-    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
-    from snapshot_pipeline.cli.progress import progress_display
     from snapshot_pipeline.pipeline.weekly_report import report_path
 
-    with progress_display("starting Dagster") as show:
-        listener = RunSeries(show).start_run(f"report of the week of {week_start}")
-        execute(settings, "weekly_report_job", {}, listener, partition_key=week_start.isoformat())
+    task = f"report of the week of {week_start}"
+    _run(settings, "weekly_report_job", task, partition_key=week_start.isoformat())
     path = report_path(settings, week_start)
     click.echo(path)
     if opens:
@@ -136,3 +129,18 @@ def report(week: date | None, opens: bool) -> None:
 
         if not webbrowser.open(path.as_uri()):
             click.echo("there is no browser on this machine; open the file yourself", err=True)
+
+
+def _run(
+    settings: Settings,
+    job_name: str,
+    task: str,
+    partition_key: str | None = None,
+    run_config: Mapping[str, Any] | None = None,
+) -> None:
+    """Execute one run and show its progress as `task`."""
+    from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
+    from snapshot_pipeline.cli.progress import progress_display
+
+    with progress_display("starting Dagster") as show:
+        execute(settings, job_name, {}, RunSeries(show).start_run(task), partition_key, run_config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,6 +16,7 @@ from snapshot_pipeline.settings import Settings, load_settings
 if TYPE_CHECKING:  # imported late, so that a help text is fast
     from snapshot_pipeline.cli.tables import DayStatus, IncidentOverview, WeekCounts
     from snapshot_pipeline.store.failures import OpenFailures
+    from snapshot_pipeline.store.outbox import Undelivered
 
 PROBLEM_STATUS = 3
 """Exit status if there are problems; 1 means that the status could not be read, 2 is click's for a wrong option."""
@@ -93,6 +95,7 @@ def status(days: int, as_json: bool) -> None:
 def _read(settings: Settings, days: int) -> Status:
     from snapshot_pipeline.cli import tables
     from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.store.failures import failures_by_reason
 
     last = last_closed_day(settings)
     first = max(settings.start_date, last - timedelta(days=days - 1))
@@ -101,7 +104,7 @@ def _read(settings: Settings, days: int) -> Status:
             first,
             last,
             days=tables.read_days(installation, first, last),
-            failures=tables.read_failures(installation, first, last),
+            failures=installation.transaction(failures_by_reason, first, last),
             week=tables.read_newest_week(installation),
             incidents=tables.read_incidents(installation),
         )
@@ -152,18 +155,20 @@ def _document(status: Status, settings: Settings) -> dict[str, object]:
             for incident in status.incidents.open
         ],
         "channels": [
-            {
-                "name": name,
-                "messages": undelivered[channel].messages if channel in undelivered else 0,
-                "oldest_at": undelivered[channel].oldest_at.astimezone(settings.zone)
-                if channel in undelivered
-                else None,
-                "attempts": undelivered[channel].attempts if channel in undelivered else 0,
-                "last_error": undelivered[channel].last_error if channel in undelivered else None,
-            }
+            _channel_document(name, undelivered.get(channel), settings.zone)
             for channel, name in status.incidents.channels.items()
         ],
         "channel_problems": list(status.incidents.channel_problems),
+    }
+
+
+def _channel_document(name: str, waiting: Undelivered | None, zone: ZoneInfo) -> dict[str, Any]:
+    return {
+        "name": name,
+        "messages": waiting.messages if waiting else 0,
+        "oldest_at": waiting and waiting.oldest_at.astimezone(zone),
+        "attempts": waiting.attempts if waiting else 0,
+        "last_error": waiting and waiting.last_error,
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import click
 
 from snapshot_pipeline.cli.periods import DAY, last_closed_day, require_closed_day
 from snapshot_pipeline.cli.terminal import print_json
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -66,28 +69,19 @@ def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
         "user_id": report.user_id,
         "specialization": report.user.specialization,
         "level": report.user.level,
-        "day": report.last.day.isoformat(),
+        "day": report.last.day,
         "state": report.last.state,
         "days": [_day_document(day) for day in report.days],
         "pace": _pace_document(report.pace, settings) if report.pace else None,
-        "differences": [
-            {
-                "column": difference.column,
-                "published": _json_value(difference.published),
-                "now": _json_value(difference.now),
-            }
-            for difference in report.differences
-        ],
-        "remediation": {"why": report.remediation.why, "command": report.remediation.command}
-        if report.remediation
-        else None,
+        "differences": [asdict(difference) for difference in report.differences],
+        "remediation": asdict(report.remediation) if report.remediation else None,
     }
 
 
 def _day_document(day: StudentDay) -> dict[str, Any]:
     snapshot, failure = day.snapshot, day.failure
     return {
-        "day": day.day.isoformat(),
+        "day": day.day,
         "state": day.state,
         "pace_score": snapshot.pace_score if snapshot else None,
         "learning_pace": snapshot.learning_pace if snapshot else None,
@@ -101,38 +95,34 @@ def _day_document(day: StudentDay) -> dict[str, Any]:
 
 def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
     return {
-        "window": {"first": pace.first.isoformat(), "last": pace.last.isoformat(), "days": pace.days},
+        "window": {"first": pace.first, "last": pace.last, "days": pace.days},
         "lessons": sum(pace.lessons.values()),
         "lesson_days": len(pace.lessons),
         "lessons_by_day": {day.isoformat(): count for day, count in pace.lessons.items()},
         "attempts": [
             {
                 "attempt_id": attempt.attempt_id,
-                "completed_at": attempt.completed_at.astimezone(settings.zone).isoformat(),
-                "score": _json_value(attempt.score),
+                "completed_at": attempt.completed_at.astimezone(settings.zone),
+                "score": _finite(attempt.score),
                 "weight": attempt.weight / 100,
             }
             for attempt in pace.attempts
         ],
-        "quiz_average": _json_value(pace.quiz_average),
+        "quiz_average": _finite(pace.quiz_average),
         "terms": {
-            name: {"value": _json_value(term.value), "weight": term.weight, "points": _json_value(term.points)}
+            name: {"value": _finite(term.value), "weight": term.weight, "points": _finite(term.points)}
             for name, term in (("velocity", pace.velocity), ("consistency", pace.consistency), ("quiz", pace.quiz))
         },
-        "unrounded": _json_value(pace.unrounded),
-        "pace_score": _json_value(pace.pace_score),
+        "unrounded": _finite(pace.unrounded),
+        "pace_score": _finite(pace.pace_score),
         "learning_pace": pace.learning_pace,
-        "issues": [{"reason": issue.reason, "detail": issue.detail} for issue in pace.issues],
+        "issues": [asdict(issue) for issue in pace.issues],
     }
 
 
-def _json_value(value: Any) -> Any:
-    """Return dates, NaN and infinity, which JSON lacks, as text; an invalid score may be NaN or infinite."""
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, float) and not -1e308 <= value <= 1e308:
-        return str(value)
-    return value
+def _finite(value: float | None) -> float | str | None:
+    """Return NaN and infinity, which JSON lacks, as text; they are the result of an invalid score."""
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _print(report: StudentReport, settings: Settings) -> None:
@@ -181,7 +171,7 @@ def _pace(report: StudentReport, settings: Settings) -> list[str]:
     return [
         f"Pace score of {day}, computed from the platform's current rows",
         "",
-        f"Window: {pace.first} to {pace.last}, {_count(pace.days, 'day')} (since the first start, 7 to 30 days)",
+        f"Window: {pace.first} to {pace.last}, {count_noun(pace.days, 'day')} (since the first start, 7 to 30 days)",
         *_terms(pace),
         *_attempts(pace, settings),
     ]
@@ -189,8 +179,10 @@ def _pace(report: StudentReport, settings: Settings) -> list[str]:
 
 def _terms(pace: PaceExplanation) -> list[str]:
     lessons, active, full_score = sum(pace.lessons.values()), len(pace.lessons), pace.days * 2 / 3
-    velocity = f"{_count(lessons, 'lesson')} / {_count(pace.days, 'day')}{', at most 1' if lessons > pace.days else ''}"
-    consistency = f"{_count(active, 'active day')} / {full_score:.4g}{', at most 1' if active > full_score else ''}"
+    velocity = f"{count_noun(lessons, 'lesson')} / {count_noun(pace.days, 'day')}"
+    velocity += ", at most 1" if lessons > pace.days else ""
+    consistency = f"{count_noun(active, 'active day')} / {full_score:.4g}"
+    consistency += ", at most 1" if active > full_score else ""
     rows = [
         ("velocity", velocity, pace.velocity),
         ("consistency", consistency, pace.consistency),
@@ -214,7 +206,7 @@ def _attempts(pace: PaceExplanation, settings: Settings) -> list[str]:
     number = len(pace.attempts)
     return [
         "",
-        f"Quiz average of {_count(number, 'scored attempt')} (at most the last 10), newest first",
+        f"Quiz average of {count_noun(number, 'scored attempt')} (at most the last 10), newest first",
         *(
             f"  attempt {attempt.attempt_id:<19} {attempt.completed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
             f"{attempt.score:>16.2f} * {attempt.weight / 100:.2f} = {attempt.weight * attempt.score / 100:>7.4f}"
@@ -244,10 +236,6 @@ def _remediation(report: StudentReport) -> list[str]:
     if report.remediation is None:
         return []
     return [*_wrapped(f"{report.last.day}: {report.remediation.why}:"), f"  {report.remediation.command}"]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _wrapped(text: str) -> list[str]:

@@ -19,9 +19,10 @@ from rich.text import Text
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.open_problems import newest_due_day
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, day_counts
-from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
+from snapshot_pipeline.store.failures import OpenFailures
 from snapshot_pipeline.store.incidents import Incident, open_incidents
 from snapshot_pipeline.store.outbox import Undelivered, undelivered
 from snapshot_pipeline.store.recommendations import active_counts, newest_week
@@ -40,7 +41,6 @@ class DayStatus:
     """The status of a day.
 
     Attributes:
-        day: The day.
         state: `too few`: the success rate is below SNAPSHOT_MIN_SUCCESS_RATE. `missing`: not computed although it is
             due. `not yet`: not computed, and not due yet.
         count: Published and failed students; None if the day was not computed.
@@ -86,9 +86,8 @@ class IncidentOverview:
 def read_days(installation: Installation, first: date, last: date) -> list[DayStatus]:
     """Return the status of every day `first … last`, ascending."""
     settings = installation.settings
-    with installation.engine.connect() as connection:
-        counts = {count.day: count for count in day_counts(connection, installation.store, first, last)}
-        paces = mean_pace_by_day(connection, installation.store, first, last)
+    counts = {count.day: count for count in installation.transaction(day_counts, first, last)}
+    paces = installation.transaction(mean_pace_by_day, first, last)
     newest_due = newest_due_day(settings, datetime.now(timezone.utc))
     days = (first + timedelta(days=n) for n in range((last - first).days + 1))
     return [
@@ -104,30 +103,10 @@ def _state(count: DayCount | None, is_due: bool, settings: Settings) -> DayState
     return "too few" if rate is not None and rate < settings.min_success_rate else "ok"
 
 
-def read_failures(installation: Installation, first: date, last: date) -> list[OpenFailures]:
-    """Return the open failures of the days `first … last`, by reason."""
-    with installation.engine.connect() as connection:
-        return failures_by_reason(connection, installation.store, first, last)
-
-
-def read_failed_period(installation: Installation, first: date | None, last: date | None) -> tuple[date, date] | None:
-    """Return the first and the last day with an open failure, within the bounds; None without open failures."""
-    with installation.engine.connect() as connection:
-        days = list(failing_students(connection, installation.store, first, last))
-    return (days[0], days[-1]) if days else None
-
-
-def read_week(installation: Installation, week_start: date) -> WeekCounts:
-    """Return the active recommendations of a week."""
-    with installation.engine.connect() as connection:
-        return WeekCounts(week_start, dict(active_counts(connection, installation.store, week_start)))
-
-
 def read_newest_week(installation: Installation) -> WeekCounts | None:
     """Return the active recommendations of the newest week; None if no week has been computed."""
-    with installation.engine.connect() as connection:
-        newest = newest_week(connection, installation.store)
-    return None if newest is None else read_week(installation, newest)
+    newest = installation.transaction(newest_week)
+    return None if newest is None else WeekCounts(newest, dict(installation.transaction(active_counts, newest)))
 
 
 def read_incidents(installation: Installation) -> IncidentOverview:
@@ -140,13 +119,8 @@ def read_incidents(installation: Installation) -> IncidentOverview:
         channel_list = read_channels(installation.settings)
         channels = {channel.id: channel.name for channel in channel_list.channels}
         problems = channel_list.problems
-    with installation.engine.connect() as connection:
-        return IncidentOverview(
-            open_incidents(connection, installation.store),
-            channels,
-            problems,
-            undelivered(connection, installation.store, list(channels)),
-        )
+    waiting = installation.transaction(undelivered, list(channels))
+    return IncidentOverview(installation.transaction(open_incidents), channels, problems, waiting)
 
 
 def print_days(days: Sequence[DayStatus]) -> None:
@@ -245,12 +219,11 @@ def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> Table:
 
 
 def _undelivered(messages: Undelivered, zone: ZoneInfo) -> str:
-    count = f"{messages.messages:,} message{'' if messages.messages == 1 else 's'} waiting"
+    count = f"{count_noun(messages.messages, 'message')} waiting"
     since = f"{messages.oldest_at.astimezone(zone):%Y-%m-%d %H:%M}"
     if not messages.last_error:
         return f"{count} since {since}"
-    attempts = f"{messages.attempts:,} attempt{'' if messages.attempts == 1 else 's'}"
-    return f"{count} since {since}, after {attempts}: {messages.last_error}"
+    return f"{count} since {since}, after {count_noun(messages.attempts, 'attempt')}: {messages.last_error}"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -154,7 +154,6 @@ def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_dr
     """Check that the number of students fell by at most `max_drop` since the last earlier day.
 
     Args:
-        count: The counts of the day.
         earlier: The counts of the last earlier day; None for the first day, a warning if it has no students.
         max_drop: Largest accepted decrease, as a share of the earlier number.
     """

@@ -56,13 +56,7 @@ def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def check_no_open_incidents(problems: OpenProblems, minimum: float, now: datetime) -> dg.AssetCheckResult:
-    """Check that nothing needs fixing; open failures alone are a warning, anything else is an error.
-
-    Args:
-        problems: Missing days and weeks, days below `minimum`, open failures.
-        minimum: Smallest accepted success rate of a day.
-        now: Time of the check, for the age of failures.
-    """
+    """Check that nothing needs fixing; open failures alone are a warning, anything else is an error."""
     sentences = [
         *_missing_sentences(problems.missing),
         *(rate_sentence(count, minimum) for count in problems.below),

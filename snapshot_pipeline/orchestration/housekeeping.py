@@ -33,12 +33,16 @@ def build_housekeeping_job(settings: Settings) -> dg.JobDefinition:
             "dagster_log_rows": delete_old_log_rows(context.instance, log_start),
             "output_directories": delete_old_output(settings.home / "logs", log_start),
         }
+        today, snapshot_days = now.astimezone(settings.zone).date(), settings.snapshot_retention_days
+        limits = RetentionLimits(
+            incidents=now - timedelta(days=settings.incident_retention_days),
+            restatements=now - timedelta(days=settings.restatement_retention_days),
+            snapshots=None if snapshot_days is None else today - timedelta(days=snapshot_days),
+        )
         with step_installation(context, settings) as installation:
-            limits = _retention_limits(settings, now)
-            removed |= retry_transient(lambda: delete_expired_rows(installation.engine, installation.store, limits))
-            today = now.astimezone(settings.zone).date()
-            ahead = today + timedelta(days=DAYS_AHEAD)
-            created = retry_transient(lambda: ensure_partitions(installation.engine, installation.store, today, ahead))
+            database = (installation.engine, installation.store)
+            removed |= retry_transient(delete_expired_rows, *database, limits)
+            created = retry_transient(ensure_partitions, *database, today, today + timedelta(days=DAYS_AHEAD))
         context.log.info(f"partitions created: {', '.join(created) or 'none, all exist'}")
         context.log.info("; ".join(f"{name}: {count:,} removed" for name, count in removed.items()))
         counts = {f"{name}_removed": count for name, count in removed.items()}
@@ -54,12 +58,3 @@ def build_housekeeping_job(settings: Settings) -> dg.JobDefinition:
         delete_expired_rows_op()
 
     return housekeeping_job
-
-
-def _retention_limits(settings: Settings, now: datetime) -> RetentionLimits:
-    today, snapshots = now.astimezone(settings.zone).date(), settings.snapshot_retention_days
-    return RetentionLimits(
-        incidents=now - timedelta(days=settings.incident_retention_days),
-        restatements=now - timedelta(days=settings.restatement_retention_days),
-        snapshots=None if snapshots is None else today - timedelta(days=snapshots),
-    )

@@ -25,7 +25,6 @@ from snapshot_pipeline.orchestration.steps import (
     StepContext,
     log_progress,
     readable_failures,
-    run_reason,
     step_installation,
 )
 from snapshot_pipeline.pipeline.installation import Installation
@@ -87,9 +86,9 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
         for first, last in run_ranges(days, settings):
             context.log.info(f"computing {first} to {last}, of {days[0]} to {days[-1]}")
             with step_installation(context, settings) as installation:
-                computed = compute_days(context, installation, first, last, run_reason(context))
-            yield from partition_events(context.instance, performance_snapshots.KEY, computed.metadata, computed.checks)
-            yield from summarize_again(context, settings, list(computed.metadata))
+                metadata, checks = compute_days(context, installation, first, last)
+            yield from partition_events(context.instance, performance_snapshots.KEY, metadata, checks)
+            yield from summarize_again(context, settings, list(metadata))
         yield dg.Output(None)
 
     @dg.job(
@@ -156,15 +155,7 @@ class RunConfigDaysError(SnapshotPipelineError):
 
 
 def parse_day(name: str, text: str) -> date | None:
-    """Parse a day of the run configuration; None for an empty text.
-
-    Args:
-        name: Field of the configuration, for the error message.
-        text: Its value, in ISO 8601.
-
-    Raises:
-        RunConfigDaysError: The text is not a day.
-    """
+    """Return a day of the run configuration from ISO 8601; None for an empty text. `name` is the field."""
     if not text.strip():
         return None
     try:
@@ -182,16 +173,11 @@ def require_in_order(names: tuple[str, str], first: date | None, last: date | No
 
 
 def days_to_compute(first: date, last: date, start: date, newest: date | None) -> list[date]:
-    """Return the days `first … last`.
+    """Return the days `first … last`, or raise RunConfigDaysError if one of them is outside `start … newest`.
 
     Args:
-        first: First day.
-        last: Last day, included.
         start: First day that has a partition.
         newest: Last day that has ended; None before the end of the first one.
-
-    Raises:
-        RunConfigDaysError: One of the days is outside `start … newest`.
     """
     if first < start:
         raise RunConfigDaysError(f"{first} is before SNAPSHOT_START_DATE={start}; expected that day or a later one")

@@ -40,14 +40,7 @@ def partition_events(
     metadata: Mapping[date, Mapping[str, Any]],
     results: Mapping[date, Sequence[dg.AssetCheckResult]],
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """Yield the materializations and check evaluations of some days of an asset that is not the step's own.
-
-    Args:
-        instance: Dagster's records, for the materializations.
-        asset: The asset.
-        metadata: Metadata of each materialization.
-        results: Check results of each day.
-    """
+    """Yield the materializations and check evaluations of some days of an asset that is not the step's own."""
     for day, day_metadata in metadata.items():
         yield dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=day_metadata)
     # Not earlier: an evaluation refers to the latest materialization.

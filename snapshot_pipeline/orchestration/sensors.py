@@ -17,7 +17,7 @@ import dagster as dg
 from snapshot_pipeline.alerts.channels import Channel, read_channels
 from snapshot_pipeline.alerts.delivery import deliver, send_immediately
 from snapshot_pipeline.alerts.incidents import Observation
-from snapshot_pipeline.alerts.messages import Message, MessageFormat, monitoring_down, monitoring_restored
+from snapshot_pipeline.alerts.messages import MessageFormat, monitoring_down, monitoring_restored
 from snapshot_pipeline.alerts.recording import IncidentChanges, record_scan
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.assets import performance_snapshots
@@ -117,7 +117,7 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
             context.log.error(str(error))
             return dg.SkipReason(f"incidents can be neither found nor recorded: {error}")
         if cursor.notified_at and cursor.down_since:
-            _send_directly(channels.channels, monitoring_restored(cursor.down_since, now))
+            send_immediately(channels.channels, monitoring_restored(cursor.down_since, now))
         for line in _log_lines(changes, bool(ids)):
             context.log.warning(line)
         context.update_cursor(ScanCursor(cursor.watching_since, now).serialize())
@@ -165,16 +165,7 @@ def scan_and_record(
     channels: list[str],
     now: datetime,
 ) -> IncidentChanges:
-    """Scan once, and record the incidents that begin, last and end.
-
-    Args:
-        installation: The installation, for its store.
-        instance: Dagster's records.
-        repository: The definitions whose runs and checks are scanned.
-        cursor: When monitoring started, and the last scan.
-        channels: Ids of the channels that get messages.
-        now: Time of the scan.
-    """
+    """Scan once, and record the incidents that begin, last and end; `channels` are the ids of those to notify."""
     settings = installation.settings
 
     def observe(still_open: Sequence[Incident]) -> list[Observation]:
@@ -202,12 +193,8 @@ def _notify_monitoring_down(
         return cursor
     if cursor.notified_at and now - cursor.notified_at < _REMINDER:
         return cursor
-    _send_directly(channels, monitoring_down(text_to_send(error), down_since, _message_format(settings)))
+    send_immediately(channels, monitoring_down(text_to_send(error), down_since, _message_format(settings)))
     return replace(cursor, notified_at=now)
-
-
-def _send_directly(channels: Sequence[Channel], message: Message) -> None:
-    send_immediately(channels, message.title, message.body, message.severity)
 
 
 def _message_format(settings: Settings) -> MessageFormat:
@@ -263,12 +250,6 @@ def request_late_days(
 
     The run requests have no run key: once a change is computed it is no longer found, while it is being computed its
     days are in progress, from the moment the run is created, and after a failed run it must be requested again.
-
-    Args:
-        instance: Dagster's records, for the status of the days.
-        settings: The settings.
-        scan: The changed days.
-        last: The last day that has ended.
     """
     changed = scan.changed
     if not changed:

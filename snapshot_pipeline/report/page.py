@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,19 +15,6 @@ from snapshot_pipeline.report.tables import build_tables
 from snapshot_pipeline.report.words import notices, sentences
 
 
-@dataclass(frozen=True)
-class Tile:
-    """One of the figures at the top.
-
-    Attributes:
-        change: From the week before, with its sign, or None.
-    """
-
-    name: str
-    value: str
-    change: str | None
-
-
 def render(figures: ReportFigures, plots: Sequence[Plot]) -> str:
     """The HTML of a report; the same figures and plots give the same bytes."""
     environment = Environment(
@@ -39,21 +25,21 @@ def render(figures: ReportFigures, plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    week, tables = figures.week, build_tables(figures)
+    week = figures.week
     return environment.get_template("week.html.jinja").render(
         title=f"Week of {long_date(week.start)} to {long_date(week.sunday)}",
         tiles=_tiles(figures),
         notices=notices(figures),
         sentences=sentences(figures),
         plots=[Markup(plot.svg) for plot in plots],  # noqa: S704  # our own, with escaped texts
-        tables=tables,
+        tables=build_tables(figures),
     )
 
 
-def _tiles(figures: ReportFigures) -> list[Tile]:
+def _tiles(figures: ReportFigures) -> list[dict[str, str | None]]:
+    """The figures at the top: name, value, and the change from the week before."""
     now, before = figures.week, figures.before
-    pace_now = now.end.pace_mean if now.end else None
-    pace_before = before.end.pace_mean if before.end else None
+    pace_now, pace_before = (week.end.pace_mean if week.end else None for week in (now, before))
     return [
         _tile("active students", whole(now.active), signed(now.active, before.active)),
         _tile("lessons completed", whole(now.lessons), signed(now.lessons, before.lessons)),
@@ -62,7 +48,7 @@ def _tiles(figures: ReportFigures) -> list[Tile]:
     ]
 
 
-def _tile(name: str, value: str, change: str) -> Tile:
-    if change == UNKNOWN:
-        return Tile(name, value, None)
-    return Tile(name, value, change if change.startswith(("+", MINUS)) else "unchanged")
+def _tile(name: str, value: str, change: str) -> dict[str, str | None]:
+    if not change.startswith(("+", MINUS)):
+        change = "" if change == UNKNOWN else "unchanged"
+    return {"name": name, "value": value, "change": change or None}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snapshot_pipeline.plots.text import count_noun, long_date
-from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, WeekFigures, cohort_name
+from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, cohort_name
 from snapshot_pipeline.report.numbers import UNKNOWN, hours, percent, points, short_weekday_and_date, signed, whole
 
 MAX_COHORTS = 15
@@ -36,31 +36,24 @@ def build_tables(figures: ReportFigures) -> list[ReportTable]:
 def _week(figures: ReportFigures) -> ReportTable:
     now, before = figures.week, figures.before
     rows = [
-        _compare("Students", _end_figure(now, "students"), _end_figure(before, "students")),
+        _compare_sundays(figures, "Students", "students"),
         _compare("Active in the week", now.active, before.active),
         _compare("Lessons completed", now.lessons, before.lessons),
         _compare("Hours spent", hours(now.minutes), hours(before.minutes)),
-        _compare("Mean pace score, points", _end_figure(now, "pace_mean"), _end_figure(before, "pace_mean"), 1),
-        _compare("Median pace score, points", _end_figure(now, "pace_median"), _end_figure(before, "pace_median"), 1),
-        _compare(
-            "Mean quiz average, %", _end_figure(now, "quiz_average_mean"), _end_figure(before, "quiz_average_mean"), 1
-        ),
-        _compare(
-            "Inactive for 7 days or more", _end_figure(now, "inactive_7_days"), _end_figure(before, "inactive_7_days")
-        ),
-        _compare(
-            "Inactive for 14 days or more",
-            _end_figure(now, "inactive_14_days"),
-            _end_figure(before, "inactive_14_days"),
-        ),
+        _compare_sundays(figures, "Mean pace score, points", "pace_mean", 1),
+        _compare_sundays(figures, "Median pace score, points", "pace_median", 1),
+        _compare_sundays(figures, "Mean quiz average, %", "quiz_average_mean", 1),
+        _compare_sundays(figures, "Inactive for 7 days or more", "inactive_7_days"),
+        _compare_sundays(figures, "Inactive for 14 days or more", "inactive_14_days"),
         _compare("Recommendations", now.recommendations, before.recommendations),
         _compare("Student days that failed", now.failed, before.failed),
     ]
     return ReportTable("The week compared with the week before", ("", "this week", "week before", "change"), rows)
 
 
-def _end_figure(week: WeekFigures, column: str) -> float | None:
-    return None if week.end is None else getattr(week.end, column)
+def _compare_sundays(figures: ReportFigures, name: str, column: str, decimals: int = 0) -> tuple[str, Sequence[str]]:
+    now, before = (getattr(week.end, column) if week.end else None for week in (figures.week, figures.before))
+    return _compare(name, now, before, decimals)
 
 
 def _compare(name: str, now: float | None, before: float | None, decimals: int = 0) -> tuple[str, Sequence[str]]:

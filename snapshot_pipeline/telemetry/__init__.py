@@ -2,5 +2,5 @@
 
 One module per protocol; each does nothing unless its endpoint is set, never fails a run, and delays it by a few seconds
 at most. Neither sends a student's id, name or row. Messages to people belong to `alerts`, the calls from Dagster to
-`orchestration.reporting`.
+`orchestration.steps`.
 """

@@ -2,9 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 import dagster as dg
 
@@ -22,7 +20,6 @@ from snapshot_pipeline.orchestration.steps import StepContext, log_progress, rep
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
-from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, last_day_count_before
 
@@ -57,48 +54,27 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         days = [date.fromisoformat(partition) for partition in context.partition_keys]
         with step_installation(context, settings) as installation:
-            computed = compute_days(context, installation, days[0], days[-1], run_reason(context))
-        for day, metadata in computed.metadata.items():
-            context.add_asset_metadata(metadata, partition_key=day.isoformat())
+            metadata, checks = compute_days(context, installation, days[0], days[-1])
+        for day, day_metadata in metadata.items():
+            context.add_asset_metadata(day_metadata, partition_key=day.isoformat())
         yield dg.MaterializeResult()
-        yield from log_by_partition(context, computed.checks)
+        yield from log_by_partition(context, checks)
 
     return performance_snapshots
 
 
-@dataclass(frozen=True)
-class DayResults:
-    """What to report of some published days.
+def compute_days(
+    context: StepContext, installation: Installation, first: date, last: date
+) -> tuple[dict[date, Metadata], dict[date, list[dg.AssetCheckResult]]]:
+    """Compute and publish the days `first … last`; only progress is logged, and no event is yielded.
 
-    Attributes:
-        metadata: Metadata of each day, ascending.
-        checks: Check results of each day.
+    Returns:
+        Metadata and check results of each day, ascending.
     """
-
-    metadata: dict[date, Metadata]
-    checks: dict[date, list[dg.AssetCheckResult]]
-
-
-def compute_days(context: StepContext, installation: Installation, first: date, last: date, reason: str) -> DayResults:
-    """Compute and publish the days `first … last`, and check each.
-
-    Args:
-        context: The step; only progress is logged, and no event is yielded.
-        installation: The installation.
-        first: First day.
-        last: Last day, included.
-        reason: One of `pipeline.reasons`, stored with each figure that is restated.
-    """
-    earlier = retry_transient(partial(_earlier_count, installation, first))
-    run = run_days(installation, first, last, context.run.run_id, log_progress(context), reason)
+    earlier = installation.transaction(last_day_count_before, first)
+    run = run_days(installation, first, last, context.run.run_id, log_progress(context), run_reason(context))
     report_days(context, NAME, run)
-    metadata = days_metadata(context, installation, run)
-    return DayResults(metadata, _check_results(run, earlier, installation.settings))
-
-
-def _earlier_count(installation: Installation, day: date) -> DayCount | None:
-    with installation.engine.connect() as connection:
-        return last_day_count_before(connection, installation.store, day)
+    return days_metadata(context, installation, run), _check_results(run, earlier, installation.settings)
 
 
 def _check_results(

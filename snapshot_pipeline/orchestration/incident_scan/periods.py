@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 
 import dagster as dg
@@ -18,7 +18,8 @@ HORIZON = timedelta(days=60)
 """How far before the last scan days and weeks are examined; those with an open incident always are."""
 
 _WEEKLY_AT = time(6)
-_DAYS_OF_WEEK = 7
+
+DueAt = Callable[[date, Settings], datetime]
 
 
 def day_due_at(day: date, settings: Settings) -> datetime:
@@ -28,27 +29,21 @@ def day_due_at(day: date, settings: Settings) -> datetime:
 
 def week_due_at(week_start: date, settings: Settings) -> datetime:
     """Return when a week is due: SNAPSHOT_OVERDUE_MINUTES after 06:00 on the Monday after it."""
-    scheduled = datetime.combine(week_start + timedelta(days=_DAYS_OF_WEEK), _WEEKLY_AT, settings.zone)
+    scheduled = datetime.combine(week_start + timedelta(weeks=1), _WEEKLY_AT, settings.zone)
     return scheduled.astimezone(timezone.utc) + timedelta(minutes=settings.overdue_minutes)
 
 
 def find_missing_days(scan: Scan) -> Iterator[Observation]:
     """Find the days that are due and not computed, and those with an incident that are computed by now."""
-    settings = scan.settings
-    keys = daily_partitions(settings).get_partition_keys(current_time=scan.now)
-    overdue = _overdue(scan, {key: day_due_at(date.fromisoformat(key), settings) for key in _recent(scan, keys)})
-    examined = {*overdue, *scan.open_incidents(MISSING_DAY)}
+    keys = daily_partitions(scan.settings).get_partition_keys(current_time=scan.now)
+    examined = {*_overdue(scan, keys, day_due_at), *scan.open_incidents(MISSING_DAY)}
     computed = _computed(scan, performance_snapshots.KEY, examined)
     for day in sorted(examined):
         is_problem = day not in computed and day in keys
         ended = "the day has been computed" if day in computed else "the day has no partition any more"
-        yield Observation(
-            MISSING_DAY,
-            day,
-            is_problem,
-            f"{performance_snapshots.NAME} {day}: the day is missing",
-            _due_sentence(day_due_at(date.fromisoformat(day), settings), settings) if is_problem else ended,
-        )
+        detail = _due_sentence(day, day_due_at, scan.settings) if is_problem else ended
+        title = f"{performance_snapshots.NAME} {day}: the day is missing"
+        yield Observation(MISSING_DAY, day, is_problem, title, detail)
 
 
 def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
@@ -56,36 +51,31 @@ def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
 
     The first partition is the first week that began on or after SNAPSHOT_START_DATE, so no earlier week is ever due.
     """
-    settings = scan.settings
-    keys = weekly_partitions(settings).get_partition_keys(current_time=scan.now)
-    recent = list(_recent(scan, keys))
-    overdue = _overdue(scan, {key: week_due_at(date.fromisoformat(key), settings) for key in recent})
-    examined = {*overdue, *scan.open_incidents(MISSED_WEEK)}
-    computed = _computed(scan, adaptive_recommendations.KEY, {*examined, *recent})
+    keys = weekly_partitions(scan.settings).get_partition_keys(current_time=scan.now)
+    examined = {*_overdue(scan, keys, week_due_at), *scan.open_incidents(MISSED_WEEK)}
+    computed = _computed(scan, adaptive_recommendations.KEY, {*examined, *_recent(scan, keys)})
     newest = max(computed, default="")
     for week in sorted(examined):
         is_problem = week > newest and week in keys
         ended = "the week has been computed" if week in computed else "the week is not needed any more"
-        yield Observation(
-            MISSED_WEEK,
-            week,
-            is_problem,
-            f"{adaptive_recommendations.NAME}, week of {week}: the weekly run did not happen",
-            _due_sentence(week_due_at(date.fromisoformat(week), settings), settings) if is_problem else ended,
-        )
+        detail = _due_sentence(week, week_due_at, scan.settings) if is_problem else ended
+        title = f"{adaptive_recommendations.NAME}, week of {week}: the weekly run did not happen"
+        yield Observation(MISSED_WEEK, week, is_problem, title, detail)
 
 
-def _due_sentence(due_at: datetime, settings: Settings) -> str:
-    return f"it was due by {due_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
+def _due_sentence(key: str, due_at: DueAt, settings: Settings) -> str:
+    due = due_at(date.fromisoformat(key), settings).astimezone(settings.zone)
+    return f"it was due by {due:%Y-%m-%d %H:%M %Z}"
 
 
-def _recent(scan: Scan, keys: Sequence[str]) -> Iterator[str]:
+def _recent(scan: Scan, keys: Sequence[str]) -> list[str]:
     first = (scan.last_scan - HORIZON).astimezone(scan.settings.zone).date().isoformat()
-    return (key for key in keys if key >= first)
+    return [key for key in keys if key >= first]
 
 
-def _overdue(scan: Scan, due: dict[str, datetime]) -> set[str]:
-    return {key for key, due_at in due.items() if scan.watching_since < due_at <= scan.now}
+def _overdue(scan: Scan, keys: Sequence[str], due_at: DueAt) -> list[str]:
+    recent = _recent(scan, keys)
+    return [key for key in recent if scan.watching_since < due_at(date.fromisoformat(key), scan.settings) <= scan.now]
 
 
 def _computed(scan: Scan, asset: dg.AssetKey, partitions: set[str]) -> set[str]:

@@ -22,7 +22,6 @@ class Scan:
     Attributes:
         instance: Dagster's records.
         repository: The definitions of this code location; runs and checks of others are ignored.
-        settings: The settings.
         now: Time of this scan.
         watching_since: Start of monitoring; what was due or failed before is ignored.
         last_scan: Time of the scan before.
