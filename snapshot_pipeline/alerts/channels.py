@@ -47,11 +47,9 @@ class Channel:
     url: str = field(repr=False)
 
     def send(self, title: str, body: str, severity: str) -> str | None:
-        """Send a message, truncated to what the channel accepts.
+        """Send a plain text, truncated to what the channel accepts.
 
         Args:
-            title: One line.
-            body: Plain text.
             severity: `failure`, `warning`, `success` or `info`.
 
         Returns:

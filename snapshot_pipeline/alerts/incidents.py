@@ -90,9 +90,7 @@ def plan_changes(
 
     Args:
         observations: At most one per kind and subject.
-        open_incidents: All open incidents.
         last_events: The last known event of each kind and subject, including closed incidents.
-        now: The time of the scan.
     """
     incidents = {(incident.kind, incident.subject): incident for incident in open_incidents}
     to_open: list[Observation] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from snapshot_pipeline.cli.terminal import json_option, print_json
@@ -14,8 +16,6 @@ from snapshot_pipeline.store.tables import StoreTables
 
 ADVICE_STATUS = 3
 """Exit status if there is advice but no error; 2 is click's for a wrong option."""
-
-_JSON_KEYS = ("severity", "table", "message", "statement")
 
 
 @click.command(epilog="Example: snapshot-pipeline check || [ $? -eq 3 ]")
@@ -53,7 +53,7 @@ def check(as_json: bool) -> None:
     advice = len(findings) - errors
     schema, database = settings.platform_schema, source.url.database
     if as_json:
-        rows = [{name: getattr(finding, name) for name in _JSON_KEYS} for finding in findings]
+        rows = [asdict(finding) for finding in findings]
         counts = {"can_run": not errors, "errors": errors, "advice": advice}
         print_json({**counts, "schema": schema, "database": database, "findings": rows})
     else:

@@ -19,8 +19,10 @@ class RunFailedError(SnapshotPipelineError):
     """A run failed; the message is the run's own, in one line."""
 
 
-def dagster_home() -> Path:
-    """Return the directory with Dagster's files: DAGSTER_HOME, else the working directory, else the source tree.
+def set_dagster_home() -> Path:
+    """Set DAGSTER_HOME, for this process and its children, to the directory with Dagster's files, and return it.
+
+    It is DAGSTER_HOME itself if that is set, else the working directory, else the source tree.
 
     Raises:
         SnapshotPipelineError: The files are missing.
@@ -29,16 +31,12 @@ def dagster_home() -> Path:
     candidates = [Path(configured)] if configured else [Path.cwd(), Path(__file__).parents[2]]
     for directory in candidates:
         if all((directory / name).is_file() for name in _FILES):
+            os.environ["DAGSTER_HOME"] = str(directory.resolve())
             return directory.resolve()
     raise SnapshotPipelineError(
         f"there is no {' and '.join(_FILES)} in {' or '.join(map(str, candidates))}; run this command in the project's "
         "directory, or set DAGSTER_HOME to a directory with copies of the two files"
     )
-
-
-def set_dagster_home() -> None:
-    """Set DAGSTER_HOME for this process and its children."""
-    os.environ["DAGSTER_HOME"] = str(dagster_home())
 
 
 def execute(

@@ -51,8 +51,8 @@ def _print_next_steps(settings: Settings, last: date, week: date) -> None:
     from snapshot_pipeline.store.snapshot_queries import largest_pace_changes
 
     program = os.path.relpath(sys.argv[0])
-    with open_installation(settings) as installation, installation.engine.connect() as connection:
-        changes = largest_pace_changes(connection, installation.store, last, 1)
+    with open_installation(settings) as installation:
+        changes = installation.transaction(largest_pace_changes, last, 1)
     student_id = changes[0].user_id if changes else "ID"
     click.echo(
         f"""
@@ -75,17 +75,16 @@ def dev(port: int, host: str) -> None:
 
     The UI has no authentication: keep it on the loopback address, or behind a proxy that has.
     """
-    from snapshot_pipeline.cli.dagster_runs import dagster_home, set_dagster_home
+    from snapshot_pipeline.cli.dagster_runs import set_dagster_home
     from snapshot_pipeline.postgres.engines import check_connection, dagster_url
 
     settings = load_settings()
     check_connection(dagster_url(settings))
-    set_dagster_home()
+    home = set_dagster_home()
     click.echo(f"The Dagster UI will be at http://{host}:{port} in a few seconds; press Ctrl-C to stop it.")
     # With the workspace file, as a bare `dagster dev` does: Dagster keeps the state of the schedules under the name of
     # the code location, so the name must be the same either way.
-    workspace = dagster_home() / "workspace.yaml"
-    arguments = [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace)]
+    arguments = [sys.executable, "-m", "dagster", "dev", "--workspace", str(home / "workspace.yaml")]
     arguments += ["--host", host, "--port", str(port)]
     sys.stdout.flush()
     os.execv(sys.executable, arguments)  # noqa: S606  # replaces this process: signals and exit status are Dagster's

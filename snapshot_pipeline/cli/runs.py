@@ -62,7 +62,6 @@ def retry_failed(first: date | None, last: date | None) -> None:
     days.
     """
     from snapshot_pipeline.cli.tables import print_days, print_failures, read_days
-    from snapshot_pipeline.orchestration.manual_jobs import RETRY_FAILED_JOB, retry_run_config
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.store.failures import failing_students, failures_by_reason
 
@@ -74,8 +73,10 @@ def retry_failed(first: date | None, last: date | None) -> None:
     if not days:
         click.echo("No open failures; nothing to do.")
         return
+    from snapshot_pipeline.orchestration.manual_jobs import retry_run_config  # imports Dagster, which is slow
+
     oldest, newest = days[0], days[-1]
-    _run(settings, RETRY_FAILED_JOB, f"{oldest} to {newest}", run_config=retry_run_config(first, last))
+    _run(settings, "retry_failed_job", f"{oldest} to {newest}", run_config=retry_run_config(first, last))
     with open_installation(settings) as installation:
         print_days(read_days(installation, oldest, newest))
         click.echo()

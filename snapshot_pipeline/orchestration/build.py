@@ -85,7 +85,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
 
 
 def _link_to_source(assets: Sequence[dg.AssetsDefinition | dg.AssetSpec]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """Add the links behind "Open in editor" when this is a checkout; nobody edits the files of an installed package."""
+    """Add the links behind "Open in editor" when this is a checkout and not an installed package."""
     if not (_CHECKOUT / "pyproject.toml").is_file():
         return list(assets)
     return list(dg.with_source_code_references(assets))  # type: ignore[arg-type]

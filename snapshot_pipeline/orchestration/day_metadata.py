@@ -102,12 +102,7 @@ def failure_tables(report: DayReport) -> Metadata:
 
 
 def table(rows: Sequence[Mapping[str, str | float]], columns: Mapping[str, str]) -> dg.TableMetadataValue:
-    """Return a table for the UI; it also shows its columns when there are no rows.
-
-    Args:
-        rows: A value for each column.
-        columns: Types of the columns by name.
-    """
+    """Return a table for the UI, with the type of each column by name; the columns are shown without rows, too."""
     return dg.MetadataValue.table(
         [dg.TableRecord(row) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),

@@ -17,26 +17,14 @@ from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
 from snapshot_pipeline.orchestration.checks import check_success_rate
-from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, Metadata, day_numbers, details_metadata
+from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_numbers, details_metadata
 from snapshot_pipeline.orchestration.names import SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import daily_partitions, run_ranges
-from snapshot_pipeline.orchestration.steps import (
-    StepContext,
-    log_progress,
-    readable_failures,
-    step_installation,
-)
-from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
+from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
+from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
-
-RECOMPUTE_DAYS_JOB = "recompute_days_job"
-RETRY_FAILED_JOB = "retry_failed_job"
-
-_RECOMPUTE_DAYS_OP = "recompute_days_op"
-_RETRY_FAILED_OP = "retry_failed_op"
 
 
 class RecomputeConfig(dg.Config):
@@ -63,20 +51,19 @@ class RetryConfig(dg.Config):
 
 def recompute_run_config(first: str = "", last: str = "") -> dict[str, Any]:
     """Return the run configuration that recomputes some days; without arguments the launchpad's empty form."""
-    return {"ops": {_RECOMPUTE_DAYS_OP: {"config": {"first_day": first, "last_day": last}}}}
+    return {"ops": {"recompute_days_op": {"config": {"first_day": first, "last_day": last}}}}
 
 
 def retry_run_config(first: date | None, last: date | None) -> dict[str, Any]:
     """Return the run configuration that retries the failures of the days `first … last`; None means no bound."""
     days = {"from": first.isoformat() if first else "", "to": last.isoformat() if last else ""}
-    return {"ops": {_RETRY_FAILED_OP: {"config": days}}}
+    return {"ops": {"retry_failed_op": {"config": days}}}
 
 
 def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
     """Build the job that recomputes the days in its run configuration."""
 
     @dg.op(
-        name=_RECOMPUTE_DAYS_OP,
         pool=SNAPSHOTS_POOL,
         description=f"Recomputes the days in ranges of at most {settings.days_per_run} days.",
     )
@@ -92,7 +79,6 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
         yield dg.Output(None)
 
     @dg.job(
-        name=RECOMPUTE_DAYS_JOB,
         description=(
             "Recomputes the days from first_day to last_day, which you enter in the Launchpad. "
             "Only differences are written, and each changed figure is recorded in `snapshot_restatements`."
@@ -109,7 +95,6 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
     """Build the job that recomputes only the students with open failures."""
 
     @dg.op(
-        name=_RETRY_FAILED_OP,
         pool=SNAPSHOTS_POOL,
         description="Recomputes the students with an open failure, and reports the new counts of their days.",
     )
@@ -118,7 +103,9 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
             first, last = parse_day("from", config.first), parse_day("to", config.last)
             require_in_order(("from", "to"), first, last)
             run = retry_failed(installation, first, last, context.run_id, log_progress(context))
-            details = _last_details(context, installation, run)
+            # Of the last few days only: for all days of many failures they would take longer than the retry.
+            last_reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
+            details = {report.day: details_metadata(context, installation, report) for report in last_reports}
         for day in run.days:
             context.log.info(_retried_sentence(day))
         # A day that was never computed as a whole must not be shown as materialized.
@@ -137,7 +124,6 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
         yield dg.Output(None)
 
     @dg.job(
-        name=RETRY_FAILED_JOB,
         description=(
             "Recomputes only the students with an open failure, on the days on which they failed. "
             "Launch it after their rows in the platform are fixed; leave the days empty for all open failures."
@@ -205,9 +191,3 @@ def _retried_sentence(day: RetriedDay) -> str:
         f", {count_noun(day.deleted_failures, 'failure')} of inactive students deleted" if day.deleted_failures else ""
     )
     return f"{students}, {day.report.count.failed:,} still failing{deleted}"
-
-
-def _last_details(context: StepContext, installation: Installation, run: RetryRun) -> dict[date, Metadata]:
-    """Return tables and plots of the last few days; for all days of many failures they would outlast the retry."""
-    reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
-    return {report.day: details_metadata(context, installation, report) for report in reports}

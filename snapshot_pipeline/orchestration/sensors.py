@@ -89,7 +89,6 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
     """Build the sensor that finds incidents and queues messages about them."""
 
     @dg.sensor(
-        name="incident_scan_sensor",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
@@ -132,7 +131,6 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
     """Build the sensor that sends the queued messages."""
 
     @dg.sensor(
-        name="alert_delivery_sensor",
         minimum_interval_seconds=settings.watch_seconds,
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
@@ -214,7 +212,6 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
     days = daily_partitions(settings)
 
     @dg.sensor(
-        name="late_data_sensor",
         job=daily_snapshots_job,
         minimum_interval_seconds=settings.late_check_minutes * 60,
         default_status=default_status(dg.DefaultSensorStatus, settings),

@@ -92,7 +92,6 @@ def best_effort(context: StepContext, what: str, describe: Callable[[Exception],
     """Log a warning instead of failing a run whose rows are published already.
 
     Args:
-        context: The step, for its log.
         what: Subject of the warning's sentence, e.g. `the calendar of success rates`.
         describe: What the warning says of an unexpected error.
     """

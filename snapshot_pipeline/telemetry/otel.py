@@ -37,31 +37,26 @@ class Metrics:
     values: Mapping[str, tuple[float, str]]
 
 
-def _is_enabled() -> bool:
-    return any(os.environ.get(name) for name in _ENDPOINTS)
-
-
 def send_metrics(metrics: Sequence[Metrics]) -> None:
     """Send the metrics of a run; do nothing if no endpoint is set.
 
     Raises:
         OtelError: The extra is not installed, or the receiver refused the metrics or did not answer in time.
     """
-    if not _is_enabled():
+    variable = next((name for name in _ENDPOINTS if os.environ.get(name)), None)
+    if variable is None:
         return
     failures: list[str] = []
-    thread = threading.Thread(target=_send, args=(metrics, failures), daemon=True)
+    thread = threading.Thread(target=_send, args=(metrics, variable, failures), daemon=True)
     thread.start()
     thread.join(FLUSH_SECONDS)
     if thread.is_alive():
-        raise OtelError(
-            f"the receiver did not accept the run's metrics within {FLUSH_SECONDS:g} s; check {_variable()}"
-        )
+        raise OtelError(f"the receiver did not accept the run's metrics within {FLUSH_SECONDS:g} s; check {variable}")
     if failures:
         raise OtelError(failures[0])
 
 
-def _send(metrics: Sequence[Metrics], failures: list[str]) -> None:
+def _send(metrics: Sequence[Metrics], variable: str, failures: list[str]) -> None:
     try:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.sdk.metrics import MeterProvider
@@ -69,7 +64,7 @@ def _send(metrics: Sequence[Metrics], failures: list[str]) -> None:
         from opentelemetry.sdk.resources import Resource
     except ImportError:
         failures.append(
-            f"{_variable()} is set but OpenTelemetry is not installed, so metrics are not sent; install it with "
+            f"{variable} is set but OpenTelemetry is not installed, so metrics are not sent; install it with "
             "pip install 'snapshot_pipeline[otel]'"
         )
         return
@@ -84,10 +79,6 @@ def _send(metrics: Sequence[Metrics], failures: list[str]) -> None:
         exporter = OTLPMetricExporter(timeout=FLUSH_SECONDS)
         result = exporter.export(reader.get_metrics_data(), timeout_millis=FLUSH_SECONDS * 1000)  # type: ignore[arg-type]
         if result is not MetricExportResult.SUCCESS:
-            failures.append(f"the receiver of {_variable()} refused the run's metrics")
+            failures.append(f"the receiver of {variable} refused the run's metrics")
     except Exception as error:  # noqa: BLE001  # the run itself is done; the caller logs one line
         failures.append(f"the run's metrics could not be sent: {type(error).__name__}")
-
-
-def _variable() -> str:
-    return next((name for name in _ENDPOINTS if os.environ.get(name)), _ENDPOINTS[-1])

@@ -29,7 +29,6 @@ def send_error(error: BaseException, tags: Mapping[str, str]) -> None:
     """Send an error with its causes and wait at most `FLUSH_SECONDS`; do nothing if SENTRY_DSN is not set.
 
     Args:
-        error: The error that a run has raised.
         tags: Searchable values, such as the run and the day; never a student.
 
     Raises:

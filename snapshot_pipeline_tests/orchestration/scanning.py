@@ -45,7 +45,7 @@ class Scanner:
         now = now or datetime.now(timezone.utc)
         cursor = ScanCursor(self.since, last_scan or self.since)
         with open_installation(self.settings) as opened:
-            return scan_and_record(opened, self.installation.instance, repository, cursor, ["nobody"], now)
+            return scan_and_record(opened, self.installation.instance, repository, cursor, ["channel"], now)
 
     def run(
         self, tags: dict[str, str], job: str = "daily_snapshots_job", **settings: object

@@ -156,10 +156,10 @@ def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monk
     monkeypatch.setattr(pace, "draw_distribution", recorded)
     again = shown(run_days(installation, first, last))
     assert drawn == [last]
-    looked_at = {"pace_by_label", "largest_movers", "students_without_data"}
+    reused = {"pace_by_label", "largest_movers", "students_without_data"}
     for day, metadata in again.items():
-        assert {name: metadata[name] for name in looked_at} == {name: before[day][name] for name in looked_at}
-    # A day that has changed, and the one after it, whose movers are held against it.
+        assert {name: metadata[name] for name in reused} == {name: before[day][name] for name in reused}
+    # A day that has changed, and the one after it, whose movers are compared with it.
     execute(installation.url, "UPDATE performance_snapshots SET pace_score = 1 WHERE snapshot_date = '2026-01-11'")
     changed = shown(run_days(installation, first, last))
     assert changed["2026-01-11"]["restated"].value > 0
@@ -241,7 +241,7 @@ def test_a_retried_day_has_the_same_metadata_as_a_computed_one(installation: Tes
     assert record.run_id == result.run_id
     assert record.asset_materialization is not None
     metadata = record.asset_materialization.metadata
-    of_a_run = {"run_seconds", "rows_per_second", "not_started_students"}
-    assert set(metadata) >= (NUMBERS - of_a_run) | {"retried", "largest_movers", "pace_by_label"}
-    for name in NUMBERS - of_a_run - {"restated"}:  # no row was fixed
+    run_numbers = {"run_seconds", "rows_per_second", "not_started_students"}
+    assert set(metadata) >= (NUMBERS - run_numbers) | {"retried", "largest_movers", "pace_by_label"}
+    for name in NUMBERS - run_numbers - {"restated"}:  # no row was fixed
         assert metadata[name] == week["2026-02-28"][name], name

@@ -67,7 +67,7 @@ def test_the_number_of_connections_does_not_grow_with_the_days_of_a_run(installa
     materialize(installation, LAST, LAST)  # makes the tables, which the others find
     opened = {}
     for days in (MONTH[-1:], MONTH):
-        end_all_sessions(admin, installation)  # those that this process has kept
+        end_all_sessions(admin, installation)  # those that this process keeps open
         before = sessions(admin, installation)
         materialize(installation, days[0], days[-1])
         opened[len(days)] = sessions(admin, installation) - before
@@ -113,7 +113,7 @@ def test_a_day_that_was_never_materialized_has_no_materialization(installation: 
 
 
 def test_a_closed_connection_is_replaced_silently(installation: TestInstallation, admin: Engine):
-    """A restart of the database between two questions must not fail a run, as it did not when none were kept."""
+    """A restart of the database between two queries must not fail a run, as it did not without a pool."""
     before = installation.instance.get_runs_count()
     assert end_all_sessions(admin, installation) > 0
     assert installation.instance.get_runs_count() == before

@@ -66,12 +66,12 @@ def test_days_launched_from_the_ui_are_computed_one_after_the_other(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
     """These are the first runs of a new instance: with a default limit alone the first two would overlap."""
-    held = HeldMonth(installation, 2026, 2)
+    month = HeldMonth(installation, 2026, 2)
     run_ids = [running.launch_day(day) for day in ("2026-02-13", "2026-02-14")]
-    wait_for(held.is_awaited, "the first run waits for the lock", 60)
+    wait_for(month.is_awaited, "the first run waits for the lock", 60)
     time.sleep(5)  # the daemon checks its queue every second
     assert sorted(running.status(run_id) for run_id in run_ids) == ["QUEUED", "STARTED"]
-    held.release()
+    month.release()
     for run_id in run_ids:
         assert wait_for(lambda run_id=run_id: running.finished(run_id), "the run has finished", 90) == "SUCCESS"
     assert {"2026-02-13", "2026-02-14"} <= published_days(installation)
@@ -101,13 +101,13 @@ def test_a_run_interrupted_by_a_power_cut_is_retried_after_the_restart(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
     """Without our launcher's health check such a run stayed STARTED forever and kept its slot in the queue."""
-    held = HeldMonth(installation, 2026, 1)
+    month = HeldMonth(installation, 2026, 1)
     run_id = running.launch_day("2026-01-05")
-    wait_for(held.is_awaited, "the run waits for the lock", 60)
+    wait_for(month.is_awaited, "the run waits for the lock", 60)
     running.kill_everything()
     assert running.status(run_id) == "STARTED"  # no daemon is left to notice
     assert "2026-01-05" not in published_days(installation)
-    held.release()
+    month.release()
     running.start_again()
     assert wait_for(lambda: running.finished(run_id), "the dead run is noticed", 90) == "FAILURE"
 

@@ -36,8 +36,8 @@ LOCATIONS = """
 )
 def test_every_dev_command_serves_the_same_code_location(command: list[str], tmp_path: Path) -> None:
     """The state of the schedules is kept under the location's name: a second name would mean a second nightly run."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
-    environment = {**kept, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
+    environment = {**inherited, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,5 +1,4 @@
-"""The assets, one module each: the platform's tables, the daily assets and the weekly assets.
+"""The assets, one module each: each reads its partition, calls `pipeline` and reports metadata and check results.
 
-Put here: read the partition, call `pipeline`, report metadata and check results.
-Do not put here: anything that works without Dagster. See https://docs.dagster.io/guides/build/assets.
+See https://docs.dagster.io/guides/build/assets.
 """

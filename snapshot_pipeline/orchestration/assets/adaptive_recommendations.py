@@ -16,13 +16,7 @@ from snapshot_pipeline.orchestration.checks import (
 from snapshot_pipeline.orchestration.day_metadata import Metadata, table
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
 from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
-from snapshot_pipeline.orchestration.steps import (
-    StepContext,
-    best_effort,
-    log_progress,
-    report_week,
-    step_installation,
-)
+from snapshot_pipeline.orchestration.steps import StepContext, best_effort, log_progress, report_week, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES

@@ -9,11 +9,7 @@ import dagster as dg
 from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES
 from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, days_metadata
-from snapshot_pipeline.orchestration.names import (
-    GRAIN_TAG,
-    SNAPSHOTS_GROUP,
-    SNAPSHOTS_POOL,
-)
+from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition
 from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions
 from snapshot_pipeline.orchestration.steps import StepContext, log_progress, report_days, run_reason, step_installation

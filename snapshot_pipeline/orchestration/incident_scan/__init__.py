@@ -4,8 +4,7 @@ A scan describes the current state, not the news since the last scan: a repeated
 before `Scan.watching_since` are ignored. A day or week "is computed" if it is materialized in Dagster: the nightly
 schedule goes by the same state, and every way to compute a day (schedule, UI, command line) is recorded there.
 
-Put here: one module per source; each finds `Observation`s, writes nothing and does not read the clock.
-Do not put here: what an observation leads to (`alerts`), or when a scan runs (`sensors`).
+Each module has one source of `Observation`s; it writes nothing and does not read the clock.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ def find_failing_checks(scan: Scan) -> Iterator[Observation]:
     """
     defined = {key: scan.repository.asset_graph.get(key) for key in scan.repository.asset_graph.asset_check_keys}
     latest: dict[str, Observation] = {}
-    for event in _evaluations(scan):
+    # From the storage: the instance's method is deprecated, and the alternatives return one check at a time.
+    filter_ = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_timestamp=scan.since.timestamp())
+    for event in scan.instance.event_log_storage.get_event_records(filter_, ascending=True):
         evaluation = event.event_log_entry.asset_check_evaluation
         if evaluation is None or evaluation.asset_check_key not in defined:
             continue
@@ -39,12 +41,6 @@ def find_failing_checks(scan: Scan) -> Iterator[Observation]:
     for subject, incident in scan.open_incidents(FAILED_CHECK).items():
         if subject.split(" ")[0] not in names:
             yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is not defined any more")
-
-
-def _evaluations(scan: Scan) -> Iterator[dg.EventLogRecord]:
-    # From the storage: the instance's method is deprecated, and the alternatives return one check at a time.
-    filter_ = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_timestamp=scan.since.timestamp())
-    yield from scan.instance.event_log_storage.get_event_records(filter_, ascending=True)
 
 
 def _observation(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> Observation:

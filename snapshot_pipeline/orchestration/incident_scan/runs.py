@@ -64,7 +64,9 @@ def find_failed_runs(scan: Scan) -> Iterator[Observation]:
         if target and (target.subject not in newest or _ended(record) > _ended(newest[target.subject][1])):
             newest[target.subject] = target, record
     still_open = scan.open_incidents(FAILED_RUN)
-    records = _records(scan, [incident.run_id for incident in still_open.values() if incident.run_id])
+    run_ids = [incident.run_id for incident in still_open.values() if incident.run_id]
+    known_runs = scan.instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
+    records = {record.dagster_run.run_id: record for record in known_runs}
     for subject, incident in still_open.items():
         if subject in newest:
             continue
@@ -77,11 +79,6 @@ def find_failed_runs(scan: Scan) -> Iterator[Observation]:
             yield Observation(FAILED_RUN, subject, False, incident.title, detail)
     for target, record in newest.values():
         yield _failed(scan, target, record, still_open.get(target.subject))
-
-
-def _records(scan: Scan, run_ids: Sequence[str]) -> dict[str, dg.RunRecord]:
-    records = scan.instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
-    return {record.dagster_run.run_id: record for record in records}
 
 
 def _recently_failed(scan: Scan) -> Iterator[dg.RunRecord]:

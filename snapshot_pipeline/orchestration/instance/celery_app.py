@@ -20,11 +20,7 @@ from celery.signals import worker_process_init
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task
 
-from snapshot_pipeline.orchestration.instance.dagster_internals import (
-    FINISHED_STATUSES,
-    ExecuteRunArgs,
-    unpack_value,
-)
+from snapshot_pipeline.orchestration.instance.dagster_internals import FINISHED_STATUSES, ExecuteRunArgs, unpack_value
 from snapshot_pipeline.orchestration.instance.run_lock import run_lock
 from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.settings import Settings, SettingsError, load_settings

@@ -53,11 +53,10 @@ def delete_old_log_rows(instance: dg.DagsterInstance, before: datetime) -> int:
     After an interruption the next call continues. A run in progress keeps all its rows, however old.
 
     Args:
-        instance: An instance with its storage in PostgreSQL; for any other, nothing is deleted.
         before: Events at or after this instant are kept.
 
     Returns:
-        The number of deleted rows.
+        The number of deleted rows; 0 for an instance whose storage is not a database.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):

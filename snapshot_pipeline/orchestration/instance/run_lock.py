@@ -38,8 +38,6 @@ def run_lock(settings: Settings, run_id: str, is_run_active: Callable[[], bool])
     """Hold the lock of a run while this process executes it; reconnect when the database loses the session.
 
     Args:
-        settings: The settings with the URL of Dagster's database.
-        run_id: The run.
         is_run_active: Returns whether the run is still to be executed; called from another thread every
             `CHECK_SECONDS`. After two negative answers in a row this process is killed: a run that was terminated, or
             given up for dead and retried, must not go on, and a process that waits for the database receives no signal.

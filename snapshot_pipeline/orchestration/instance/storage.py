@@ -70,7 +70,9 @@ class SnapshotStorage(DagsterPostgresStorage):
         for pool in sorted(set(POOLS) - known_pools):
             storage.event_log_storage.set_concurrency_slots(pool, 1)
         if runs := config_value.get("runs_writing_snapshots"):
-            _set_limit(storage, SNAPSHOTS_POOL, runs)
+            limits = {limit.name: limit.limit for limit in storage.event_log_storage.get_pool_limits()}
+            if limits.get(SNAPSHOTS_POOL) != runs:
+                storage.event_log_storage.set_concurrency_slots(SNAPSHOTS_POOL, runs)
         return storage
 
 
@@ -78,9 +80,7 @@ class SnapshotStorage(DagsterPostgresStorage):
 def _engine(url: URL, process_id: int) -> Engine:
     """Return one engine per process; it keeps two connections, since Dagster sends a query while it reads another.
 
-    Args:
-        url: Dagster's database.
-        process_id: Part of the cache key: a forked process must not use its parent's connections.
+    The process id is part of the cache key: a forked process must not use its parent's connections.
     """
     return create_engine(
         url,
@@ -90,12 +90,6 @@ def _engine(url: URL, process_id: int) -> Engine:
         pool_recycle=_CONNECTION_SECONDS,
         pool_pre_ping=True,  # reconnect silently after a restart of the server
     )
-
-
-def _set_limit(storage: SnapshotStorage, pool: str, runs: int) -> None:
-    stored = {limit.name: limit.limit for limit in storage.event_log_storage.get_pool_limits()}
-    if stored.get(pool) != runs:
-        storage.event_log_storage.set_concurrency_slots(pool, runs)
 
 
 class SnapshotArtifacts(LocalArtifactStorage):
