@@ -78,6 +78,7 @@ def _page_url(address: str) -> str:
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 SchemaName = Annotated[str, AfterValidator(_plain_identifier)]
 DaskAddress = Annotated[str, AfterValidator(_scheduler_address)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)]
 Owners = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_owners)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]
 
@@ -132,6 +133,26 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="The share of a day's students that must be published; below it, `success_rate` fails.",
+    )
+    max_issue_rate: float = Field(
+        default=0.10,
+        ge=0,
+        le=1,
+        description="The share of a day's students that may have an invalid row; above it, `data_quality` fails.",
+    )
+    student_roles: CommaSeparated = Field(
+        default=("student",),
+        min_length=1,
+        description="The values of `users.role` that mean a student, in upper or lower case, separated by commas.",
+    )
+    score_maximum: float = Field(
+        default=100,
+        gt=0,
+        allow_inf_nan=False,
+        description="The score of full marks: 1 for a platform that stores fractions.",
+    )
+    review_below_score: float = Field(
+        default=60, ge=0, le=100, description="The score in percent below which a lesson is recommended for review."
     )
     max_run_seconds: float = Field(
         default=300, gt=0, description="The run time above which the check `run_time` warns."

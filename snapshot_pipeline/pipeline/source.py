@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, timezone
 
 from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, read_session
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, ReadRules, read_session
 from snapshot_pipeline.platform.replication import await_replay
 from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
 from snapshot_pipeline.postgres.urls import adbc_uri
@@ -24,14 +23,14 @@ class Source:
     Attributes:
         url: The database; its string forms mask the password.
         is_replica: Whether it is not the database of our tables, so that errors must name it.
-        naive_zone: The time zone of time stamps without one.
+        rules: How the rows are read; their moment is when the run began.
         position: The write-ahead log position that a replica must have replayed; None if it is not a replica.
     """
 
     url: URL
     is_replica: bool
     tables: PlatformTables
-    naive_zone: ZoneInfo
+    rules: ReadRules
     position: str | None = None
 
     @contextmanager
@@ -43,7 +42,7 @@ class Source:
         """
         # Errors of the installation's own database are translated where it is opened.
         readable = readable_database_errors(self.url) if self.is_replica else nullcontext()
-        with readable, read_session(adbc_uri(self.url), self.tables, self.naive_zone, self.position) as reader:
+        with readable, read_session(adbc_uri(self.url), self.tables, self.rules, self.position) as reader:
             yield reader
 
     def not_before(self, reader: PlatformReader) -> Source:
@@ -68,7 +67,10 @@ def open_source(installation: Installation, until: datetime | None) -> Source:
     is_replica = engine is not installation.engine
     with readable_database_errors(engine.url) if is_replica else nullcontext():
         tables = retry_transient(PlatformTables.of, engine, settings.platform_schema)
-        source = Source(engine.url, is_replica, tables, settings.naive_zone)
+        rules = ReadRules(
+            datetime.now(timezone.utc), settings.naive_zone, settings.student_roles, settings.score_maximum
+        )
+        source = Source(engine.url, is_replica, tables, rules)
         if until is None or not is_replica:
             return source
         position = await_replay(engine, installation.engine, until, settings.replica_wait_seconds)

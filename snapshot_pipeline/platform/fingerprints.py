@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import numpy as np
-import pandas as pd
 from sqlalchemy import BigInteger, Column, Select, String, cast, func, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP, array
 
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, has_zone, localize
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables
+from snapshot_pipeline.platform.timestamps import bounds, has_zone
 
 _VERSION = "1"
 _LESSON_COLUMNS = ("user_id", "lesson_id", "started_at", "completed_at", "time_spent_minutes")
@@ -63,7 +61,7 @@ def read_fingerprints(reader: PlatformReader, starts: Sequence[datetime]) -> lis
 def _sources(tables: PlatformTables) -> dict[str, _Source | None]:
     """Return the kinds of rows by their names in a fingerprint; `None` for a table that the platform lacks."""
     progress, attempts, exercises = tables.user_lesson_progress, tables.quiz_attempts, tables.exercise_submissions
-    # Without casts: an invalid value fails a student's day and must not fail the run.
+    # Without casts: a value that does not fit must not fail the run.
     lesson = tuple(progress.c[name] for name in _LESSON_COLUMNS)
     attempt = (attempts.c.id, attempts.c.user_id, attempts.c.score, attempts.c.completed_at)
     exercise = None
@@ -79,7 +77,7 @@ def _sources(tables: PlatformTables) -> dict[str, _Source | None]:
 
 def _by_day(reader: PlatformReader, source: _Source, starts: Sequence[datetime]) -> dict[int, str]:
     """Return `rows:digest` of each day that has rows, by the number of the day, from 1."""
-    rows = reader.fetch(_query(source, _thresholds(source.timestamp, starts, reader.naive_zone)))
+    rows = reader.fetch(_query(source, bounds(source.timestamp, starts, reader.rules.naive_zone)))
     columns = (rows[name].to_pylist() for name in ("day", "count", "digest"))
     return {int(day): f"{count}:{digest}" for day, count, digest in zip(*columns, strict=True)}
 
@@ -97,23 +95,3 @@ def _query(source: _Source, thresholds: Sequence[datetime]) -> Select[Any]:
         .where(source.timestamp >= thresholds[0], source.timestamp < thresholds[-1])
         .group_by("day")
     )
-
-
-def _thresholds(timestamp: Column[Any], starts: Sequence[datetime], naive_zone: ZoneInfo) -> list[datetime]:
-    """Return the bounds of the days in the column's type: for each instant, the smallest value that is not before it.
-
-    A timestamp without a zone is read as in `platform.reads`. That mapping is monotonic but not one to one where the
-    clocks change, so the bound is found by bisection.
-    """
-    if has_zone(timestamp):
-        return list(starts)
-    wanted = pd.DatetimeIndex(list(starts)).tz_convert("UTC").as_unit("us")
-    # Zones differ from UTC by less than a day and change on whole seconds.
-    low = np.array([int(start.timestamp()) for start in starts], dtype=np.int64) - 2 * 86_400
-    high = low + 4 * 86_400
-    while (high - low > 1).any():
-        middle = (low + high) // 2
-        clock = pd.DatetimeIndex(middle.astype("datetime64[s]")).as_unit("us")
-        is_late_enough = np.asarray(localize(clock, naive_zone) >= wanted)
-        high, low = np.where(is_late_enough, middle, high), np.where(is_late_enough, low, middle)
-    return [datetime(1970, 1, 1) + timedelta(seconds=int(second)) for second in high]  # noqa: DTZ001  # local time

@@ -1,8 +1,8 @@
 """Bulk reads of the platform: one method per query, each an Arrow fetch for a batch of students.
 
-All reads of a session see the same state of the database and cannot write. Timestamps are returned as UTC instants. A
-frame may have a few rows more than asked for: a plain `timestamp` is fetched with a day's margin on both sides, because
-a wall clock is not monotonic; the metrics assign the exact local day.
+All reads of a session see the same state of the database and cannot write. Timestamps are returned as UTC instants.
+Rows are returned as they are, for `metrics.corrections`; what is aggregated here ignores times before 2000 and after
+the moment of the run, and counts a lesson that the table has twice once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -21,15 +22,16 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Double,
     Engine,
     Select,
     String,
+    Subquery,
     Table,
     and_,
     any_,
+    case,
     cast,
     column,
     func,
@@ -38,26 +40,30 @@ from sqlalchemy import (
     select,
     text,
     true,
+    tuple_,
 )
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform import replication
 from snapshot_pipeline.platform.contract.findings import require_structure
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
+from snapshot_pipeline.platform.timestamps import bounds, to_utc
 from snapshot_pipeline.postgres import bulk
 
-_WALL_CLOCK_MARGIN = timedelta(days=1)
-# PostgreSQL counts from 2000 and Arrow from 1970, so `infinity` and the last years of PostgreSQL's calendar overflow to
-# values below its `-infinity`.
-_MINUS_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000
+_EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)  # as metrics.corrections.EARLIEST
+PROGRESS_COLUMNS = ("user_id", "lesson_id", "started_at", "completed_at", "time_spent_minutes", "copies")
+_LARGEST_FLOAT = 1.7976931348623157e308
 # Set for the transaction. Batches run in parallel, so each uses only one of the server's processors.
 _SESSION = {"jit": "off", "work_mem": "64MB", "max_parallel_workers_per_gather": "0"}
-_FAR_FUTURE = np.datetime64("9999-12-31", "us")
 
 
 @dataclass(frozen=True)
 class PlatformTables:
-    """The platform's tables as reflected from a database."""
+    """The platform's tables as reflected from a database.
+
+    Attributes:
+        progress_is_unique: Whether an index guarantees one row for each student and lesson.
+    """
 
     users: Table
     lessons: Table
@@ -65,6 +71,7 @@ class PlatformTables:
     quizzes: Table
     quiz_attempts: Table
     exercise_submissions: Table | None
+    progress_is_unique: bool = True
 
     @classmethod
     def of(cls, engine: Engine, schema: str) -> PlatformTables:
@@ -81,8 +88,10 @@ class PlatformTables:
                 "a learning platform; run `snapshot-pipeline check`, or create one with `snapshot-pipeline sample`"
             )
         with engine.connect() as connection:
-            require_structure(connection, schema)
-        return cls(**{"exercise_submissions": None, **tables})  # type: ignore[arg-type]  # the others are not missing
+            structure = require_structure(connection, schema)
+        progress = structure["user_lesson_progress"]
+        tables_and_key = {**tables, "progress_is_unique": progress.is_unique(("user_id", "lesson_id"))}
+        return cls(**{"exercise_submissions": None, **tables_and_key})  # type: ignore[arg-type]  # the others are not missing
 
 
 @dataclass(frozen=True)
@@ -126,18 +135,34 @@ class UserSet:
 
 
 @dataclass(frozen=True)
+class ReadRules:
+    """How the platform's rows are read.
+
+    Attributes:
+        moment: When the run began; what is dated later does not exist yet.
+        naive_zone: The zone of timestamps without one.
+        student_roles: The roles of students, in any case.
+        score_maximum: The score of full marks.
+    """
+
+    moment: datetime
+    naive_zone: ZoneInfo
+    student_roles: tuple[str, ...] = ("student",)
+    score_maximum: float = 100
+
+
+@dataclass(frozen=True)
 class PlatformReader:
     """The queries of a read session; see `read_session`.
 
     Attributes:
         connection: With an open transaction.
-        naive_zone: The zone of timestamps without one.
         deadline: The end of the last query, by the monotonic clock; None: no limit.
     """
 
     connection: adbc.Connection
     tables: PlatformTables
-    naive_zone: ZoneInfo
+    rules: ReadRules
     deadline: float | None = None
 
     def fetch(self, query: Select[Any]) -> pa.Table:
@@ -178,8 +203,7 @@ class PlatformReader:
             select(func.count())
             .where(
                 moment.table.c.user_id == any_(bulk.integers(user_ids)),
-                moment < self._upper(moment, end),
-                *([moment >= self._lower(moment, start)] if start else []),
+                self._within(moment, start or _EARLIEST, end),
             )
             .scalar_subquery()
             for moment in (progress.c.started_at, attempts.c.completed_at)
@@ -189,38 +213,55 @@ class PlatformReader:
 
     def students(self, batch: Users) -> pd.DataFrame:
         """Return `user_id`, `specialization`, `level` (text or None), `first_started_at` of the active students."""
-        users, progress = self.tables.users, self.tables.user_lesson_progress
-        first_start = select(func.min(progress.c.started_at)).where(progress.c.user_id == users.c.id).scalar_subquery()
-        query = select(
-            _id(users.c.id, "user_id"), *self._cohort_columns(), first_start.label("first_started_at")
-        ).where(self._is_active_student(), batch.hold(users.c.id))
-        return self._fetch(query, "first_started_at")
+        users, progress = self.tables.users, self._lessons_once
+        first_times = {
+            name: select(func.min(moment)).where(progress.c.user_id == users.c.id, self._is_valid(moment))
+            for name, moment in (
+                ("first_started_at", progress.c.started_at),
+                ("first_completed_at", progress.c.completed_at),
+            )
+        }
+        columns = [query.scalar_subquery().label(name) for name, query in first_times.items()]
+        query = select(_id(users.c.id, "user_id"), *self._cohort_columns(), *columns)
+        frame = self._fetch(query.where(self._is_active_student(), batch.hold(users.c.id)), *first_times)
+        first = frame[list(first_times)].min(axis=1)
+        return frame[["user_id", "specialization", "level"]].assign(first_started_at=first)
 
     def progress(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """Return `user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes` of the window's lessons."""
+        """Return the lessons with a time in the window, for `metrics.corrections`.
+
+        Returns:
+            `user_id`, `lesson_id`, `started_at`, `completed_at`, `time_spent_minutes`, and `copies`: how many rows with
+            a valid time the table has for the student and lesson. All rows of a duplicate are returned.
+        """
         progress = self.tables.user_lesson_progress
-        query = select(
-            _id(progress.c.user_id, "user_id"),
-            _id(progress.c.lesson_id, "lesson_id"),
-            progress.c.started_at,
-            progress.c.completed_at,
-            cast(func.coalesce(progress.c.time_spent_minutes, 0), BigInteger).label("time_spent_minutes"),
-        ).where(
-            batch.hold(progress.c.user_id),
-            or_(self._within(progress.c.started_at, start, end), self._within(progress.c.completed_at, start, end)),
+        in_window = or_(
+            self._within(progress.c.started_at, start, end), self._within(progress.c.completed_at, start, end)
         )
-        return self._fetch(query, "started_at", "completed_at")
+        return self._progress_rows(batch.hold(progress.c.user_id), in_window)
+
+    def progress_of(self, user_ids: Sequence[int], lesson_ids: Sequence[int]) -> pd.DataFrame:
+        """Return the columns of `progress` of some lessons of students: the pairs of the two sequences."""
+        progress = self.tables.user_lesson_progress
+        pairs = (
+            func.unnest(bulk.integers(user_ids), bulk.integers(lesson_ids))
+            .table_valued(column("user_id", BigInteger), column("lesson_id", BigInteger), name="pairs")
+            .render_derived()
+        )
+        is_wanted = tuple_(progress.c.user_id, progress.c.lesson_id).in_(select(pairs.c.user_id, pairs.c.lesson_id))
+        return self._progress_rows(progress.c.user_id == any_(bulk.integers(sorted(set(user_ids)))), is_wanted)
 
     def attempts(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of attempts in the window."""
         attempts = self.tables.quiz_attempts
-        query = select(*self._attempt_columns(attempts), _is_scored(attempts)).where(
-            batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end)
-        )
-        return self._fetch(query, "completed_at")
+        return self._attempt_rows(batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end))
+
+    def attempts_of(self, attempt_ids: Sequence[int]) -> pd.DataFrame:
+        """Return the columns of `attempts` of some attempts."""
+        return self._attempt_rows(self.tables.quiz_attempts.c.id == any_(bulk.integers(attempt_ids)))
 
     def last_scored_attempts(self, user_ids: Sequence[int], counts: Sequence[int], before: datetime) -> pd.DataFrame:
-        """Return the columns of `attempts` of the last scored attempts of some students before an instant.
+        """Return the columns of `attempts` of the last graded attempts of some students before an instant.
 
         One index probe per student, so that the cost does not grow with the years of history. `counts` are the numbers
         of attempts to read for each student.
@@ -232,11 +273,11 @@ class PlatformReader:
             .render_derived()
         )
         last = (
-            select(*self._attempt_columns(attempts), _is_scored(attempts))
+            select(*self._attempt_columns(attempts))
             .where(
                 attempts.c.user_id == wanted.c.user_id,
-                attempts.c.score.is_not(None),
-                attempts.c.completed_at < self._lower(attempts.c.completed_at, before),
+                _is_graded(attempts),
+                self._is_valid(attempts.c.completed_at, before),
             )
             .order_by(attempts.c.completed_at.desc(), attempts.c.id.desc())
             .limit(wanted.c.count)
@@ -258,35 +299,36 @@ class PlatformReader:
 
     def last_activity(self, user_ids: Sequence[int], before: datetime) -> pd.DataFrame:
         """Return `user_id`, `last_activity_at` (NaT: none) of the latest activity before an instant."""
-        users, progress = self.tables.users, self.tables.user_lesson_progress
+        users, progress, attempts = self.tables.users, self._lessons_once, self.tables.quiz_attempts
         moments = {
-            "last_started_at": progress.c.started_at,
-            "last_completed_at": progress.c.completed_at,
-            "last_attempt_at": self.tables.quiz_attempts.c.completed_at,
+            "last_started_at": (progress.c.user_id, progress.c.started_at),
+            "last_completed_at": (progress.c.user_id, progress.c.completed_at),
+            "last_attempt_at": (attempts.c.user_id, attempts.c.completed_at),
         }
-        if self.tables.exercise_submissions is not None:
-            moments["last_exercise_at"] = self.tables.exercise_submissions.c.created_at
+        if (exercises := self.tables.exercise_submissions) is not None:
+            moments["last_exercise_at"] = (exercises.c.user_id, exercises.c.created_at)
         latest = [
             select(func.max(moment))
-            .where(moment.table.c.user_id == users.c.id, moment < self._lower(moment, before))
+            .where(user_id == users.c.id, self._is_valid(moment, before))
             .scalar_subquery()
             .label(name)
-            for name, moment in moments.items()
+            for name, (user_id, moment) in moments.items()
         ]
         is_wanted = users.c.id == any_(bulk.integers(user_ids))
         frame = self._fetch(select(_id(users.c.id, "user_id"), *latest).where(is_wanted), *moments)
         return pd.DataFrame({"user_id": frame["user_id"], "last_activity_at": frame[list(moments)].max(axis=1)})
 
     def lesson_scores(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """Return `user_id`, `attempt_id`, `lesson_id`, `score`, `completed_at` of scored attempts with a lesson."""
+        """Return the columns of `attempts`, `quiz_id` and `lesson_id` of the window's attempts at a lesson's quiz."""
         attempts, quizzes = self.tables.quiz_attempts, self.tables.quizzes
         query = (
-            select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
+            select(
+                *self._attempt_columns(attempts), _id(quizzes.c.id, "quiz_id"), _id(quizzes.c.lesson_id, "lesson_id")
+            )
             .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
             .where(
                 batch.hold(attempts.c.user_id),
                 self._within(attempts.c.completed_at, start, end),
-                attempts.c.score.is_not(None),
                 quizzes.c.lesson_id.is_not(None),
             )
         )
@@ -294,14 +336,11 @@ class PlatformReader:
 
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `lesson_id` of every lesson completed before `end`."""
-        progress = self.tables.user_lesson_progress
-        completed_at = progress.c.completed_at
-        pairs: list[ColumnElement[Any]] = [_id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")]
-        completed = batch.hold(progress.c.user_id), completed_at < self._upper(completed_at, end)
-        if has_zone(completed_at):
-            return self._fetch(select(*pairs).where(*completed))
-        frame = self._fetch(select(*pairs, completed_at).where(*completed), "completed_at")
-        return frame.loc[frame["completed_at"] < end, ["user_id", "lesson_id"]]
+        progress = self._lessons_once
+        query = select(progress.c.user_id, progress.c.lesson_id).where(
+            batch.hold(progress.c.user_id), self._is_valid(progress.c.completed_at, end)
+        )
+        return self._fetch(query)
 
     def published_lessons(self) -> pd.DataFrame:
         """Return `lesson_id`, `title`, `specialization`, `level` (text or None), `display_order` (NaN: none)."""
@@ -315,8 +354,41 @@ class PlatformReader:
         ).where(lessons.c.is_published)
         return self._fetch(query)
 
+    @cached_property
+    def _lessons_once(self) -> Subquery:
+        """`user_id`, `lesson_id`, `started_at`, `completed_at` of each lesson; of duplicates the row that counts."""
+        progress = self.tables.user_lesson_progress
+        key = _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")
+        query = select(*key, progress.c.started_at, progress.c.completed_at)
+        if self.tables.progress_is_unique:
+            return query.subquery("lessons_once")
+        started_at, completed_at = self._valid(progress.c.started_at), self._valid(progress.c.completed_at)
+        start = func.least(started_at, completed_at)
+        query = query.where(start.is_not(None)).distinct(*key)
+        return query.order_by(*key, completed_at.is_(None), start, completed_at).subquery("lessons_once")
+
+    def _progress_rows(self, of_users: ColumnElement[bool], is_wanted: ColumnElement[bool]) -> pd.DataFrame:
+        progress = self.tables.user_lesson_progress
+        key = _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")
+        minutes = cast(func.coalesce(progress.c.time_spent_minutes, 0), BigInteger).label("time_spent_minutes")
+        columns = (*key, progress.c.started_at, progress.c.completed_at, minutes)
+        if self.tables.progress_is_unique:
+            query = select(*columns, literal(1).label("copies")).where(of_users, is_wanted)
+        else:
+            has_time = or_(self._is_valid(progress.c.started_at), self._is_valid(progress.c.completed_at))
+            copies = func.count().filter(has_time).over(partition_by=key).label("copies")
+            wanted = func.bool_or(is_wanted).over(partition_by=key).label("is_wanted")
+            rows = select(*columns, copies, wanted).where(of_users).subquery("progress_rows")
+            query = select(*(rows.c[name] for name in PROGRESS_COLUMNS)).where(rows.c.is_wanted)
+        return self._fetch(query, "started_at", "completed_at")
+
+    def _attempt_rows(self, *conditions: ColumnElement[bool]) -> pd.DataFrame:
+        attempts = self.tables.quiz_attempts
+        return self._fetch(select(*self._attempt_columns(attempts)).where(*conditions), "completed_at")
+
     def _is_student(self) -> ColumnElement[bool]:
-        return func.upper(cast(self.tables.users.c.role, String)) == "STUDENT"
+        role = func.upper(func.trim(cast(self.tables.users.c.role, String)))
+        return role.in_([name.strip().upper() for name in self.rules.student_roles])
 
     def _is_active_student(self) -> ColumnElement[bool]:
         return and_(self._is_student(), self.tables.users.c.is_active)
@@ -334,19 +406,20 @@ class PlatformReader:
             _id(attempts.c.id, "attempt_id"),
             attempts.c.completed_at,
             cast(attempts.c.score, Double).label("score"),
+            attempts.c.score.is_not(None).label("is_scored"),
         ]
 
-    def _within(self, column: Column[Any], start: datetime, end: datetime) -> ColumnElement[bool]:
-        return and_(column >= self._lower(column, start), column < self._upper(column, end))
+    def _within(self, column: ColumnElement[Any], start: datetime, end: datetime) -> ColumnElement[bool]:
+        first, after = bounds(column, [start, end], self.rules.naive_zone)
+        return and_(column >= first, column < after)
 
-    def _lower(self, column: Column[Any], instant: datetime) -> datetime:
-        return instant if has_zone(column) else self._wall_clock(instant) - _WALL_CLOCK_MARGIN
+    def _is_valid(self, column: ColumnElement[Any], before: datetime | None = None) -> ColumnElement[bool]:
+        """Return whether a time is neither before 2000 nor after the moment of the run, and before an instant."""
+        after_moment = self.rules.moment + timedelta(microseconds=1)
+        return self._within(column, _EARLIEST, min(after_moment, before or after_moment))
 
-    def _upper(self, column: Column[Any], instant: datetime) -> datetime:
-        return instant if has_zone(column) else self._wall_clock(instant) + _WALL_CLOCK_MARGIN
-
-    def _wall_clock(self, instant: datetime) -> datetime:
-        return instant.astimezone(self.naive_zone).replace(tzinfo=None)
+    def _valid(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return case((self._is_valid(column), column))
 
     def _fetch(self, query: Select[Any], *instants: str) -> pd.DataFrame:
         """Run a query; the columns named become `datetime64[us, UTC]`."""
@@ -355,13 +428,13 @@ class PlatformReader:
             bulk.execute(self.connection, select(func.set_config("statement_timeout", f"{remaining}ms", True)))
         frame = bulk.fetch_frame(self.connection, query)
         for name in instants:
-            frame[name] = _utc(frame[name], self.naive_zone)
+            frame[name] = to_utc(frame[name], self.rules.naive_zone)
         return frame
 
 
 @contextmanager
 def read_session(
-    uri: str, tables: PlatformTables, naive_zone: ZoneInfo, position: str | None = None
+    uri: str, tables: PlatformTables, rules: ReadRules, position: str | None = None
 ) -> Iterator[PlatformReader]:
     """Open a read-only transaction, in which all reads see the same state of the platform.
 
@@ -370,7 +443,7 @@ def read_session(
 
     Args:
         uri: The database's URI for libpq.
-        naive_zone: The zone of timestamps without one.
+        rules: How the rows are read.
         position: The WAL position that a replica must have replayed, see `platform.replication`; None on a primary.
     """
     with bulk.transaction(uri) as connection:
@@ -380,7 +453,7 @@ def read_session(
         bulk.execute(connection, text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         for name, value in _SESSION.items():
             bulk.execute(connection, select(func.set_config(name, value, True)))
-        yield PlatformReader(connection, tables, naive_zone, _deadline(connection))
+        yield PlatformReader(connection, tables, rules, _deadline(connection))
 
 
 def _deadline(connection: adbc.Connection) -> float | None:
@@ -394,26 +467,5 @@ def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:
     return cast(column, BigInteger).label(name)
 
 
-def _is_scored(attempts: Table) -> ColumnElement[bool]:
-    return attempts.c.score.is_not(None).label("is_scored")
-
-
-def has_zone(column: Column[Any]) -> bool:
-    """Return whether a column of timestamps has a time zone."""
-    return bool(getattr(column.type, "timezone", False))
-
-
-def _utc(column: pd.Series[Any], naive_zone: ZoneInfo) -> pd.Series[Any]:
-    """Return timestamps as UTC instants."""
-    instants = pd.DatetimeIndex(column).as_unit("us")
-    wrapped = instants.notna() & (instants.asi8 < _MINUS_INFINITY)
-    if wrapped.any():
-        instants = instants.where(~wrapped, pd.Timestamp(_FAR_FUTURE, tz=instants.tz))
-    instants = localize(instants, naive_zone) if instants.tz is None else instants.tz_convert("UTC")
-    return pd.Series(instants, index=column.index, name=column.name)
-
-
-def localize(clock: pd.DatetimeIndex, zone: ZoneInfo) -> pd.DatetimeIndex:
-    """Return local times as UTC instants; of an hour that occurs twice the first, of one that is skipped its end."""
-    is_first = np.ones(len(clock), dtype=bool)
-    return clock.tz_localize(zone, ambiguous=is_first, nonexistent="shift_forward").tz_convert("UTC")
+def _is_graded(attempts: Table) -> ColumnElement[bool]:
+    return cast(attempts.c.score, Double).between(-_LARGEST_FLOAT, _LARGEST_FLOAT)  # neither null, NaN nor infinite

@@ -58,8 +58,8 @@ def with_count(number: int, singular: str, plural: str) -> str:
     return f"{number:,} {singular if number == 1 else plural}"
 
 
-def require_structure(connection: Connection, schema: str) -> None:
-    """Refuse a platform whose structure is wrong, before rows are read: a wrong type would look like invalid rows.
+def require_structure(connection: Connection, schema: str) -> dict[str, FoundTable]:
+    """Return the tables, or refuse a platform whose structure is wrong, before rows are read.
 
     Raises:
         SnapshotPipelineError: A table or column is missing, or has a type that cannot be read; the first is named.
@@ -72,6 +72,7 @@ def require_structure(connection: Connection, schema: str) -> None:
         raise SnapshotPipelineError(
             f"{errors[0].table}: {errors[0].message}{more}; `snapshot-pipeline check` lists everything to fix"
         )
+    return tables
 
 
 def table_findings(name: str, table: FoundTable | None, schema: str) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Column
 
-from snapshot_pipeline.platform.reads import localize
+from snapshot_pipeline.platform.timestamps import localize
 from snapshot_pipeline.postgres.bulk import arrow_type
 
 _BOOLEANS = {
