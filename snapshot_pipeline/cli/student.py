@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import asdict
 from datetime import date
@@ -108,21 +107,16 @@ def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
             }
             for attempt in pace.attempts
         ],
-        "quiz_average": _finite(pace.quiz_average),
+        "quiz_average": pace.quiz_average,
         "terms": {
             name: {"value": _finite(term.value), "weight": term.weight, "points": _finite(term.points)}
             for name, term in (("velocity", pace.velocity), ("consistency", pace.consistency), ("quiz", pace.quiz))
         },
-        "unrounded": _finite(pace.unrounded),
-        "pace_score": _finite(pace.pace_score),
+        "unrounded": pace.unrounded,
+        "pace_score": pace.pace_score,
         "learning_pace": pace.learning_pace,
-        "issues": [asdict(issue) for issue in pace.issues],
+        "issues": [{**asdict(issue), "day": str(issue.day)} for issue in pace.issues],
     }
-
-
-def _finite(value: float | None) -> float | str | None:
-    """Return NaN and infinity, which JSON lacks, as text; they are the result of an invalid score."""
-    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _print(report: StudentReport, settings: Settings) -> None:
@@ -165,16 +159,25 @@ def _pace(report: StudentReport, settings: Settings) -> list[str]:
     pace, day = report.pace, report.last.day
     if pace is None:
         return _wrapped(f"The student started no lesson by the end of {day}, so there is no snapshot.")
-    if pace.issues:
-        issues = (line for issue in pace.issues for line in _wrapped(f"{issue.reason}: {issue.detail}"))
-        return [f"No pace score of {day} can be computed from the platform's current rows:", *issues]
     return [
         f"Pace score of {day}, computed from the platform's current rows",
         "",
         f"Window: {pace.first} to {pace.last}, {count_noun(pace.days, 'day')} (since the first start, 7 to 30 days)",
         *_terms(pace),
         *_attempts(pace, settings),
+        *_issues(pace),
     ]
+
+
+def _issues(pace: PaceExplanation) -> list[str]:
+    """The invalid rows that were read, one line each."""
+    if not pace.issues:
+        return []
+    lines = (
+        _wrapped(f"  {issue.day} {issue.source_table} {issue.source_key}: {issue.issue} ({issue.detail})")
+        for issue in pace.issues
+    )
+    return ["", "Invalid rows, corrected or ignored:", *(line for wrapped in lines for line in wrapped)]
 
 
 def _terms(pace: PaceExplanation) -> list[str]:
@@ -218,7 +221,7 @@ def _attempts(pace: PaceExplanation, settings: Settings) -> list[str]:
 
 def _published_against_current(report: StudentReport, settings: Settings) -> list[str]:
     snapshot = report.last.snapshot
-    if snapshot is None or report.pace is None or report.pace.issues:
+    if snapshot is None or report.pace is None:
         return []
     written = f"{snapshot.computed_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
     if not report.differences:

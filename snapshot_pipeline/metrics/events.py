@@ -1,21 +1,22 @@
-"""The source rows of a batch of students, and the same as arrays: students as grid rows, instants as day indices."""
+"""The corrected rows of a batch of students, and the same as arrays: students as grid rows, instants as day indices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from snapshot_pipeline.metrics.corrections import no_issues
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
-from snapshot_pipeline.metrics.grid import Flags, Ints, Shape, latest_by_day
+from snapshot_pipeline.metrics.grid import Flags, Ints, Shape, latest_by_day, sum_by_day
 from snapshot_pipeline.metrics.pace import window_lengths
 
 
 @dataclass(frozen=True)
 class StudentHistory:
-    """The source rows of a batch of active students, as frames in any order.
+    """The corrected rows of a batch of active students, as frames in any order; see `metrics.corrections`.
 
     Instants are `datetime64[us, UTC]`, ids `int64`. The frames contain at least the rows that the computed days
     `first … last` need, and may contain more of the same students: other rows change no figure.
@@ -24,18 +25,19 @@ class StudentHistory:
         students: `user_id` (unique), `first_started_at` (NaT: no lesson started), `last_activity_before` (the latest
             activity before `first` that is not in the other frames; NaT if there is none, or if it cannot be the latest
             on any of the days).
-        progress: `user_id`, `lesson_id`, `started_at` and `completed_at` (NaT: not yet), `time_spent_minutes` (int64).
-            Rows started or completed on the days `first - 29 … last`.
-        attempts: `user_id`, `attempt_id`, `completed_at`, `score` (float64), `is_scored` (bool; false: not graded yet,
-            whereas a score of NaN is an invalid scored attempt). Those completed on `first … last`, and the last ten
-            scored ones before `first`.
+        progress: `user_id`, `lesson_id`, `started_at` and `completed_at` as recorded (NaT: not yet), `start` (the
+            lesson's start), `time_spent_minutes` (int64). Rows started or completed on the days `first - 29 … last`.
+        attempts: `user_id`, `attempt_id`, `completed_at`, `score` (float64, in percent), `is_scored` (bool; false: not
+            graded). Those completed on `first … last`, and the last ten scored ones before `first`.
         exercises: `user_id`, `created_at`. Those of `first … last`.
+        issues: The invalid rows among those that were read, see `corrections.progress_issues`.
     """
 
     students: pd.DataFrame
     progress: pd.DataFrame
     attempts: pd.DataFrame
     exercises: pd.DataFrame
+    issues: pd.DataFrame = field(default_factory=no_issues)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class Events:
         has_started: Whether the student has started any lesson, shape (students,).
         first_start: Day index of the first start, shape (students,).
         activity_before: The instant of the latest activity before the first computed day, shape (students,).
-        progress: The progress rows as read; their grid rows are in `progress_students`, their day indices in
-            `start_days` and `completion_days`, their values in `minutes` and `completed_before_started`.
+        progress_students: Grid rows of the lessons; their day indices are in `start_days` (of the lesson's start),
+            `recorded_start_days` (of `started_at`) and `completion_days`.
+        minutes: Minutes of each lesson, at most those from its start to the end of that day.
+        day_minutes: The length of each day of the grid, shape (days,).
         attempt_students: Grid rows of the attempts; their day indices are in `attempt_days`.
         scored: The scored attempts by student, oldest first; their grid rows are in `scored_students`, their day
             indices in `scored_days`.
@@ -61,12 +65,12 @@ class Events:
     has_started: Flags
     first_start: Ints
     activity_before: Ints
-    progress: pd.DataFrame
     progress_students: Ints
     start_days: Ints
+    recorded_start_days: Ints
     completion_days: Ints
     minutes: Ints
-    completed_before_started: Flags
+    day_minutes: Ints
     attempt_students: Ints
     attempt_days: Ints
     scored: pd.DataFrame
@@ -101,6 +105,13 @@ class Events:
         """Position of the newest scored attempt of each student and computed day; -1 if there is none."""
         return latest_by_day(self.scored_students, self.scored_days, self.shape)[:, LEAD_DAYS:]
 
+    @cached_property
+    def minutes_by_day(self) -> Ints:
+        """Minutes of each student and computed day, at most the length of the day; shape (students, computed days)."""
+        shape = (self.shape[0], len(self.computed_days))
+        sums = sum_by_day(self.progress_students, self.start_days - LEAD_DAYS, self.minutes, shape)
+        return np.minimum(sums, self.day_minutes[LEAD_DAYS:])
+
     @classmethod
     def of(cls, history: StudentHistory, days: LocalDays) -> Events:
         """Convert the rows of a history."""
@@ -108,6 +119,8 @@ class Events:
         user_ids = students["user_id"].to_numpy(np.int64)
         progress_students = _grid_rows(user_ids, history.progress)
         started, completed = _instants(history.progress["started_at"]), _instants(history.progress["completed_at"])
+        start_instants = _instants(history.progress["start"])
+        start_days = days.index_of(start_instants)
         attempt_students = _grid_rows(user_ids, history.attempts)
         attempted, submitted = _instants(history.attempts["completed_at"]), _instants(history.exercises["created_at"])
         exercise_students = _grid_rows(user_ids, history.exercises)
@@ -128,12 +141,15 @@ class Events:
             has_started=students["first_started_at"].notna().to_numpy(),
             first_start=days.index_of(_instants(students["first_started_at"])),
             activity_before=activity_before,
-            progress=history.progress,
             progress_students=progress_students,
-            start_days=days.index_of(started),
+            start_days=start_days,
+            recorded_start_days=days.index_of(started),
             completion_days=days.index_of(completed),
-            minutes=history.progress["time_spent_minutes"].to_numpy(np.int64),
-            completed_before_started=(completed < started) & (completed != _MISSING),
+            minutes=np.minimum(
+                history.progress["time_spent_minutes"].to_numpy(np.int64),
+                (days.boundaries.take(start_days + 1, mode="clip") - start_instants) // MICROSECONDS_PER_MINUTE,
+            ),
+            day_minutes=np.diff(days.boundaries) // MICROSECONDS_PER_MINUTE,
             attempt_students=attempt_students,
             attempt_days=days.index_of(attempted),
             scored=history.attempts.iloc[scored],
@@ -143,6 +159,8 @@ class Events:
             exercise_days=days.index_of(submitted),
         )
 
+
+MICROSECONDS_PER_MINUTE = 60_000_000
 
 _MISSING = np.iinfo(np.int64).min
 """NaT as an integer: earlier than every instant, so its day index is -1."""

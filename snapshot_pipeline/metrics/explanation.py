@@ -12,7 +12,7 @@ from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.grid import round_half_away
 from snapshot_pipeline.metrics.pace import CONSISTENCY_WEIGHT, QUIZ_WEIGHT, VELOCITY_WEIGHT, learning_paces
 from snapshot_pipeline.metrics.quiz_average import ATTEMPTS, WEIGHTS
-from snapshot_pipeline.metrics.snapshot import find_issues, lessons_by_day, pace_terms, quiz_averages
+from snapshot_pipeline.metrics.snapshot import lessons_by_day, pace_terms, quiz_averages
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,12 @@ class CountedAttempt:
 
 @dataclass(frozen=True)
 class StudentIssue:
-    """An invalid row: reason and description."""
+    """An invalid row; see the columns of `data_issues`."""
 
-    reason: str
+    day: date
+    source_table: str
+    source_key: str
+    issue: str
     detail: str
 
 
@@ -68,7 +71,7 @@ class PaceExplanation:
         attempts: The attempts of the quiz average, newest first.
         unrounded: The sum of the three terms.
         pace_score: The rounded score, as published.
-        issues: Invalid rows, one per reason; with any of them nothing is published.
+        issues: Invalid rows among those that were read; they were corrected or ignored.
     """
 
     first: date
@@ -117,9 +120,11 @@ def explain_pace(history: StudentHistory, days: LocalDays) -> PaceExplanation | 
         pace_score=float(scores[0, 0]),
         learning_pace=str(learning_paces(scores)[0, 0]),
         issues=[
-            StudentIssue(issue.reason, issue.describe(int(issue.rows[0, 0])))
-            for issue in find_issues(events)
-            if issue.rows[0, 0] >= 0
+            StudentIssue(day.date(), table, key, issue, detail)
+            for day, table, key, issue, detail in zip(
+                *(history.issues[name] for name in ("day", "source_table", "source_key", "issue", "detail")),
+                strict=True,
+            )
         ],
     )
 

@@ -29,7 +29,6 @@ def running_averages(scores: Floats, attempt_rank: Ints) -> Floats:
     weights = np.zeros(len(scores), dtype=np.int64)
     for age, weight in enumerate(WEIGHTS):
         newer = np.flatnonzero(attempt_rank >= age)
-        with np.errstate(over="ignore"):  # a score near the largest float is an issue and fails its student
-            weighted[newer] += weight * scores[newer - age]
+        weighted[newer] += weight * scores[newer - age]
         weights[newer] += weight
     return weighted / weights

@@ -17,6 +17,7 @@ from snapshot_pipeline.metrics.snapshot import SnapshotBatch
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import FailedStudent
+from snapshot_pipeline.store.issues import IssueCount
 from snapshot_pipeline.store.snapshot_queries import (
     PaceChange,
     WithoutData,
@@ -52,6 +53,9 @@ class DayReport:
         students_with_average: Number of published students with a quiz average.
         quiz_total: Sum of their quiz averages.
         restated: Number of published figures that changed.
+        removed: Number of published students whose rows vanished from the platform, so that no snapshot is due.
+        with_issues: Number of students due who have an invalid row of the day; known when the day is recorded.
+        issues: These rows by kind.
     """
 
     day: date
@@ -66,11 +70,14 @@ class DayReport:
     students_with_average: int = 0
     quiz_total: float = 0.0
     restated: int = 0
+    removed: int = 0
+    with_issues: int = 0
+    issues: tuple[IssueCount, ...] = ()
 
     @property
     def count(self) -> DayCount:
         """Published and failed students, as stored."""
-        return DayCount(self.day, self.published, self.failures.total())
+        return DayCount(self.day, self.published, self.failures.total(), self.with_issues)
 
     @property
     def mean_quiz_average(self) -> float | None:
@@ -91,6 +98,7 @@ class DayReport:
         self.students_with_average += other.students_with_average
         self.quiz_total += other.quiz_total
         self.restated += other.restated
+        self.removed += other.removed
 
 
 def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
@@ -135,6 +143,7 @@ def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: Loca
             students_with_average=int(totals["students_with_average"][number]),
             quiz_total=float(totals["quiz_total"][number]),
             restated=int(publication.restated[number]),
+            removed=int(publication.removed[number]),
         )
 
 

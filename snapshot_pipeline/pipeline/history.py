@@ -1,35 +1,73 @@
-"""Read what the snapshots of a batch of students need, as a `StudentHistory`."""
+"""Read what the snapshots of a batch of students need, corrected, as a `StudentHistory`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from snapshot_pipeline.metrics.corrections import (
+    ATTEMPTS,
+    PROGRESS,
+    attempt_issues,
+    correct_attempts,
+    correct_exercises,
+    correct_progress,
+    no_issues,
+    progress_issues,
+)
 from snapshot_pipeline.metrics.days import LocalDays, end_of_day
 from snapshot_pipeline.metrics.events import StudentHistory
-from snapshot_pipeline.metrics.quiz_average import ATTEMPTS
+from snapshot_pipeline.metrics.quiz_average import WEIGHTS
 from snapshot_pipeline.platform.reads import PlatformReader, Users
 
 
-def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> StudentHistory:
+@dataclass(frozen=True)
+class ListedRows:
+    """Rows that are listed in `data_issues`, to be read again, wherever they are.
+
+    Attributes:
+        lessons: Ids of students and of lessons.
+        attempts: Ids of attempts.
+    """
+
+    lessons: tuple[tuple[int, int], ...] = ()
+    attempts: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, keys: pd.DataFrame) -> ListedRows:
+        """The rows of `source_table` and `source_key`."""
+        lessons = keys.loc[keys["source_table"] == PROGRESS, "source_key"]
+        attempts = keys.loc[keys["source_table"] == ATTEMPTS, "source_key"]
+        pairs = sorted({(int(user_id), int(lesson_id)) for user_id, lesson_id in lessons.str.split("/")})
+        return cls(tuple(pairs), tuple(sorted({int(key) for key in attempts})))
+
+
+def read_history(
+    reader: PlatformReader, users: Users, days: LocalDays, listed: ListedRows | None = None
+) -> StudentHistory:
     """Read what the days need of some students, in a handful of queries.
 
     Args:
         reader: An open session, so that all frames show the same state of the platform.
+        listed: More rows whose issues to look for.
     """
+    moment, score_maximum = reader.rules.moment, reader.rules.score_maximum
     students = reader.students(users)
     user_ids = np.sort(students["user_id"].to_numpy(np.int64))
-    progress = _select(user_ids, reader.progress(users, days.window_start, days.end))
-    exercises = _select(user_ids, reader.exercises(users, days.window_start, days.end))
-    recent = _select(user_ids, reader.attempts(users, days.window_start, days.end))
+    progress_rows = _select(user_ids, reader.progress(users, days.window_start, days.end))
+    progress = correct_progress(progress_rows, moment)
+    exercises = correct_exercises(_select(user_ids, reader.exercises(users, days.window_start, days.end)), moment)
+    recent_rows = _select(user_ids, reader.attempts(users, days.window_start, days.end))
+    recent = correct_attempts(recent_rows, moment, score_maximum)
     first_end = end_of_day(days.first, days.zone)
     lacking = _lacking_attempts(user_ids, recent, first_end)
     some = lacking > 0
-    older = reader.last_scored_attempts(user_ids[some].tolist(), lacking[some].tolist(), days.window_start)
-    attempts = pd.concat([recent, older], ignore_index=True)
+    older_rows = reader.last_scored_attempts(user_ids[some].tolist(), lacking[some].tolist(), days.window_start)
+    attempts = pd.concat([recent, correct_attempts(older_rows, moment, score_maximum)], ignore_index=True)
     started = students.loc[students["first_started_at"] < days.end, "user_id"]
     # Students with activity in the window up to the first day need no look-up of their last activity.
     active = [
@@ -44,6 +82,12 @@ def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> Stude
     inactive = started[~started.isin(pd.concat(active))]
     activity = reader.last_activity(inactive.tolist(), days.window_start)
     last_activity = activity.set_index("user_id")["last_activity_at"].reindex(students["user_id"])
+    issues = [
+        progress_issues(progress_rows, moment, days.zone),
+        attempt_issues(recent_rows, moment, days.zone),
+        attempt_issues(older_rows, moment, days.zone),
+        _listed_issues(reader, user_ids, days, listed or ListedRows()),
+    ]
     return StudentHistory(
         students=pd.DataFrame(
             {
@@ -55,6 +99,7 @@ def read_history(reader: PlatformReader, users: Users, days: LocalDays) -> Stude
         progress=progress,
         attempts=attempts,
         exercises=exercises,
+        issues=pd.concat(issues, ignore_index=True).drop_duplicates(["source_table", "source_key", "issue"]),
     )
 
 
@@ -62,14 +107,29 @@ def empty_history() -> StudentHistory:
     """The history of no students."""
     ids = np.zeros(0, dtype=np.int64)
     instants = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
-    progress = {"user_id": ids, "lesson_id": ids, "started_at": instants, "completed_at": instants}
+    times = {"started_at": instants, "completed_at": instants, "start": instants}
     attempts = {"user_id": ids, "attempt_id": ids, "completed_at": instants, "score": np.zeros(0)}
     return StudentHistory(
         students=pd.DataFrame({"user_id": ids, "first_started_at": instants, "last_activity_before": instants}),
-        progress=pd.DataFrame({**progress, "time_spent_minutes": ids}),
+        progress=pd.DataFrame({"user_id": ids, "lesson_id": ids, **times, "time_spent_minutes": ids}),
         attempts=pd.DataFrame({**attempts, "is_scored": np.zeros(0, dtype=bool)}),
         exercises=pd.DataFrame({"user_id": ids, "created_at": instants}),
     )
+
+
+def _listed_issues(
+    reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays, listed: ListedRows
+) -> pd.DataFrame:
+    """The issues that the listed rows still have."""
+    parts = [no_issues()]
+    if listed.lessons:
+        students, lessons = zip(*listed.lessons, strict=True)
+        rows = _select(user_ids, reader.progress_of(students, lessons))
+        parts.append(progress_issues(rows, reader.rules.moment, days.zone))
+    if listed.attempts:
+        rows = _select(user_ids, reader.attempts_of(listed.attempts))
+        parts.append(attempt_issues(rows, reader.rules.moment, days.zone))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _lacking_attempts(user_ids: NDArray[np.int64], recent: pd.DataFrame, first_end: datetime) -> NDArray[np.int64]:
@@ -79,7 +139,7 @@ def _lacking_attempts(user_ids: NDArray[np.int64], recent: pd.DataFrame, first_e
     """
     scored = recent.loc[recent["is_scored"] & (recent["completed_at"] < first_end), "user_id"].to_numpy(np.int64)
     known = np.bincount(np.searchsorted(user_ids, scored), minlength=len(user_ids))
-    return np.maximum(ATTEMPTS - known, 0)
+    return np.maximum(len(WEIGHTS) - known, 0)
 
 
 def _select(user_ids: NDArray[np.int64], frame: pd.DataFrame) -> pd.DataFrame:

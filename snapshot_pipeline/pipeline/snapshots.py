@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays, end_of_day
-from snapshot_pipeline.metrics.issues import UNEXPECTED_ERROR
-from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
+from snapshot_pipeline.metrics.snapshot import UNEXPECTED_ERROR, SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.batches import (
     Batch,
     ProgressListener,
@@ -34,16 +33,25 @@ from snapshot_pipeline.pipeline.batches import (
     sample_students,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport, batch_reports
-from snapshot_pipeline.pipeline.history import empty_history, read_history
+from snapshot_pipeline.pipeline.history import ListedRows, empty_history, read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.source import Source, open_source
+from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
 from snapshot_pipeline.platform.reads import PlatformReader, Users
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
 from snapshot_pipeline.store.days import DayCount, record_days
 from snapshot_pipeline.store.failures import delete_failures_of_inactive_students
+from snapshot_pipeline.store.issues import (
+    IssueCount,
+    delete_issues_of_inactive_students,
+    issues_by_day,
+    listed_keys,
+    replace_issues,
+    students_with_issues,
+)
 from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.months import ensure_partitions, has_snapshots, refresh_statistics
 from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
@@ -75,6 +83,8 @@ def run_days(
     run_id: str,
     progress: ProgressListener = ignore_progress,
     reason: str = BY_HAND,
+    *,
+    allow_student_drop: bool = False,
 ) -> SnapshotRun:
     """Compute and publish the snapshots of all active students for the days `first … last`, both included.
 
@@ -83,10 +93,10 @@ def run_days(
         reason: Why, recorded with each restatement; one of `pipeline.reasons`.
     """
     started = time.monotonic()
-    computed_at = datetime.now(timezone.utc)
     days = LocalDays(first, last, installation.settings.zone)
     reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
     source = open_source(installation, days.end)
+    computed_at = source.rules.moment
     with (
         installation.lock_days(first, last, f"run {run_id}") as lock,
         open_executor(installation.settings) as executor,
@@ -94,13 +104,15 @@ def run_days(
         retry_transient(ensure_partitions, installation.engine, installation.store, first, last)
         is_first = retry_transient(_prepare_tables, installation, first, last)
         overview = retry_transient(_read_overview, source, days, executor.local_executor)
+        if not is_first and not allow_student_drop:
+            refuse_student_drop(installation, overview.source, days)
         work = SnapshotWork(installation.uri, overview.source, lock.lease, days, computed_at, run_id, reason, is_first)
         batches = executor.split(overview.user_ids, overview.memory_per_student)
         batch_done = progress_per_batch(progress, batches, days.count)
         for batch in executor.map_batches(batches, work, lock.check_lock, batch_done):
             for report in batch:
                 reports[report.day].add(report)
-        installation.leased_transaction(
+        issues = installation.leased_transaction(
             lock,
             _record,
             overview.user_ids,
@@ -109,6 +121,8 @@ def run_days(
             run_id,
             overview.fingerprints.result(),
         )
+    for day, report in reports.items():
+        report.with_issues, report.issues = issues[0].get(day, 0), issues[1].get(day, ())
     return SnapshotRun(list(reports.values()), time.monotonic() - started, len(overview.user_ids))
 
 
@@ -128,9 +142,15 @@ def _record(
     computed_at: datetime,
     run_id: str,
     fingerprints: Mapping[date, str | None],
-) -> None:
-    delete_failures_of_inactive_students(connection, tables, user_ids, counts[0].day, counts[-1].day)
+) -> tuple[dict[date, int], dict[date, tuple[IssueCount, ...]]]:
+    """Record the days; returns by day how many students have an issue, and the issues."""
+    first, last = counts[0].day, counts[-1].day
+    delete_failures_of_inactive_students(connection, tables, user_ids, first, last)
+    delete_issues_of_inactive_students(connection, tables, user_ids)
+    with_issues = students_with_issues(connection, tables, first, last)
+    counts = [replace(count, with_issues=with_issues.get(count.day, 0)) for count in counts]
     record_days(connection, tables, counts, computed_at, run_id, fingerprints)
+    return with_issues, issues_by_day(connection, tables, first, last)
 
 
 @dataclass(frozen=True)
@@ -193,9 +213,11 @@ class ComputedBatch:
 
     Attributes:
         user_ids: int64, ascending, shape (students,).
+        not_started: Those of them who have no lesson, int64, ascending.
     """
 
     user_ids: NDArray[np.int64]
+    not_started: NDArray[np.int64]
     snapshots: SnapshotBatch
 
 
@@ -234,10 +256,11 @@ class SnapshotWork:
 
     def compute(self, batch: Batch) -> ComputedBatch:
         """Read and compute the batch; writes nothing."""
+        with bulk.transaction(self.uri) as connection:
+            keys = listed_keys(connection, StoreTables.of(self.lease.schema), batch.user_ids)
         with self.source.session() as reader:
-            history = read_history(reader, self._users(batch), self.days)
-        user_ids = np.sort(history.students["user_id"].to_numpy(np.int64))
-        return ComputedBatch(user_ids, compute_snapshots(history, self.days))
+            history = read_history(reader, self._users(batch), self.days, ListedRows.of(keys))
+        return _computed(history.students, compute_snapshots(history, self.days))
 
     def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
         """The failures of a student whose computation raised; writes nothing."""
@@ -253,8 +276,8 @@ class SnapshotWork:
                 "detail": one_line(error),
             }
         )
-        empty = compute_snapshots(empty_history(), self.days).published
-        return ComputedBatch(batch.user_ids, SnapshotBatch(empty, failures))
+        nothing = compute_snapshots(empty_history(), self.days)
+        return _computed(students, replace(nothing, failures=failures))
 
     def _users(self, batch: Batch) -> Users:
         return batch.range
@@ -271,15 +294,29 @@ class SnapshotWork:
 
     def _replace(self, batch: ComputedBatch, *, is_first: bool) -> list[DayReport]:
         scope = PublicationScope(
-            batch.user_ids, self.days.first, self.days.last, self.computed_at, self.run_id, self.reason, is_first
+            batch.user_ids,
+            batch.not_started,
+            self.days.first,
+            self.days.last,
+            self.computed_at,
+            self.run_id,
+            self.reason,
+            is_first,
         )
         snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:
             self.lease.check(connection)
             tables = StoreTables.of(self.lease.schema)
             publication = replace_snapshots(connection, tables, scope, snapshots.published, snapshots.failures)
+            replace_issues(connection, tables, batch.user_ids, snapshots.issues, self.computed_at)
             self._after_publication(connection, tables, publication)
         return list(batch_reports(snapshots, publication, self.days))
 
     def _after_publication(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
         """Extend the transaction; does nothing if the run records the days after its batches."""
+
+
+def _computed(students: pd.DataFrame, snapshots: SnapshotBatch) -> ComputedBatch:
+    students = students.sort_values("user_id")
+    user_ids = students["user_id"].to_numpy(np.int64)
+    return ComputedBatch(user_ids, user_ids[students["first_started_at"].isna()], snapshots)

@@ -142,8 +142,8 @@ def _read_days(installation: Installation, user_id: int, first: date, last: date
 
 
 def _differences(stored: StoredSnapshot | None, fresh: SnapshotBatch) -> list[OutdatedFigure]:
-    """The published figures that would be different now; [] if the day would fail now."""
-    if stored is None or len(fresh.failures):
+    """The published figures that would be different now."""
+    if stored is None:
         return []
     rows = fresh.published.to_dict("records")
     now = {name: _plain(value) for name, value in rows[0].items()} if rows else dict.fromkeys(_FIGURES)
@@ -162,11 +162,8 @@ def _remediation(
 ) -> Remediation | None:
     days = f"--from {day.day} --to {day.day}"
     retry, again = f"snapshot-pipeline retry-failed {days}", f"snapshot-pipeline materialize {days}"
-    if pace is not None and pace.issues:
-        command = retry if day.state == "failed" else again
-        return Remediation("invalid rows prevent publication; fix them on the platform, then", command)
     if day.state == "failed":
-        return Remediation("the day has failed, and its rows were fixed since", retry)
+        return Remediation("the computation of the day raised an error; once its cause is fixed, run", retry)
     if day.state == "missing":
         return Remediation("the day was never computed", again)
     if day.state == "not due" and pace is not None:

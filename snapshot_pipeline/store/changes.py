@@ -63,6 +63,12 @@ class StudentDayIndex:
         is_inside = (self.user_ids[students] == user_ids) & (days >= 0) & (days < self.days)
         return np.where(is_inside, students * self.days + days, -1).astype(np.int64)
 
+    def numbers_of_students(self, user_ids: Ints) -> Ints:
+        """The numbers of all days of some of the students."""
+        students = np.searchsorted(self.user_ids, user_ids)
+        numbers: Ints = (students[:, None] * self.days + np.arange(self.days)).ravel()
+        return numbers
+
     def day_numbers(self, rows: pa.Table) -> Ints:
         """The number of each row's day, from 0."""
         dates = rows["snapshot_date"].to_numpy().astype("datetime64[D]")
@@ -114,7 +120,7 @@ def compare(old: pa.Table, new: pa.Table, index: StudentDayIndex, retained: Ints
         old: The stored rows, at most one per student-day; rows outside of the index are ignored.
         new: The computed rows, with the same columns and types.
         index: The student-days that were computed.
-        retained: Numbers of student-days that keep their row although there is no new one: those that failed.
+        retained: Numbers of student-days that keep their row although there is no new one.
     """
     old_numbers, new_numbers = index.numbers_of(old), index.numbers_of(new)
     old_positions = np.full(index.count + 1, -1, dtype=np.int64)  # the last element collects rows outside, number -1

@@ -15,11 +15,12 @@ from snapshot_pipeline.store.tables import StoreTables
 
 @dataclass(frozen=True)
 class DayCount:
-    """The numbers of students published and failed on a computed day."""
+    """The numbers of students published and failed on a computed day, and of those with an invalid row of the day."""
 
     day: date
     published: int
     failed: int
+    with_issues: int = 0
 
     @property
     def students(self) -> int:
@@ -30,6 +31,11 @@ class DayCount:
     def success_rate(self) -> float | None:
         """Share of the students published; None without students."""
         return self.published / self.students if self.students else None
+
+    @property
+    def issue_rate(self) -> float | None:
+        """Share of the students with an invalid row of the day; None without students."""
+        return self.with_issues / self.students if self.students else None
 
 
 def record_days(
@@ -63,6 +69,7 @@ def record_days(
             "snapshot_date": count.day,
             "published": count.published,
             "failed": count.failed,
+            "students_with_issues": count.with_issues,
             "computed_at": computed_at,
             "run_id": run_id,
             "source_fingerprint": fingerprints[count.day],
@@ -97,4 +104,4 @@ def last_day_count_before(connection: Connection, tables: StoreTables, day: date
 
 def _select_counts(tables: StoreTables) -> Select[Any]:
     days = tables.snapshot_days
-    return select(days.c.snapshot_date, days.c.published, days.c.failed)
+    return select(days.c.snapshot_date, days.c.published, days.c.failed, days.c.students_with_issues)

@@ -20,8 +20,8 @@ class RetentionLimits:
 
     Attributes:
         incidents: For incidents by the time they were closed, and messages by the time they were sent.
-        snapshots: For snapshots, failures, days, summaries and recommendations; None keeps all. Summaries are included,
-            because a cohort may be a single student.
+        snapshots: For snapshots, failures, days, issues, summaries and recommendations; None keeps all. Summaries are
+            included, because a cohort may be a single student.
     """
 
     incidents: datetime
@@ -59,6 +59,7 @@ def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLi
                 tables.cohort_summary,
             )
         ]
+        expired.append((tables.data_issues, tables.data_issues.c.day < limits.snapshots))
         expired.append((recommendations, recommendations.c.week_start < limits.snapshots))
     return dropped | {table.name: _delete(engine, table, condition) for table, condition in expired}
 

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from sqlalchemy import Table, any_, or_, select
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.store.changes import KEY, StudentDayIndex, compare, delete_rows, restatements, with_constants
+from snapshot_pipeline.store.changes import (
+    KEY,
+    WHOLE_ROW,
+    StudentDayIndex,
+    compare,
+    delete_rows,
+    restatements,
+    with_constants,
+)
 from snapshot_pipeline.store.tables import StoreTables
 
 _SNAPSHOT_TYPES = {
@@ -39,6 +47,7 @@ class PublicationScope:
     """
 
     user_ids: NDArray[np.int64]
+    not_started: NDArray[np.int64]
     first: date
     last: date
     computed_at: datetime
@@ -58,12 +67,14 @@ class Publication:
 
     Attributes:
         restated: Published figures that changed: rows of `snapshot_restatements`.
+        removed: Published rows that were deleted, because no snapshot is due any more.
         recovered: Students that had failed and are published now.
         failed_before: Students that had failed before.
         failed: Students that fail now.
     """
 
     restated: NDArray[np.int64]
+    removed: NDArray[np.int64]
     recovered: NDArray[np.int64]
     failed_before: NDArray[np.int64]
     failed: NDArray[np.int64]
@@ -80,7 +91,8 @@ def replace_snapshots(
 
     Only differences are written: a row whose figures are equal to the last bit is not touched, and keeps its
     `computed_at`. Changed figures are recorded in `snapshot_restatements`. A failed student-day keeps the snapshot of
-    an earlier run, and one that succeeds loses its failure; one that fails again keeps its `first_seen_at`.
+    an earlier run, and one that succeeds loses its failure; one that fails again keeps its `first_seen_at`. A student
+    without lessons keeps all snapshots.
 
     Args:
         scope: With `is_first`, an existing row is an integrity error (SQLSTATE 23505).
@@ -89,10 +101,13 @@ def replace_snapshots(
     """
     new, failed = as_snapshots(published), as_failures(failures)
     index = scope.index
-    restated = _replace_snapshots(connection, tables, scope, new, index.numbers_of(failed))
+    retained = np.concatenate([index.numbers_of(failed), index.numbers_of_students(scope.not_started)])
+    restated = _replace_snapshots(connection, tables, scope, new, retained)
+    is_removed = pc.equal(restated["column_name"], WHOLE_ROW)
     failed_before = _replace_failures(connection, tables, scope, failed)
     return Publication(
         restated=np.bincount(index.day_numbers(restated), minlength=index.days),
+        removed=np.bincount(index.day_numbers(restated.filter(is_removed)), minlength=index.days),
         recovered=index.count_by_day(np.intersect1d(failed_before, index.numbers_of(new))),
         failed_before=index.count_by_day(failed_before),
         failed=index.count_by_day(index.numbers_of(failed)),
@@ -146,13 +161,17 @@ def as_failures(failures: pd.DataFrame) -> pa.Table:
 
 
 def _replace_snapshots(
-    connection: adbc.Connection, tables: StoreTables, scope: PublicationScope, new: pa.Table, failed: NDArray[np.int64]
+    connection: adbc.Connection,
+    tables: StoreTables,
+    scope: PublicationScope,
+    new: pa.Table,
+    retained: NDArray[np.int64],
 ) -> pa.Table:
     """Write the snapshots that differ; returns the restatements."""
     target = tables.performance_snapshots
     empty = pa.schema(_SNAPSHOT_TYPES).empty_table()
     old = empty if scope.is_first else read_published(connection, tables, scope.index)
-    changes = compare(old, new, scope.index, failed)
+    changes = compare(old, new, scope.index, retained)
     restated = restatements(old, new, changes)
     _delete(connection, target, old.take(changes.to_delete), scope)
     written = new if len(changes.inserted) == new.num_rows else new.take(changes.to_write)

@@ -48,6 +48,7 @@ class StoreTables:
     performance_snapshots: Table
     snapshot_failures: Table
     snapshot_days: Table
+    data_issues: Table
     day_summary: Table
     cohort_summary: Table
     snapshot_restatements: Table
@@ -70,6 +71,7 @@ class StoreTables:
             performance_snapshots=_performance_snapshots(metadata),
             snapshot_failures=_snapshot_failures(metadata),
             snapshot_days=_snapshot_days(metadata),
+            data_issues=_data_issues(metadata),
             day_summary=_day_summary(metadata),
             cohort_summary=_cohort_summary(metadata),
             snapshot_restatements=_snapshot_restatements(metadata),
@@ -151,10 +153,10 @@ def _snapshot_failures(metadata: MetaData) -> Table:
         _column(
             "reason",
             Text,
-            "The kind of invalid row, or `unexpected_error`.",
-            "score_out_of_range, negative_time_spent, completed_before_started, unexpected_error",
+            "Why: the computation raised an error.",
+            "unexpected_error",
         ),
-        _column("detail", Text, "The invalid row and its value, or the error message."),
+        _column("detail", Text, "The error message."),
         _column("computed_at", _INSTANT, "When the student's day was last computed."),
         _column("first_seen_at", _INSTANT, "When the failure was first seen."),
         _column("last_seen_at", _INSTANT, "When the failure was last seen."),
@@ -171,6 +173,12 @@ def _snapshot_days(metadata: MetaData) -> Table:
         _key("snapshot_date", Date, "The day."),
         _column("published", BigInteger, "Students published on the day.", _COUNT),
         _column("failed", BigInteger, "Students whose day could not be computed.", _COUNT),
+        _column(
+            "students_with_issues",
+            BigInteger,
+            "Students due on the day who have an invalid row of the day, listed in `data_issues`.",
+            _COUNT,
+        ),
         _column("computed_at", _INSTANT, "When the day was last computed completely."),
         _column("run_id", Text, "The Dagster run, or the command, that computed it."),
         _optional(
@@ -180,6 +188,27 @@ def _snapshot_days(metadata: MetaData) -> Table:
         ),
         info={
             DESCRIPTION: "One row per computed day: how many students were published and failed, when and by which run."
+        },
+    )
+
+
+def _data_issues(metadata: MetaData) -> Table:
+    return Table(
+        "data_issues",
+        metadata,
+        _key("source_table", Text, "The platform's table."),
+        _key("source_key", Text, "The row: its id; of `user_lesson_progress` the ids of the user and of the lesson."),
+        _key("issue", Text, "What is invalid; see docs/metrics.md."),
+        _column("user_id", BigInteger, _STUDENT),
+        _column("day", Date, "The local day of the row: of a lesson's start, of an attempt's completion."),
+        _column("detail", Text, "The column and its value."),
+        _column("first_seen_at", _INSTANT, "When the row was first seen."),
+        _column("last_seen_at", _INSTANT, "When the row was last seen."),
+        Index("data_issues_day_idx", "day"),
+        Index("data_issues_user_id_idx", "user_id"),
+        info={
+            DESCRIPTION: "One row per invalid row of the platform and kind; the row was corrected or ignored, and the "
+            "student is published."
         },
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-
 from snapshot_pipeline.metrics.issues import (
     COMPLETED_BEFORE_STARTED,
     NEGATIVE_TIME_SPENT,

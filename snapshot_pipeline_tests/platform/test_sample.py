@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
+from snapshot_pipeline.metrics.issues import SCORE_OUT_OF_RANGE
 from sqlalchemy import URL, create_engine, text
 
 from snapshot_pipeline.metrics.days import LocalDays, start_of_day
 from snapshot_pipeline.metrics.events import StudentHistory
-from snapshot_pipeline.metrics.issues import SCORE_OUT_OF_RANGE
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.platform.ownership import PlatformNotOursError, arrow_schema
 from snapshot_pipeline.platform.sample import (

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from snapshot_pipeline.metrics.issues import COMPLETED_BEFORE_STARTED, NEGATIVE_TIME_SPENT, SCORE_OUT_OF_RANGE
+from snapshot_pipeline.metrics.corrections import COMPLETED_BEFORE_STARTED, NEGATIVE_MINUTES, NEGATIVE_SCORE
 from snapshot_pipeline.platform.sample.arrays import HOUR, MINUTE, Calendar, Ints, concatenate
 from snapshot_pipeline.platform.sample.catalog import Catalog
 from snapshot_pipeline.platform.sample.students import Attempts, People, Study
 
-INVALID_REASONS = (SCORE_OUT_OF_RANGE, NEGATIVE_TIME_SPENT, COMPLETED_BEFORE_STARTED)
+INVALID_REASONS = (NEGATIVE_SCORE, NEGATIVE_MINUTES, COMPLETED_BEFORE_STARTED)
 """The kinds of invalid rows; the students chosen get them in turn."""
 AFFECTED_DAYS = 7
 """An invalid row affects its student on each of this many days before `until`, and usually on more."""

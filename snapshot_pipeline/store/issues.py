@@ -1,0 +1,185 @@
+"""The table `data_issues`: invalid rows of the platform, which were corrected or ignored."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    DateTime,
+    and_,
+    any_,
+    cast,
+    column,
+    delete,
+    distinct,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.store.tables import StoreTables
+
+_TYPES = {
+    "source_table": pa.string(),
+    "source_key": pa.string(),
+    "issue": pa.string(),
+    "user_id": pa.int64(),
+    "day": pa.date32(),
+    "detail": pa.string(),
+}
+_KEY = ("source_table", "source_key", "issue")
+_FOUND = table("found_issues", *map(column, _TYPES))
+
+
+@dataclass(frozen=True)
+class IssueCount:
+    """The issues of one kind of a day.
+
+    Attributes:
+        rows: Number of invalid rows.
+        students: Number of students who have one.
+        source_table: The table of the example.
+        source_key: The key of the example, the first by table and key.
+        detail: Column and value of the example.
+    """
+
+    issue: str
+    rows: int
+    students: int
+    source_table: str
+    source_key: str
+    detail: str
+
+
+def listed_keys(connection: adbc.Connection, tables: StoreTables, user_ids: NDArray[np.int64]) -> pd.DataFrame:
+    """The distinct `source_table`, `source_key` of the listed rows of some students."""
+    issues = tables.data_issues
+    query = select(issues.c.source_table, issues.c.source_key).distinct()
+    return bulk.fetch_frame(connection, query.where(issues.c.user_id == any_(bulk.integers(user_ids.tolist()))))
+
+
+def replace_issues(
+    connection: adbc.Connection,
+    tables: StoreTables,
+    user_ids: NDArray[np.int64],
+    issues: pd.DataFrame,
+    computed_at: datetime,
+) -> None:
+    """Replace the issues of some students, inside the caller's transaction.
+
+    A row that is listed already keeps its `first_seen_at`.
+
+    Args:
+        issues: See `metrics.corrections.progress_issues`; all rows of the students that are listed were read again.
+    """
+    target = tables.data_issues
+    bulk.create_temporary(
+        connection, _FOUND.name, pa.table({name: pa.array(issues[name], kind) for name, kind in _TYPES.items()})
+    )
+    same_key = and_(*(target.c[name] == _FOUND.c[name] for name in _KEY))
+    is_right = and_(target.c.user_id == any_(bulk.integers(user_ids.tolist())), ~exists().where(same_key))
+    bulk.execute(connection, delete(target).where(is_right))
+    if len(issues):
+        seen = literal(computed_at, DateTime(timezone=True))
+        # Sorted by key, so that two runs of different days lock the rows in the same order.
+        rows = select(*_FOUND.c, seen.label("first_seen_at"), seen.label("last_seen_at")).order_by(
+            *(_FOUND.c[name] for name in _KEY)
+        )
+        statement = insert(target).from_select([*_TYPES, "first_seen_at", "last_seen_at"], rows)
+        updated = {name: statement.excluded[name] for name in ("user_id", "day", "detail", "last_seen_at")}
+        bulk.execute(connection, statement.on_conflict_do_update(index_elements=list(_KEY), set_=updated))
+
+
+def delete_issues_of_inactive_students(
+    connection: Connection, tables: StoreTables, user_ids: NDArray[np.int64]
+) -> None:
+    """Delete the issues of users who are not among the active students `user_ids`: their rows are not read."""
+    issues = tables.data_issues
+    listed = connection.execute(select(issues.c.user_id).distinct()).scalars().all()
+    inactive = sorted(set(listed).difference(user_ids.tolist()))
+    if inactive:
+        connection.execute(delete(issues).where(issues.c.user_id == any_(cast(inactive, ARRAY(BigInteger)))))
+
+
+def students_with_issues(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, int]:
+    """For the days `first … last` that have any: the students due on the day who have an issue of the day."""
+    issues = tables.data_issues
+    query = (
+        select(issues.c.day, func.count(distinct(issues.c.user_id)))
+        .where(_is_due(tables), issues.c.day.between(first, last))
+        .group_by(issues.c.day)
+    )
+    return {day: students for day, students in connection.execute(query)}
+
+
+def issues_by_day(
+    connection: Connection, tables: StoreTables, first: date, last: date
+) -> dict[date, tuple[IssueCount, ...]]:
+    """The issues of the students due on each of the days `first … last`, the most frequent kind first."""
+    issues = tables.data_issues
+    numbered = (
+        select(
+            issues.c.day,
+            issues.c.issue,
+            issues.c.source_table,
+            issues.c.source_key,
+            issues.c.detail,
+            func.count().over(partition_by=(issues.c.day, issues.c.issue)).label("rows"),
+            func.row_number()
+            .over(partition_by=(issues.c.day, issues.c.issue), order_by=(issues.c.source_table, issues.c.source_key))
+            .label("number"),
+        )
+        .where(_is_due(tables), issues.c.day.between(first, last))
+        .subquery()
+    )
+    students = (
+        select(issues.c.day, issues.c.issue, func.count(distinct(issues.c.user_id)).label("students"))
+        .where(_is_due(tables), issues.c.day.between(first, last))
+        .group_by(issues.c.day, issues.c.issue)
+        .subquery()
+    )
+    same_kind = and_(students.c.day == numbered.c.day, students.c.issue == numbered.c.issue)
+    query = (
+        select(
+            numbered.c.day,
+            numbered.c.issue,
+            numbered.c.rows,
+            students.c.students,
+            numbered.c.source_table,
+            numbered.c.source_key,
+            numbered.c.detail,
+        )
+        .select_from(numbered.join(students, same_kind))
+        .where(numbered.c.number == 1)
+        .order_by(numbered.c.day, numbered.c.rows.desc(), numbered.c.issue)
+    )
+    by_day: defaultdict[date, list[IssueCount]] = defaultdict(list)
+    for day, *values in connection.execute(query):
+        by_day[day].append(IssueCount(*values))
+    return {day: tuple(counts) for day, counts in by_day.items()}
+
+
+def _is_due(tables: StoreTables) -> ColumnElement[bool]:
+    """Whether the student of an issue has a snapshot or a failure on its day."""
+    issues = tables.data_issues
+    return or_(
+        *(
+            exists().where(source.c.user_id == issues.c.user_id, source.c.snapshot_date == issues.c.day)
+            for source in (tables.performance_snapshots, tables.snapshot_failures)
+        )
+    )
