@@ -102,14 +102,14 @@ def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
             {
                 "attempt_id": attempt.attempt_id,
                 "completed_at": attempt.completed_at.astimezone(settings.zone),
-                "score": _finite(attempt.score),
+                "score": attempt.score,
                 "weight": attempt.weight / 100,
             }
             for attempt in pace.attempts
         ],
         "quiz_average": pace.quiz_average,
         "terms": {
-            name: {"value": _finite(term.value), "weight": term.weight, "points": _finite(term.points)}
+            name: {"value": term.value, "weight": term.weight, "points": term.points}
             for name, term in (("velocity", pace.velocity), ("consistency", pace.consistency), ("quiz", pace.quiz))
         },
         "unrounded": pace.unrounded,
