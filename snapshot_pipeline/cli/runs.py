@@ -21,7 +21,12 @@ from snapshot_pipeline.settings import Settings, load_settings
 @click.command(epilog="Example: snapshot-pipeline materialize --from 2026-11-01 --to 2026-11-22")
 @click.option("--from", "first", type=DAY, required=True, help="The first day.")
 @click.option("--to", "last", type=DAY, required=True, help="The last day, inclusive.")
-def materialize(first: date, last: date) -> None:
+@click.option(
+    "--allow-student-drop",
+    is_flag=True,
+    help="Publish even if that removes more rows of a day than SNAPSHOT_MAX_STUDENT_DROP.",
+)
+def materialize(first: date, last: date, *, allow_student_drop: bool) -> None:
     """Compute the snapshots of the days from --from to --to, and show them.
 
     Each Dagster run computes SNAPSHOT_DAYS_PER_RUN days; the UI shows the runs, their checks and their plots. Days that
@@ -29,25 +34,26 @@ def materialize(first: date, last: date) -> None:
     """
     settings = load_settings()
     require_closed_days(settings, first, last)
-    compute_days(settings, first, last)
+    compute_days(settings, first, last, allow_student_drop=allow_student_drop)
 
 
-def compute_days(settings: Settings, first: date, last: date) -> None:
+def compute_days(settings: Settings, first: date, last: date, *, allow_student_drop: bool = False) -> None:
     """Compute the days, SNAPSHOT_DAYS_PER_RUN per run, and print a table of them."""
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
     from snapshot_pipeline.cli.tables import print_days, read_days
-    from snapshot_pipeline.orchestration.names import REASON_TAG
+    from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, REASON_TAG
     from snapshot_pipeline.orchestration.partitions import range_tags, run_ranges
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    tags = {REASON_TAG: COMMAND_LINE} | ({ALLOW_STUDENT_DROP_TAG: "true"} if allow_student_drop else {})
     with progress_display("starting Dagster") as show:
         series = RunSeries(show)
         for start, end in run_ranges(days, settings):
             listener = series.start_run(f"{start} to {end}", runs_left=(last - end) / (end - start + timedelta(days=1)))
-            execute(settings, "daily_snapshots_job", {**range_tags(start, end), REASON_TAG: COMMAND_LINE}, listener)
+            execute(settings, "daily_snapshots_job", {**range_tags(start, end), **tags}, listener)
     with open_installation(settings) as installation:
         print_days(read_days(installation, first, last))
 
@@ -58,7 +64,7 @@ def compute_days(settings: Settings, first: date, last: date) -> None:
 def retry_failed(first: date | None, last: date | None) -> None:
     """Compute the students with open failures again, only for the days on which they failed.
 
-    Use this after their rows in the platform were fixed. It is one Dagster run, and updates the success rates of the
+    Use this after the cause of their errors was fixed. It is one Dagster run, and updates the success rates of the
     days.
     """
     from snapshot_pipeline.cli.tables import print_days, print_failures, read_days

@@ -37,13 +37,15 @@ class Status:
     def problems(self) -> list[str]:
         """One phrase per kind of problem, e.g. `3 days missing`.
 
-        Open failures are not a problem: they wait for a fix of their rows, and many of them make a day `too few`.
+        Open failures are not a problem: they wait for a fix of their cause, and many of them make a day `too few`.
         """
         missing = sum(day.state == "missing" for day in self.days)
         too_few = sum(day.state == "too few" for day in self.days)
+        invalid = sum(day.state == "invalid rows" for day in self.days)
         counts = (
             (missing, "day missing", "days missing"),
             (too_few, "day with too few students published", "days with too few students published"),
+            (invalid, "day with many invalid rows", "days with many invalid rows"),
             (len(self.incidents.open), "open incident", "open incidents"),
             (len(self.incidents.failing_channels), "failing alert channel", "failing alert channels"),
             (len(self.incidents.channel_problems), "invalid alert URL", "invalid alert URLs"),
@@ -181,5 +183,6 @@ def _day_document(day: DayStatus) -> dict[str, Any]:
         "published": count and count.published,
         "failed": count and count.failed,
         "success_rate": count and count.success_rate,
+        "students_with_issues": count and count.with_issues,
         "mean_pace": day.mean_pace,
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.day_metadata import failure_tables
+from snapshot_pipeline.orchestration.day_metadata import failure_tables, issue_table
 from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.pipeline.day_reports import DayReport
@@ -24,6 +24,7 @@ from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
 
 SUCCESS_RATE = "success_rate"
+DATA_QUALITY = "data_quality"
 RUN_TIME = "run_time"
 STUDENT_COUNT_STABLE = "student_count_stable"
 ALL_STUDENTS = "all_students"
@@ -37,8 +38,12 @@ MIN_COVERAGE = 0.5
 """Share of students with a recommendation below which something, such as the lessons, seems to be missing."""
 
 REMEDIATION_FAILED = (
-    "`failures_by_reason` and `first_failures` show why students failed; `snapshot_failures` lists all of them with "
-    "the invalid row. Fix the rows in the platform, then launch `retry_failed_job`, or materialize the day again"
+    "`first_failures` shows the errors; `snapshot_failures` lists all of them. Report an error of the pipeline; once "
+    "its cause is fixed, launch `retry_failed_job`"
+)
+REMEDIATION_ISSUES = (
+    "`data_issues` lists the rows. Correct them on the platform; the scan for late data then computes the day again, "
+    "or materialize it at once"
 )
 REMEDIATION_NO_STUDENTS = "check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day"
 REMEDIATION_SLOW = (
@@ -66,6 +71,7 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
         daily_partitions(settings),
         {
             SUCCESS_RATE: f"At least {percent(settings.min_success_rate)} of the day's students were published.",
+            DATA_QUALITY: f"At most {percent(settings.max_issue_rate)} of the day's students have an invalid row.",
             RUN_TIME: f"The run that computed the day took at most {settings.max_run_seconds:g} seconds.",
             STUDENT_COUNT_STABLE: (
                 f"The number of students fell by at most {percent(settings.max_student_drop)} since the day before."
@@ -138,6 +144,33 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
     )
 
 
+def check_data_quality(report: DayReport, maximum: float) -> dg.AssetCheckResult:
+    """Check that at most `maximum` of the day's students have an invalid row of the day."""
+    count = report.count
+    share = count.issue_rate or 0.0
+    kinds = "; ".join(
+        f"{count_noun(issue.rows, 'row')} {issue.issue}, e.g. {issue.source_table} {issue.source_key}: {issue.detail}"
+        for issue in report.issues
+    )
+    return _result(
+        DATA_QUALITY,
+        passed=share <= maximum,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=(
+            f"{count.day}: {count.with_issues:,} of {count_noun(count.students, 'student')} "
+            f"{'has' if count.with_issues == 1 else 'have'} invalid rows ({percent(share)}), expected at most "
+            f"{percent(maximum)}{f' ({kinds})' if kinds else ''}"
+        ),
+        remediation=REMEDIATION_ISSUES,
+        metadata={
+            OBSERVED: share,
+            THRESHOLD: maximum,
+            "students_with_issues": count.with_issues,
+            **issue_table(report),
+        },
+    )
+
+
 def check_run_time(day: date, seconds: float, maximum: float) -> dg.AssetCheckResult:
     """Check that the run that computed the day took at most `maximum` seconds."""
     return _result(
@@ -185,6 +218,7 @@ def check_day(
     """Evaluate all checks of a day of snapshots."""
     return [
         check_success_rate(report, settings.min_success_rate),
+        check_data_quality(report, settings.max_issue_rate),
         check_run_time(report.day, seconds, settings.max_run_seconds),
         check_student_count_stable(report.count, earlier, settings.max_student_drop),
     ]

@@ -99,7 +99,7 @@ def _failure_sentences(problems: OpenProblems) -> list[str]:
     reasons = ", ".join(f"{failures.student_days:,} {failures.reason}" for failures in problems.failures)
     first, last = problems.failed_days[0], problems.failed_days[-1]
     return [
-        f"open failures ({reasons}): fix the rows in the platform that `snapshot_failures` names, then "
+        f"open failures ({reasons}): `snapshot_failures` has the errors; once their cause is fixed, "
         f"`snapshot-pipeline retry-failed --from {first} --to {last}`"
     ]
 

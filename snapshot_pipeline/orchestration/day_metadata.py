@@ -67,10 +67,13 @@ def day_numbers(report: DayReport) -> Metadata:
         "active_students": report.active,
         "lessons_completed": report.lessons,
         "minutes_spent": report.minutes,
+        "students_with_issues": count.with_issues,
         "restated": report.restated,
+        "removed": report.removed,
         **{name: round(value, 2) for name, value in figures.items() if value is not None},
         "dagster/partition_row_count": count.published,
         **failure_tables(report),
+        **issue_table(report),
     }
 
 
@@ -99,6 +102,24 @@ def failure_tables(report: DayReport) -> Metadata:
         "failures_by_reason": table(reasons, {"reason": "text", "students": "int", "for_example": "int"}),
         "first_failures": table(students, {"user_id": "int", "reason": "text", "detail": "text"}),
     }
+
+
+def issue_table(report: DayReport) -> Metadata:
+    """Return the invalid rows of a day by kind, with an example each; empty if there are none."""
+    if not report.issues:
+        return {}
+    rows: list[dict[str, str | float]] = [
+        {
+            "issue": issue.issue,
+            "rows": issue.rows,
+            "students": issue.students,
+            "for_example": f"{issue.source_table} {issue.source_key}",
+            "detail": issue.detail,
+        }
+        for issue in report.issues
+    ]
+    columns = {"issue": "text", "rows": "int", "students": "int", "for_example": "text", "detail": "text"}
+    return {"issues": table(rows, columns)}
 
 
 def table(rows: Sequence[Mapping[str, str | float]], columns: Mapping[str, str]) -> dg.TableMetadataValue:

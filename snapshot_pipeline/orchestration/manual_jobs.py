@@ -126,7 +126,7 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         description=(
             "Recomputes only the students with an open failure, on the days on which they failed. "
-            "Launch it after their rows in the platform are fixed; leave the days empty for all open failures."
+            "Launch it after the cause of the errors is fixed; leave the days empty for all open failures."
         ),
         config=retry_run_config(None, None),
     )

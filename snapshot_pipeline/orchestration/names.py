@@ -22,6 +22,9 @@ Dagster does not know. See https://docs.dagster.io/guides/operate/managing-concu
 REASON_TAG = "snapshot_pipeline/reason"
 """Run tag: why the run computes its days; stored with every figure that it restates."""
 
+ALLOW_STUDENT_DROP_TAG = "snapshot_pipeline/allow_student_drop"
+"""Run tag, `true`: publish even if that removes more published rows of a day than SNAPSHOT_MAX_STUDENT_DROP."""
+
 SEED_TAG = "snapshot_pipeline/seed"
 """Run tag: seed of the random choice of `recompute_matches`; runs with the same seed choose the same day."""
 

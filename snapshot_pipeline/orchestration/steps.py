@@ -15,7 +15,7 @@ import dagster as dg
 import sqlalchemy.exc
 
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
-from snapshot_pipeline.orchestration.names import REASON_TAG
+from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, REASON_TAG
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, one_line
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.reasons import BACKFILL, BY_HAND
@@ -110,6 +110,11 @@ def run_reason(context: StepContext) -> str:
     """Return why the run computes its days: its reason tag, else whether it belongs to a backfill."""
     tags = context.run.tags
     return tags.get(REASON_TAG) or (BACKFILL if _BACKFILL_TAG in tags else BY_HAND)
+
+
+def allows_student_drop(context: StepContext) -> bool:
+    """Return whether the run may remove more published rows than SNAPSHOT_MAX_STUDENT_DROP."""
+    return context.run.tags.get(ALLOW_STUDENT_DROP_TAG) == "true"
 
 
 @contextmanager

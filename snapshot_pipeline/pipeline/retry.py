@@ -39,6 +39,7 @@ from snapshot_pipeline.store.failures import (
     failures_of,
     recount_failures,
 )
+from snapshot_pipeline.store.issues import issues_by_day, recount_students_with_issues
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.snapshot_queries import day_totals, pace_counts
 from snapshot_pipeline.store.snapshots import Publication
@@ -168,6 +169,7 @@ def _retry_range(
             for reports in executor.map_batches(batches, work, lock.check_lock):
                 _add(reports, days)
             counter.set(counter.count + len(failed.user_ids) * local_days.count)
+        installation.leased_transaction(lock, recount_students_with_issues, first, last)
 
 
 def _read_active_students(source: Source, days: LocalDays) -> tuple[NDArray[np.int64], float]:
@@ -223,4 +225,6 @@ def _read_report(connection: Connection, tables: StoreTables, day: date, restate
         students_with_average=totals.students_with_average,
         quiz_total=totals.quiz_total,
         restated=restated,
+        with_issues=counts[0].with_issues,
+        issues=issues_by_day(connection, tables, day, day).get(day, ()),
     )

@@ -28,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     table,
+    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
@@ -125,6 +126,15 @@ def students_with_issues(connection: Connection, tables: StoreTables, first: dat
         .group_by(issues.c.day)
     )
     return {day: students for day, students in connection.execute(query)}
+
+
+def recount_students_with_issues(connection: Connection, tables: StoreTables, first: date, last: date) -> None:
+    """Set the `students_with_issues` of the computed days `first … last`; no other run may be writing the days."""
+    days = tables.snapshot_days
+    counts = students_with_issues(connection, tables, first, last)
+    connection.execute(update(days).where(days.c.snapshot_date.between(first, last)).values(students_with_issues=0))
+    for day, count in counts.items():
+        connection.execute(update(days).where(days.c.snapshot_date == day).values(students_with_issues=count))
 
 
 def issues_by_day(

@@ -12,7 +12,14 @@ from snapshot_pipeline.orchestration.day_metadata import Metadata, days_metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition
 from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions
-from snapshot_pipeline.orchestration.steps import StepContext, log_progress, report_days, run_reason, step_installation
+from snapshot_pipeline.orchestration.steps import (
+    StepContext,
+    allows_student_drop,
+    log_progress,
+    report_days,
+    run_reason,
+    step_installation,
+)
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
@@ -30,8 +37,8 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         name=NAME,
         description=(
             "One row per active student and day: pace score, quiz average, lessons completed and minutes spent. "
-            "Students with invalid rows in the platform are in `snapshot_failures` instead; changes to a day that was "
-            "computed before are recorded in `snapshot_restatements`."
+            "Invalid rows of the platform are corrected or ignored, and listed in `data_issues`; changes to a day that "
+            "was computed before are recorded in `snapshot_restatements`."
         ),
         group_name=SNAPSHOTS_GROUP,
         owners=settings.owners,
@@ -68,7 +75,15 @@ def compute_days(
         Metadata and check results of each day, ascending.
     """
     earlier = installation.transaction(last_day_count_before, first)
-    run = run_days(installation, first, last, context.run.run_id, log_progress(context), run_reason(context))
+    run = run_days(
+        installation,
+        first,
+        last,
+        context.run.run_id,
+        log_progress(context),
+        run_reason(context),
+        allow_student_drop=allows_student_drop(context),
+    )
     report_days(context, NAME, run)
     return days_metadata(context, installation, run), _check_results(run, earlier, installation.settings)
 
