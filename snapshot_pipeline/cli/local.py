@@ -59,6 +59,11 @@ def _print_next_steps(settings: Settings, last: date, week: date) -> None:
 The snapshots up to {last} are in the table performance_snapshots, the
 recommendations of the week of {week} in adaptive_recommendations.
 
+Some students of the sample have an invalid row, such as a negative score or a
+completion before the start. Their snapshots are computed from corrected rows.
+The table data_issues lists the rows to fix on the platform; the check
+data_quality counts the students who have one, by day.
+
 Next steps:
   Query the database:                          psql "$({program} db url)"
   Show the last days again:                    {program} status

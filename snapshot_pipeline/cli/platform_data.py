@@ -78,10 +78,14 @@ def _load_progress(files: list[CsvFile], show: ShowProgress) -> ProgressListener
     type=float,
     default=0.01,
     show_default=True,
-    help="The share of students with an invalid row (a score of 130, negative minutes, ...).",
+    help="The share of students with an invalid or unusual row (extra credit, negative minutes, the year 1970, ...).",
 )
 def sample(students: int, days: int, seed: int, until: date | None, bad_rate: float) -> None:
     """Generate a platform with realistic sample students.
+
+    Some get a row that a real platform might have: a score above 100 or below 0, more minutes than passed, a completion
+    before the start or in the year 2200, ... Snapshots are computed from corrected rows; those to fix on the platform
+    are listed in the table data_issues and counted by the check data_quality.
 
     Tables that an earlier `sample` or `load` created are replaced. A database whose tables were created by anything
     else is refused and not changed.
@@ -127,7 +131,7 @@ def _print_sample_summary(options: SampleOptions, rows: dict[str, int], seconds:
     first, last = options.until - timedelta(days=options.days), options.until - timedelta(days=1)
     click.echo(
         f"{count_noun(options.students, 'student')}, {first} to {last} ({options.zone.key}), "
-        f"seed {options.seed}, {100 * options.bad_rate:.3g} % with an invalid row:"
+        f"seed {options.seed}, {100 * options.bad_rate:.3g} % with an invalid or unusual row:"
     )
     _print_row_counts(rows)
     click.echo(f"Written in {seconds:.1f} s.")

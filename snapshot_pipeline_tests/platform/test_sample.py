@@ -9,9 +9,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from snapshot_pipeline.metrics.issues import SCORE_OUT_OF_RANGE
 from sqlalchemy import URL, create_engine, text
 
+from snapshot_pipeline.metrics.corrections import (
+    attempt_issues,
+    correct_attempts,
+    correct_exercises,
+    correct_progress,
+    progress_issues,
+)
 from snapshot_pipeline.metrics.days import LocalDays, start_of_day
 from snapshot_pipeline.metrics.events import StudentHistory
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
@@ -19,7 +25,7 @@ from snapshot_pipeline.platform.ownership import PlatformNotOursError, arrow_sch
 from snapshot_pipeline.platform.sample import (
     AFFECTED_DAYS,
     CHUNK_STUDENT_DAYS,
-    INVALID_REASONS,
+    KINDS,
     SampleError,
     SampleOptions,
     SamplePlatform,
@@ -44,14 +50,19 @@ def fortnight(platform: SamplePlatform) -> SnapshotBatch:
 
 
 def snapshots(platform: SamplePlatform, days: LocalDays) -> SnapshotBatch:
-    """Compute the snapshots of all active students of the sample."""
+    """Compute the snapshots of all active students of the sample, on the morning after the last day."""
     users = platform.users.to_pandas()
     active = users.loc[users["is_active"] & (users["role"].str.upper() == "STUDENT"), "id"]
-    progress = platform.user_lesson_progress.to_pandas()
-    scores = platform.quiz_attempts["score"]
-    attempts = platform.quiz_attempts.to_pandas().rename(columns={"id": "attempt_id"})
-    attempts = attempts.assign(is_scored=scores.is_valid().to_numpy())
-    first_started = progress.groupby("user_id")["started_at"].min()
+    progress_rows = platform.user_lesson_progress.to_pandas().assign(copies=1)
+    attempt_rows = platform.quiz_attempts.to_pandas().rename(columns={"id": "attempt_id"})
+    attempt_rows["is_scored"] = platform.quiz_attempts["score"].is_valid().to_numpy()
+    progress_rows, attempt_rows, exercise_rows = (
+        frame.loc[frame["user_id"].isin(active)].reset_index(drop=True)
+        for frame in (progress_rows, attempt_rows, platform.exercise_submissions.to_pandas())
+    )
+    moment = days.end + timedelta(hours=2)
+    progress = correct_progress(progress_rows, moment)
+    first_started = progress.groupby("user_id")["start"].min()
     students = pd.DataFrame(
         {
             "user_id": active,
@@ -59,11 +70,15 @@ def snapshots(platform: SamplePlatform, days: LocalDays) -> SnapshotBatch:
             "last_activity_before": pd.Series(pd.NaT, active.index, dtype="datetime64[us, UTC]"),
         }
     )
-    histories = [
-        frame.loc[frame["user_id"].isin(active)].reset_index(drop=True)
-        for frame in (progress, attempts, platform.exercise_submissions.to_pandas())
-    ]
-    return compute_snapshots(StudentHistory(students, *histories), days)
+    issues = [progress_issues(progress_rows, moment, days.zone), attempt_issues(attempt_rows, moment, days.zone)]
+    history = StudentHistory(
+        students,
+        progress,
+        correct_attempts(attempt_rows, moment, 100),
+        correct_exercises(exercise_rows, moment),
+        pd.concat(issues, ignore_index=True),
+    )
+    return compute_snapshots(history, days)
 
 
 def days_before_end(count: int, options: SampleOptions) -> LocalDays:
@@ -80,7 +95,7 @@ def local(instants: pd.Series) -> pd.Series:
 def test_the_same_options_give_the_same_tables(platform):
     again = generate(OPTIONS)
     for name in TABLE_NAMES:
-        # NaN is an invalid score, and not equal to itself: pandas compares it as equal.
+        # NaN, an invalid score, is not equal to itself; pandas compares it as equal.
         pd.testing.assert_frame_equal(again.tables()[name].to_pandas(), platform.tables()[name].to_pandas())
     pd.testing.assert_frame_equal(again.invalid_rows, platform.invalid_rows)
 
@@ -97,7 +112,7 @@ def test_several_chunks_are_one_platform_with_unique_ids():
     for name in ("users", "lessons", "quizzes", "quiz_attempts", "exercise_submissions"):
         assert whole.tables()[name].to_pandas()["id"].is_unique
     assert students(whole) == long.students
-    assert_only_students_with_invalid_rows_fail(whole, long)
+    assert_exactly_the_invalid_rows_are_listed(whole, long)
 
 
 def students(platform: SamplePlatform) -> int:
@@ -116,12 +131,13 @@ def test_a_student_has_one_progress_row_a_lesson(platform):
     assert not platform.user_lesson_progress.to_pandas().duplicated(["user_id", "lesson_id"]).any()
 
 
-def test_no_row_is_outside_the_days_asked_for(platform):
+def test_no_valid_row_is_outside_the_days_asked_for(platform):
     begin = start_of_day(OPTIONS.until - timedelta(days=OPTIONS.days), ZONE)
     end = start_of_day(OPTIONS.until, ZONE)
     for name in ("user_lesson_progress", "quiz_attempts", "exercise_submissions"):
         for column in platform.tables()[name].to_pandas().select_dtypes("datetimetz"):
-            instants = platform.tables()[name].to_pandas()[column].dropna()
+            rows = platform.tables()[name].to_pandas()
+            instants = rows.loc[~rows["user_id"].isin(platform.invalid_rows["user_id"]), column].dropna()
             assert instants.min() >= begin, (name, column)
             assert instants.max() < end, (name, column)
 
@@ -261,48 +277,134 @@ def test_steady_students_never_run_out_of_lessons_in_three_years():
 # Invalid rows
 
 
-def assert_only_students_with_invalid_rows_fail(platform: SamplePlatform, options: SampleOptions) -> None:
-    """On the last day exactly these students fail; on the days before, only these, once they have started."""
+def assert_exactly_the_invalid_rows_are_listed(platform: SamplePlatform, options: SampleOptions) -> None:
+    """Every student due is published, the share asked for has an invalid row, and no other row is an issue."""
     batch = snapshots(platform, days_before_end(AFFECTED_DAYS, options))
-    reasons = platform.invalid_rows.set_index("user_id")["reason"]
-    failures, published = batch.failures, batch.published
     yesterday = pd.Timestamp(options.until - timedelta(days=1))
-    failed = failures.loc[failures["snapshot_date"] == yesterday]
-    due = len(failed) + (published["snapshot_date"] == yesterday).sum()
-    assert len(failed) == round(options.bad_rate * due)
-    assert failed.set_index("user_id")["reason"].to_dict() == reasons.to_dict()
-    assert not published["user_id"].isin(reasons.index).any()
-    assert failures["user_id"].isin(reasons.index).all()
+    published = batch.published.loc[batch.published["snapshot_date"] == yesterday, "user_id"]
+    assert batch.failures.empty
+    assert len(platform.invalid_rows) == round(options.bad_rate * len(published))
+    assert platform.invalid_rows["user_id"].is_unique
+    assert platform.invalid_rows["user_id"].isin(published).all()
+    listed = platform.invalid_rows.dropna(subset="issue")
+    found = batch.issues.set_index("user_id")
+    assert found.index.is_unique
+    assert found["issue"].to_dict() == listed.set_index("user_id")["issue"].to_dict()
 
 
 @pytest.mark.parametrize("bad_rate", [0.05, 0.15, 1.0, 0.0])
 @pytest.mark.parametrize("days", [60, 5])
-def test_exactly_the_share_asked_for_fails_on_the_last_days(bad_rate, days):
+def test_exactly_the_share_asked_for_has_an_invalid_row(bad_rate, days):
     options = replace(OPTIONS, students=900, days=days, bad_rate=bad_rate)
-    assert_only_students_with_invalid_rows_fail(generate(options), options)
+    assert_exactly_the_invalid_rows_are_listed(generate(options), options)
 
 
-def test_students_with_invalid_rows_fail_on_each_of_the_last_seven_days(platform):
-    batch = snapshots(platform, days_before_end(7, OPTIONS))
-    assert (batch.failures.groupby("user_id").size() == 7).all()
+def test_half_of_the_invalid_rows_are_of_the_last_day():
+    options = replace(OPTIONS, bad_rate=0.5)
+    batch = snapshots(generate(options), days_before_end(AFFECTED_DAYS, options))
+    days_before_end_of = (pd.Timestamp(options.until) - batch.issues["day"]).dt.days
+    assert days_before_end_of.min() == 1
+    assert days_before_end_of.max() == AFFECTED_DAYS + 3  # completed three days before it was opened again
+    assert 0.4 < (days_before_end_of == 1).mean() < 0.55
+    assert set(range(1, AFFECTED_DAYS + 1)) <= set(days_before_end_of)
 
 
-def test_without_invalid_rows_no_student_fails_on_any_day():
+def test_without_invalid_rows_no_issue_is_found_on_any_day():
     options = replace(OPTIONS, students=500, bad_rate=0.0)
     platform = generate(options)
     assert platform.invalid_rows.empty
-    assert snapshots(platform, days_before_end(options.days, options)).failures.empty
+    assert snapshots(platform, days_before_end(options.days, options)).issues.empty
 
 
-def test_every_kind_of_invalid_row_occurs(platform):
-    assert set(platform.invalid_rows["reason"]) == set(INVALID_REASONS)
-    assert platform.invalid_rows["reason"].value_counts(normalize=True).min() > 0.3
-    marked = platform.invalid_rows.loc[platform.invalid_rows["reason"] == SCORE_OUT_OF_RANGE, "user_id"]
-    attempts = platform.quiz_attempts.to_pandas().assign(valid=platform.quiz_attempts["score"].is_valid().to_numpy())
-    scores = attempts.loc[attempts["user_id"].isin(marked) & attempts["valid"], "score"]
-    assert (scores < 0).any()
-    assert (scores > 100).any()
-    assert scores.isna().any()  # NaN, which is not the null of an ungraded attempt
+def test_the_students_chosen_get_the_kinds_in_turn(platform):
+    counts = platform.invalid_rows["kind"].value_counts()
+    assert set(counts.index) == {kind.name for kind in KINDS}
+    assert counts.max() - counts.min() <= 1
+    first = platform.invalid_rows["kind"].head(len(KINDS)).tolist()
+    assert first == [kind.name for kind in KINDS]
+
+
+def students_of(platform: SamplePlatform, kind: str) -> pd.Series:
+    return platform.invalid_rows.loc[platform.invalid_rows["kind"] == kind, "user_id"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_invalid"),
+    [
+        ("extra_credit", lambda scores: scores == 110),
+        ("float_noise", lambda scores: scores.between(100, 100.0001, inclusive="neither")),
+        ("negative_score", lambda scores: scores < 0),
+    ],
+)
+def test_an_invalid_score_is_in_the_data(platform, kind, is_invalid):
+    chosen = students_of(platform, kind)
+    attempts = platform.quiz_attempts.to_pandas()
+    invalid = attempts[attempts["user_id"].isin(chosen) & is_invalid(attempts["score"])]
+    assert sorted(invalid["user_id"]) == sorted(chosen)
+
+
+def test_nan_is_not_the_null_of_an_ungraded_attempt(platform):
+    assert sum(map(is_nan, platform.quiz_attempts["score"].to_pylist())) == len(students_of(platform, "nan_score"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_invalid"),
+    [
+        ("skew_of_a_second", lambda rows: rows["started_at"] - rows["completed_at"] == pd.Timedelta(seconds=1)),
+        ("completed_before_start", lambda rows: rows["started_at"] - rows["completed_at"] >= pd.Timedelta(minutes=10)),
+        ("opened_again", lambda rows: rows["started_at"] - rows["completed_at"] == pd.Timedelta(days=3)),
+        ("completed_without_start", lambda rows: rows["started_at"].isna()),
+        ("negative_minutes", lambda rows: rows["time_spent_minutes"] < 0),
+        ("more_minutes_than_passed", lambda rows: rows["time_spent_minutes"].between(1_440, 10_080)),
+        ("implausible_minutes", lambda rows: rows["time_spent_minutes"] > 10_080),
+        ("epoch_for_never", lambda rows: rows["completed_at"] == pd.Timestamp(0, tz="UTC")),
+        ("future_completion", lambda rows: rows["completed_at"] >= pd.Timestamp("2200-01-01", tz="UTC")),
+    ],
+)
+def test_invalid_progress_is_in_the_data(platform, kind, is_invalid):
+    chosen = students_of(platform, kind)
+    progress = platform.user_lesson_progress.to_pandas()
+    invalid = progress[progress["user_id"].isin(chosen) & is_invalid(progress)]
+    assert sorted(invalid["user_id"]) == sorted(chosen)
+
+
+def test_minutes_over_midnight_are_more_than_the_rest_of_the_day(platform):
+    rows = platform.user_lesson_progress.to_pandas()
+    rows = rows[rows["user_id"].isin(students_of(platform, "minutes_over_midnight"))]
+    started = local(rows["started_at"])
+    rest = started.dt.normalize() + pd.DateOffset(days=1) - started
+    over = rows[rest < pd.to_timedelta(rows["time_spent_minutes"], "min")]
+    assert set(over["user_id"]) == set(students_of(platform, "minutes_over_midnight"))
+
+
+def test_a_low_score_at_the_quiz_of_an_unpublished_lesson(platform):
+    attempts = platform.quiz_attempts.to_pandas().merge(
+        platform.quizzes.to_pandas()[["id", "lesson_id"]], "left", left_on="quiz_id", right_on="id"
+    )
+    lessons = platform.lessons.to_pandas()
+    unpublished = attempts[attempts["lesson_id"].isin(lessons.loc[~lessons["is_published"], "id"])]
+    assert sorted(unpublished["user_id"]) == sorted(students_of(platform, "unpublished_lesson"))
+    assert (unpublished["score"] == 40).all()
+
+
+def test_a_finished_student_has_completed_every_published_lesson(platform):
+    users = platform.users.to_pandas().set_index("id")
+    lessons = platform.lessons.to_pandas()
+    completed = platform.user_lesson_progress.to_pandas().dropna(subset="completed_at")
+    for user_id in students_of(platform, "finished_student"):
+        user = users.loc[user_id]
+        of_track = (lessons["specialization_id"] == user["current_specialization"]) & (
+            lessons["level_id"] == user["current_level"]
+        )
+        done = set(completed.loc[completed["user_id"] == user_id, "lesson_id"])
+        assert set(lessons.loc[of_track & lessons["is_published"], "id"]) <= done
+
+
+def test_only_the_course_without_exercises_has_none(platform):
+    users = platform.users.to_pandas()
+    of_cohort = users.groupby(["current_specialization", "current_level"])["id"].agg(set)
+    submitted = set(platform.exercise_submissions["user_id"].to_pylist())
+    assert [cohort for cohort, user_ids in of_cohort.items() if not user_ids & submitted] == [("design", "3")]
 
 
 # Bounds, and writing to a database

@@ -9,13 +9,13 @@ How tables are replaced in the database belongs to `platform.ownership`, a user'
 """
 
 from snapshot_pipeline.platform.sample.generate import SamplePlatform, generate, generate_chunks, load_sample
-from snapshot_pipeline.platform.sample.invalid_rows import AFFECTED_DAYS, INVALID_REASONS
+from snapshot_pipeline.platform.sample.invalid_rows import AFFECTED_DAYS, KINDS
 from snapshot_pipeline.platform.sample.options import CHUNK_STUDENT_DAYS, SampleError, SampleOptions
 
 __all__ = [
     "AFFECTED_DAYS",
     "CHUNK_STUDENT_DAYS",
-    "INVALID_REASONS",
+    "KINDS",
     "SampleError",
     "SampleOptions",
     "SamplePlatform",

@@ -70,6 +70,8 @@ _FORMS = (
 )
 TRACKS = tuple(_TOPICS_BY_TRACK)
 """Specialization and level of each track; a student is enrolled in one. Other code refers to a track by its index."""
+TRACK_WITHOUT_EXERCISES = TRACKS.index(("design", "3"))
+"""Its students submit no exercises: the course has none."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Catalog:
         sequences: Shape (tracks, longest): the published lessons by display order without the last; padded with 0.
         sequence_lengths: Shape (tracks,), even numbers.
         last_lessons: Shape (tracks,): a lesson that no student reaches, so that an invalid row is the only row of it.
+        published_lessons: The ids of the published lessons of each track.
+        unpublished_quizzes: Shape (tracks,): the quiz of a lesson that is not published.
         quiz_of_lesson: By lesson id: the id of its quiz, 0 if it has none.
         entry_tests: Shape (tracks,): the quiz without a lesson.
     """
@@ -91,6 +95,8 @@ class Catalog:
     sequences: Ints
     sequence_lengths: Ints
     last_lessons: Ints
+    published_lessons: tuple[Ints, ...]
+    unpublished_quizzes: Ints
     quiz_of_lesson: Ints
     entry_tests: Ints
 
@@ -105,10 +111,10 @@ def make_catalog(options: SampleOptions) -> Catalog:
     quiz_of_lesson[quizzes.loc[of_lesson, "lesson_id"].to_numpy(np.int64)] = quizzes.loc[of_lesson, "id"]
 
     by_track = [lessons.loc[lessons["track"] == track] for track in range(len(TRACKS))]
-    track_lessons = [track.loc[track["is_published"], "id"].to_numpy()[:-1] for track in by_track]
-    lengths = np.array([len(ids) // 2 * 2 for ids in track_lessons], dtype=np.int64)
+    published_lessons = tuple(track.loc[track["is_published"], "id"].to_numpy(np.int64) for track in by_track)
+    lengths = np.array([(len(ids) - 1) // 2 * 2 for ids in published_lessons], dtype=np.int64)
     sequences = np.zeros((len(TRACKS), int(lengths.max())), dtype=np.int64)
-    for track, ids in enumerate(track_lessons):
+    for track, ids in enumerate(published_lessons):
         sequences[track, : lengths[track]] = ids[: lengths[track]]
     return Catalog(
         lessons=lessons,
@@ -116,13 +122,15 @@ def make_catalog(options: SampleOptions) -> Catalog:
         sequences=sequences,
         sequence_lengths=lengths,
         last_lessons=np.array([track["id"].iloc[-1] for track in by_track], dtype=np.int64),
+        published_lessons=published_lessons,
+        unpublished_quizzes=quiz_of_lesson[[track["id"].iloc[-2] for track in by_track]],
         quiz_of_lesson=quiz_of_lesson,
         entry_tests=quizzes.loc[~of_lesson, "id"].to_numpy(np.int64),
     )
 
 
 def _make_lessons(days: int, generator: np.random.Generator) -> pd.DataFrame:
-    """Return the lessons of all tracks by display order, with `track` as an additional column."""
+    """Return the lessons of all tracks by display order, with the columns `track` and `is_last_but_one` in addition."""
     counts = [16 + int(LESSONS_A_DAY * days) + 4 * (track % 3) for track in range(len(TRACKS))]
     lessons = pd.DataFrame(
         {
@@ -137,13 +145,17 @@ def _make_lessons(days: int, generator: np.random.Generator) -> pd.DataFrame:
     written = np.arange(len(lessons)) + len(lessons) * (generator.random(len(lessons)) < 0.05)
     lessons["id"] = 101 + np.argsort(np.argsort(written))
     is_last = (lessons["track"] != lessons["track"].shift(-1)).to_numpy()
-    lessons["is_published"] = (generator.random(len(lessons)) >= 0.04) | is_last
+    lessons["is_last_but_one"] = np.roll(is_last, -1)
+    lessons["is_published"] = ((generator.random(len(lessons)) >= 0.04) | is_last) & ~lessons["is_last_but_one"]
     return lessons
 
 
 def _make_quizzes(lessons: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
-    """Return a quiz for most lessons, and for every track an entry test that belongs to no lesson."""
-    with_quiz = lessons.loc[generator.random(len(lessons)) < 0.85]
+    """Return a quiz for most lessons, and for every track an entry test that belongs to no lesson.
+
+    The last lesson but one of a track is not published, and has a quiz.
+    """
+    with_quiz = lessons.loc[(generator.random(len(lessons)) < 0.85) | lessons["is_last_but_one"]]
     titles = [f"Quiz: {title}" for title in with_quiz["title"]]
     tests = [f"Entry test: {specialization}, level {level}" for specialization, level in TRACKS]
     return pd.DataFrame(

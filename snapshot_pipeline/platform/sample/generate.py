@@ -43,14 +43,15 @@ class SamplePlatform:
     Attributes:
         users: `id`, `role`, `is_active`, `current_specialization`, `current_level`; ids ascend with gaps.
         lessons: `id`, `title`, `specialization_id`, `level_id`, `display_order`, `is_published`.
-        user_lesson_progress: `user_id`, `lesson_id`, `started_at`, `completed_at` (null: not completed),
-            `time_spent_minutes`; in the order of `started_at`, as a platform would have written them.
+        user_lesson_progress: `user_id`, `lesson_id`, `started_at` (null: completed without a start), `completed_at`
+            (null: not completed), `time_spent_minutes`; in the order of `started_at`, as a platform would have written
+            them.
         quizzes: `id`, `lesson_id` (null: an entry test), `title`.
         quiz_attempts: `id`, `user_id`, `quiz_id`, `score` (null: not graded), `completed_at`; in the order of
             `completed_at`.
         exercise_submissions: `id`, `user_id`, `created_at`; in the order of `created_at`.
-        invalid_rows: A frame of the students with an invalid row: `user_id` (int64, unique), `reason` (one of
-            `INVALID_REASONS`).
+        invalid_rows: A frame of the students with an invalid row: `user_id` (int64, unique), `kind` (a name of
+            `KINDS`), `issue` (how `data_issues` lists the row; None: not at all).
     """
 
     users: pa.Table
@@ -95,8 +96,8 @@ def generate_chunks(options: SampleOptions) -> Iterator[SamplePlatform]:
         # Rounded over all students so far, so that the rate is exact over the whole sample, not chunk by chunk.
         eligible_count += int(people.is_eligible.sum())
         count = round(options.bad_rate * eligible_count) - invalid_count
-        invalid = choose_invalid(people, study, attempts, calendar, invalid_count, count, generator)
-        study, attempts = add_invalid(invalid, people, study, attempts, calendar, catalog, generator)
+        invalid = choose_invalid(people, study, calendar, catalog, invalid_count, count, generator)
+        study, attempts = add_invalid(invalid, people, study, attempts, catalog)
         yield SamplePlatform(
             users=_users_table(people),
             lessons=lessons,
@@ -162,7 +163,7 @@ def _progress_table(people: People, study: Study) -> pa.Table:
     columns = [
         pa.array(people.user_id[study.person[order]]),
         pa.array(study.lesson[order]),
-        _instants(study.started[order]),
+        _instants(study.started[order], missing=~study.is_started[order]),
         _instants(study.completed[order], missing=~study.is_completed[order]),
         pa.array(study.minutes[order].astype(np.int32)),
     ]

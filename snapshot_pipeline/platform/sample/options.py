@@ -28,7 +28,7 @@ class SampleOptions:
         students: Number of users with the role of a student; about 2 % teachers and admins are added.
         seed: Selects the random streams; 0 or more.
         until: The first day that is not covered: all rows are before its local midnight.
-        bad_rate: The share, 0 to 1, of the students with a snapshot on the last day who get one invalid row.
+        bad_rate: The share, 0 to 1, of the students with a snapshot on the last day who get an invalid row.
         zone: The platform's time zone: study hours and weekends are local.
     """
 
@@ -48,7 +48,7 @@ class SampleOptions:
             raise SampleError(f"seed={self.seed}: expected a whole number of 0 or more")
         if not 0 <= self.bad_rate <= 1:
             raise SampleError(f"bad rate={self.bad_rate}: expected a share between 0 and 1, such as 0.05 for 5 %")
-        # Invalid rows may be a week before a short period, and microseconds since 1970 stay positive.
+        # Invalid rows may be days before a short period, and microseconds since 1970 stay positive.
         if not 1990 <= self.until.year < 2200:
             raise SampleError(f"until={self.until}: expected a day from 1990-01-01 to 2199-12-31")
 

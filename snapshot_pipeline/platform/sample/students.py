@@ -18,7 +18,7 @@ from snapshot_pipeline.platform.sample.arrays import (
     Records,
     concatenate,
 )
-from snapshot_pipeline.platform.sample.catalog import LESSONS_A_DAY, Catalog
+from snapshot_pipeline.platform.sample.catalog import LESSONS_A_DAY, TRACK_WITHOUT_EXERCISES, Catalog
 
 ROLES = ("student", "STUDENT", "Student", "teacher", "TEACHER", "admin")
 _STUDENT_ROLE_SHARES = (0.85, 0.12, 0.03)
@@ -130,6 +130,7 @@ class Study(Records):
 
     Attributes:
         person: Index into `People`.
+        started: Of a lesson that was never started (`is_started`), when the row was written.
         completed: Meaningless unless `is_completed`.
         is_completed: Whether it was completed before the end of the period.
     """
@@ -137,6 +138,7 @@ class Study(Records):
     person: Ints
     lesson: Ints
     started: Ints
+    is_started: Flags
     completed: Ints
     is_completed: Flags
     minutes: Ints
@@ -242,7 +244,8 @@ def _complete(
     days_later = np.where(generator.random(count) < 0.22, 1 + (2.5 * generator.standard_exponential(count)), 0)
     pause = (minutes * MINUTE * (1 + 0.3 * generator.random(count))).astype(np.int64)
     completed = started + pause + days_later.astype(np.int64) * DAY
-    return Study(person, lesson, started, completed, ~is_given_up & (completed < end), minutes)
+    is_started = np.ones(count, dtype=bool)
+    return Study(person, lesson, started, is_started, completed, ~is_given_up & (completed < end), minutes)
 
 
 @dataclass(frozen=True)
@@ -312,8 +315,9 @@ def _rounded(score: Floats) -> Floats:
 
 
 def make_submissions(people: People, study: Study, calendar: Calendar, generator: np.random.Generator) -> Submissions:
-    """Create the exercises of completed lessons; how many depends on diligence."""
+    """Create the exercises of completed lessons; how many depends on diligence. One track has none."""
     is_submitted = study.is_completed & (generator.random(len(study.person)) < people.diligence[study.person])
+    is_submitted &= people.track[study.person] != TRACK_WITHOUT_EXERCISES
     person = study.person[is_submitted]
     pause = HOUR * 10 * generator.standard_exponential(len(person))
     created = study.completed[is_submitted] + pause.astype(np.int64)
