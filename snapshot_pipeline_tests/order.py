@@ -19,6 +19,7 @@ SYSTEM_DIRECTORIES = (
 """Every test below these has the marker `system`; single files elsewhere set `pytestmark`."""
 
 SLOWEST_FILES = (
+    "integration/test_faked_clocks.py",
     "faults/test_kills.py",
     "faults/test_database.py",
     "browser/test_dagster_ui.py",

@@ -22,8 +22,6 @@ from snapshot_pipeline.store.months import read_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import TestInstallation
 
-pytestmark = pytest.mark.clock
-
 SNAPSHOTS = dg.AssetKey("performance_snapshots")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 FAILED_DAY = "2026-02-03"
@@ -95,6 +93,7 @@ def visible_state(installation: TestInstallation, instance: dg.DagsterInstance) 
     }
 
 
+@pytest.mark.clock
 def test_old_log_rows_are_deleted_and_everything_else_is_kept(
     installation: TestInstallation, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
@@ -153,6 +152,7 @@ def test_the_job_reports_the_deleted_rows(installation: TestInstallation, instan
     assert instance.get_materialized_partitions(SNAPSHOTS)
 
 
+@pytest.mark.clock
 def test_monthly_partitions_are_created_in_advance(installation: TestInstallation, instance: dg.DagsterInstance):
     """So that the first run of a month needs neither the right nor the time to create its partition."""
     tables = StoreTables.of(installation.settings.store_schema)

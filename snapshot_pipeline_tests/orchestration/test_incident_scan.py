@@ -18,8 +18,6 @@ from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, scanning, spoil
 
-pytestmark = pytest.mark.clock
-
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
 BOTH = "performance_snapshots, cohort_summary"
@@ -198,6 +196,7 @@ def test_deleting_a_failed_run_closes_its_incident(scanner: Scanner) -> None:
     assert scanner.scan(later).closed
 
 
+@pytest.mark.clock
 def test_a_run_in_progress_over_the_maximum_is_an_incident(scanner: Scanner) -> None:
     slow = reported(scanner, DagsterEventType.RUN_START)
     assert not scanner.scan().opened
