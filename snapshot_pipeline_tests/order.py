@@ -20,8 +20,9 @@ SYSTEM_DIRECTORIES = (
 
 SLOWEST_FILES = (
     "integration/test_faked_clocks.py",
-    "faults/test_kills.py",
+    "faults/test_run_kills.py",
     "faults/test_database.py",
+    "faults/test_kills.py",
     "browser/test_dagster_ui.py",
     "orchestration/test_running_instance.py",
     "integration/celery/test_workers.py",

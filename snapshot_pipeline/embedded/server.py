@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class EmbeddedServer:
-    """The PostgreSQL server of one home directory; any number of processes may use it.
-
-    Attributes:
-        home: The absolute path of the home directory; created if it does not exist.
-    """
+    """The PostgreSQL server of one home directory, created if need be; any number of processes may use it."""
 
     def __init__(self, home: Path) -> None:
         self.home = Path(home).absolute()
@@ -45,22 +41,14 @@ class EmbeddedServer:
             create_databases(self._directory)
 
     def stop(self) -> bool:
-        """Stop the server and end all connections to it; return whether it was running.
-
-        Raises:
-            EmbeddedServerError: It did not stop.
-        """
+        """Stop the server and end all connections to it; return whether it was running."""
         if self._directory.read("port") is None:
             return False
         with self._directory.locked():
             return processes.stop(self._directory)
 
     def delete(self) -> None:
-        """Stop the server and remove all its files, its databases included; the home itself stays.
-
-        Raises:
-            EmbeddedServerError: It did not stop.
-        """
+        """Stop the server and remove all its files, its databases included; the home itself stays."""
         if self._directory.read("lock") is None:
             return
         with self._directory.locked():

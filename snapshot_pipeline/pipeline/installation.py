@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine, run_transaction
-from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
+from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.locks import LeasedLock, exclusive_days, exclusive_recommendations
@@ -65,13 +65,12 @@ class Installation:
             LeaseLostError: Another run has taken over.
         """
 
-        def attempt() -> Result:
+        def publish(connection: Connection) -> Result:
             lock.check_lock()
-            with self.engine.begin() as connection:
-                lock.lease.check(connection)
-                return function(connection, self.store, *args, **kwargs)
+            lock.lease.check(connection)
+            return function(connection, self.store, *args, **kwargs)
 
-        return retry_transient(attempt)
+        return run_transaction(self.engine, publish)
 
     def lock_days(self, first: date, last: date, owner: str) -> AbstractContextManager[LeasedLock]:
         """Lock the days `first … last` for a run; see `exclusive_days`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 
@@ -167,7 +167,10 @@ def _retry_range(
             user_ids = np.array(failed.user_ids, dtype=np.int64)
             batches = executor.split(user_ids, memory_per_student(local_days.count, events))
             for reports in executor.map_batches(batches, work, lock.check_lock):
-                _add(reports, days)
+                for report in reports:
+                    retried = days.setdefault(report.day, RetriedDay(report.day))
+                    retried.retried += report.count.students
+                    retried.restated += report.restated
             counter.set(counter.count + len(failed.user_ids) * local_days.count)
         installation.leased_transaction(lock, recount_students_with_issues, first, last)
 
@@ -186,13 +189,6 @@ def _delete_failures(
     if deleted:
         recount_failures(connection, tables, list(deleted))
     return deleted
-
-
-def _add(reports: Iterable[DayReport], days: dict[date, RetriedDay]) -> None:
-    for report in reports:
-        retried = days.setdefault(report.day, RetriedDay(report.day))
-        retried.retried += report.count.students
-        retried.restated += report.restated
 
 
 class RetryWork(SnapshotWork):

@@ -14,8 +14,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
-
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.postgres.errors import retry_transient
@@ -116,21 +114,16 @@ def read_figures(installation: Installation, week_start: date) -> ReportFigures:
                 day: {cohort: GroupFigures(**row) for cohort, row in cohorts.items()}
                 for day, cohorts in cohort_summaries(connection, installation.store, sundays).items()
             },
-            active=_active(connection, installation, sundays),
+            active={
+                monday: active_students(connection, installation.store, monday, monday + timedelta(days=DAYS - 1))
+                for monday in (week_start - timedelta(days=DAYS), week_start)
+            },
             recommendations=counts_by_week(connection, installation.store, first_week, week_start),
             failures={
                 failure.reason: failure.student_days
                 for failure in failures_by_reason(connection, installation.store, week_start, sunday)
             },
         )
-
-
-def _active(connection: Connection, installation: Installation, sundays: list[date]) -> dict[date, int]:
-    """The number of students active in the weeks that end on these Sundays, by Monday."""
-    mondays = {sunday - timedelta(days=DAYS - 1): sunday for sunday in sundays}
-    return {
-        monday: active_students(connection, installation.store, monday, sunday) for monday, sunday in mondays.items()
-    }
 
 
 def _write(path: Path, page: bytes) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -60,28 +59,19 @@ class PlatformWriteError(SnapshotPipelineError):
     """The database refused the new tables; nothing was changed."""
 
 
-@dataclass(frozen=True)
-class DuplicateKey:
-    """A key that is in more than one row.
+class DuplicateKeyError(PlatformWriteError):
+    """The appended rows have a duplicate primary or unique key.
 
     Attributes:
         detail: The server's message, e.g. `Key (id)=(7) is duplicated.`
     """
 
-    table: str
-    columns: tuple[str, ...]
-    detail: str
-
-
-class DuplicateKeyError(PlatformWriteError):
-    """The appended rows have a duplicate primary or unique key."""
-
-    def __init__(self, duplicate: DuplicateKey) -> None:
+    def __init__(self, table: str, columns: list[str], detail: str) -> None:
         super().__init__(
-            f"{duplicate.table}: {duplicate.detail.rstrip('.')}; expected each "
-            f"({', '.join(duplicate.columns)}) once. Nothing was changed; remove one of the rows"
+            f"{table}: {detail.rstrip('.')}; expected each ({', '.join(columns)}) once. Nothing was changed; remove "
+            "one of the rows"
         )
-        self.duplicate = duplicate
+        self.table, self.columns, self.detail = table, columns, detail
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -221,8 +211,9 @@ def _finish(connection: adbc.Connection, table: Table, keys: list[AddConstraint]
             # By its code, because ADBC 1.12, the last version for Python 3.10, has no class for it.
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise
-            columns = tuple(column.name for column in key.element.columns)  # type: ignore[attr-defined]
-            raise DuplicateKeyError(DuplicateKey(table.name, columns, _detail(error))) from None
+            columns = [column.name for column in key.element.columns]  # type: ignore[attr-defined]
+            detail = _fields(error).get("MESSAGE_DETAIL") or _line(error)
+            raise DuplicateKeyError(table.name, columns, detail) from None
     for advised in ADVISED_INDEXES:
         if advised.table == table.name:
             bulk.execute(
@@ -250,10 +241,6 @@ def _line(error: adbc.Error) -> str:
         return " ".join(str(error).split())
     parts = [fields.get(f"MESSAGE_{part}", "") for part in ("PRIMARY", "DETAIL")]
     return " ".join("; ".join(part.rstrip(".") for part in parts if part).split())
-
-
-def _detail(error: adbc.Error) -> str:
-    return _fields(error).get("MESSAGE_DETAIL") or _line(error)
 
 
 def _fields(error: adbc.Error) -> dict[str, str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -104,13 +104,6 @@ class User:
     level: str | None
 
 
-class Users(Protocol):
-    """The users whose rows are read."""
-
-    def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Return the condition on a column of user ids."""
-
-
 @dataclass(frozen=True)
 class UserRange:
     """The users of a batch whose ids are between `first` and `last`, both included."""
@@ -119,7 +112,7 @@ class UserRange:
     last: int
 
     def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Return whether the id is between the two."""
+        """Return the condition on a column of user ids."""
         return user_id.between(self.first, self.last)
 
 
@@ -130,8 +123,11 @@ class UserSet:
     user_ids: tuple[int, ...]
 
     def hold(self, user_id: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Return whether the id is one of them."""
+        """Return the condition on a column of user ids."""
         return user_id == any_(bulk.integers(self.user_ids))
+
+
+Users = UserRange | UserSet
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,10 @@ Result = TypeVar("Result")
 def run_transaction(
     engine: Engine, function: Callable[Concatenate[Connection, P], Result], *args: P.args, **kwargs: P.kwargs
 ) -> Result:
-    """Call `function(connection, *args, **kwargs)` in a transaction; repeat both after a transient error.
+    """Call `function(connection, *args, **kwargs)` in a transaction; repeat both as `retry_transient` does.
 
-    The transaction is committed when the function returns and rolled back when it raises. Each attempt has a new
-    transaction, and attempts go on for about a minute; see `retry_transient`. For reads as well as for writes:
-
-        newest = run_transaction(engine, newest_week, tables)
-
-    Args:
-        function: Its first parameter is the connection. It may be called several times, so that its effects must all
-            belong to the transaction.
+    The transaction is committed when the function returns and rolled back when it raises. All effects of the function
+    must belong to the transaction, since it may be called several times.
 
     Raises:
         Exception: The error of the last attempt, or the first error that is not transient.
@@ -58,14 +52,7 @@ def platform_url(settings: Settings) -> URL:
 
 
 def dagster_url(settings: Settings) -> URL:
-    """Return the URL of Dagster's database.
-
-    It is SNAPSHOT_DAGSTER_DATABASE_URL or, when that is unset, the database `dagster` of the platform's server.
-
-    Raises:
-        DatabaseUrlError: The URL is not valid.
-        EmbeddedServerError: The server cannot be started.
-    """
+    """Return SNAPSHOT_DAGSTER_DATABASE_URL or, if unset, the database `dagster` of the server of `platform_url`."""
     if settings.dagster_database_url:
         return parse_url(settings.dagster_database_url.get_secret_value(), "SNAPSHOT_DAGSTER_DATABASE_URL")
     if settings.database_url:
@@ -74,24 +61,16 @@ def dagster_url(settings: Settings) -> URL:
 
 
 def create_platform_engine(settings: Settings) -> Engine:
-    """Create an engine for small queries to the platform's database; its URL serves `adbc_uri` too.
+    """Create an engine for small queries to the database of `platform_url`; its URL serves `adbc_uri` too.
 
     Every session has the lock, statement and idle-in-transaction timeouts of the settings: the application that owns
     the database comes first.
-
-    Raises:
-        DatabaseUrlError: The URL is not valid.
-        EmbeddedServerError: The server cannot be started.
     """
     return _create_engine(platform_url(settings), settings)
 
 
 def create_source_engine(settings: Settings) -> Engine | None:
-    """Create the same for SNAPSHOT_SOURCE_DATABASE_URL; return None if that is unset.
-
-    Raises:
-        DatabaseUrlError: The URL is not valid.
-    """
+    """Create the same for SNAPSHOT_SOURCE_DATABASE_URL; return None if that is unset."""
     if settings.source_database_url is None:
         return None
     url = parse_url(settings.source_database_url.get_secret_value(), "SNAPSHOT_SOURCE_DATABASE_URL")

@@ -1,4 +1,4 @@
-"""Processes killed at random times: every student-day is old or new, and the run is completed by a retry."""
+"""Publishing processes and commands killed at random times: every student-day is old or new, and no lock remains."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import date
 from multiprocessing.process import BaseProcess
 
 import dagster as dg
-import psutil
 import pytest
 
 from snapshot_pipeline.settings import Settings
@@ -25,10 +23,8 @@ from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-PUBLISHER_KILLS, KILLS_A_CHANGE = 20, 4
-RUN_KILLS, KILLS_A_RUN = 4, 2  # a crashed run is retried twice (dagster.yaml)
+PUBLISHER_KILLS, KILLS_A_CHANGE = 12, 4
 COMMAND_KILLS = 1
-POWER_FAILURES = 2
 
 # Children of a fork server start with everything imported, in a process without threads.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -55,6 +51,7 @@ def test_kill_while_publishing_leaves_complete_rows_and_no_lock(
         new = system.expected()
         assert old != new
         for _ in range(KILLS_A_CHANGE):
+            started = time.monotonic()
             process = start_publisher(system.settings, system.first, system.last)
             process.join(rng.uniform(0, duration))
             process.kill()
@@ -62,38 +59,15 @@ def test_kill_while_publishing_leaves_complete_rows_and_no_lock(
             process.join()
             published = system.figures()
             assert unexpected_rows(published, old, new) == []
-            if process.exitcode != 0:  # otherwise it had finished before the kill, which does not count
+            if process.exitcode == 0:  # it had finished before the kill, which does not count
+                duration = min(duration, killed - started)
+            else:
                 fault.record(time.monotonic() - killed)
                 between_batches += published not in (old, new)
         publish(system.settings, system.first, system.last)  # would wait if a dead process still held its lock
         assert_published(fault, system, new)
     assert between_batches  # some kills left new rows beside old ones
     assert system.figures() == system.expected_by_reference()
-
-
-def test_killed_run_is_detected_and_retried(
-    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
-) -> None:
-    fault = ledger.fault("SIGKILL of a Dagster run's process")
-    while fault.injected < RUN_KILLS:
-        old = system.figures()
-        system.change_source_rows(rng)
-        new = system.expected()
-        run_id = system.launch()
-        for _ in range(KILLS_A_RUN):
-            process = wait_for(lambda run_id=run_id: system.dagster.process_of(run_id), "the run has a process", 60)
-            age = time.time() - process.create_time()
-            time.sleep(max(0.0, rng.uniform(0.3, normal_run_seconds) - age))
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-            killed = time.monotonic()
-            assert unexpected_rows(system.figures(), old, new) == []
-            if final_status(system, run_id) == "SUCCESS":
-                break  # it had finished before the kill, which does not count
-            fault.record(time.monotonic() - killed)
-            run_id = wait_for(lambda run_id=run_id: system.dagster.retry_of(run_id), "the run is retried", 60)
-        assert final_status(system, run_id) == "SUCCESS"
-        assert_published(fault, system, new)
 
 
 def test_killed_command_is_detected_and_does_not_block_the_queue(
@@ -118,30 +92,6 @@ def test_killed_command_is_detected_and_does_not_block_the_queue(
         if final_status(system, run_id) != "SUCCESS":
             fault.record(time.monotonic() - killed)
         assert final_status(system, system.launch()) == "SUCCESS"
-        assert_published(fault, system, new)
-
-
-def test_run_lost_in_a_power_failure_is_retried_after_restart(
-    system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
-) -> None:
-    fault = ledger.fault("power failure: SIGKILL of all of Dagster")
-    while fault.injected < POWER_FAILURES:
-        old = system.figures()
-        system.change_source_rows(rng)
-        new = system.expected()
-        run_id = system.launch()
-        wait_for(lambda run_id=run_id: system.dagster.process_of(run_id), "the run has a process", 60)
-        time.sleep(rng.uniform(0.3, normal_run_seconds))
-        system.dagster.kill_everything()
-        killed = time.monotonic()
-        was_running = system.dagster.finished(run_id) is None
-        assert unexpected_rows(system.figures(), old, new) == []
-        system.dagster.start_again()
-        if final_status(system, run_id) != "SUCCESS":
-            assert was_running
-            fault.record(time.monotonic() - killed)
-            run_id = wait_for(lambda run_id=run_id: system.dagster.retry_of(run_id), "the run is retried", 60)
-            assert final_status(system, run_id) == "SUCCESS"
         assert_published(fault, system, new)
 
 

@@ -55,6 +55,7 @@ def faked_clock(start: datetime) -> dict[str, str]:
     offset = start.timestamp() - datetime.now(UTC).timestamp()
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        "PYTHONPATH": str(Path(__file__).parent / "faked_clock"),  # its sitecustomize.py
         "LD_PRELOAD": str(libraries[0]),
         "FAKETIME": f"{offset:+.0f}s",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",

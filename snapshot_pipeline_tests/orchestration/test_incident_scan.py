@@ -201,7 +201,8 @@ def test_a_run_in_progress_over_the_maximum_is_an_incident(scanner: Scanner) -> 
     slow = reported(scanner, DagsterEventType.RUN_START)
     assert not scanner.scan().opened
     later = datetime.now(timezone.utc) + timedelta(seconds=scanner.settings.max_run_seconds)
-    (incident,) = scanner.scan(later).opened
+    opened = scanner.scan(later).opened
+    (incident,) = (incident for incident in opened if incident.kind != "missing_day")  # one is overdue an hour later
     assert (incident.kind, incident.subject, incident.run_id) == ("slow_run", BOTH, slow)
     assert "is still running, expected at most 300 s" in incident.detail
     assert not scanner.scan(later + SECOND).messages

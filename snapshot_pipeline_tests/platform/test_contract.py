@@ -226,9 +226,9 @@ def test_row_query_that_times_out_is_advice(platform: Platform) -> None:
 
 def test_view_that_cannot_be_read_is_an_error(platform: Platform) -> None:
     platform.run(
-        "ALTER TABLE users RENAME TO kept",
+        "ALTER TABLE users RENAME TO all_users",
         "CREATE VIEW users AS SELECT id, role, 1 / (id - 1) > 0 AS is_active, '' AS current_specialization,"
-        " '' AS current_level FROM kept",
+        " '' AS current_level FROM all_users",
     )
     assert platform.only("error", "users").message.startswith("cannot be read: division by zero")
 

@@ -1,4 +1,4 @@
-"""A platform's CSV files become its tables exactly, and a wrong field is named so that its owner finds it."""
+"""CSV files become the platform's tables exactly, and a wrong field is reported with its file, line and column."""
 
 from __future__ import annotations
 
@@ -305,12 +305,12 @@ def test_unclosed_quote_never_swallows_rows_silently(write: Write, loading_url: 
     assert f"quizzes.csv, {message}" in _error(write(quizzes=f"id,title\n{rows}"), loading_url)
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.95, 0.999])
-def test_truncated_gzip_file_is_reported(write: Write, loading_url: URL, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.999])
+def test_truncated_gzip_file_is_reported(write: Write, loading_url: URL, share: float) -> None:
     rows = "".join(f"{number},{uuid.uuid4()}\n" for number in range(20_000))
     directory = write(quizzes=None)
     packed = gzip.compress(f"id,title\n{rows}".encode())
-    (directory / "quizzes.csv.gz").write_bytes(packed[: int(len(packed) * kept)])
+    (directory / "quizzes.csv.gz").write_bytes(packed[: int(len(packed) * share)])
     assert "quizzes.csv.gz is not a complete gzip file" in _error(directory, loading_url)
 
 

@@ -1,4 +1,4 @@
-"""A change that is not seen is a figure that stays wrong; one that is seen for nothing is a night of needless work."""
+"""A fingerprint changes with every change of a figure's source, and with nothing else."""
 
 # ruff: noqa: S608  # statements of constants only
 
@@ -23,7 +23,7 @@ from snapshot_pipeline.postgres.urls import adbc_uri
 BUDAPEST = ZoneInfo("Europe/Budapest")
 FIRST, LAST = date(2025, 10, 20), date(2025, 10, 30)  # with the day of 25 hours, 2025-10-26
 PLATFORMS: dict[str, PlatformTables] = {}
-"""Looked up once for each kind."""
+"""By schema; reflected once."""
 
 DAY, NEXT = date(2025, 10, 22), date(2025, 10, 23)
 
@@ -53,7 +53,7 @@ def engine(request: pytest.FixtureRequest, server_url: URL, module_database_url:
 
 @pytest.fixture
 def platform(engine: Engine) -> Iterator[Engine]:
-    """With its rows, which are gone after the test."""
+    """With rows, which are deleted after the test."""
     execute(
         engine,
         "INSERT INTO user_lesson_progress (user_id, lesson_id, started_at, completed_at, time_spent_minutes) VALUES "

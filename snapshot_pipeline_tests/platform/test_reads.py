@@ -1,4 +1,4 @@
-"""What a read session asks of the platform: the right rows, as UTC instants, of one state, and without a trace."""
+"""A read session returns the right rows, as UTC instants, of one state, and writes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 
 UTC = ZoneInfo("UTC")
-EVERYBODY = UserRange(1, 1_000)
+ALL_USERS = UserRange(1, 1_000)
 START = datetime(2026, 3, 10, tzinfo=timezone.utc)
 END = datetime(2026, 3, 11, tzinfo=timezone.utc)
 
@@ -62,7 +62,7 @@ def test_active_students_are_found_in_any_spelling_of_their_role(reader: Platfor
 
 
 def test_students_have_their_course_and_the_first_start_of_all_time(reader: PlatformReader):
-    students = reader.students(EVERYBODY).set_index("user_id")
+    students = reader.students(ALL_USERS).set_index("user_id")
     assert sorted(students.index) == [1, 2, 9]
     assert students.loc[1, "first_started_at"] == pd.Timestamp("2026-03-01", tz="UTC")
     assert (students.loc[9, "specialization"], students.loc[9, "level"]) == ("sql", "2")
@@ -71,15 +71,15 @@ def test_students_have_their_course_and_the_first_start_of_all_time(reader: Plat
 
 
 def test_a_window_begins_with_its_first_instant_and_ends_before_its_last(reader: PlatformReader):
-    progress = reader.progress(EVERYBODY, START, END)
+    progress = reader.progress(ALL_USERS, START, END)
     assert sorted(zip(progress["user_id"], progress["lesson_id"], strict=True)) == [(1, 7), (1, 8), (4, 7)]
     assert progress.set_index(["user_id", "lesson_id"])["time_spent_minutes"].to_dict() == {
         (1, 7): 0,
         (1, 8): 30,
         (4, 7): 1,
     }
-    assert sorted(reader.attempts(EVERYBODY, START, END)["attempt_id"]) == [1, 2, 3]
-    assert reader.exercises(EVERYBODY, START, END)["user_id"].tolist() == [1]
+    assert sorted(reader.attempts(ALL_USERS, START, END)["attempt_id"]) == [1, 2, 3]
+    assert reader.exercises(ALL_USERS, START, END)["user_id"].tolist() == [1]
 
 
 def test_batch_reads_no_rows_of_other_students(reader: PlatformReader):
@@ -91,7 +91,7 @@ def test_batch_reads_no_rows_of_other_students(reader: PlatformReader):
 
 
 def test_nan_score_differs_from_missing_score(reader: PlatformReader):
-    attempts = reader.attempts(EVERYBODY, START, END).set_index("attempt_id")
+    attempts = reader.attempts(ALL_USERS, START, END).set_index("attempt_id")
     assert attempts["is_scored"].to_dict() == {1: True, 2: False, 3: True}
     assert attempts["score"].isna().to_dict() == {1: False, 2: True, 3: True}
 
@@ -118,12 +118,12 @@ def test_last_activity_of_no_students_is_empty(reader: PlatformReader):
 
 
 def test_lesson_scores_need_a_score_and_a_lesson(reader: PlatformReader):
-    scores = reader.lesson_scores(EVERYBODY, START, END)
+    scores = reader.lesson_scores(ALL_USERS, START, END)
     assert scores[["user_id", "attempt_id", "lesson_id", "score"]].to_numpy().tolist() == [[1, 1, 7, 80]]
 
 
 def test_completions_of_all_time_and_published_lessons_only(reader: PlatformReader):
-    completions = reader.completions(EVERYBODY, END)
+    completions = reader.completions(ALL_USERS, END)
     assert sorted(zip(completions["user_id"], completions["lesson_id"], strict=True)) == [(1, 8), (9, 7)]
     lessons = reader.published_lessons().set_index("lesson_id")
     assert sorted(lessons.index) == [7, 8]
@@ -149,7 +149,7 @@ def test_reads_of_a_session_see_the_same_state(platform_url: URL):
         before = session.active_student_ids().tolist()
         execute(platform_url, "INSERT INTO users VALUES (500, 'student', true, NULL, NULL)")
         assert session.active_student_ids().tolist() == before
-        assert sorted(session.students(EVERYBODY)["user_id"]) == before
+        assert sorted(session.students(ALL_USERS)["user_id"]) == before
         execute(platform_url, "DELETE FROM users WHERE id = 500")
 
 
@@ -176,7 +176,7 @@ def test_plain_timestamps_are_read_in_the_configured_zone(server_url: URL, clock
         expected = pd.Timestamp(instant, tz="UTC")
         start, end = expected.to_pydatetime(), (expected + pd.Timedelta(hours=1)).to_pydatetime()
         with read_session(adbc_uri(url), tables, ZoneInfo(zone)) as session:
-            assert session.exercises(EVERYBODY, start, end)["created_at"].tolist() == [expected]
+            assert session.exercises(ALL_USERS, start, end)["created_at"].tolist() == [expected]
 
 
 def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server_url: URL):
@@ -191,7 +191,7 @@ def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server
         )
         tables = PlatformTables.of(create_engine(url, poolclass=NullPool), "public")
         with read_session(adbc_uri(url), tables, UTC) as session:
-            progress = session.progress(EVERYBODY, START, END).set_index("lesson_id")
+            progress = session.progress(ALL_USERS, START, END).set_index("lesson_id")
     far = pd.Timestamp(START)
     assert (progress.loc[[1, 3], "completed_at"] > far).all()
     assert progress.loc[2, "started_at"] < far

@@ -1,4 +1,4 @@
-"""The generated platform: the same for a seed, consistent, realistic, with exactly the invalid rows asked for."""
+"""The generated platform: the same for a seed, consistent, realistic, with exactly the requested invalid rows."""
 
 from __future__ import annotations
 

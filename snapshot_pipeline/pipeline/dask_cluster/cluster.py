@@ -182,17 +182,13 @@ class Cluster(Executor):
                 if self._client.status != "running" or self._count_threads():
                     last_seen = time.monotonic()
             if time.monotonic() - last_seen > WORKERS_SECONDS:
-                self._fail_all(
-                    ClusterLostError(
-                        f"the Dask cluster {self._address} has lost its last worker, and has had none for "
-                        f"{WORKERS_SECONDS:g} s; see the workers' logs, start some with `dask worker {self._address}`, "
-                        "then start again: published batches are kept"
-                    )
+                error = ClusterLostError(
+                    f"the Dask cluster {self._address} has lost its last worker, and has had none for "
+                    f"{WORKERS_SECONDS:g} s; see the workers' logs, start some with `dask worker {self._address}`, "
+                    "then start again: published batches are kept"
                 )
-
-    def _fail_all(self, error: Exception) -> None:
-        for future in list(self._open):
-            _fail(future, error)
+                for future in list(self._open):
+                    _fail(future, error)
 
     async def _follow(self, future: Future[Any], remote: Any, name: str) -> None:
         """Transfer the result of a Dask future to ours; runs in the client's thread."""
@@ -248,19 +244,15 @@ class OpaqueBytes:
 def _work(task: OpaqueBytes, expected: Versions) -> OpaqueBytes:
     """Run a task on a worker; never raises."""
     try:
-        require_same_versions(_this_worker(), versions_here(), expected)
+        from distributed import get_worker
+
+        require_same_versions(f"worker {get_worker().address}", versions_here(), expected)
         outcome = pickle.loads(task.content)()  # noqa: S301  # from the run, which can run any code here anyway
     except Exception as error:  # noqa: BLE001  # raised again in the run's process
         # Logged for the operator of the worker, because the run may be gone.
         _LOG.warning("a batch failed: %s", text_to_send(error))
         outcome = RemoteError.of(error)
     return OpaqueBytes(pickle.dumps(outcome))
-
-
-def _this_worker() -> str:
-    from distributed import get_worker
-
-    return f"worker {get_worker().address}"
 
 
 @cache

@@ -80,15 +80,7 @@ def _reduce_adbc_error(error: adbc_driver_manager.Error) -> tuple[Any, ...]:
 
 
 # ADBC's errors take keyword arguments, which pickle does not restore by default.
-for _kind in (
-    adbc_driver_manager.Error,
-    adbc_driver_manager.InterfaceError,
-    adbc_driver_manager.DatabaseError,
-    adbc_driver_manager.DataError,
-    adbc_driver_manager.OperationalError,
-    adbc_driver_manager.IntegrityError,
-    adbc_driver_manager.InternalError,
-    adbc_driver_manager.ProgrammingError,
-    adbc_driver_manager.NotSupportedError,
-):
+_KINDS: list[type[adbc_driver_manager.Error]] = [adbc_driver_manager.Error]
+_KINDS += [*adbc_driver_manager.Error.__subclasses__(), *adbc_driver_manager.DatabaseError.__subclasses__()]
+for _kind in _KINDS:
     copyreg.pickle(_kind, _reduce_adbc_error)

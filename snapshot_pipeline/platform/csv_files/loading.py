@@ -18,7 +18,7 @@ from snapshot_pipeline.platform.csv_files.files import (
     read_blocks,
 )
 from snapshot_pipeline.platform.csv_files.values import Kind, column_kind, convert_column, first_invalid
-from snapshot_pipeline.platform.ownership import DuplicateKey, DuplicateKeyError, PlatformWriter, replace_platform
+from snapshot_pipeline.platform.ownership import DuplicateKeyError, PlatformWriter, replace_platform
 from snapshot_pipeline.platform.tables import platform_metadata
 
 ProgressListener = Callable[[str, int, int], None]
@@ -49,7 +49,7 @@ def load_csv_files(
             for file in files:
                 _load_file(file, tables[f"{schema}.{file.table_name}"], writer, naive_zone, progress)
     except DuplicateKeyError as error:
-        raise _duplicate_key(by_table[error.duplicate.table], error.duplicate) or error from None
+        raise _duplicate_lines(by_table[error.table], error) or error from None
     return dict(writer.rows)
 
 
@@ -84,7 +84,7 @@ def _convert_block(block: list[Record], file: CsvFile, table: Table, kinds: dict
     raise CsvFileError(f"{file.path}, line {block[position][0]}, column {name}: {problem} {kinds[name].expected}")
 
 
-def _duplicate_key(file: CsvFile, duplicate: DuplicateKey) -> CsvFileError | None:
+def _duplicate_lines(file: CsvFile, duplicate: DuplicateKeyError) -> CsvFileError | None:
     """Return the error for the line that repeats the key; `None` when the server does not say which key it is."""
     match = re.search(r"\)=\((?P<values>[^)]*)\)", duplicate.detail)
     if not match:

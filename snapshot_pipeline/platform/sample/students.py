@@ -153,8 +153,8 @@ def make_study(people: People, calendar: Calendar, catalog: Catalog, generator: 
     first_days = people.enrolled_day[starters]
     counts[starters, first_days] = np.maximum(counts[starters, first_days], 1)
 
-    cell, time_of_day = _start_times(counts, calendar, generator)
-    person, day = cell // calendar.count, cell % calendar.count
+    student_day, time_of_day = _start_times(counts, calendar, generator)
+    person, day = student_day // calendar.count, student_day % calendar.count
     rank = _ranks(counts.sum(axis=1))
     # A student who has taken all lessons of the track has none left to start.
     remains = rank < catalog.sequence_lengths[people.track[person]]
@@ -206,17 +206,17 @@ def _lesson_rates(people: People, is_burst: Flags, calendar: Calendar, generator
 
 
 def _start_times(counts: Ints, calendar: Calendar, generator: np.random.Generator) -> tuple[Ints, Ints]:
-    """Return cell (person × days + day) and time since midnight of each lesson started, by person and time."""
-    cell = np.repeat(np.arange(counts.size), counts.ravel())
-    hours = 17.5 + 2.5 * generator.standard_normal(len(cell))  # late afternoon
-    kind = generator.random(len(cell))
-    night = generator.standard_normal(len(cell))
+    """Return the student-day (person × days + day) and the time since midnight of each start, by person and time."""
+    student_day = np.repeat(np.arange(counts.size), counts.ravel())
+    hours = 17.5 + 2.5 * generator.standard_normal(len(student_day))  # late afternoon
+    kind = generator.random(len(student_day))
+    night = generator.standard_normal(len(student_day))
     hours = np.where(kind < 0.05, 0.75 * night, np.where(kind < 0.25, 21.5 + 1.5 * night, hours))
     time_of_day = (np.mod(hours, 24) * HOUR).astype(np.int64)
     lengths = np.diff(calendar.starts)  # 23 hours when the clocks go forward
-    time_of_day = np.minimum(time_of_day, lengths[cell % calendar.count] - 1)
+    time_of_day = np.minimum(time_of_day, lengths[student_day % calendar.count] - 1)
     # One sort of plain numbers orders a day's lessons by time; a stable sort of two keys takes ten times as long.
-    order = np.sort(cell * _LONGEST_DAY + time_of_day)
+    order = np.sort(student_day * _LONGEST_DAY + time_of_day)
     return order // _LONGEST_DAY, order % _LONGEST_DAY
 
 

@@ -189,5 +189,5 @@ def test_a_broken_cluster_is_reported_with_the_end_of_the_log(
 
 def test_a_home_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(EmbeddedServerError, match="set SNAPSHOT_HOME to a directory that you can write"):
+    with pytest.raises(EmbeddedServerError, match="set SNAPSHOT_HOME to a writable directory"):
         EmbeddedServer(tmp_path / "home").start()
