@@ -137,20 +137,29 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
             day = random_computed_day(installation, seed)
             if day is None:
                 return dg.AssetCheckResult(passed=True, description="no day has been computed yet")
-            return check_recompute_matches(recompute_day(installation, day, context.run.run_id), seed)
+            recomputed = recompute_day(installation, day, context.run.run_id)
+            searched = due_days(settings, datetime.now(timezone.utc))[-settings.late_window_days :]
+            return check_recompute_matches(recomputed, seed, searched)
 
     return recompute_matches
 
 
-def check_recompute_matches(recomputed: Recomputation, seed: str) -> dg.AssetCheckResult:
-    """Check that the stored snapshots of a day equal the recomputed ones; late or added rows are a warning."""
+def check_recompute_matches(recomputed: Recomputation, seed: str, searched: Sequence[date]) -> dg.AssetCheckResult:
+    """Check that the stored snapshots of a day equal the recomputed ones; late or added rows are a warning.
+
+    Args:
+        recomputed: The comparison.
+        seed: The seed of the random choice of the day.
+        searched: The days that `late_data_sensor` searches, ascending.
+    """
     differences = recomputed.columns.total()
-    is_severe = not recomputed.changed_days and bool(differences or recomputed.rows_missing)
+    is_explained = bool(recomputed.changed_days) or _is_from_before(recomputed)
+    is_severe = not is_explained and bool(differences or recomputed.rows_missing)
     return dg.AssetCheckResult(
         check_name=RECOMPUTE_MATCHES.name,
         passed=not recomputed.differs,
         severity=_ERROR if is_severe else _WARN,
-        description=_recompute_sentence(recomputed),
+        description=_recompute_sentence(recomputed, searched),
         metadata={
             OBSERVED: differences + recomputed.rows_missing + recomputed.unpublished,
             THRESHOLD: 0,
@@ -167,7 +176,12 @@ def check_recompute_matches(recomputed: Recomputation, seed: str) -> dg.AssetChe
     )
 
 
-def _recompute_sentence(recomputed: Recomputation) -> str:
+def _is_from_before(recomputed: Recomputation) -> bool:
+    """Return whether rows of before the first computed day, whose changes are not recorded, can explain all."""
+    return bool(recomputed.columns) and not recomputed.rows_missing and recomputed.from_before >= recomputed.differing
+
+
+def _recompute_sentence(recomputed: Recomputation, searched: Sequence[date]) -> str:
     day, columns = recomputed.day, recomputed.columns
     if not recomputed.differs:
         return f"{day}: the stored snapshots of {count_noun(recomputed.students, 'student')} equal the recomputed ones"
@@ -180,9 +194,19 @@ def _recompute_sentence(recomputed: Recomputation) -> str:
     ]
     what = f"{day}: {', '.join(part for part in parts if part)}"
     if recomputed.changed_days:
+        changed = recomputed.changed_days[0]
+        if changed in searched:
+            remedy = "so late_data_sensor will request the day again"
+        else:
+            remedy = (
+                "which is before the days that late_data_sensor searches; to update that day and all later ones: "
+                f"`snapshot-pipeline materialize --from {changed} --to {searched[-1] if searched else day}`"
+            )
+        return f"{what}; rows of {changed} have changed since they were computed, {remedy}"
+    if _is_from_before(recomputed):
         return (
-            f"{what}; rows of {recomputed.changed_days[0]} have changed since they were computed, so late_data_sensor "
-            "will request the day again"
+            f"{what}; these students have rows from before {recomputed.first_computed}, the first computed day, where "
+            f"changes are not recorded: such a row has probably changed. To update the day: {again}"
         )
     if not columns and not recomputed.rows_missing:
         return f"{what}, because they became active after the day was computed; to add them: {again}"

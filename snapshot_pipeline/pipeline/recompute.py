@@ -14,16 +14,19 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from sqlalchemy import func, select
 
-from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.metrics.days import LocalDays, start_of_day
 from snapshot_pipeline.pipeline.batches import Batch, open_local_executor
+from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, estimate_memory
 from snapshot_pipeline.pipeline.source import open_source
+from snapshot_pipeline.platform.reads import UserSet
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import StudentDayIndex, compare, restatements
 from snapshot_pipeline.store.days import day_counts
@@ -64,6 +67,9 @@ class Recomputation:
         unpublished: Number of students who should have a row and have neither a row nor a failure.
         rows_missing: How many rows of those that the day's computation published were deleted.
         changed_days: Days up to this one whose source rows have changed since they were computed.
+        first_computed: The first computed day; changes of older rows are not recorded.
+        differing: Number of students with a difference.
+        from_before: Number of students with a difference whose figures depend on rows of before that day.
     """
 
     day: date
@@ -73,6 +79,9 @@ class Recomputation:
     unpublished: int = 0
     rows_missing: int = 0
     changed_days: list[date] = field(default_factory=list)
+    first_computed: date | None = None
+    differing: int = 0
+    from_before: int = 0
 
     @property
     def differs(self) -> bool:
@@ -85,6 +94,8 @@ class Recomputation:
         self.columns += other.columns
         self.examples = sorted(self.examples + other.examples, key=_by_student)[:EXAMPLES]
         self.unpublished += other.unpublished
+        self.differing += other.differing
+        self.from_before += other.from_before
 
 
 def random_computed_day(installation: Installation, seed: str) -> date | None:
@@ -102,8 +113,9 @@ def recompute_day(installation: Installation, day: date, run_id: str) -> Recompu
     """
     days = LocalDays(day, day, installation.settings.zone)
     source = open_source(installation, days.end)
+    first_computed = installation.transaction(day_counts, date.min, date.max)[0].day
     now = datetime.now(timezone.utc)
-    result = Recomputation(day)
+    result = Recomputation(day, first_computed=first_computed)
     with (
         installation.lock_days(day, day, f"recompute_matches, run {run_id}") as lock,
         open_local_executor(installation.settings) as executor,
@@ -112,7 +124,7 @@ def recompute_day(installation: Installation, day: date, run_id: str) -> Recompu
         with source.session() as reader:
             user_ids = reader.active_student_ids()
             memory = estimate_memory(reader, user_ids, days)
-        for part in executor.map_batches(executor.split(user_ids, memory), RecomputeWork(snapshots)):
+        for part in executor.map_batches(executor.split(user_ids, memory), RecomputeWork(snapshots, first_computed)):
             result.add(part)
         result.rows_missing = _count_missing_rows(installation, day)
         if result.differs:
@@ -128,9 +140,11 @@ class RecomputeWork:
 
     Attributes:
         snapshots: The work of a run, used for its computation only.
+        first_computed: The first computed day.
     """
 
     snapshots: SnapshotWork
+    first_computed: date
 
     @property
     def name(self) -> str:
@@ -161,7 +175,24 @@ class RecomputeWork:
             columns=Counter(difference.column for difference in differences),
             examples=sorted(differences, key=_by_student)[:EXAMPLES],
             unpublished=int(unpublished.sum()),
+            differing=len({difference.user_id for difference in differences}),
+            from_before=self._count_from_before({difference.user_id for difference in differences}),
         )
+
+    def _count_from_before(self, user_ids: set[int]) -> int:
+        """How many of the students have a row of before the first computed day that the day's figures depend on."""
+        if not user_ids:
+            return 0
+        days = self.snapshots.days
+        with self.snapshots.source.session() as reader:
+            history = read_history(reader, UserSet(tuple(sorted(user_ids))), days)
+        start = start_of_day(self.first_computed, days.zone)
+        older = [
+            history.progress.loc[history.progress["start"] < start, "user_id"],
+            history.attempts.loc[history.attempts["completed_at"] < start, "user_id"],
+            history.students.loc[history.students["last_activity_before"] < start, "user_id"],
+        ]
+        return int(pd.concat(older).nunique())
 
 
 def _by_student(difference: StoredDifference) -> tuple[int, str]:
