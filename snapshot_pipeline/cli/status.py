@@ -41,7 +41,7 @@ class Status:
         """
         missing = sum(day.state == "missing" for day in self.days)
         too_few = sum(day.state == "too few" for day in self.days)
-        invalid = sum(day.state == "invalid rows" for day in self.days)
+        invalid = sum(day.state == "invalid" for day in self.days)
         counts = (
             (missing, "day missing", "days missing"),
             (too_few, "day with too few students published", "days with too few students published"),
@@ -65,17 +65,18 @@ def status(days: int, as_json: bool) -> None:
     Exit status:
       0  no problems
       1  an error: the status could not be read
-      3  problems: a day is missing or has too few students published, an
-         incident is open, an alert channel fails or its URL is invalid
+      3  problems: a day is missing, has too few students published or many
+         students with invalid rows, an incident is open, an alert channel
+         fails or its URL is invalid
 
     \b
     The JSON document:
       ok, problems              whether there are no problems; one phrase
                                 per kind of problem
       first_day, last_day, timezone, min_success_rate
-      days                      day, state (ok, too few, missing, not yet),
-                                students, published, failed, success_rate,
-                                mean_pace
+      days                      day, state (ok, too few, invalid, missing,
+                                not yet), students, published, failed,
+                                success_rate, students_with_issues, mean_pace
       open_failures             reason, student_days, first_seen, attempts
       newest_week               week_start, active (a number by type); or null
       incidents                 id, kind, subject, title, detail, run_id,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # imports pandas
 
 _WIDTH = 80
 
-DayState = Literal["ok", "too few", "invalid rows", "missing", "not yet"]
+DayState = Literal["ok", "too few", "invalid", "missing", "not yet"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _state(count: DayCount | None, is_due: bool, settings: Settings) -> DayState
     rate = count.success_rate
     if rate is not None and rate < settings.min_success_rate:
         return "too few"
-    return "invalid rows" if (count.issue_rate or 0) > settings.max_issue_rate else "ok"
+    return "invalid" if (count.issue_rate or 0) > settings.max_issue_rate else "ok"
 
 
 def read_newest_week(installation: Installation) -> WeekCounts | None:
@@ -127,19 +127,19 @@ def read_incidents(installation: Installation) -> IncidentOverview:
 
 def print_days(days: Sequence[DayStatus]) -> None:
     """Print one line per day: its counts, success rate, mean pace, and its state unless `ok`."""
-    table = _table("day", "students", "published", "failed", "rate", "issues", "mean pace")
+    table = _table("day", "students", "published", "failed", "rate", "mean pace")
     table.add_column("", no_wrap=True)
     for status in days:
         name, state = f"{status.day:%a} {status.day}", "" if status.state == "ok" else status.state
-        style = "red" if status.state in ("missing", "too few", "invalid rows") else None
+        style = "red" if status.state in ("missing", "too few", "invalid") else None
         if status.count is None:
-            table.add_row(name, *[""] * 6, state, style=style)
+            table.add_row(name, *[""] * 5, state, style=style)
             continue
         count = status.count
         numbers = (f"{number:,}" for number in (count.students, count.published, count.failed))
         rate = "" if count.success_rate is None else _percent(count.success_rate)
         pace = "" if status.mean_pace is None else f"{status.mean_pace:.2f}"
-        table.add_row(name, *numbers, rate, f"{count.with_issues:,}", pace, state, style=style)
+        table.add_row(name, *numbers, rate, pace, state, style=style)
     _print(table)
 
 

@@ -153,7 +153,7 @@ def check_recompute_matches(recomputed: Recomputation, seed: str, searched: Sequ
         searched: The days that `late_data_sensor` searches, ascending.
     """
     differences = recomputed.columns.total()
-    is_explained = bool(recomputed.changed_days) or _is_from_before(recomputed)
+    is_explained = bool(recomputed.changed_days) or _is_regraded_before(recomputed)
     is_severe = not is_explained and bool(differences or recomputed.rows_missing)
     return dg.AssetCheckResult(
         check_name=RECOMPUTE_MATCHES.name,
@@ -176,9 +176,11 @@ def check_recompute_matches(recomputed: Recomputation, seed: str, searched: Sequ
     )
 
 
-def _is_from_before(recomputed: Recomputation) -> bool:
-    """Return whether rows of before the first computed day, whose changes are not recorded, can explain all."""
-    return bool(recomputed.columns) and not recomputed.rows_missing and recomputed.from_before >= recomputed.differing
+def _is_regraded_before(recomputed: Recomputation) -> bool:
+    """Return whether regraded attempts of before the first computed day, which leave no trace, explain everything."""
+    return (
+        bool(recomputed.columns) and not recomputed.rows_missing and recomputed.regraded_before >= recomputed.differing
+    )
 
 
 def _recompute_sentence(recomputed: Recomputation, searched: Sequence[date]) -> str:
@@ -203,10 +205,11 @@ def _recompute_sentence(recomputed: Recomputation, searched: Sequence[date]) -> 
                 f"`snapshot-pipeline materialize --from {changed} --to {searched[-1] if searched else day}`"
             )
         return f"{what}; rows of {changed} have changed since they were computed, {remedy}"
-    if _is_from_before(recomputed):
+    if _is_regraded_before(recomputed):
         return (
-            f"{what}; these students have rows from before {recomputed.first_computed}, the first computed day, where "
-            f"changes are not recorded: such a row has probably changed. To update the day: {again}"
+            f"{what}; the quiz averages of these students depend on attempts from before {recomputed.first_computed}, the "
+            "first computed day, whose changes leave no trace: one was probably regraded. To update the day and all "
+            f"later ones: `snapshot-pipeline materialize --from {day} --to {searched[-1] if searched else day}`"
         )
     if not columns and not recomputed.rows_missing:
         return f"{what}, because they became active after the day was computed; to add them: {again}"

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from sqlalchemy import func, select
 
@@ -69,7 +68,7 @@ class Recomputation:
         changed_days: Days up to this one whose source rows have changed since they were computed.
         first_computed: The first computed day; changes of older rows are not recorded.
         differing: Number of students with a difference.
-        from_before: Number of students with a difference whose figures depend on rows of before that day.
+        regraded_before: Number of students whose quiz average differs and depends on attempts of before that day.
     """
 
     day: date
@@ -81,7 +80,7 @@ class Recomputation:
     changed_days: list[date] = field(default_factory=list)
     first_computed: date | None = None
     differing: int = 0
-    from_before: int = 0
+    regraded_before: int = 0
 
     @property
     def differs(self) -> bool:
@@ -95,7 +94,7 @@ class Recomputation:
         self.examples = sorted(self.examples + other.examples, key=_by_student)[:EXAMPLES]
         self.unpublished += other.unpublished
         self.differing += other.differing
-        self.from_before += other.from_before
+        self.regraded_before += other.regraded_before
 
 
 def random_computed_day(installation: Installation, seed: str) -> date | None:
@@ -176,23 +175,18 @@ class RecomputeWork:
             examples=sorted(differences, key=_by_student)[:EXAMPLES],
             unpublished=int(unpublished.sum()),
             differing=len({difference.user_id for difference in differences}),
-            from_before=self._count_from_before({difference.user_id for difference in differences}),
+            regraded_before=self._count_regraded_before(differences),
         )
 
-    def _count_from_before(self, user_ids: set[int]) -> int:
-        """How many of the students have a row of before the first computed day that the day's figures depend on."""
+    def _count_regraded_before(self, differences: Sequence[StoredDifference]) -> int:
+        user_ids = {difference.user_id for difference in differences if difference.column == "quiz_average"}
         if not user_ids:
             return 0
         days = self.snapshots.days
         with self.snapshots.source.session() as reader:
-            history = read_history(reader, UserSet(tuple(sorted(user_ids))), days)
-        start = start_of_day(self.first_computed, days.zone)
-        older = [
-            history.progress.loc[history.progress["start"] < start, "user_id"],
-            history.attempts.loc[history.attempts["completed_at"] < start, "user_id"],
-            history.students.loc[history.students["last_activity_before"] < start, "user_id"],
-        ]
-        return int(pd.concat(older).nunique())
+            attempts = read_history(reader, UserSet(tuple(sorted(user_ids))), days).attempts
+        is_older = attempts["completed_at"] < start_of_day(self.first_computed, days.zone)
+        return int(attempts.loc[is_older, "user_id"].nunique())
 
 
 def _by_student(difference: StoredDifference) -> tuple[int, str]:

@@ -295,13 +295,13 @@ class SnapshotWork:
     def _replace(self, batch: ComputedBatch, *, is_first: bool) -> list[DayReport]:
         scope = PublicationScope(
             batch.user_ids,
-            batch.not_started,
             self.days.first,
             self.days.last,
             self.computed_at,
             self.run_id,
             self.reason,
             is_first,
+            batch.not_started,
         )
         snapshots = batch.snapshots
         with bulk.transaction(self.uri) as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -44,16 +44,17 @@ class PublicationScope:
         run_id: Recorded with restatements.
         reason: Why the days were computed; recorded with restatements.
         is_first: Whether these days have no snapshots yet, so that there is nothing to compare with.
+        not_started: The students who have no lesson; they keep snapshots of lessons that were reset since.
     """
 
     user_ids: NDArray[np.int64]
-    not_started: NDArray[np.int64]
     first: date
     last: date
     computed_at: datetime
     run_id: str
     reason: str
     is_first: bool = False
+    not_started: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def index(self) -> StudentDayIndex:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, delete, insert
+from sqlalchemy import create_engine, delete, insert, update
 
 from snapshot_pipeline.cli.periods import last_closed_day
 from snapshot_pipeline.store.tables import StoreTables
@@ -84,9 +84,10 @@ def test_no_problems_is_status_0(installation: TestInstallation, yesterday: date
         "published": day["published"],
         "failed": day["failed"],
         "success_rate": day["published"] / day["students"],
+        "students_with_issues": day["students_with_issues"],
         "mean_pace": day["mean_pace"],
     }
-    assert 0 < day["published"] < day["students"]
+    assert 0 < day["published"] == day["students"]
     assert 0 < day["mean_pace"] < 100
     assert sum(failure["student_days"] for failure in found["open_failures"]) == day["failed"]
     for failure in found["open_failures"]:
@@ -99,15 +100,33 @@ def test_a_missing_day_is_status_3_and_has_all_keys(installation: TestInstallati
     found = document(installation, 3)
     assert found["problems"] == ["13 days missing"]
     assert len(found["days"]) == 14
-    missing = {name: None for name in ("students", "published", "failed", "success_rate", "mean_pace")}
+    missing = {
+        name: None for name in ("students", "published", "failed", "success_rate", "students_with_issues", "mean_pace")
+    }
     assert found["days"][0] == {"day": found["first_day"], "state": "missing", **missing}
     assert status(installation).stdout.endswith("Problems: 13 days missing.\n")
 
 
-def test_a_day_with_too_few_students_is_status_3(installation: TestInstallation, yesterday: date) -> None:
-    found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_MIN_SUCCESS_RATE="1")
-    assert found["problems"] == ["1 day with too few students published"]
-    assert found["days"][0]["state"] == "too few"
+@pytest.mark.parametrize(
+    ("column", "state", "problem"),
+    [
+        ("failed", "too few", "1 day with too few students published"),
+        ("students_with_issues", "invalid", "1 day with many invalid rows"),
+    ],
+)
+def test_a_day_below_a_limit_is_status_3(
+    installation: TestInstallation, yesterday: date, column: str, state: str, problem: str
+) -> None:
+    engine = create_engine(installation.url)
+    days = StoreTables.of("public").snapshot_days
+    with engine.begin() as connection:
+        connection.execute(update(days).values({column: days.c.published}))
+    found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday))
+    with engine.begin() as connection:
+        connection.execute(update(days).values({column: 0}))
+    engine.dispose()
+    assert found["problems"] == [problem]
+    assert found["days"][0]["state"] == state
 
 
 @pytest.mark.usefixtures("incident")

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.checks import (
+    check_data_quality,
     check_recommendation_coverage,
     check_run_time,
     check_student_count_stable,
@@ -20,15 +21,16 @@ from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import FailedStudent
+from snapshot_pipeline.store.issues import IssueCount
 
 DAY = date(2026, 2, 27)
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def report(published: int, failed: int) -> DayReport:
-    examples = [FailedStudent(n, "negative_time_spent", f"lesson {n}") for n in range(min(failed, 10))]
-    failures = Counter({"negative_time_spent": failed} if failed else {})
-    first = {"negative_time_spent": 0} if failed else {}
+    examples = [FailedStudent(n, "unexpected_error", f"lesson {n}") for n in range(min(failed, 10))]
+    failures = Counter({"unexpected_error": failed} if failed else {})
+    first = {"unexpected_error": 0} if failed else {}
     return DayReport(DAY, published=published, failures=failures, examples=examples, first_failed=first)
 
 
@@ -47,8 +49,29 @@ def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> No
     assert result.metadata["observed"].value == 0.85
     assert result.metadata["threshold"].value == 0.90
     (reason,) = result.metadata["failures_by_reason"].records
-    assert reason.data == {"reason": "negative_time_spent", "students": 150, "for_example": 0}
+    assert reason.data == {"reason": "unexpected_error", "students": 150, "for_example": 0}
     assert len(result.metadata["first_failures"].records) == 10
+
+
+@pytest.mark.parametrize(("with_issues", "passed"), [(0, True), (100, True), (101, False)])
+def test_more_than_one_in_ten_students_with_invalid_rows_is_an_error(with_issues: int, passed: bool) -> None:
+    result = check_data_quality(DayReport(DAY, published=1_000, with_issues=with_issues), 0.10)
+    assert result.passed is passed
+    assert result.severity is ERROR
+
+
+def test_data_quality_names_the_kinds_with_an_example_each() -> None:
+    issues = (
+        IssueCount("negative_minutes", 2, 2, "user_lesson_progress", "7/12", "time_spent_minutes -5"),
+        IssueCount("negative_score", 1, 1, "quiz_attempts", "31", "score -3.0"),
+    )
+    result = check_data_quality(DayReport(DAY, published=9, failures=Counter(x=1), with_issues=3, issues=issues), 0.10)
+    assert result.description == (
+        "2026-02-27: 3 of 10 students have invalid rows (30 %), expected at most 10 % (2 rows negative_minutes, e.g. "
+        "user_lesson_progress 7/12: time_spent_minutes -5; 1 row negative_score, e.g. quiz_attempts 31: score -3.0)"
+    )
+    assert [record.data["rows"] for record in result.metadata["issues"].records] == [2, 1]
+    assert "data_issues" in result.metadata["what_to_do"].value
 
 
 def test_a_day_without_students_is_a_warning_without_a_rate() -> None:
@@ -79,6 +102,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
     monday, earlier = date(2026, 2, 16), DayCount(date(2026, 2, 26), 1_000, 0)
     good = [
         check_success_rate(report(1_000, 0), 0.9),
+        check_data_quality(report(1_000, 0), 0.1),
         check_run_time(DAY, 1, 300),
         check_student_count_stable(DayCount(DAY, 1_000, 0), earlier, 0.2),
         check_recommendation_coverage(WeekReport(monday, recipients=10, with_recommendation=10)),
@@ -86,6 +110,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
     ]
     bad = [
         check_success_rate(report(1, 999), 0.9),
+        check_data_quality(DayReport(DAY, published=1, with_issues=1), 0.1),
         check_run_time(DAY, 301, 300),
         check_student_count_stable(DayCount(DAY, 1, 0), earlier, 0.2),
         check_recommendation_coverage(WeekReport(monday, recipients=10, with_recommendation=1)),

@@ -19,6 +19,7 @@ from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import execute
 
 FIRST, LAST = date(2026, 2, 12), date(2026, 2, 25)
+SEARCHED = [date(2026, 2, day) for day in range(1, 26)]
 NOW = datetime(2026, 2, 26, 3, tzinfo=timezone.utc)
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -73,7 +74,7 @@ def test_a_week_without_recommendations_is_an_error_with_the_command() -> None:
 
 
 def test_an_equal_recomputed_day_passes() -> None:
-    result = check_recompute_matches(Recomputation(LAST, students=1_000), "a seed")
+    result = check_recompute_matches(Recomputation(LAST, students=1_000), "a seed", [LAST])
     assert result.passed
     assert result.metadata["day"].value == "2026-02-25"
     assert result.metadata["seed"].value == "a seed"
@@ -87,19 +88,39 @@ def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
         [StoredDifference(7, "pace_score", "50", None)],
         rows_missing=3,
     )
-    result = check_recompute_matches(different, "a seed")
+    result = check_recompute_matches(different, "a seed", SEARCHED)
     assert (result.passed, result.severity) == (False, ERROR)
     assert "3 differences (2 of pace_score, 1 of quiz_average), 3 published rows missing" in result.description
     assert "`snapshot-pipeline materialize --from 2026-02-25 --to 2026-02-25`" in result.description
     assert len(result.metadata["first_differences"].records) == 1
     different.changed_days = [date(2026, 2, 20)]
-    late = check_recompute_matches(different, "a seed")
+    late = check_recompute_matches(different, "a seed", SEARCHED)
     assert (late.passed, late.severity) == (False, WARN)
     assert "rows of 2026-02-20 have changed" in late.description
+    assert "late_data_sensor will request the day again" in late.description
+
+
+def test_a_changed_day_that_the_sensor_does_not_search_has_its_command() -> None:
+    different = Recomputation(LAST, 1_000, Counter(pace_score=2), changed_days=[date(2025, 11, 3)])
+    result = check_recompute_matches(different, "a seed", SEARCHED)
+    assert (result.passed, result.severity) == (False, WARN)
+    assert "rows of 2025-11-03 have changed" in result.description
+    assert "`snapshot-pipeline materialize --from 2025-11-03 --to 2026-02-25`" in result.description
+
+
+def test_attempts_regraded_before_the_first_computed_day_are_a_warning() -> None:
+    different = Recomputation(
+        LAST, 1_000, Counter(quiz_average=2), differing=2, regraded_before=2, first_computed=date(2026, 1, 1)
+    )
+    result = check_recompute_matches(different, "a seed", SEARCHED)
+    assert (result.passed, result.severity) == (False, WARN)
+    assert "attempts from before 2026-01-01, the first computed day" in result.description
+    different.regraded_before = 1
+    assert check_recompute_matches(different, "a seed", SEARCHED).severity == ERROR
 
 
 def test_students_who_became_active_later_are_a_warning() -> None:
-    result = check_recompute_matches(Recomputation(LAST, 1_000, unpublished=4), "a seed")
+    result = check_recompute_matches(Recomputation(LAST, 1_000, unpublished=4), "a seed", SEARCHED)
     assert (result.passed, result.severity) == (False, WARN)
     assert "4 students without a row" in result.description
 
