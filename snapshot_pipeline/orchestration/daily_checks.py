@@ -208,8 +208,8 @@ def _recompute_sentence(recomputed: Recomputation, searched: Sequence[date]) -> 
     if _is_regraded_before(recomputed):
         return (
             f"{what}; the quiz averages of these students depend on attempts from before {recomputed.first_computed}, "
-            "the first computed day, whose changes leave no trace: one was probably regraded. To update the day and all "
-            f"later ones: `snapshot-pipeline materialize --from {day} --to {searched[-1] if searched else day}`"
+            "the first computed day, whose changes leave no trace: one was probably regraded. To update the day and "
+            f"all later ones: `snapshot-pipeline materialize --from {day} --to {searched[-1] if searched else day}`"
         )
     if not columns and not recomputed.rows_missing:
         return f"{what}, because they became active after the day was computed; to add them: {again}"

@@ -28,6 +28,8 @@ NUMBERS = {
     "run_seconds",
     "rows_per_second",
     "restated",
+    "removed",
+    "students_with_issues",
     "mean_pace_score",
     "pace_score_lower_quartile",
     "pace_score_median",
