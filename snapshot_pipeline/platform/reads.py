@@ -360,8 +360,12 @@ class PlatformReader:
             return query.subquery("lessons_once")
         started_at, completed_at = self._valid(progress.c.started_at), self._valid(progress.c.completed_at)
         start = func.least(started_at, completed_at)
-        query = query.where(start.is_not(None)).distinct(*key)
-        return query.order_by(*key, completed_at.is_(None), start, completed_at).subquery("lessons_once")
+        order = (completed_at.is_(None), start, completed_at)
+        # Not DISTINCT ON, which SQLAlchemy 2.0 and 2.1 write differently.
+        number = func.row_number().over(partition_by=key, order_by=order).label("number")
+        rows = query.add_columns(number).where(start.is_not(None)).subquery("numbered_rows")
+        columns = (rows.c.user_id, rows.c.lesson_id, rows.c.started_at, rows.c.completed_at)
+        return select(*columns).where(rows.c.number == 1).subquery("lessons_once")
 
     def _progress_rows(self, of_users: ColumnElement[bool], is_wanted: ColumnElement[bool]) -> pd.DataFrame:
         progress = self.tables.user_lesson_progress
