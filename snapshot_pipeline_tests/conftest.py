@@ -20,7 +20,14 @@ from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests import order
 from snapshot_pipeline_tests.installation import dagster_template, installation, students_template
-from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SAMPLE, installation_on, new_database
+from snapshot_pipeline_tests.pipeline.installations import (
+    COMPUTED,
+    SAMPLE,
+    installation_on,
+    new_database,
+    raising_for,
+    students_started_before,
+)
 
 __all__ = ["dagster_template", "installation", "students_template"]
 
@@ -107,6 +114,15 @@ def computed_template(server_url: URL, sample_template: URL) -> Iterator[URL]:
     """The same with the snapshots of the days `COMPUTED`."""
     with new_database(server_url, sample_template) as url:
         with installation_on(url) as installation:
+            run_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def failed_template(server_url: URL, sample_template: URL) -> Iterator[URL]:
+    """The same, except that the computation of six students raised on each of the days."""
+    with new_database(server_url, sample_template) as url:
+        with installation_on(url) as installation, raising_for(students_started_before(url, COMPUTED[0], 6)):
             run_days(installation, COMPUTED[0], COMPUTED[-1], "first")
         yield url
 

@@ -24,6 +24,7 @@ from snapshot_pipeline.cli.periods import (
 )
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
 
 
 def run(*arguments: str) -> str:
@@ -94,28 +95,30 @@ def test_a_failed_run_is_one_line_with_a_remediation(installation: TestInstallat
     assert "snapshot-pipeline materialize --from 2026-01-18" in line
 
 
-def test_failures_of_a_day_are_recorded_with_their_reasons(installation: TestInstallation) -> None:
-    run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
+def test_failures_and_issues_of_a_day_are_recorded(installation: TestInstallation) -> None:
+    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 3)):
+        run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
     engine = create_engine(installation.url)
     with engine.connect() as connection:
         reasons = connection.execute(text("SELECT DISTINCT reason FROM snapshot_failures")).scalars().all()
-        failed = connection.execute(
-            text("SELECT failed FROM snapshot_days WHERE snapshot_date = '2026-02-28'")
-        ).scalar()
+        failed, with_issues = connection.execute(
+            text("SELECT failed, students_with_issues FROM snapshot_days WHERE snapshot_date = '2026-02-28'")
+        ).one()
     engine.dispose()
-    assert set(reasons) == {"score_out_of_range", "negative_time_spent", "completed_before_started"}
-    assert failed > 0
+    assert reasons == ["unexpected_error"]
+    assert failed == 3
+    assert with_issues > 0
 
 
 def test_retry_failed_computes_only_failures_and_lists_what_is_still_open(installation: TestInstallation) -> None:
-    run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
+    first, *others = students_started_before(installation.url, date(2026, 2, 1), 3)
+    with raising_for([first, *others]):
+        run("materialize", "--from", "2026-02-27", "--to", "2026-02-28")
     engine = create_engine(installation.url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"))
-    output = run("retry-failed", "--from", "2026-02-28")
+    with raising_for([first]):
+        output = run("retry-failed", "--from", "2026-02-28")
     assert "2026-02-27" not in output.split("first seen")[0]
-    assert "score_out_of_range" in output
-    assert "negative_time_spent" not in output
+    assert "unexpected_error" in output
     header, *lines = output[output.index("open failures") :].splitlines()
     assert header.split() == ["open", "failures", "student", "days", "first", "seen", "attempts"]
     assert all(int(line.split()[-1]) >= 2 for line in lines if line)
@@ -200,6 +203,7 @@ def test_demo_computes_30_days_and_a_week_and_prints_next_steps(installation: Te
     assert output.count("%") >= 30
     assert "week of" in output
     assert "make dev" in output
+    assert "data_issues" in output
     (last_day,) = re.findall(r"^The snapshots up to (\S+) are", output, re.MULTILINE)
     (student_id,) = re.findall(r" student (\d+)$", output, re.MULTILINE)
     assert f"Pace score of {last_day}" in run("student", student_id, "--day", last_day)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from snapshot_pipeline.cli import command
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
+from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
 
 
 def run(*arguments: str) -> Result:
@@ -29,12 +31,14 @@ def query_id(installation: TestInstallation, query: str) -> int:
 @pytest.fixture(scope="module")
 def computed(installation: TestInstallation) -> TestInstallation:
     arguments = ["materialize", "--from", "2026-02-20", "--to", "2026-02-28"]
-    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 1)):
+        assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     return installation
 
 
 BEST = "SELECT user_id FROM performance_snapshots WHERE snapshot_date = '2026-02-28' ORDER BY pace_score DESC LIMIT 1"
 FAILED = "SELECT user_id FROM snapshot_failures WHERE snapshot_date = '2026-02-28' ORDER BY user_id LIMIT 1"
+ISSUE = "SELECT user_id FROM data_issues WHERE issue = 'negative_minutes' LIMIT 1"
 
 
 def test_thirty_days_and_the_terms_are_printed_in_80_columns(computed: TestInstallation) -> None:
@@ -51,10 +55,18 @@ def test_thirty_days_and_the_terms_are_printed_in_80_columns(computed: TestInsta
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
 
-def test_a_failed_day_shows_its_row_and_the_command_with_status_3(computed: TestInstallation) -> None:
+def test_invalid_rows_are_listed_in_80_columns(computed: TestInstallation) -> None:
+    result = run(str(query_id(computed, ISSUE)), "--day", "2026-02-28")
+    assert result.exit_code == 0
+    assert "Invalid rows, corrected or ignored:" in result.output
+    assert "negative_minutes" in result.output
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+def test_a_failed_day_shows_its_error_and_the_command_with_status_3(computed: TestInstallation) -> None:
     result = run(str(query_id(computed, FAILED)), "--day", "2026-02-28")
     assert result.exit_code == 3
-    assert "can be computed from the platform's current rows" in result.output
+    assert "ValueError: cannot compute" in result.output
     assert result.output.rstrip().endswith("snapshot-pipeline retry-failed --from 2026-02-28 --to 2026-02-28")
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
@@ -71,15 +83,16 @@ def keys_of(document: object) -> set[str]:
 
 def test_json_is_one_document_whose_keys_are_documented(computed: TestInstallation) -> None:
     documents = {}
-    for query, status in ((BEST, 0), (FAILED, 3)):
+    for query, status in ((BEST, 0), (ISSUE, 0), (FAILED, 3)):
         result = run(str(query_id(computed, query)), "--day", "2026-02-28", "--json")
         assert result.exit_code == status
         documents[query] = json.loads(result.output)
-    best, failed = documents[BEST], documents[FAILED]
+    best, invalid, failed = documents[BEST], documents[ISSUE], documents[FAILED]
     assert (best["state"], best["remediation"], best["differences"]) == ("published", None, [])
     assert best["pace"]["pace_score"] == best["days"][-1]["pace_score"]
     assert sum(term["points"] for term in best["pace"]["terms"].values()) == pytest.approx(best["pace"]["unrounded"])
-    assert (failed["state"], len(failed["pace"]["issues"])) == ("failed", 1)
+    assert failed["state"] == "failed"
+    assert [issue["issue"] for issue in invalid["pace"]["issues"]] == ["negative_minutes"]
     assert failed["remediation"]["command"].startswith("snapshot-pipeline retry-failed")
     page = (Path(PROJECT) / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page.split("## One student as JSON")[1].split("\n## ")[0]

@@ -19,6 +19,13 @@ def computed(server_url: URL, computed_template: URL) -> Iterator[Installation]:
 
 
 @pytest.fixture
+def failed(server_url: URL, failed_template: URL) -> Iterator[Installation]:
+    """The same, except that six students have a failure on each of the days, for one test."""
+    with new_database(server_url, failed_template) as url, installation_on(url) as opened:
+        yield opened
+
+
+@pytest.fixture
 def installation(sample_url: URL) -> Iterator[Installation]:
     """An open installation without snapshots, for one test."""
     with installation_on(sample_url) as opened:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date, timedelta
 from itertools import zip_longest
@@ -11,9 +11,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pytest
 from sqlalchemy import URL, Select, Table, Text, cast, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
+from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.metrics.events import StudentHistory
+from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.platform.sample import SampleOptions
 from snapshot_pipeline.postgres import bulk
@@ -67,6 +71,32 @@ def execute(url: URL, *statements: str) -> None:
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
+
+
+@contextmanager
+def raising_for(user_ids: Collection[int]) -> Iterator[None]:
+    """Within the block, the computation of each of these students raises; in this process only."""
+
+    def compute(history: StudentHistory, days: LocalDays) -> SnapshotBatch:
+        raised = set(user_ids) & set(history.students["user_id"].tolist())
+        if raised:
+            raise ValueError(f"cannot compute {min(raised)}")
+        return compute_snapshots(history, days)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("snapshot_pipeline.pipeline.snapshots.compute_snapshots", compute)
+        yield
+
+
+def students_started_before(url: URL, day: date, count: int) -> list[int]:
+    """Return the ids of a few active students with a lesson started before a day, ascending."""
+    query = text(
+        "SELECT DISTINCT users.id FROM users JOIN user_lesson_progress ON user_id = users.id "
+        "WHERE is_active AND upper(role) = 'STUDENT' AND started_at BETWEEN '2000-01-01' AND :day ORDER BY 1 LIMIT :n"
+    )
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        return list(connection.execute(query, {"day": day, "n": count}).scalars())
 
 
 Tables = dict[str, pa.Table]

@@ -10,7 +10,14 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recompute import StoredDifference, random_computed_day, recompute_day
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.locks import exclusive_days
-from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute, installation_on, published
+from snapshot_pipeline_tests.pipeline.installations import (
+    COMPUTED,
+    SUNDAY,
+    execute,
+    installation_on,
+    published,
+    raising_for,
+)
 from snapshot_pipeline_tests.pipeline.test_late_data import CHANGED, change_a_past_day
 
 
@@ -43,15 +50,16 @@ def test_altered_figure_is_reported_with_both_values(computed: Installation):
     assert result.changed_days == []
 
 
-def test_removed_and_added_rows_are_reported(computed: Installation):
-    table, student = computed.store.performance_snapshots, a_student(computed)
-    failures = computed.store.snapshot_failures
-    with computed.engine.begin() as connection:
+def test_removed_and_added_rows_are_reported(failed: Installation):
+    table, student = failed.store.performance_snapshots, a_student(failed)
+    failures = failed.store.snapshot_failures
+    with failed.engine.begin() as connection:
         connection.execute(delete(table).where(table.c.user_id == student, table.c.snapshot_date == SUNDAY))
         removed = connection.execute(
             delete(failures).where(failures.c.snapshot_date == SUNDAY).returning(failures.c.user_id)
         ).all()
-    result = recompute_day(computed, SUNDAY, "check")
+    with raising_for([user_id for (user_id,) in removed]):
+        result = recompute_day(failed, SUNDAY, "check")
     assert len(removed) > 0
     assert result.columns == {"failure": len(removed)}
     assert (result.unpublished, result.rows_missing) == (1, 1)

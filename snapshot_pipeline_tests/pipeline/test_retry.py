@@ -1,4 +1,4 @@
-"""A retry computes only failed student-days: fixed ones are published, others keep their failure; counts are exact."""
+"""A retry computes only failed student-days: those that no longer raise are published; counts are exact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import failing_students
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
-from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute, published
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY, execute, published, raising_for
 
 DAY = timedelta(days=1)
 FIRST = COMPUTED[0]
@@ -51,17 +51,14 @@ def row_versions(installation: Installation) -> dict[tuple[int, date], tuple[str
         return {(user_id, day): (xmin, ctid) for user_id, day, xmin, ctid in connection.execute(select(*columns))}
 
 
-FIX = "UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE time_spent_minutes < 0"
-
-
-def test_retry_publishes_fixed_students_and_touches_no_others(computed: Installation):
-    before, failed_before, versions_before = counts(computed), failing(computed), row_versions(computed)
-    execute(computed.engine.url, FIX)
-    run = retry_failed(computed, None, None, "retry")
-    after, failed_after = counts(computed), failing(computed)
-    assert compare_days(computed, COMPUTED).differences == []
+def test_retry_publishes_fixed_students_and_touches_no_others(failed: Installation):
+    before, failed_before, versions_before = counts(failed), failing(failed), row_versions(failed)
+    still_raising = failed_before[SUNDAY][::2]
+    with raising_for(still_raising):
+        run = retry_failed(failed, None, None, "retry")
+    after, failed_after = counts(failed), failing(failed)
     assert [day.day for day in run.days] == sorted(failed_before)
-    assert 0 < sum(map(len, failed_after.values())) < sum(map(len, failed_before.values()))  # some, but not all
+    assert failed_after == dict.fromkeys(COMPUTED, still_raising)
     for day in run.days:
         old, new = before[day.day], after[day.day]
         assert new.failed == len(failed_after.get(day.day, ()))
@@ -69,30 +66,33 @@ def test_retry_publishes_fixed_students_and_touches_no_others(computed: Installa
         assert day.retried == len(failed_before[day.day])
         assert day.report is not None
         assert day.report.count == new
-        assert set(day.report.failures) <= {"score_out_of_range", "completed_before_started"}
-    written = {key for key, version in row_versions(computed).items() if versions_before.get(key) != version}
+        assert set(day.report.failures) == {"unexpected_error"}
+    written = {key for key, version in row_versions(failed).items() if versions_before.get(key) != version}
     assert written
     assert written <= {(user_id, day) for day, user_ids in failed_before.items() for user_id in user_ids}
+    retry_failed(failed, None, None, "again")
+    assert failing(failed) == {}
+    assert compare_days(failed, COMPUTED).differences == []
 
 
-def test_retry_does_not_hide_late_data_of_other_students(computed: Installation):
-    days = computed.store.snapshot_days
+def test_retry_does_not_hide_late_data_of_other_students(failed: Installation):
+    days = failed.store.snapshot_days
     query = select(days.c.snapshot_date, days.c.source_fingerprint, days.c.run_id, days.c.computed_at)
-    with computed.engine.connect() as connection:
+    with failed.engine.connect() as connection:
         before = connection.execute(query).all()
-    execute(computed.engine.url, FIX)
-    retry_failed(computed, None, None, "retry")
-    with computed.engine.connect() as connection:
+    retry_failed(failed, None, None, "retry")
+    with failed.engine.connect() as connection:
         assert connection.execute(query).all() == before
 
 
-def test_repeated_failure_counts_attempts_and_keeps_first_seen_at(computed: Installation):
-    table = computed.store.snapshot_failures
+def test_repeated_failure_counts_attempts_and_keeps_first_seen_at(failed: Installation):
+    table = failed.store.snapshot_failures
     columns = (table.c.user_id, table.c.snapshot_date, table.c.first_seen_at, table.c.attempts)
-    with computed.engine.connect() as connection:
+    with failed.engine.connect() as connection:
         before = connection.execute(select(*columns).order_by(*columns[:2])).all()
-    retry_failed(computed, SUNDAY, SUNDAY, "retry")
-    with computed.engine.connect() as connection:
+    with raising_for(failing(failed)[SUNDAY]):
+        retry_failed(failed, SUNDAY, SUNDAY, "retry")
+    with failed.engine.connect() as connection:
         after = connection.execute(select(*columns).order_by(*columns[:2])).all()
     assert after == [with_one_more_attempt(row) if row[1] == SUNDAY else row for row in before]
 
@@ -101,62 +101,62 @@ def with_one_more_attempt(row: Any) -> tuple[Any, ...]:
     return (*row[:3], row[3] + 1)
 
 
-def test_only_the_requested_days_are_computed(computed: Installation):
-    execute(computed.engine.url, FIX)
-    before = failing(computed)
-    run = retry_failed(computed, SUNDAY, None, "retry")
-    after = failing(computed)
+def test_only_the_requested_days_are_computed(failed: Installation):
+    before = failing(failed)
+    run = retry_failed(failed, SUNDAY, None, "retry")
+    after = failing(failed)
     assert [day.day for day in run.days] == [SUNDAY]
-    assert {day: after.get(day) for day in before if day < SUNDAY} == {
-        day: user_ids for day, user_ids in before.items() if day < SUNDAY
-    }
-    assert len(after[SUNDAY]) < len(before[SUNDAY])
+    assert after == {day: user_ids for day, user_ids in before.items() if day < SUNDAY}
 
 
-def test_retry_deletes_failures_of_students_who_left(computed: Installation):
-    before = failing(computed)
+def test_retry_deletes_failures_of_students_who_left(failed: Installation):
+    before = failing(failed)
     leaver, stays = before[SUNDAY][0], before[SUNDAY][1]
-    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
-    run = retry_failed(computed, None, None, "retry")
-    after = failing(computed)
+    execute(failed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
+    with raising_for(before[SUNDAY]):
+        run = retry_failed(failed, None, None, "retry")
+    after = failing(failed)
     assert all(leaver not in user_ids for user_ids in after.values())
     assert stays in after[SUNDAY]
     assert sum(day.deleted_failures for day in run.days) == sum(leaver in user_ids for user_ids in before.values()) > 0
-    assert all(count.failed == len(after.get(day, ())) for day, count in counts(computed).items())
+    assert all(count.failed == len(after.get(day, ())) for day, count in counts(failed).items())
 
 
-def test_full_run_deletes_failures_of_students_who_left(computed: Installation):
-    leaver = failing(computed)[SUNDAY][0]
-    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
-    run_days(computed, SUNDAY, SUNDAY, "again")
-    assert leaver not in failing(computed)[SUNDAY]
-    assert counts(computed)[SUNDAY].failed == len(failing(computed)[SUNDAY])
+def test_full_run_deletes_failures_of_students_who_left(failed: Installation):
+    leaver, *others = failing(failed)[SUNDAY]
+    execute(failed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
+    with raising_for(others):
+        run_days(failed, SUNDAY, SUNDAY, "again")
+    assert failing(failed)[SUNDAY] == tuple(others)
+    assert counts(failed)[SUNDAY].failed == len(others)
 
 
-def test_retry_without_failures_does_nothing(computed: Installation):
-    assert retry_failed(computed, FIRST - 30 * DAY, FIRST - 20 * DAY, "retry").days == []
+def test_retry_without_failures_does_nothing(failed: Installation):
+    assert retry_failed(failed, FIRST - 30 * DAY, FIRST - 20 * DAY, "retry").days == []
 
 
-def test_retry_on_an_unrecorded_day_does_not_record_it(computed: Installation):
+def test_retry_on_an_unrecorded_day_does_not_record_it(failed: Installation):
     """An interrupted run left a failure but no row in `snapshot_days`."""
-    day, table = FIRST - DAY, computed.store.snapshot_failures
-    student = published(computed)["performance_snapshots"]["user_id"][0].as_py()
-    with computed.engine.begin() as connection:
+    day, table = FIRST - DAY, failed.store.snapshot_failures
+    student = published(failed)["performance_snapshots"]["user_id"][0].as_py()
+    with failed.engine.begin() as connection:
         now = func.now()
         row = {"user_id": student, "snapshot_date": day, "reason": "unexpected_error", "detail": "x", "attempts": 1}
         times = {"computed_at": now, "first_seen_at": now, "last_seen_at": now}
         connection.execute(insert(table).values(**row, **times))
-    (retried,) = retry_failed(computed, day, day, "retry").days
+    (retried,) = retry_failed(failed, day, day, "retry").days
     assert (retried.report, retried.retried) == (None, 1)
-    with computed.engine.connect() as connection:
-        assert day_counts(connection, computed.store, day, day) == []
+    with failed.engine.connect() as connection:
+        assert day_counts(connection, failed.store, day, day) == []
 
 
 @pytest.mark.parametrize("batch_rows", [50, 1_500_000])
-def test_parallel_batches_and_one_batch_give_the_same_counts(computed: Installation, batch_rows: int):
-    execute(computed.engine.url, FIX)
-    small = replace(computed, settings=computed.settings.model_copy(update={"batch_rows": batch_rows, "workers": 4}))
-    retry_failed(small, None, None, "retry")
-    open_failures = failing(computed)
-    assert all(count.failed == len(open_failures.get(day, ())) for day, count in counts(computed).items())
-    assert compare_days(computed, [SUNDAY]).differences == []
+def test_parallel_batches_and_one_batch_give_the_same_counts(failed: Installation, batch_rows: int):
+    small = replace(failed, settings=failed.settings.model_copy(update={"batch_rows": batch_rows, "workers": 4}))
+    still_raising = failing(failed)[SUNDAY][::2]
+    with raising_for(still_raising):
+        retry_failed(small, None, None, "retry")
+    assert failing(failed) == dict.fromkeys(COMPUTED, still_raising)
+    assert {count.failed for count in counts(failed).values()} == {len(still_raising)}
+    retry_failed(small, None, None, "again")
+    assert compare_days(failed, [SUNDAY]).differences == []

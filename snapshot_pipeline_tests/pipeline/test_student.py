@@ -63,29 +63,36 @@ def test_late_rows_are_reported_with_both_figures_and_the_command(computed: Inst
     assert report.remediation.command == f"snapshot-pipeline materialize --from {SUNDAY} --to {SUNDAY}"
 
 
-def test_failed_student_shows_the_invalid_row_until_it_is_fixed(computed: Installation):
-    failures = computed.store.snapshot_failures
+def test_invalid_rows_of_a_student_are_shown_until_they_are_corrected(computed: Installation):
+    issues = computed.store.data_issues
     with computed.engine.connect() as connection:
         user_id, detail = connection.execute(
-            select(failures.c.user_id, failures.c.detail)
-            .where(failures.c.snapshot_date == SUNDAY, failures.c.reason == "negative_time_spent")
-            .limit(1)
+            select(issues.c.user_id, issues.c.detail).where(issues.c.issue == "negative_minutes").limit(1)
         ).one()
     report = read_student_report(computed, user_id, SUNDAY)
-    assert report.last.state == "failed"
-    assert report.last.failure is not None
+    assert (report.last.state, report.remediation) == ("published", None)
     assert report.pace is not None
-    assert ("negative_time_spent", detail) in [(issue.reason, issue.detail) for issue in report.pace.issues]
-    assert report.remediation is not None
-    assert "fix them on the platform" in report.remediation.why
-    assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
-    fixed = f"UPDATE user_lesson_progress SET time_spent_minutes = 5 WHERE user_id = {int(user_id)}"  # noqa: S608
-    execute(computed.engine.url, f"{fixed} AND time_spent_minutes < 0")
+    assert ("negative_minutes", detail) in [(issue.issue, issue.detail) for issue in report.pace.issues]
+    corrected = f"UPDATE user_lesson_progress SET time_spent_minutes = 0 WHERE user_id = {int(user_id)}"  # noqa: S608
+    execute(computed.engine.url, f"{corrected} AND time_spent_minutes < 0")
     after = read_student_report(computed, user_id, SUNDAY)
     assert after.pace is not None
     assert after.pace.issues == []
-    assert after.remediation is not None
-    assert "fixed since" in after.remediation.why
+
+
+def test_a_failed_day_names_the_command_that_computes_it_again(failed: Installation):
+    failures = failed.store.snapshot_failures
+    with failed.engine.connect() as connection:
+        user_id = (
+            connection.execute(select(failures.c.user_id).where(failures.c.snapshot_date == SUNDAY)).scalars().first()
+        )
+    assert user_id is not None
+    report = read_student_report(failed, user_id, SUNDAY)
+    assert report.last.state == "failed"
+    assert report.last.failure is not None
+    assert report.last.failure.detail == f"ValueError: cannot compute {user_id}"
+    assert report.remediation is not None
+    assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
 
 
 def test_uncomputed_day_differs_from_day_before_the_first_lesson(computed: Installation):

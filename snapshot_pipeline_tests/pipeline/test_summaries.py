@@ -65,9 +65,9 @@ _BY_SQL = text(
 
 
 @pytest.fixture(scope="module")
-def summarized(server_url: URL, computed_template: URL) -> Iterator[Installation]:
+def summarized(server_url: URL, failed_template: URL) -> Iterator[Installation]:
     """The last days of the sample, with students without a specialization, summarized in one range."""
-    with new_database(server_url, computed_template) as url:
+    with new_database(server_url, failed_template) as url:
         execute(
             url,
             "UPDATE users SET current_specialization = NULL WHERE id % 10 = 0",
@@ -195,7 +195,7 @@ def test_uncomputed_days_are_named_with_the_command_to_compute_them(computed: In
     with pytest.raises(MissingSnapshotsError) as caught:
         summarize_days(computed, FIRST - timedelta(days=2), LAST, "summary")
     assert "\n" not in str(caught.value)
-    assert "2025-10-24 to 2025-10-25 has no snapshots" in str(caught.value)
+    assert "no snapshots of 2025-10-24 to 2025-10-25" in str(caught.value)
     assert "`snapshot-pipeline materialize --from 2025-10-24 --to 2025-10-25`" in str(caught.value)
     assert rows(computed, computed.store.day_summary) == []
 

@@ -27,12 +27,12 @@ from snapshot_pipeline_tests.pipeline.installations import (
 
 @pytest.fixture(scope="module")
 def summarized(
-    server_url: URL, computed_template: URL, tmp_path_factory: pytest.TempPathFactory
+    server_url: URL, failed_template: URL, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     """The sample's last week with summaries and recommendations, and the Sunday before; tests only read it."""
     home = tmp_path_factory.mktemp("home")
     with (
-        new_database(server_url, computed_template) as url,
+        new_database(server_url, failed_template) as url,
         # The platform starts with the computed days, so that no earlier day is missing.
         installation_on(url, home=home, start_date=COMPUTED[0]) as installation,
     ):
@@ -119,10 +119,10 @@ def test_old_week_written_again_is_not_deleted_at_once(summarized: Installation,
     assert newer.exists()
 
 
-def test_page_names_days_without_a_summary(server_url: URL, computed_template: URL, tmp_path: Path):
+def test_page_names_days_without_a_summary(server_url: URL, failed_template: URL, tmp_path: Path):
     missing = [date(2025, 10, 29), date(2025, 10, 31)]
     with (
-        new_database(server_url, computed_template) as url,
+        new_database(server_url, failed_template) as url,
         installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
     ):
         summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
@@ -136,9 +136,9 @@ def test_page_names_days_without_a_summary(server_url: URL, computed_template: U
     assert "There are no recommendations for this week." in page
 
 
-def test_hostile_specialization_is_escaped(server_url: URL, computed_template: URL, tmp_path: Path):
+def test_hostile_specialization_is_escaped(server_url: URL, failed_template: URL, tmp_path: Path):
     with (
-        new_database(server_url, computed_template) as url,
+        new_database(server_url, failed_template) as url,
         installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
     ):
         execute(url, "UPDATE users SET current_specialization = '<script>alert(1)</script>' WHERE id % 2 = 0")

@@ -45,7 +45,7 @@ PLOTS: dict[str, Callable[[], Plot]] = {
     "recommendations": lambda: draw_weeks(
         {date(2026, 1, 5) + timedelta(weeks=n): dict.fromkeys(RECOMMENDATION_COLORS, 100 * n + 7) for n in range(8)}
     ),
-    "failures": lambda: draw_failures(SUNDAY, {"score_out_of_range": 12, "negative_time_spent": 31}),
+    "failures": lambda: draw_failures(SUNDAY, {"unexpected_error": 12, "another_error": 31}),
     "trend": lambda: draw_trend(
         TWO_MONTHS, *([None if n in (3, 4, 6) else base + n / 9 for n in range(56)] for base in (45, 30, 44, 60))
     ),

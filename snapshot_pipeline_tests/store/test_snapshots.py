@@ -46,13 +46,13 @@ def snapshots(student_days: StudentDays, pace_score: float = 50.0) -> pd.DataFra
     )
 
 
-def failures(student_days: StudentDays, reason: str = "score_out_of_range") -> pd.DataFrame:
+def failures(student_days: StudentDays, reason: str = "unexpected_error") -> pd.DataFrame:
     return pd.DataFrame(
         {
             "user_id": np.array([user_id for user_id, _ in student_days], dtype=np.int64),
             "snapshot_date": np.array([day for _, day in student_days], dtype="datetime64[s]"),
             "reason": np.full(len(student_days), reason, dtype=object),
-            "detail": np.full(len(student_days), "quiz_attempts id 7: score 130.0", dtype=object),
+            "detail": np.full(len(student_days), "ValueError: cannot compute", dtype=object),
         }
     )
 
@@ -117,7 +117,7 @@ def test_failed_student_keeps_the_snapshot_of_an_earlier_run(store: Store):
     publish(store, [1, 2], snapshots([(1, DAY), (2, DAY)], 10.0))
     publish(store, [1, 2], snapshots([(2, DAY)], 20.0), failures([(1, DAY)]))
     assert paces(store) == {(1, DAY): 10.0, (2, DAY): 20.0}
-    assert open_failures(store) == {(1, DAY): "score_out_of_range"}
+    assert open_failures(store) == {(1, DAY): "unexpected_error"}
 
 
 def test_failed_day_of_a_range_keeps_its_snapshot_and_others_are_replaced(store: Store):
@@ -137,8 +137,8 @@ def test_later_success_deletes_only_the_failure_of_its_student_day(store: Store)
 
 def test_failure_with_another_reason_replaces_the_first(store: Store):
     publish(store, [1], snapshots([]), failures([(1, DAY)]))
-    publish(store, [1], snapshots([]), failures([(1, DAY)], "negative_time_spent"))
-    assert open_failures(store) == {(1, DAY): "negative_time_spent"}
+    publish(store, [1], snapshots([]), failures([(1, DAY)], "another_error"))
+    assert open_failures(store) == {(1, DAY): "another_error"}
 
 
 def test_student_no_longer_computed_keeps_everything(store: Store):
@@ -220,7 +220,7 @@ def test_status_counts_open_failures_and_averages_the_pace(store: Store):
     publish(store, [1, 2, 3], published, failures([(3, DAY)]))
     with store.engine.connect() as connection:
         assert failures_by_reason(connection, store.tables, DAY, DAY) == [
-            OpenFailures("score_out_of_range", 1, NOW, 1, 3)
+            OpenFailures("unexpected_error", 1, NOW, 1, 3)
         ]
         assert mean_pace_by_day(connection, store.tables, YESTERDAY, DAY) == {DAY: 15.0}
 
@@ -348,12 +348,12 @@ def test_rolled_back_change_is_not_restated(store: Store):
 def test_repeated_failure_keeps_first_seen_at_and_counts_attempts(store: Store):
     table = store.tables.snapshot_failures
     times = [NOW + timedelta(days=n) for n in range(3)]
-    for time, reason in zip(times, ["score_out_of_range", "score_out_of_range", "negative_time_spent"], strict=True):
+    for time, reason in zip(times, ["unexpected_error", "unexpected_error", "another_error"], strict=True):
         publish(store, [1, 2], snapshots([(2, DAY)]), failures([(1, DAY)], reason), at=time)
     with store.engine.connect() as connection:
         (row,) = connection.execute(select(table)).mappings()
     assert (row["first_seen_at"], row["last_seen_at"], row["attempts"]) == (times[0], times[2], 3)
-    assert (row["reason"], row["computed_at"]) == ("negative_time_spent", times[2])
+    assert (row["reason"], row["computed_at"]) == ("another_error", times[2])
 
 
 def test_failure_that_recurs_after_recovery_starts_anew(store: Store):
