@@ -23,6 +23,7 @@ from snapshot_pipeline.orchestration.jobs import (
     weekly_report_job,
 )
 from snapshot_pipeline.orchestration.manual_jobs import build_recompute_days_job, build_retry_failed_job
+from snapshot_pipeline.orchestration.platform_checks import build_platform_contract
 from snapshot_pipeline.orchestration.schedules import build_schedules
 from snapshot_pipeline.orchestration.sensors import (
     build_alert_delivery_sensor,
@@ -63,7 +64,11 @@ def _definitions(settings: Settings) -> dg.Definitions:
                 build_weekly_report(settings),
             ]
         ),
-        asset_checks=[build_no_open_incidents(settings), build_recompute_matches(settings)],
+        asset_checks=[
+            build_no_open_incidents(settings),
+            build_recompute_matches(settings),
+            build_platform_contract(settings),
+        ],
         jobs=[
             daily_snapshots_job,
             weekly_recommendations_job,

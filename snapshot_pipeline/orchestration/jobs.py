@@ -15,6 +15,7 @@ from snapshot_pipeline.orchestration.assets import (
     performance_snapshots,
     weekly_report,
 )
+from snapshot_pipeline.orchestration.platform_checks import CONTRACT_CHECKS
 
 _DAILY_CHECKS = dg.AssetSelection.checks(daily_checks.NO_OPEN_INCIDENTS, daily_checks.RECOMPUTE_MATCHES)
 
@@ -31,8 +32,11 @@ daily_snapshots_job = dg.define_asset_job(
 
 daily_checks_job = dg.define_asset_job(
     "daily_checks_job",
-    selection=_DAILY_CHECKS,
-    description="Checks for open problems, and compares a random day with its recomputation. Writes no snapshots.",
+    selection=_DAILY_CHECKS | dg.AssetSelection.checks(*CONTRACT_CHECKS),
+    description=(
+        "Checks for open problems, compares a random day with its recomputation, and checks the platform's tables. "
+        "Writes no snapshots."
+    ),
 )
 
 weekly_recommendations_job = dg.define_asset_job(

@@ -98,7 +98,8 @@ def test_json_is_one_document(engine: Engine) -> None:
     result = _check("--json")
     checked = {"schema": "public", "database": engine.url.database}
     assert (result.exit_code, result.stderr) == (0, "")
-    assert json.loads(result.stdout) == {"can_run": True, "errors": 0, "advice": 0, **checked, "findings": []}
+    counts = {"errors": 0, "advice": 0, "notes": 0}
+    assert json.loads(result.stdout) == {"can_run": True, **counts, **checked, "findings": []}
     _run(engine, "DROP INDEX user_lesson_progress_started_at_idx")
     _run(engine, "DROP TABLE quizzes")
     result = _check("--json")
@@ -106,12 +107,43 @@ def test_json_is_one_document(engine: Engine) -> None:
     assert result.exit_code == 1
     assert (document["can_run"], document["errors"], document["advice"]) == (False, 1, 1)
     error, advice = document["findings"]
-    assert set(error) == set(advice) == {"severity", "table", "message", "statement"}
+    assert set(error) == set(advice) == {"severity", "table", "message", "statement", "detail"}
     assert (error["severity"], error["table"], error["statement"]) == ("error", "quizzes", None)
     assert advice["statement"].startswith("CREATE INDEX CONCURRENTLY")
 
 
 def test_the_help_explains_the_exit_status() -> None:
     output = CliRunner().invoke(check.check, ["--help"]).output
-    assert "0  no findings\n" in output
-    assert "3  advice only\n" in output
+    assert "0  no findings, or notes only\n" in output
+    assert "3  advice, no error\n" in output
+
+
+def test_notes_alone_are_status_0_with_an_example(engine: Engine) -> None:
+    _run(engine, "INSERT INTO quiz_attempts VALUES (7, 1, 1, 50, NULL)")
+    _run(engine, "INSERT INTO quizzes VALUES (1)")
+    result = _check()
+    assert result.exit_code == 0
+    note, summary = result.output.splitlines()
+    assert note.startswith("note    quiz_attempts: 1 row has no valid completed_at and is ignored (1 null)")
+    assert note.endswith("(e.g. id 7)")
+    assert summary.endswith(": 1 note; the pipeline can run")
+    document = json.loads(_check("--json").stdout)
+    assert (document["can_run"], document["notes"]) == (True, 1)
+    assert document["findings"][0]["detail"] == "e.g. id 7"
+
+
+def test_full_also_checks_rows_before_the_late_window(engine: Engine) -> None:
+    _run(engine, "INSERT INTO quizzes VALUES (1)")
+    fractions = "SELECT n, 1, 1, n / 30.0, now() - interval '61 days' FROM generate_series(1, 30) AS n"
+    _run(engine, f"INSERT INTO quiz_attempts {fractions}")
+    assert _check().exit_code == 0
+    result = _check("--full")
+    assert result.exit_code == 1
+    assert "set SNAPSHOT_SCORE_MAXIMUM to the score of full marks" in result.output
+
+
+def test_roles_and_full_marks_of_the_settings_are_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(engine, "UPDATE users SET role = 'pupil'")
+    assert "the roles there are: pupil (1)" in _check().output
+    monkeypatch.setenv("SNAPSHOT_STUDENT_ROLES", "Learner, Pupil")
+    assert _check().exit_code == 0

@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, Index, create_engine, func, select, text
+from sqlalchemy import URL, Engine, create_engine, text
 
-from snapshot_pipeline.platform.contract import Finding, check_platform
-from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, AdvisedIndex, platform_metadata
+from snapshot_pipeline.platform.contract import check_platform
+from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, AdvisedIndex
 from snapshot_pipeline.postgres.errors import DatabaseError
-
-STORE_RIGHTS = {"our_days": ("SELECT", "INSERT", "UPDATE", "DELETE"), "our_version": ("SELECT",)}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
-class Platform:
-    """A schema that holds a whole platform with one student, for a test to spoil."""
-
-    engine: Engine
-    schema: str
-
-    def run(self, *statements: str) -> None:
-        """Run statements with the schema as the search path."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(select(func.set_config("search_path", _quoted(self.schema), False)))
-            for statement in statements:
-                connection.execute(text(statement))
-
-    def check(self, engine: Engine | None = None, seconds: float = 60) -> list[Finding]:
-        """What `check_platform` finds, the schema also being the store's."""
-        return check_platform(engine or self.engine, self.schema, self.schema, STORE_RIGHTS, seconds)
-
-    def only(self, severity: str, table: str | None) -> Finding:
-        """The one finding that there is."""
-        (finding,) = self.check()
-        assert (finding.severity, finding.table) == (severity, table)
-        assert "\n" not in finding.message
-        return finding
-
-    def remediation(self, finding: Finding) -> None:
-        """Paste the statement; afterwards nothing is found any more."""
-        assert finding.statement is not None
-        assert finding.statement.endswith(";")
-        self.run(finding.statement)
-        assert self.check() == []
-
-
-@pytest.fixture
-def platform(module_database_url: URL) -> Iterator[Platform]:
-    """A schema of its own, in one database for all tests of this file."""
-    engine = create_engine(module_database_url)
-    schema = f'Odd "{uuid.uuid4().hex[:8]}" 100%'
-    metadata = platform_metadata(schema)
-    for advised in ADVISED_INDEXES:
-        table = metadata.tables[f"{schema}.{advised.table}"]
-        Index(advised.name, *(table.columns[name] for name in advised.columns))
-    platform = Platform(engine, schema)
-    platform.run(f"CREATE SCHEMA {_quoted(schema)}")
-    metadata.create_all(engine)
-    platform.run("INSERT INTO users VALUES (1, 'student', true)", "INSERT INTO quizzes VALUES (1)")
-    yield platform
-    engine.dispose()
-
-
-@pytest.fixture
-def reader(platform: Platform) -> Iterator[Engine]:
-    """The platform's database as a role without any right of its own."""
-    role = f"Reader {uuid.uuid4().hex[:8]}"
-    platform.run(f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'reader'")
-    engine = create_engine(platform.engine.url.set(username=role, password="reader"))  # noqa: S106
-    yield engine
-    engine.dispose()
-    platform.run(f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+from snapshot_pipeline_tests.platform.odd_platforms import Platform, quoted
 
 
 def test_tables_of_load_and_sample_have_no_findings(platform: Platform) -> None:
@@ -126,6 +61,62 @@ def test_a_wrong_type_is_an_error(platform: Platform, table: str, column: str, t
 
 
 @pytest.mark.parametrize(
+    ("table", "column", "type_name", "using", "what_to_do"),
+    [
+        ("users", "id", "uuid", "gen_random_uuid()", "number the ids in a view (docs/operations.md"),
+        ("quizzes", "lesson_id", "text", "lesson_id", "number the ids in a view (docs/operations.md"),
+        ("quiz_attempts", "completed_at", "bigint", "0", "select to_timestamp(completed_at) in a view"),
+        ("quiz_attempts", "completed_at", "date", "NULL", "change its type, or create a view"),
+    ],
+)
+def test_a_wrong_type_says_what_to_do(
+    platform: Platform, table: str, column: str, type_name: str, using: str, what_to_do: str
+) -> None:
+    platform.run(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {type_name} USING {using}")
+    assert what_to_do in next(finding.message for finding in platform.check() if finding.severity == "error")
+
+
+def test_an_untyped_null_of_a_view_is_given_a_type(platform: Platform) -> None:
+    platform.run(
+        "ALTER TABLE exercise_submissions RENAME TO exercises",
+        "CREATE VIEW exercise_submissions AS SELECT id, user_id, NULL AS created_at FROM exercises",
+    )
+    message = platform.only("error", "exercise_submissions").message
+    assert message.endswith("a column that is always NULL needs a type, NULL::timestamptz AS created_at")
+
+
+def test_views_of_the_docs_serve_a_platform_with_uuids_and_epochs(platform: Platform) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.split("## A platform of another shape\n")[1].split("\n## ")[0]
+    views = re.search(r"```sql\n(.*?)```", section, re.DOTALL)
+    assert views is not None
+    name = f"learning_{uuid.uuid4().hex[:8]}"
+    platform.run(
+        *(f"DROP TABLE {table}" for table in TABLE_NAMES),
+        "CREATE TABLE app_users (id uuid, role text, active boolean, track text, level text)",
+        "CREATE TABLE app_progress (user_id uuid, lesson_id uuid, started bigint, completed bigint, seconds integer)",
+        "CREATE TABLE app_lessons (id uuid, title text, track text, level text, position integer, published boolean)",
+        "CREATE TABLE app_quizzes (id uuid, lesson_id uuid, title text)",
+        "CREATE TABLE app_attempts (id uuid, user_id uuid, quiz_id uuid, points numeric, submitted bigint)",
+        "INSERT INTO app_users SELECT gen_random_uuid(), 'student', true, 'python', 'L'",
+        "INSERT INTO app_lessons SELECT gen_random_uuid(), 'Loops', 'python', 'L', 1, true",
+        "INSERT INTO app_progress SELECT u.id, l.id, 1700000000000, 0, 600 FROM app_users u, app_lessons l",
+    )
+    statements = views[1].replace("app.", f"{quoted(platform.schema)}.app_").replace("learning", name)
+    platform.run(*(statement for statement in statements.split(";\n") if statement.strip()))
+    findings = check_platform(platform.engine, name, platform.schema, {})
+    assert [finding for finding in findings if finding.severity == "error"] == []
+    with platform.engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                f"SELECT p.started_at, p.completed_at, p.time_spent_minutes, l.title FROM {name}.user_lesson_progress p"  # noqa: S608
+                f" JOIN {name}.users u ON u.id = p.user_id JOIN {name}.lessons l ON l.id = p.lesson_id"
+            )
+        ).all()
+    assert rows == [(datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc), None, 10, "Loops")]
+
+
+@pytest.mark.parametrize(
     ("table", "column", "type_name", "using"),
     [
         ("lessons", "id", "integer", "id"),
@@ -158,15 +149,29 @@ def test_fractions_of_minutes_are_advised_against(platform: Platform) -> None:
 UNIQUE = "user_lesson_progress_user_id_lesson_id_key"
 
 
-def test_duplicate_progress_rows_are_an_error_with_an_example(platform: Platform) -> None:
+LESSONS = "INSERT INTO lessons SELECT id, '', '', '', 1, true FROM generate_series(1, 9) AS id"
+
+
+def test_duplicate_progress_rows_are_a_note_with_an_example(platform: Platform) -> None:
     platform.run(
         f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}",
-        "INSERT INTO user_lesson_progress VALUES (1, 7), (1, 8), (1, 8), (1, 9), (1, 9), (1, 9)",
+        LESSONS,
+        "INSERT INTO user_lesson_progress SELECT 1, unnest(ARRAY[7, 8, 8, 9, 9, 9]), now()",
     )
-    message = platform.only("error", "user_lesson_progress").message
-    assert message.startswith(
-        "2 (user_id, lesson_id) are in more than one row, e.g. user_id 1, lesson_id 8 in 2: such rows"
+    finding = platform.only("note", "user_lesson_progress")
+    assert finding.message.startswith("2 (user_id, lesson_id) are in more than one row: one row counts")
+    assert finding.detail == "e.g. user_id 1, lesson_id 8 in 2"
+
+
+def test_repeated_ids_are_an_error(platform: Platform) -> None:
+    platform.run(
+        "ALTER TABLE quizzes DROP CONSTRAINT quizzes_pkey",
+        "ALTER TABLE quizzes ALTER id SET NOT NULL",
+        "INSERT INTO quizzes VALUES (1)",
     )
+    finding = platform.only("error", "quizzes")
+    assert finding.message == "1 (id) is in more than one row: such rows would count twice; keep one of each"
+    assert finding.detail == "e.g. id 1 in 2"
 
 
 def test_missing_unique_index_is_advice_with_a_statement(platform: Platform) -> None:
@@ -188,40 +193,59 @@ def test_partial_unique_index_is_not_accepted(platform: Platform) -> None:
     platform.run(
         f"ALTER TABLE user_lesson_progress DROP CONSTRAINT {UNIQUE}",
         "CREATE UNIQUE INDEX ON user_lesson_progress (user_id, lesson_id) WHERE completed_at IS NULL",
+        LESSONS,
         "INSERT INTO user_lesson_progress VALUES (1, 8, now(), now()), (1, 8, now(), now())",
     )
-    assert "in more than one row" in platform.only("error", "user_lesson_progress").message
+    assert "in more than one row" in platform.only("note", "user_lesson_progress").message
 
 
 @pytest.mark.parametrize(
-    ("table", "insert", "wanted"),
+    ("table", "insert", "wanted", "example"),
     [
-        ("user_lesson_progress", "VALUES (5, 1), (4, 1), (1, 1)", "2 rows have a user_id that is not in users"),
-        ("quiz_attempts", "VALUES (1, 4, 1)", "1 row has a user_id that is not in users"),
-        ("quiz_attempts", "VALUES (1, 1, 4)", "1 row has a quiz_id that is not in quizzes"),
-        ("exercise_submissions", "VALUES (1, 4, now())", "1 row has a user_id that is not in users"),
+        (
+            "user_lesson_progress",
+            "VALUES (5, 1, now()), (4, 1, now()), (1, 1, now())",
+            "2 rows have a user_id that is not in users; they are ignored",
+            "user_id 4",
+        ),
+        (
+            "user_lesson_progress",
+            "VALUES (1, 12, now())",
+            "1 row has a lesson_id that is not in lessons",
+            "lesson_id 12",
+        ),
+        ("quizzes", "VALUES (2, 12)", "1 row has a lesson_id that is not in lessons", "lesson_id 12"),
+        ("quiz_attempts", "VALUES (1, 4, 1, 9, now())", "1 row has a user_id that is not in users", "user_id 4"),
+        ("quiz_attempts", "VALUES (1, 1, 4, 9, now())", "1 row has a quiz_id that is not in quizzes", "quiz_id 4"),
+        ("exercise_submissions", "VALUES (1, 4, now())", "1 row has a user_id that is not in users", "user_id 4"),
     ],
 )
-def test_dangling_references_are_advice(platform: Platform, table: str, insert: str, wanted: str) -> None:
-    platform.run(f"INSERT INTO {table} {insert}")
-    assert platform.only("advice", table).message.startswith(f"{wanted}, e.g. 4; ")
+def test_dangling_references_are_advice(platform: Platform, table: str, insert: str, wanted: str, example: str) -> None:
+    platform.run(LESSONS, f"INSERT INTO {table} {insert}")
+    finding = platform.only("advice", table)
+    assert finding.message.startswith(wanted)
+    assert finding.detail == f"e.g. {example}"
 
 
-def test_platform_without_active_students_is_advice_about_roles(platform: Platform) -> None:
-    platform.run("UPDATE users SET role = 'LEARNER'")
-    assert "there is no active student" in platform.only("advice", "users").message
+def test_few_dangling_references_are_a_note(platform: Platform) -> None:
+    attempts = "INSERT INTO quiz_attempts SELECT n, 1, CASE WHEN n > 1 THEN 1 ELSE 4 END, 90, now() FROM "
+    platform.run(f"{attempts} generate_series(1, 21) AS n")
+    assert platform.only("note", "quiz_attempts").detail == "e.g. quiz_id 4"
+    platform.run("DELETE FROM quiz_attempts WHERE id = 21")
+    platform.only("advice", "quiz_attempts")
 
 
 def test_row_query_that_times_out_is_advice(platform: Platform) -> None:
     platform.run(
         "ALTER TABLE users RENAME TO slow",
         "CREATE VIEW users AS SELECT slow.* FROM slow, pg_sleep(5)",
-        "INSERT INTO user_lesson_progress VALUES (1, 1)",
+        "INSERT INTO user_lesson_progress VALUES (1, 1, now())",
+        LESSONS,
     )
     findings = platform.check(seconds=0.1)
     assert {finding.severity for finding in findings} == {"advice"}
     assert all("was not checked: the query took longer than 0.1 s" in each.message for each in findings)
-    assert "whether there are students was not checked" in findings[0].message
+    assert any("whether there are students was not checked" in each.message for each in findings)
 
 
 def test_view_that_cannot_be_read_is_an_error(platform: Platform) -> None:
@@ -230,7 +254,11 @@ def test_view_that_cannot_be_read_is_an_error(platform: Platform) -> None:
         "CREATE VIEW users AS SELECT id, role, 1 / (id - 1) > 0 AS is_active, '' AS current_specialization,"
         " '' AS current_level FROM all_users",
     )
-    assert platform.only("error", "users").message.startswith("cannot be read: division by zero")
+    findings = platform.check()
+    assert {(finding.severity, finding.table, finding.message) for finding in findings} == {
+        ("error", "users", "cannot be read; fix the table or view")
+    }
+    assert {finding.detail for finding in findings} == {"division by zero"}
 
 
 # ---- Indexes -----------------------------------------------------------------------------------------------------
@@ -284,7 +312,7 @@ def test_views_count_as_tables_and_need_no_index(platform: Platform) -> None:
     for name in TABLE_NAMES:
         platform.run(f"ALTER TABLE {name} RENAME TO the_{name}", f"CREATE VIEW {name} AS TABLE the_{name}")
     assert platform.check() == []
-    platform.run("INSERT INTO quiz_attempts VALUES (1, 1, 6)")
+    platform.run("INSERT INTO quiz_attempts VALUES (1, 1, 6, 90, now())")
     assert "1 row has a quiz_id" in platform.only("advice", "quiz_attempts").message
 
 
@@ -317,7 +345,9 @@ def test_role_without_rights_gets_every_grant_and_then_no_findings(platform: Pla
 
 def test_unreadable_table_is_skipped_and_others_are_checked(platform: Platform, reader: Engine) -> None:
     platform.run(*(str(finding.statement) for finding in platform.check(reader)))
-    platform.run(f'REVOKE ALL ON users FROM "{reader.url.username}"', "INSERT INTO quiz_attempts VALUES (1, 9, 6)")
+    platform.run(
+        f'REVOKE ALL ON users FROM "{reader.url.username}"', "INSERT INTO quiz_attempts VALUES (1, 9, 6, 90, now())"
+    )
     error, advice = platform.check(reader)
     assert (error.severity, error.table) == ("error", "users")
     assert "may not read id, role, is_active" in error.message

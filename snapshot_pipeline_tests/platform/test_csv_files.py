@@ -208,6 +208,23 @@ BAD_VALUES = [
     ("users", "role,is_active,id\ns,x,1\ns,true,y\n", "users.csv, line 2, column is_active: 'x' is not true or false"),
     ("lessons", 'id,title,is_published\n1,"a\n\nb",t\n\n2,c,u\n', "lessons.csv, line 6, column is_published: 'u'"),
     ("lessons", "id,title,is_published\r1,a,t\r2,c,u\r", "lessons.csv, line 3, column is_published: 'u'"),
+    (
+        "users",
+        "id,role,is_active\n7d9f4a3e-0c6e-4a55-9d55-6f6d8c7c2f10,s,t\n",
+        "; ids are numbers: number UUIDs and texts, the same way in every file",
+    ),
+    ("quizzes", "id,lesson_id,title\n1,NULL,a\n", "; for no value leave the field empty"),
+    ("users", "id,role,is_active\n\\N,s,t\n", "; the column needs a value"),
+    (
+        "exercise_submissions",
+        "id,user_id,created_at\n1,1,1700000000\n",
+        "; if it counts seconds since 1970, write 2023-11-14T22:13:20Z",
+    ),
+    (
+        "exercise_submissions",
+        "id,user_id,created_at\n1,1,1700000000000\n",
+        "; if it counts milliseconds since 1970, write 2023-11-14T22:13:20Z",
+    ),
     ("quizzes", "id,title\n1,a\n2,b\0c\n", "quizzes.csv, line 3: a NUL character is not text; remove it"),
 ]
 BAD_MOMENTS = ["yesterday", "2024-02-30 10:00", "2024-01-01T25:00:00Z", "0000-00-00 00:00:00", "0000-01-01T00:00Z"]

@@ -1,4 +1,4 @@
-"""The platform's tables as external assets, at the left of the graph; this project never materializes them."""
+"""The platform's tables as external assets, at the left of the graph; `platform_checks` reports their state daily."""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ _TABLE_COLUMNS = text(
         pg_catalog.format_type(a.atttypid, a.atttypmod) AS display_type,
         coalesce(base.typname, type.typname)::text AS type_name,
         coalesce(base.typtype, type.typtype) = 'e' AS is_enum,
-        has_column_privilege(c.oid, a.attnum, 'SELECT') AS is_readable
+        has_column_privilege(c.oid, a.attnum, 'SELECT') AS is_readable,
+        a.attnotnull AS is_not_null
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -118,6 +119,7 @@ class FoundColumn:
     type_name: str
     is_enum: bool
     is_readable: bool
+    is_not_null: bool
 
     def is_accepted(self, accepted: Accepted) -> bool:
         """Return whether the column's type is accepted."""

@@ -8,12 +8,12 @@ from sqlalchemy import Engine
 
 from snapshot_pipeline.platform.contract.catalogs import (
     DatabaseInfo,
-    FoundTable,
     read_database_info,
     read_missing_rights,
     read_tables,
 )
 from snapshot_pipeline.platform.contract.findings import (
+    SEVERITIES,
     Finding,
     index_findings,
     reading_findings,
@@ -21,7 +21,8 @@ from snapshot_pipeline.platform.contract.findings import (
     store_findings,
     table_findings,
 )
-from snapshot_pipeline.platform.contract.rows import Rows, row_findings
+from snapshot_pipeline.platform.contract.plausibility import plausibility_findings
+from snapshot_pipeline.platform.contract.rows import RowRules, Rows, row_findings
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.postgres.errors import readable_database_errors
 
@@ -36,6 +37,7 @@ def check_platform(
     store_rights: Mapping[str, Collection[str]],
     data_check_seconds: float = DATA_CHECK_SECONDS,
     source: Engine | None = None,
+    rules: RowRules | None = None,
 ) -> list[Finding]:
     """Check whether a database has what the pipeline needs; writes nothing.
 
@@ -44,9 +46,10 @@ def check_platform(
         store_rights: Rights needed on each of the pipeline's own tables if it exists, e.g. `SELECT` and `INSERT`.
         data_check_seconds: The time limit of each query of the rows.
         source: The database that the platform is read from, if not `engine`'s.
+        rules: How the rows are read, and which of them; by default all, with the defaults of the settings.
 
     Returns:
-        The findings, errors first, then in the order of the tables.
+        The findings, errors first and notes last, then in the order of the tables.
 
     Raises:
         DatabaseError: The database cannot be reached.
@@ -60,16 +63,17 @@ def check_platform(
         tables = read_tables(connection, schema)
     findings = [*schema_findings(database)]
     if database.schema_exists:
-        findings += _platform_findings(tables, database, Rows(source, schema, data_check_seconds))
+        findings += _platform_findings(database, Rows(source, schema, tables, data_check_seconds, rules))
     findings += store_findings(missing_rights, store_database)
-    return sorted(findings, key=lambda finding: finding.severity != "error")
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _platform_findings(tables: dict[str, FoundTable], database: DatabaseInfo, rows: Rows) -> Iterator[Finding]:
+def _platform_findings(database: DatabaseInfo, rows: Rows) -> Iterator[Finding]:
     for name in TABLE_NAMES:
-        yield from table_findings(name, tables.get(name), database.schema)
-        if name in tables:
-            yield from reading_findings(tables[name], database)
+        yield from table_findings(name, rows.found.get(name), database.schema)
+        if name in rows.found:
+            yield from reading_findings(rows.found[name], database)
     if database.may_use_schema:
-        yield from row_findings(tables, rows)
-    yield from index_findings(tables, database.schema)
+        yield from row_findings(rows)
+        yield from plausibility_findings(rows)
+    yield from index_findings(rows.found, database.schema)

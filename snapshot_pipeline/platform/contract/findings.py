@@ -5,7 +5,7 @@ A finding has a message of one line and, where there is one, a statement to past
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -18,34 +18,44 @@ from snapshot_pipeline.platform.contract.catalogs import (
     PARTITIONED,
     TAKES_INDEXES,
     DatabaseInfo,
+    FoundColumn,
     FoundTable,
     MissingRight,
     read_tables,
 )
-from snapshot_pipeline.platform.contract.requirements import COLUMNS, INTEGERS, NOT_READ, Accepted
+from snapshot_pipeline.platform.contract.requirements import COLUMNS, ID, INTEGERS, MOMENT, NOT_READ, NUMBERS, Accepted
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, OPTIONAL_TABLES, TABLE_NAMES
 from snapshot_pipeline.postgres.urls import DISPLAY_DIALECT, quote_identifier
 
-Severity = Literal["error", "advice"]
+Severity = Literal["error", "advice", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "advice", "note")
+"""The most severe first."""
 
+_QUERIES = frozenset({"v", "m"})
+_TEXTS = frozenset({"text", "varchar", "bpchar", "citext", "name"})
+_EXAMPLE = 'docs/operations.md, "A platform of another shape"'
+_NAMED = "and name the view's schema in SNAPSHOT_PLATFORM_SCHEMA"
 _INSTEAD = "or create a view that has it in another schema and name that schema in SNAPSHOT_PLATFORM_SCHEMA"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a database lacks.
+    """Something that a database lacks, or that looks wrong in its rows.
 
     Attributes:
-        severity: `error`: the pipeline cannot run, or would publish wrong figures. `advice`: it runs.
+        severity: `error`: the pipeline cannot run, or would publish meaningless figures. `advice`: it runs. `note`:
+            the rows are corrected or ignored; nothing has to be done.
         table: The table's name; None for the database or a schema.
-        message: What was found and what to do, in one line.
+        message: What was found and what to do, in one line; names no row.
         statement: SQL that fixes it, if there is one.
+        detail: An example, or the database's error. It may quote a row, so it is never sent.
     """
 
     severity: Severity
     table: str | None
     message: str
     statement: str | None = None
+    detail: str | None = None
 
 
 def full_name(schema: str, name: str) -> str:
@@ -101,7 +111,8 @@ def _column_findings(table: FoundTable, column: str, accepted: Accepted) -> Iter
         yield Finding(
             "error",
             table.name,
-            f"the column {column} is {existing.display_type}; expected {accepted.words}: change its type, {_INSTEAD}",
+            f"the column {column} is {existing.display_type}; expected {accepted.words}: "
+            f"{_conversion(table, column, existing, accepted)}",
         )
     elif column == "time_spent_minutes" and existing.type_name not in INTEGERS:
         yield Finding(
@@ -109,6 +120,18 @@ def _column_findings(table: FoundTable, column: str, accepted: Accepted) -> Iter
             table.name,
             f"the column {column} is {existing.display_type} and is read as whole minutes, rounded; expected integer",
         )
+
+
+def _conversion(table: FoundTable, column: str, existing: FoundColumn, accepted: Accepted) -> str:
+    """Return what to do about a column of the wrong type."""
+    if table.kind in _QUERIES and existing.type_name == "text":
+        typed = f"NULL::{accepted.type_for_null}"
+        return f"convert it in the view; a column that is always NULL needs a type, {typed} AS {column}"
+    if accepted is ID and existing.type_name in _TEXTS | {"uuid"}:
+        return f"number the ids in a view ({_EXAMPLE}) {_NAMED}"
+    if accepted is MOMENT and existing.type_name in NUMBERS:
+        return f"if it counts seconds since 1970, select to_timestamp({column}) in a view ({_EXAMPLE}) {_NAMED}"
+    return f"change its type, {_INSTEAD}"
 
 
 def schema_findings(database: DatabaseInfo) -> Iterator[Finding]:
@@ -196,7 +219,7 @@ def _is_readable(table: FoundTable, column: str) -> bool:
     return (table.name, column) in NOT_READ or table.columns[column].is_readable
 
 
-def index_findings(tables: dict[str, FoundTable], schema: str) -> Iterator[Finding]:
+def index_findings(tables: Mapping[str, FoundTable], schema: str) -> Iterator[Finding]:
     """Yield advice about the advised indexes that no valid index replaces."""
     for advised in ADVISED_INDEXES:
         table = tables.get(advised.table)

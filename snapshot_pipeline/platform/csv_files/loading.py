@@ -17,7 +17,13 @@ from snapshot_pipeline.platform.csv_files.files import (
     display_field,
     read_blocks,
 )
-from snapshot_pipeline.platform.csv_files.values import Kind, column_kind, convert_column, first_invalid
+from snapshot_pipeline.platform.csv_files.values import (
+    Kind,
+    column_kind,
+    convert_column,
+    first_invalid,
+    how_to_convert,
+)
 from snapshot_pipeline.platform.ownership import DuplicateKeyError, PlatformWriter, replace_platform
 from snapshot_pipeline.platform.tables import platform_metadata
 
@@ -81,7 +87,9 @@ def _convert_block(block: list[Record], file: CsvFile, table: Table, kinds: dict
     position, name = min(invalid, key=lambda field: field[0])
     field = fields[file.columns[name]][position]
     problem = f"{display_field(field)} is not" if field.strip() else "is empty, expected"
-    raise CsvFileError(f"{file.path}, line {block[position][0]}, column {name}: {problem} {kinds[name].expected}")
+    line = f"{file.path}, line {block[position][0]}, column {name}"
+    conversion = how_to_convert(field, table.columns[name])
+    raise CsvFileError(f"{line}: {problem} {kinds[name].expected}{conversion}")
 
 
 def _duplicate_lines(file: CsvFile, duplicate: DuplicateKeyError) -> CsvFileError | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,6 +24,9 @@ _BOOLEANS = {
 _INSTANT = pa.timestamp("us", tz="UTC")
 # The range of Python's datetime; PostgreSQL's is wider, but Python cannot read it.
 _YEARS = range(1, 10_000)
+_NULLS = frozenset({"NULL", r"\N", "NONE", "NIL", "NA", "N/A", "NAN", "NAT"})
+_EPOCH = "[0-9]{9,13}([.][0-9]*)?"
+_DIGITS_OF_SECONDS = 10
 _OFFSET = "(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
 
@@ -84,6 +89,24 @@ def convert_column(fields: pa.Array, column: Column[Any], kind: Kind) -> pa.Arra
             raise pa.ArrowInvalid("empty")
         values = pc.fill_null(values, "")
     return values
+
+
+def how_to_convert(field: str, column: Column[Any]) -> str:
+    """Return how to write a field that is not valid, or an empty text if that is not known."""
+    value = field.strip()
+    if value.upper() in _NULLS:
+        return "; for no value leave the field empty" if column.nullable else "; the column needs a value"
+    kind = arrow_type(column)
+    if pa.types.is_integer(kind) and (column.name == "id" or column.name.endswith("_id")):
+        if re.fullmatch("[+-]?[0-9]+([.][0-9]*)?", value):
+            return ""  # too large, or a fraction
+        return "; ids are numbers: number UUIDs and texts, the same way in every file"
+    if pa.types.is_timestamp(kind) and re.fullmatch(_EPOCH, value):
+        seconds = float(value) / (1000 if len(value.split(".")[0]) > _DIGITS_OF_SECONDS else 1)
+        unit = "seconds" if seconds == float(value) else "milliseconds"
+        instant = datetime.fromtimestamp(seconds, timezone.utc)
+        return f"; if it counts {unit} since 1970, write {instant:%Y-%m-%dT%H:%M:%SZ}"
+    return ""
 
 
 def first_invalid(fields: pa.Array, column: Column[Any], kind: Kind) -> int:

@@ -1,0 +1,106 @@
+"""The check `contract` of each table of the platform, and the daily report of how large and how new the table is.
+
+The tables are external assets. A check is shown for the materialization of the same run, so this run reports one for
+each existing table. See https://docs.dagster.io/guides/build/assets/external-assets.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD
+from snapshot_pipeline.orchestration.day_metadata import table as metadata_table
+from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
+from snapshot_pipeline.orchestration.steps import step_installation
+from snapshot_pipeline.orchestration.table_metadata import table_key
+from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_table_states
+from snapshot_pipeline.platform.contract import Finding, TableState
+from snapshot_pipeline.platform.tables import TABLE_NAMES
+from snapshot_pipeline.settings import Settings
+
+CONTRACT = "contract"
+CONTRACT_CHECKS = tuple(dg.AssetCheckKey(table_key(name), CONTRACT) for name in TABLE_NAMES)
+
+_ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+_COLUMNS = {"severity": "string", "finding": "string", "detail": "string", "statement": "string"}
+_REMEDIATION = "Each finding says what to do; the command snapshot-pipeline check prints them with the SQL to paste."
+
+
+def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
+    """Build the checks of all tables of the platform; one step evaluates them together."""
+
+    @dg.multi_asset_check(
+        name="platform_contract",
+        specs=[
+            dg.AssetCheckSpec(
+                CONTRACT,
+                asset=key.asset_key,
+                description=(
+                    "The table has the columns, types, permissions and indexes that the pipeline needs, and the values "
+                    f"of the last {settings.late_window_days} days look plausible. Rows that are corrected or ignored "
+                    "are notes, and pass."
+                ),
+            )
+            for key in CONTRACT_CHECKS
+        ],
+    )
+    def platform_contract(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
+        with step_installation(context, settings) as installation:
+            source = installation.source_engine
+            findings = find_platform_findings(settings, installation.engine, source, {})
+            states = find_table_states(settings, source)
+        for name, state in states.items():
+            yield dg.AssetMaterialization(table_key(name), metadata=state_metadata(state))
+        general = [finding for finding in findings if finding.table is None]
+        for name in TABLE_NAMES:
+            # What concerns the database as a whole is one incident, that of the first table.
+            of_table = [finding for finding in findings if finding.table == name]
+            is_first = name == TABLE_NAMES[0]
+            yield check_contract(name, [*general, *of_table] if is_first else of_table, exists=name in states)
+
+    return platform_contract
+
+
+def state_metadata(state: TableState) -> dict[str, Any]:
+    """Return the metadata of a table's materialization."""
+    estimate = {} if state.row_estimate is None else {"row_estimate": state.row_estimate}
+    newest = {} if state.newest is None else {"newest_row": dg.MetadataValue.timestamp(state.newest)}
+    return {**estimate, **newest}
+
+
+def check_contract(table: str, findings: Sequence[Finding], *, exists: bool) -> dg.AssetCheckResult:
+    """Check that a table has no errors and no advice; notes pass.
+
+    The description is sent to others, so the examples are in the metadata only.
+
+    Args:
+        findings: Those of the table, errors first.
+        exists: Whether the table is there; an optional one may be missing.
+    """
+    problems = [finding for finding in findings if finding.severity != "note"]
+    nothing = "no findings" if exists else "the platform has no such table"
+    description = "; ".join(f"{finding.severity}: {finding.message}" for finding in findings) or nothing
+    metadata: dict[str, Any] = {OBSERVED: len(problems), THRESHOLD: 0, "notes": len(findings) - len(problems)}
+    if findings:
+        metadata["findings"] = metadata_table(
+            [
+                {
+                    "severity": finding.severity,
+                    "finding": finding.message,
+                    "detail": finding.detail or "",
+                    "statement": finding.statement or "",
+                }
+                for finding in findings
+            ],
+            _COLUMNS,
+        )
+    return dg.AssetCheckResult(
+        asset_key=table_key(table),
+        check_name=CONTRACT,
+        passed=not problems,
+        severity=_ERROR if any(finding.severity == "error" for finding in findings) else _WARN,
+        description=description,
+        metadata={**metadata, WHAT_TO_DO: _REMEDIATION} if problems else metadata,
+    )
