@@ -29,7 +29,7 @@ from snapshot_pipeline.platform.csv_files import find_csv_files, load_csv_files
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.pipeline.comparison import Comparison, compare_day, compare_week
 from snapshot_pipeline_tests.reference.reading import read_rows
-from snapshot_pipeline_tests.reference.snapshots import Snapshot, reference_day
+from snapshot_pipeline_tests.reference.snapshots import reference_day
 
 SHOWN_DIFFERENCES = 20
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
@@ -96,16 +96,13 @@ def _measure(installation: Installation, first: date, last: date, week_start: da
     recommended = run_week(installation, week_start, "compare_with_reference").seconds
     rows = read_rows(installation.engine, "public")
     zone = installation.settings.zone
-    snapshots: dict[tuple[int, date], Snapshot] = {}
     total, began = Comparison(0), time.monotonic()
     with click.progressbar(days, label="days compared", file=sys.stderr) as bar:
         for day in bar:
-            expected = reference_day(rows, day, zone)
-            snapshots.update({(row.user_id, row.snapshot_date): row for row in expected.published})
-            total += compare_day(installation, expected, day)
+            total += compare_day(installation, reference_day(rows, day, zone), day)
     by_day = Measured(f"{len(days)} days from {first}", total, published, time.monotonic() - began)
     began = time.monotonic()
-    of_week = compare_week(installation, rows, snapshots, week_start)
+    of_week = compare_week(installation, rows, week_start)
     return [by_day, Measured(f"week of {week_start}", of_week, recommended, time.monotonic() - began)]
 
 

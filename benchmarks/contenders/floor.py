@@ -40,13 +40,12 @@ _OF_DAYS = (
 
 _OF_WEEK = (
     f"SELECT id, current_specialization, current_level FROM users WHERE {_STUDENT}",  # noqa: S608 - no input
-    """SELECT user_id, snapshot_date, time_spent_minutes_today, lessons_completed_count, exercises_submitted_count,
-              last_activity_date
-         FROM performance_snapshots WHERE snapshot_date BETWEEN :sunday - 13 AND :sunday""",
-    """SELECT user_id, attempt.id, lesson_id, score, completed_at
+    """SELECT user_id, lesson_id, started_at, completed_at, time_spent_minutes FROM user_lesson_progress
+        WHERE started_at < :end OR completed_at < :end""",
+    """SELECT user_id, attempt.id, quiz_id, lesson_id, score, completed_at
          FROM quiz_attempts AS attempt JOIN quizzes ON quizzes.id = quiz_id
-        WHERE completed_at >= :review_start AND completed_at < :end AND score IS NOT NULL AND lesson_id IS NOT NULL""",
-    "SELECT user_id, lesson_id FROM user_lesson_progress WHERE completed_at < :end",
+        WHERE completed_at >= :review_start AND completed_at < :end""",
+    "SELECT user_id, created_at FROM exercise_submissions WHERE created_at >= :exercises_start AND created_at < :end",
 )
 """Source rows of a week."""
 

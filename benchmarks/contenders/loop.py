@@ -25,8 +25,11 @@ from snapshot_pipeline.recommendations.messages import message_of, title_of
 
 Cursor = psycopg2.extensions.cursor
 
+Cohorts = dict[tuple[str, str], tuple[bool, bool]]
+"""Of each specialization and level whether it has begun, and whether it has exercises."""
+
 _WEIGHTS = (40, 25, 20, 10, 5, 4, 3, 2, 1, 1)
-_STUDENTS = "SELECT id FROM users WHERE upper(role) = 'STUDENT' AND is_active ORDER BY id"
+_STUDENTS = "SELECT id FROM users WHERE upper(trim(role)) = 'STUDENT' AND is_active ORDER BY id"
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,12 @@ class LoopForWeek:
     def run(self) -> Run:
         """Compute the week, student by student."""
         parameters = self.task.parameters
+        cohorts: Cohorts = {}
 
         def work(cursor: Cursor, user_id: int) -> int:
-            return _recommend(cursor, {"user_id": user_id, **parameters})
+            if not cohorts:
+                cohorts.update(_read_cohorts(cursor, parameters))
+            return _recommend(cursor, {"user_id": user_id, **parameters}, cohorts)
 
         return _each(self.task.dataset, self.schema, self.at_most, work)
 
@@ -255,17 +261,17 @@ def _learning_pace(pace: float) -> str:
     return "ACCELERATED" if pace >= 80 else "FAST" if pace >= 60 else "MEDIUM" if pace >= 40 else "SLOW"
 
 
-def _recommend(cursor: Cursor, known: dict[str, Any]) -> int:
+def _recommend(cursor: Cursor, known: dict[str, Any], cohorts: Cohorts) -> int:
     """One student's week, a query per rule; returns the number of rows written."""
-    found = _applying(cursor, known)
-    cursor.execute(
-        "SELECT recommendation_type FROM adaptive_recommendations"
-        " WHERE user_id = %(user_id)s AND week_start < %(week_start)s"
-        " AND dismissed_at > %(end)s - interval '14 days'",
-        known,
-    )
+    cursor.execute(_DISMISSED, known)
     dismissed = {kind for (kind,) in cursor.fetchall()}
-    best = [one for one in found if one[0] not in dismissed][:5]
+    found = {one[0]: one for one in _applying(cursor, known, cohorts) if one[0] not in dismissed}
+    if "TAKE_BREAK" in found:
+        found.pop("PRACTICE_MORE", None)
+        found.pop("CONTINUE_LEARNING", None)
+    if "RESUME_LEARNING" in found:
+        found.pop("CONTINUE_LEARNING", None)
+    best = list(found.values())[:3]
     for kind, priority, facts in best:
         cursor.execute(
             _UPSERT_RECOMMENDATION,
@@ -282,74 +288,148 @@ def _recommend(cursor: Cursor, known: dict[str, Any]) -> int:
     return len(best)
 
 
-def _applying(cursor: Cursor, known: dict[str, Any]) -> list[tuple[str, int, dict[str, Any]]]:
+def _applying(cursor: Cursor, known: dict[str, Any], cohorts: Cohorts) -> list[tuple[str, int, dict[str, Any]]]:
     """The recommendations that apply, highest priority first."""
     found: list[tuple[str, int, dict[str, Any]]] = []
-    minutes = _one(
-        cursor,
-        "SELECT sum(time_spent_minutes_today)::bigint FROM performance_snapshots"
-        " WHERE user_id = %(user_id)s AND snapshot_date BETWEEN %(sunday)s - 2 AND %(sunday)s",
-        known,
-    )
-    if minutes is not None and minutes >= 600:
+    has_begun, has_exercises = cohorts.get(_cohort(cursor, known), (True, False))
+    has_started = _one(cursor, f"SELECT min(start) < %(end)s FROM {_LESSONS}", known)  # noqa: S608 - no input
+    cursor.execute(_NEXT_LESSON, known)
+    row = cursor.fetchone()
+    following = {} if row is None else {"lesson_id": row[0], "lesson_title": row[1]}
+    minutes = sum(_minutes(cursor, known, number) for number in range(3))
+    if minutes >= 600:
         found.append(("TAKE_BREAK", 95, {"total_minutes": minutes}))
-    last_activity = _one(
-        cursor,
-        "SELECT last_activity_date FROM performance_snapshots"
-        " WHERE user_id = %(user_id)s AND snapshot_date = %(sunday)s",
-        known,
-    )
-    if last_activity is not None:
-        inactive = (known["sunday"] - last_activity).days + 1
-        if inactive >= 7:
-            found.append(("RESUME_LEARNING", 90, {"days_inactive": inactive}))
+    last_activity = _one(cursor, _LAST_ACTIVITY, known)
+    if has_started and following and (inactive := (known["sunday"] - last_activity).days) >= 14:
+        found.append(("RESUME_LEARNING", 90, {"days_inactive": inactive, **following}))
     cursor.execute(_TO_REVIEW, known)
     if review := cursor.fetchall():
         lessons, scores = zip(*review, strict=True)
         found.append(("REVIEW_LESSON", 85, {"lesson_ids": list(lessons), "scores": list(scores)}))
-    if not _one(
+    if not has_started and has_begun:
+        found.append(("START_LEARNING", 80, following))
+    done = _one(
         cursor,
-        "SELECT EXISTS (SELECT FROM user_lesson_progress WHERE user_id = %(user_id)s AND started_at < %(end)s)",
-        known,
-    ):
-        found.append(("START_LEARNING", 80, {}))
-    cursor.execute(
-        "SELECT sum(lessons_completed_count), sum(exercises_submitted_count) FROM performance_snapshots"
-        " WHERE user_id = %(user_id)s AND snapshot_date BETWEEN %(sunday)s - 13 AND %(sunday)s",
+        f"SELECT count(*) FROM {_LESSONS} WHERE completed_at >= %(activity_start)s"  # noqa: S608 - no input
+        " AND completed_at < %(end)s",
         known,
     )
-    done, exercises = cursor.fetchone() or (None, None)
-    if done is not None and done >= 5 and exercises < 2:
+    exercises = _one(
+        cursor,
+        "SELECT count(*) FROM exercise_submissions WHERE user_id = %(user_id)s AND created_at >= %(activity_start)s"
+        " AND created_at < %(end)s",
+        known,
+    )
+    if done >= 5 and exercises < 2 and has_exercises:
         found.append(("PRACTICE_MORE", 75, {"lessons_done": done, "exercises_done": exercises}))
-    cursor.execute(_NEXT_LESSON, known)
-    if following := cursor.fetchone():
-        found.append(("CONTINUE_LEARNING", 70, {"lesson_id": following[0], "lesson_title": following[1]}))
+    if has_started and following:
+        found.append(("CONTINUE_LEARNING", 70, following))
     return found
 
 
+def _cohort(cursor: Cursor, known: dict[str, Any]) -> tuple[str, str]:
+    cursor.execute("SELECT current_specialization, current_level FROM users WHERE id = %(user_id)s", known)
+    specialization, level = cursor.fetchone() or (None, None)
+    return specialization, level
+
+
+def _minutes(cursor: Cursor, known: dict[str, Any], number: int) -> int:
+    """The minutes of one of the three days before the end of the week."""
+    days = [*known["break_days"], known["end"]]
+    length = int((days[number + 1] - days[number]).total_seconds()) // 60
+    spent = _one(
+        cursor,
+        "SELECT coalesce(sum(least(minutes, floor(extract(epoch FROM %(day_end)s - start) / 60))), 0)::bigint"  # noqa: S608 - no input
+        f" FROM {_LESSONS} WHERE start >= %(day_start)s AND start < %(day_end)s",
+        {**known, "day_start": days[number], "day_end": days[number + 1]},
+    )
+    return min(int(spent), length)
+
+
+def _read_cohorts(cursor: Cursor, known: dict[str, Any]) -> Cohorts:
+    """Of each specialization and level whether it has begun, and whether it has exercises."""
+    cursor.execute(_COHORTS, known)
+    return {(specialization, level): (begun, exercises) for specialization, level, begun, exercises in cursor}
+
+
+_VALID = "BETWEEN '2000-01-01+00' AND now()"
+
+_LESSONS = f"""
+    (SELECT lesson_id, started_at, completed_at, least(started_at, completed_at) AS start,
+            greatest(time_spent_minutes, 0) AS minutes
+       FROM (SELECT lesson_id, time_spent_minutes,
+                    CASE WHEN started_at {_VALID} THEN started_at END AS started_at,
+                    CASE WHEN completed_at {_VALID} THEN completed_at END AS completed_at
+               FROM user_lesson_progress WHERE user_id = %(user_id)s) AS valid) AS lessons_of_student
+"""  # noqa: S608 - no input
+
+_LAST_ACTIVITY = f"""
+    SELECT (greatest(
+        (SELECT max(started_at) FROM {_LESSONS} WHERE started_at < %(end)s),
+        (SELECT max(completed_at) FROM {_LESSONS} WHERE completed_at < %(end)s),
+        (SELECT max(completed_at) FROM quiz_attempts
+          WHERE user_id = %(user_id)s AND completed_at < %(end)s AND completed_at {_VALID}),
+        (SELECT max(created_at) FROM exercise_submissions
+          WHERE user_id = %(user_id)s AND created_at < %(end)s AND created_at {_VALID})
+    ) AT TIME ZONE %(zone)s)::date
+"""  # noqa: S608 - no input
+
+_COHORTS = f"""
+    SELECT current_specialization, current_level,
+           10 * count(first_start) >= count(*) OR coalesce(min(first_start) < %(long_begun)s, false),
+           bool_or(EXISTS (SELECT FROM exercise_submissions
+                            WHERE exercise_submissions.user_id = users.id AND created_at >= %(exercises_start)s
+                              AND created_at < %(end)s AND created_at {_VALID}))
+      FROM users
+      LEFT JOIN (SELECT user_id, min(least(started_at, completed_at)) AS first_start
+                   FROM (SELECT user_id, CASE WHEN started_at {_VALID} THEN started_at END AS started_at,
+                                CASE WHEN completed_at {_VALID} THEN completed_at END AS completed_at
+                           FROM user_lesson_progress) AS valid
+                  WHERE least(started_at, completed_at) < %(end)s
+                  GROUP BY user_id) AS starts ON starts.user_id = users.id
+     WHERE upper(trim(role)) = 'STUDENT' AND is_active AND current_specialization <> '' AND current_level <> ''
+     GROUP BY current_specialization, current_level
+"""  # noqa: S608 - no input
+
+_DISMISSED = """
+    SELECT recommendation_type FROM adaptive_recommendations
+     WHERE user_id = %(user_id)s AND week_start < %(week_start)s AND recommendation_type <> 'REVIEW_LESSON'
+       AND dismissed_at > %(end)s - interval '14 days'
+"""
+
 _TO_REVIEW = """
-    SELECT lesson_id, score
-      FROM (SELECT DISTINCT ON (quizzes.lesson_id) quizzes.lesson_id, quiz_attempts.score
+    SELECT lesson_id, min(score)::double precision
+      FROM (SELECT DISTINCT ON (quizzes.id) quizzes.lesson_id,
+                   round(least(greatest(quiz_attempts.score, 0), 100)::numeric, 2) AS score
               FROM quiz_attempts JOIN quizzes ON quizzes.id = quiz_attempts.quiz_id
              WHERE quiz_attempts.user_id = %(user_id)s
                AND quiz_attempts.completed_at >= %(review_start)s AND quiz_attempts.completed_at < %(end)s
-               AND quiz_attempts.score IS NOT NULL AND quizzes.lesson_id IS NOT NULL
-             ORDER BY quizzes.lesson_id, quiz_attempts.completed_at DESC, quiz_attempts.id DESC) AS latest
-     WHERE score < 70 ORDER BY score, lesson_id LIMIT 3
+               AND quiz_attempts.completed_at <= now()
+               AND quiz_attempts.score > '-Infinity' AND quiz_attempts.score < 'Infinity'
+               AND quizzes.lesson_id IN (SELECT id FROM lessons WHERE is_published)
+             ORDER BY quizzes.id, quiz_attempts.completed_at DESC, quiz_attempts.id DESC) AS latest
+     WHERE score < 60
+       AND NOT EXISTS (SELECT FROM adaptive_recommendations
+                        WHERE user_id = %(user_id)s AND week_start < %(week_start)s
+                          AND recommendation_type = 'REVIEW_LESSON' AND dismissed_at > %(end)s - interval '14 days'
+                          AND metadata -> 'lesson_ids' @> to_jsonb(latest.lesson_id))
+     GROUP BY lesson_id ORDER BY min(score), lesson_id LIMIT 3
 """
 
-_NEXT_LESSON = """
+_NEXT_LESSON = f"""
     SELECT lessons.id, lessons.title
       FROM users
       JOIN lessons ON lessons.specialization_id = users.current_specialization
                   AND lessons.level_id = users.current_level
      WHERE users.id = %(user_id)s AND lessons.is_published
+       AND users.current_specialization <> '' AND users.current_level <> ''
        AND NOT EXISTS (SELECT FROM user_lesson_progress
                         WHERE user_lesson_progress.user_id = users.id
                           AND user_lesson_progress.lesson_id = lessons.id
-                          AND user_lesson_progress.completed_at < %(end)s)
+                          AND user_lesson_progress.completed_at < %(end)s
+                          AND user_lesson_progress.completed_at {_VALID})
      ORDER BY lessons.display_order, lessons.id LIMIT 1
-"""
+"""  # noqa: S608 - no input
 
 _UPSERT_RECOMMENDATION = """
     INSERT INTO adaptive_recommendations

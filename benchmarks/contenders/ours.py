@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from sqlalchemy import text
@@ -57,7 +56,7 @@ class OursForWeek:
     compared: str = "true"
 
     def prepare(self) -> None:
-        """Compute the snapshots that the week's rules use."""
+        """Compute the Sunday."""
         compute_days(self.task)
 
     def clean(self) -> None:
@@ -70,9 +69,8 @@ class OursForWeek:
 
 
 def compute_days(task: Week) -> None:
-    """Compute the fourteen days that the rules of a week use."""
-    first = date.fromordinal(task.sunday.toordinal() - 13)
-    ours = OursForDays(Days(task.dataset, first, task.sunday))
+    """Compute the Sunday, without which there is no week."""
+    ours = OursForDays(Days(task.dataset, task.sunday, task.sunday))
     ours.prepare()
     ours.clean()
     ours.run()

@@ -51,7 +51,7 @@ class Days:
 
 @dataclass(frozen=True)
 class Week:
-    """The task of recommending for the week that begins on a Monday; its days have been computed by ours."""
+    """The task of recommending for the week that begins on a Monday; its Sunday has been computed by ours."""
 
     dataset: Dataset
     week_start: date
@@ -64,11 +64,20 @@ class Week:
     @property
     def parameters(self) -> dict[str, Any]:
         """Parameters of the statement and the loop."""
+
+        def start(days_before: int) -> datetime:
+            return start_of_day(self.sunday - timedelta(days=days_before), ZONE)
+
         return {
             "week_start": self.week_start,
             "sunday": self.sunday,
+            "zone": ZONE.key,
             "end": end_of_day(self.sunday, ZONE),
-            "review_start": start_of_day(self.sunday - timedelta(days=29), ZONE),
+            "break_days": [start(2), start(1), start(0)],
+            "activity_start": start(13),
+            "exercises_start": start(27),
+            "long_begun": start(27),
+            "review_start": start(29),
         }
 
 
