@@ -18,7 +18,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, GroupFigures, ReportFigures
-from snapshot_pipeline.report.words import notices, sentences
+from snapshot_pipeline.report.words import notices, sentences, small_print
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import failures_by_reason
 from snapshot_pipeline.store.recommendations import counts_by_week
@@ -90,7 +90,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
         size=len(page),
         missing_days=figures.week.missing_days,
         notices=notices(figures),
-        sentences=sentences(figures),
+        sentences=[*sentences(figures), *small_print(figures)],
         plots=plots,
         deleted=_delete_expired(path, installation.settings.report_weeks),
     )

@@ -14,6 +14,8 @@ from snapshot_pipeline.plots.text import display_name, long_date, period
 
 MAX_WEEKS = 8
 
+_NAMES = {"CONTINUE_LEARNING": "Next lesson (default)"}
+
 
 def draw_weeks(by_week: Mapping[date, Mapping[str, int]]) -> Plot:
     """Draw a group of columns per type, a column per week: earlier weeks pale, the last one labeled.
@@ -42,7 +44,7 @@ def draw_weeks(by_week: Mapping[date, Mapping[str, int]]) -> Plot:
             # Above the highest column of the group, so that no column overlaps the number.
             right, top = positions[-1] + width / 2, max(numbers) + highest * 0.02
             axes.text(right, top, f"{numbers[-1]:,}", ha="right", va="bottom", fontweight="bold", fontsize=8.25)
-        names = [display_name(kind).replace(" ", "\n") for kind in RECOMMENDATION_COLORS]
+        names = [_name(kind).replace(" ", "\n", 1) for kind in RECOMMENDATION_COLORS]
         axes.set_xticks(range(len(names)), names)
         axes.tick_params(axis="x", length=0, labelcolor=style.INK, labelsize=8.25)
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(0, highest * 1.12))
@@ -52,10 +54,14 @@ def draw_weeks(by_week: Mapping[date, Mapping[str, int]]) -> Plot:
         return to_plot(figure, title, _alt_text(weeks, counts))
 
 
+def _name(kind: str) -> str:
+    return _NAMES.get(kind) or display_name(kind)
+
+
 def _alt_text(weeks: Sequence[date], counts: Mapping[str, Sequence[int]]) -> str:
     def describe(kind: str) -> str:
         *before, now = counts[kind]
         mean = f" (before: {sum(before) / len(before):,.0f} a week)" if before else ""
-        return f"{display_name(kind)} {now:,}{mean}"
+        return f"{_name(kind)} {now:,}{mean}"
 
     return f"Recommendations of the week of {long_date(weeks[-1])}: {'; '.join(describe(kind) for kind in counts)}."

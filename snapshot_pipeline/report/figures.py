@@ -13,6 +13,9 @@ DAYS = 7
 WEEKS_SHOWN = 8
 """Number of weeks in the report, including the week itself."""
 
+NEXT_STEP = "CONTINUE_LEARNING"
+"""The recommendation that is only the default next step, and not counted as advice."""
+
 
 @dataclass(frozen=True)
 class GroupFigures:
@@ -156,10 +159,21 @@ class WeekFigures:
         return self._sum("failed")
 
     @property
+    def advice(self) -> Mapping[str, int]:
+        """Number of recommendations by type, without the default next step."""
+        by_type = self.figures.recommendations.get(self.start, {})
+        return {name: count for name, count in by_type.items() if name != NEXT_STEP}
+
+    @property
     def recommendations(self) -> int | None:
-        """Number of recommendations; None if there are none."""
+        """Number of recommendations, without the default next step; None if the week has none of either."""
+        return sum(self.advice.values()) if self.figures.recommendations.get(self.start) else None
+
+    @property
+    def next_steps(self) -> int | None:
+        """Number of students who are shown their next lesson by default; None if the week has no recommendations."""
         by_type = self.figures.recommendations.get(self.start)
-        return sum(by_type.values()) if by_type else None
+        return by_type.get(NEXT_STEP, 0) if by_type else None
 
     def _sum(self, column: str) -> int | None:
         if len(self.known_days) < DAYS:

@@ -12,7 +12,7 @@ from snapshot_pipeline.plots.text import long_date
 from snapshot_pipeline.report.figures import ReportFigures
 from snapshot_pipeline.report.numbers import MINUS, UNKNOWN, hours, points, signed, whole
 from snapshot_pipeline.report.tables import build_tables
-from snapshot_pipeline.report.words import notices, sentences
+from snapshot_pipeline.report.words import notices, sentences, small_print
 
 
 def render(figures: ReportFigures, plots: Sequence[Plot]) -> str:
@@ -31,6 +31,7 @@ def render(figures: ReportFigures, plots: Sequence[Plot]) -> str:
         tiles=_tiles(figures),
         notices=notices(figures),
         sentences=sentences(figures),
+        small_print=small_print(figures),
         plots=[Markup(plot.svg) for plot in plots],  # noqa: S704  # our own, with escaped texts
         tables=build_tables(figures),
     )

@@ -46,9 +46,16 @@ def _week(figures: ReportFigures) -> ReportTable:
         _compare_sundays(figures, "Inactive for 7 days or more", "inactive_7_days"),
         _compare_sundays(figures, "Inactive for 14 days or more", "inactive_14_days"),
         _compare("Recommendations", now.recommendations, before.recommendations),
-        _compare("Student days that failed", now.failed, before.failed),
+        _compare("Shown the next lesson (default)", now.next_steps, before.next_steps),
     ]
-    return ReportTable("The week compared with the week before", ("", "this week", "week before", "change"), rows)
+    note = _not_computed([("this week", now.failed or 0), ("week before", before.failed or 0)])
+    return ReportTable("The week compared with the week before", ("", "this week", "week before", "change"), rows, note)
+
+
+def _not_computed(counts: Sequence[tuple[str, int]]) -> str | None:
+    """The small print about student days that could not be computed."""
+    listed = [f"{name} {whole(count)}" for name, count in counts if count]
+    return f"Student days not computed (data errors): {', '.join(listed)}." if listed else None
 
 
 def _compare_sundays(figures: ReportFigures, name: str, column: str, decimals: int = 0) -> tuple[str, Sequence[str]]:
@@ -62,7 +69,7 @@ def _compare(name: str, now: float | None, before: float | None, decimals: int =
 
 
 def _days(figures: ReportFigures) -> ReportTable:
-    columns = ("day", "students", "active", "lessons", "hours", "mean pace", "quiz average, %", "failed")
+    columns = ("day", "students", "active", "lessons", "hours", "mean pace", "quiz average, %")
     rows: list[tuple[str, Sequence[str]]] = []
     for day in figures.week.days:
         group = figures.days.get(day)
@@ -76,25 +83,27 @@ def _days(figures: ReportFigures) -> ReportTable:
             whole(hours(group.minutes_spent)),
             points(group.pace_mean),
             points(group.quiz_average_mean),
-            whole(group.failed),
         )
         rows.append((short_weekday_and_date(day), cells))
-    return ReportTable("The days of the week", columns, rows)
+    known = [(short_weekday_and_date(day), figures.days[day].failed) for day in figures.week.known_days]
+    return ReportTable("The days of the week", columns, rows, _not_computed(known))
 
 
 def _cohorts(figures: ReportFigures) -> ReportTable:
     ranked = sorted(figures.week.cohorts.items(), key=lambda entry: (-entry[1].students, entry[0]))
     shown, left_out = ranked[:MAX_COHORTS], ranked[MAX_COHORTS:]
-    columns = ("cohort", "students", "active", "median pace", "change", "quiz average, %", "inactive 7 days", "failed")
-    note = None
+    columns = ("cohort", "students", "active", "median pace", "change", "quiz average, %", "inactive 7 days")
+    notes = []
     if left_out:
         students = sum(group.students for _, group in left_out)
-        note = f"{count_noun(len(left_out), 'smaller cohort')} with {count_noun(students, 'student')} not shown."
+        notes.append(f"{count_noun(len(left_out), 'smaller cohort')} with {count_noun(students, 'student')} not shown.")
+    if not_computed := _not_computed([(cohort_name(cohort), group.failed) for cohort, group in shown]):
+        notes.append(not_computed)
     return ReportTable(
         f"The cohorts on Sunday, {long_date(figures.week.sunday)}",
         columns,
         [(cohort_name(cohort), _cohort_cells(figures, cohort, group)) for cohort, group in shown],
-        note if ranked else "No cohort has students on this day.",
+        " ".join(notes) or None if ranked else "No cohort has students on this day.",
     )
 
 
@@ -107,5 +116,4 @@ def _cohort_cells(figures: ReportFigures, cohort: Cohort, group: GroupFigures) -
         signed(group.pace_median, before.pace_median if before else None, 1),
         points(group.quiz_average_mean),
         percent(group.share(group.inactive_7_days)),
-        whole(group.failed),
     )

@@ -30,7 +30,13 @@ def sentences(figures: ReportFigures) -> list[str]:
     if figures.week.end and not figures.week.end.students:
         return ["No student had a snapshot on the Sunday of this week."]
     parts = [_activity(figures), _work(figures), _pace(figures), _fast(figures), _inactive(figures), _cohorts(figures)]
-    return [part for part in (*parts, _recommendations(figures), _failures(figures)) if part]
+    return [part for part in (*parts, _recommendations(figures)) if part]
+
+
+def small_print(figures: ReportFigures) -> list[str]:
+    """Sentences about the data rather than the students."""
+    failures = _failures(figures)
+    return [failures] if failures and not (figures.week.end and not figures.week.end.students) else []
 
 
 def _activity(figures: ReportFigures) -> str | None:
@@ -134,15 +140,19 @@ def _describe_change(change: tuple[float, Cohort, float, int], direction: str) -
 
 
 def _recommendations(figures: ReportFigures) -> str:
-    by_type = figures.recommendations.get(figures.week_start, {})
-    total = sum(by_type.values())
-    if not total:
+    week, next_steps = figures.week, figures.week.next_steps
+    if week.recommendations is None or next_steps is None:
         return "There are no recommendations for this week."
+    total, advice = week.recommendations, week.advice
     change = _change(total, figures.before.recommendations, "the week before")
-    most = max(sorted(by_type), key=lambda name: by_type[name])
-    name = most.replace("_", " ").lower()
-    verb = "was" if total == 1 else "were"
-    return f"{count_noun(total, 'recommendation')} {verb} made{change}; most often “{name}” ({whole(by_type[most])})."
+    made = f"{count_noun(total, 'recommendation')} {'was' if total == 1 else 'were'} made{change}"
+    if total:
+        most = max(sorted(advice), key=lambda name: advice[name])
+        made += f"; most often “{most.replace('_', ' ').lower()}” ({whole(advice[most])})"
+    if not next_steps:
+        return f"{made}."
+    verb = "is" if next_steps == 1 else "are"
+    return f"{made}. {count_noun(next_steps, 'student')} {verb} shown the next lesson, the default."
 
 
 def _failures(figures: ReportFigures) -> str | None:
@@ -152,7 +162,7 @@ def _failures(figures: ReportFigures) -> str | None:
     most = max(sorted(figures.failures), key=lambda reason: figures.failures[reason])
     reason = most.replace("_", " ")
     return (
-        f"{count_noun(failed, 'time')} a student's day could not be computed, most often because of “{reason}” "
+        f"{count_noun(failed, 'student day')} not computed (data errors), most often because of “{reason}” "
         f"({whole(figures.failures[most])})."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snapshot_pipeline.report.tables import build_tables
-from snapshot_pipeline.report.words import notices, sentences
+from snapshot_pipeline.report.words import notices, sentences, small_print
 from snapshot_pipeline_tests.report.example_figures import (
     FAST,
     MONDAY,
@@ -33,8 +33,11 @@ def test_a_week_is_compared_with_the_week_before():
         "or more.",
         "By cohort, the median pace rose most in Data science · Beginner (up 3.1 to 47.1, 81 students) and fell most "
         "in Backend · Advanced (down 2.0 to 42.0, 60 students).",
-        "104 recommendations were made, 9 more than the week before; most often “continue learning” (100).",
-        "3 times a student's day could not be computed, most often because of “score out of range” (2).",
+        "4 recommendations were made, 1 fewer than the week before; most often “take break” (4). 100 students are "
+        "shown the next lesson, the default.",
+    ]
+    assert small_print(two_weeks()) == [
+        "3 student days not computed (data errors), most often because of “score out of range” (2)."
     ]
     assert notices(two_weeks()) == []
 
@@ -68,8 +71,8 @@ def test_singular_forms_and_unchanged_figures():
     assert actual[2].startswith("The mean pace score on Sunday was 45.0, as a week before;")
     assert actual[3] == f"1 student (100.0{NBSP}%) learns at a fast or an accelerated pace, as many as a week before."
     assert actual[4].startswith(f"1 student (100.0{NBSP}%) has been inactive")
-    assert "1 recommendation was made; most often “take break” (1)." in actual
-    assert actual[-1] == "Every student was computed on every day."
+    assert actual[-1] == "1 recommendation was made; most often “take break” (1)."
+    assert small_print(figures) == ["Every student was computed on every day."]
 
 
 def test_a_missing_day_is_named_and_sums_of_the_week_are_left_out():
@@ -79,7 +82,7 @@ def test_a_missing_day_is_named_and_sums_of_the_week_are_left_out():
     assert not [sentence for sentence in sentences(figures) if "lessons" in sentence]
     week, days, _ = build_tables(figures)
     assert ("Lessons completed", ("–", "700", "–")) in week.rows  # noqa: RUF001
-    assert ("Thu 26 Feb, missing", ("–",) * 7) in days.rows  # noqa: RUF001
+    assert ("Thu 26 Feb, missing", ("–",) * 6) in days.rows  # noqa: RUF001
 
 
 def test_a_missing_sunday_leaves_out_figures_of_that_day():
@@ -87,7 +90,21 @@ def test_a_missing_sunday_leaves_out_figures_of_that_day():
     assert notices(figures) == [
         "Sunday, 1 Mar 2026 is missing, so sums of the week are unknown, and so are the figures of its Sunday."
     ]
-    assert [sentence.split()[0] for sentence in sentences(figures)] == ["104", "3"]
+    assert [sentence.split()[0] for sentence in sentences(figures)] == ["4"]
+
+
+def test_student_days_not_computed_are_in_small_print():
+    week = two_weeks()
+    failing = replace(week, days={**week.days, SUNDAY: group(failed=7), SUNDAY_BEFORE: group(failed=1)})
+    tables = build_tables(failing)
+    assert all("failed" not in column for table in tables for column in table.columns)
+    assert tables[0].note == "Student days not computed (data errors): this week 7, week before 1."
+    assert tables[1].note == "Student days not computed (data errors): Sun 1 Mar 7."
+
+
+def test_only_the_default_next_step_is_no_advice():
+    figures = replace(two_weeks(), recommendations={MONDAY: {"CONTINUE_LEARNING": 1}})
+    assert sentences(figures)[-1] == "0 recommendations were made. 1 student is shown the next lesson, the default."
 
 
 def test_an_incomplete_week_before_is_not_compared():
