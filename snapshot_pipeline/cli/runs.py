@@ -106,11 +106,16 @@ def compute_week(settings: Settings, week_start: date) -> None:
     """Compute the week's recommendations and print how many there are of each type."""
     from snapshot_pipeline.cli.tables import WeekCounts, print_week
     from snapshot_pipeline.pipeline.installation import open_installation
-    from snapshot_pipeline.store.recommendations import active_counts
+    from snapshot_pipeline.store.recommendations import active_counts, counts_by_week
 
     _run(settings, "weekly_recommendations_job", f"week of {week_start}", partition_key=week_start.isoformat())
     with open_installation(settings) as installation:
-        print_week(WeekCounts(week_start, dict(installation.transaction(active_counts, week_start))))
+        counts = installation.transaction(active_counts, week_start)
+        if not counts:  # a newer week is shown, so none of this one is active
+            counts = installation.transaction(counts_by_week, week_start, week_start).get(week_start, {})
+            print_week(WeekCounts(week_start, counts, is_newest=False))
+            return
+        print_week(WeekCounts(week_start, counts))
 
 
 @click.command(epilog="Example: snapshot-pipeline report --week 2026-11-16 --open")

@@ -70,11 +70,18 @@ def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
         "level": report.user.level,
         "day": report.last.day,
         "state": report.last.state,
+        "days_since_activity": _days_since_activity(report),
         "days": [_day_document(day) for day in report.days],
         "pace": _pace_document(report.pace, settings) if report.pace else None,
         "differences": [asdict(difference) for difference in report.differences],
         "remediation": asdict(report.remediation) if report.remediation else None,
     }
+
+
+def _days_since_activity(report: StudentReport) -> int | None:
+    """Days from the last activity to the last day; None without a snapshot of it."""
+    snapshot = report.last.snapshot
+    return (report.last.day - snapshot.last_activity_date).days if snapshot else None
 
 
 def _day_document(day: StudentDay) -> dict[str, Any]:
@@ -123,7 +130,14 @@ def _print(report: StudentReport, settings: Settings) -> None:
     from snapshot_pipeline.cli.tables import print_student_days
 
     specialization, level = report.user.specialization or "none", report.user.level or "none"
-    click.echo(f"Student {report.user_id}, specialization: {specialization}, level: {level}\n")
+    click.echo(f"Student {report.user_id}, specialization: {specialization}, level: {level}")
+    if (days := _days_since_activity(report)) is not None:
+        click.echo(
+            f"Last activity: {count_noun(days, 'day')} before {report.last.day}"
+            if days
+            else f"Active on {report.last.day}"
+        )
+    click.echo()
     print_student_days(report.days)
     sections = (
         _failures(report),

@@ -55,10 +55,11 @@ class DayStatus:
 
 @dataclass(frozen=True)
 class WeekCounts:
-    """The number of active recommendations of a week, by type."""
+    """The number of recommendations of a week, by type: of the newest week the active ones, of an older one all."""
 
     week_start: date
     active: dict[str, int]
+    is_newest: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def print_week(week: WeekCounts | None) -> None:
     if not week.active:
         click.echo(f"No active recommendations of the week of {week.week_start}.")
         return
-    table = _table(f"week of {week.week_start}", "active")
+    table = _table(f"week of {week.week_start}", "active" if week.is_newest else "not active: a newer week is shown")
     for recommendation_type, count in week.active.items():
         table.add_row(recommendation_type, f"{count:,}")
     _print(table)

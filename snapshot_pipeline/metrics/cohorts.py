@@ -20,7 +20,7 @@ NONE = ""
 """The specialization or level of a student without one."""
 
 INACTIVE_DAYS = (7, 14)
-"""Minimum days without activity of the two counts of inactive students."""
+"""Minimum `days_since_activity` of the two counts of inactive students."""
 
 QUARTILES = {"pace_p25": 1, "pace_median": 2, "pace_p75": 3}
 """Quartiles by column, in quarters."""
@@ -129,13 +129,11 @@ class _SnapshotArrays:
     quiz_average: Ints
     minutes: Ints
     lessons: Ints
-    days_inactive: Ints
+    days_since_activity: Ints
 
     @classmethod
     def of(cls, snapshots: pd.DataFrame) -> _SnapshotArrays:
         scores, averages = snapshots["pace_score"].to_numpy(np.float64), snapshots["quiz_average"].to_numpy(np.float64)
-        # Counted to the day after, as by the rules.
-        inactive = _days(snapshots["snapshot_date"]) + 1 - _days(snapshots["last_activity_date"])
         return cls(
             pace=_hundredths(scores),
             label=label_numbers(scores),
@@ -143,7 +141,7 @@ class _SnapshotArrays:
             quiz_average=_hundredths(np.nan_to_num(averages)),
             minutes=snapshots["time_spent_minutes_today"].to_numpy(np.int64),
             lessons=snapshots["lessons_completed_count"].to_numpy(np.int64),
-            days_inactive=inactive,
+            days_since_activity=_days(snapshots["snapshot_date"]) - _days(snapshots["last_activity_date"]),
         )
 
 
@@ -172,14 +170,14 @@ def _summarize_groups(
     return {
         "students": students,
         "failed": _counts(failed_group, groups),
-        "active_students": _counts(group[rows.days_inactive == 1], groups),
+        "active_students": _counts(group[rows.days_since_activity == 0], groups),
         "pace_mean": _means(_sums(group, rows.pace, groups), students),
         **_quartiles(rows.pace, group, students),
         **{f"{label.lower()}_students": labels[:, number] for number, label in enumerate(LABELS)},
         "quiz_average_mean": _means(_sums(group, rows.quiz_average, groups), quizzes),
         "minutes_spent": _sums(group, rows.minutes, groups),
         "lessons_completed": _sums(group, rows.lessons, groups),
-        **{f"inactive_{days}_days": _counts(group[rows.days_inactive >= days], groups) for days in INACTIVE_DAYS},
+        **{f"inactive_{days}_days": _counts(group[rows.days_since_activity >= days], groups) for days in INACTIVE_DAYS},
     }
 
 

@@ -92,7 +92,10 @@ def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetC
         asset,
         weekly_partitions(settings),
         {
-            RECOMMENDATION_COVERAGE: f"At least {percent(MIN_COVERAGE)} of the active students have a recommendation.",
+            RECOMMENDATION_COVERAGE: (
+                f"At least {percent(MIN_COVERAGE)} of the active students with a lesson left, who have started or "
+                "whose cohort has begun, have a recommendation."
+            ),
             WEEK_COMPLETE: "Every day of the week has snapshots.",
         },
     )
@@ -252,7 +255,10 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
 
 
 def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
-    """Check that at least half of the active students have a recommendation, and that none failed."""
+    """Check that at least half of the students with something to do have a recommendation, and that none failed.
+
+    These have a lesson left, and have started, or their cohort has begun.
+    """
     share = report.coverage
     failed = f"; {count_noun(len(report.failed), 'student')} failed" if report.failed else ""
     return _result(
@@ -260,17 +266,18 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
         passed=share is not None and share >= MIN_COVERAGE and not report.failed,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"the week of {report.week_start}: no active students"
+            f"the week of {report.week_start}: no active student has a lesson left in a course that has begun{failed}"
             if share is None
-            else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.recipients, 'student')} "
-            f"have a recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
+            else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.expected, 'student')} with "
+            f"a lesson left have a recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
         ),
         remediation=REMEDIATION_COVERAGE,
         metadata={
             **({} if share is None else {OBSERVED: share}),
             THRESHOLD: MIN_COVERAGE,
             "recipients": report.recipients,
-            "with_recommendation": report.with_recommendation,
+            "students_with_lesson_left": report.expected,
+            "with_recommendation": report.expected_with_recommendation,
             "failed": len(report.failed),
         },
     )

@@ -122,7 +122,7 @@ def issue_table(report: DayReport) -> Metadata:
     return {"issues": table(rows, columns)}
 
 
-def table(rows: Sequence[Mapping[str, str | float]], columns: Mapping[str, str]) -> dg.TableMetadataValue:
+def table(rows: Sequence[Mapping[str, str | float | None]], columns: Mapping[str, str]) -> dg.TableMetadataValue:
     """Return a table for the UI, with the type of each column by name; the columns are shown without rows, too."""
     return dg.MetadataValue.table(
         [dg.TableRecord(row) for row in rows],

@@ -29,19 +29,18 @@ _SCORED = _columns("quiz_attempts", "score", "completed_at")
 _STARTED = _columns("user_lesson_progress", "started_at")
 _PACE = (*_STARTED, *_COMPLETED, *_SCORED)
 
-_DAILY_FIGURES = _columns(
-    "performance_snapshots",
-    "time_spent_minutes_today",
-    "last_activity_date",
-    "lessons_completed_count",
-    "exercises_submitted_count",
-)
 _ORDER_OF_STUDY = (
     *_columns("lessons", "id", "specialization_id", "level_id", "display_order", "is_published"),
     *_columns("users", "current_specialization", "current_level"),
     *_columns("user_lesson_progress", "lesson_id", "started_at", "completed_at"),
 )
-_RULES = (*_DAILY_FIGURES, *_SCORED, *_columns("quizzes", "lesson_id"), *_ORDER_OF_STUDY)
+_RULES = (
+    *_ORDER_OF_STUDY,
+    *_columns("user_lesson_progress", "time_spent_minutes"),
+    *_SCORED,
+    *_SUBMITTED,
+    *_columns("quizzes", "lesson_id"),
+)
 
 COLUMN_LINEAGE: Mapping[str, Mapping[str, tuple[ColumnRef, ...]]] = {
     "performance_snapshots": {

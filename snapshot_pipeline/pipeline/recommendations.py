@@ -1,7 +1,9 @@
 """Compute and publish the recommendations of a week.
 
-snapshots of the week, students, attempts, completions, lessons ──▶ recommend ──▶ replace_recommendations
-(store, platform.reads)                          (recommendations, pure)   (store, one transaction)
+cohorts, lessons (once) ─────────────────────────────────────┐
+history ──▶ week_activity ─┬▶ WeekFacts ──▶ recommend ──▶ replace_recommendations
+attempts, completions, dismissals ┘
+(platform.reads, store)   (metrics, recommendations: pure)   (store, one transaction per batch)
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.metrics.days import end_of_day, start_of_day
+from snapshot_pipeline.metrics.corrections import correct_attempts
+from snapshot_pipeline.metrics.days import LocalDays, end_of_day, start_of_day
+from snapshot_pipeline.metrics.week import ACTIVITY_DAYS, week_activity
 from snapshot_pipeline.pipeline.batches import (
     Batch,
     ProgressListener,
@@ -28,11 +32,13 @@ from snapshot_pipeline.pipeline.batches import (
     progress_per_batch,
     sample_students,
 )
+from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.recommendations import WeekFacts, recommend
+from snapshot_pipeline.recommendations.cohorts import BEGUN_DAYS, mark_cohorts
 from snapshot_pipeline.recommendations.ranking import RECOMMENDATIONS_PER_STUDENT
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.locks import RunLease
@@ -41,13 +47,13 @@ from snapshot_pipeline.store.recommendations import (
     deactivate_older_weeks,
     newest_week,
     read_dismissals,
+    read_dismissed_lessons,
     replace_recommendations,
 )
-from snapshot_pipeline.store.snapshots import read_active_days
 from snapshot_pipeline.store.tables import StoreTables
 
-SNAPSHOT_DAYS = 14
-"""Days of snapshots, up to the Sunday, that the rules use."""
+EXERCISE_DAYS = 28
+"""Days of exercises, up to the Sunday, that show whether a cohort has any."""
 
 REVIEW_DAYS = 30
 """Days of attempts, up to the Sunday, that the rules use."""
@@ -64,6 +70,8 @@ class WeekReport:
     Attributes:
         recipients: Number of active students.
         with_recommendation: Number of students with at least one recommendation.
+        expected: Number of students for whom there is something to do, see `WeekFacts.expected`.
+        expected_with_recommendation: Number of those with at least one recommendation.
         types: Number of recommendations by type.
         missing_days: Days of the week without snapshots.
         failed: Students whose computation raised, with the error; they keep their earlier recommendations.
@@ -73,6 +81,8 @@ class WeekReport:
     week_start: date
     recipients: int = 0
     with_recommendation: int = 0
+    expected: int = 0
+    expected_with_recommendation: int = 0
     types: Counter[str] = field(default_factory=Counter)
     missing_days: list[date] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
@@ -81,8 +91,8 @@ class WeekReport:
 
     @property
     def coverage(self) -> float | None:
-        """Share of the recipients with a recommendation; None without recipients."""
-        return self.with_recommendation / self.recipients if self.recipients else None
+        """Share of the expected students with a recommendation; None without such students."""
+        return self.expected_with_recommendation / self.expected if self.expected else None
 
 
 def missing_days(installation: Installation, week_start: date) -> list[date]:
@@ -123,13 +133,25 @@ def run_week(
         newest = installation.transaction(newest_week)
         report.is_newest = newest is None or newest <= week_start
         week = WeekScope(week_start, end, report.is_newest, datetime.now(timezone.utc))
-        user_ids, events, lessons = retry_transient(_read_overview, source, end)
-        batches = executor.split(user_ids, memory_per_student(RECOMMENDATIONS_PER_STUDENT, events + SNAPSHOT_DAYS))
-        work = RecommendationWork(installation.uri, source, lock.lease, zone, week, lessons)
+        overview = retry_transient(_read_overview, source, sunday, zone)
+        per_student = memory_per_student(RECOMMENDATIONS_PER_STUDENT, overview.events + ACTIVITY_DAYS)
+        batches = executor.split(overview.user_ids, per_student)
+        work = RecommendationWork(
+            installation.uri,
+            source,
+            lock.lease,
+            zone,
+            week,
+            overview.lessons,
+            overview.cohorts,
+            installation.settings.review_below_score,
+        )
         batch_done = progress_per_batch(progress, batches, days=1)
         for part in executor.map_batches(batches, work, lock.check_lock, batch_done):
             report.recipients += part.recipients
             report.with_recommendation += part.with_recommendation
+            report.expected += part.expected
+            report.expected_with_recommendation += part.expected_with_recommendation
             report.types += part.types
             report.failed.update(part.failed)
         if report.is_newest:
@@ -138,11 +160,33 @@ def run_week(
     return report
 
 
-def _read_overview(source: Source, end: datetime) -> tuple[NDArray[np.int64], float, pd.DataFrame]:
-    """The active students, the mean number of events of one, and the published lessons."""
+@dataclass(frozen=True)
+class WeekOverview:
+    """What is read once for all batches.
+
+    Attributes:
+        user_ids: The active students.
+        events: The mean number of events of one of them.
+        lessons: The published lessons.
+        cohorts: See `mark_cohorts`.
+    """
+
+    user_ids: NDArray[np.int64]
+    events: float
+    lessons: pd.DataFrame
+    cohorts: pd.DataFrame
+
+
+def _read_overview(source: Source, sunday: date, zone: ZoneInfo) -> WeekOverview:
+    end = end_of_day(sunday, zone)
     with source.session() as reader:
         user_ids = reader.active_student_ids()
-        return user_ids, reader.events_per_student(sample_students(user_ids), None, end), reader.published_lessons()
+        return WeekOverview(
+            user_ids,
+            reader.events_per_student(sample_students(user_ids), None, end),
+            reader.published_lessons(),
+            reader.cohort_starts(end, start_of_day(sunday - timedelta(days=EXERCISE_DAYS - 1), zone)),
+        )
 
 
 @dataclass(frozen=True)
@@ -153,6 +197,7 @@ class RecommendationWork:
         uri: The database of our tables as a libpq URI; never shown.
         lease: Checked by each publication.
         lessons: The published lessons, the same for every batch.
+        cohorts: See `mark_cohorts`; the same for every batch.
     """
 
     uri: str = field(repr=False)
@@ -161,6 +206,8 @@ class RecommendationWork:
     zone: ZoneInfo
     week: WeekScope
     lessons: pd.DataFrame = field(repr=False)
+    cohorts: pd.DataFrame = field(repr=False)
+    review_below_score: float
 
     @property
     def name(self) -> str:
@@ -180,6 +227,8 @@ class RecommendationWork:
             self.week.start,
             recipients=len(facts.students),
             with_recommendation=rows["user_id"].nunique(),
+            expected=len(facts.expected),
+            expected_with_recommendation=int(facts.expected.isin(rows["user_id"]).sum()),
             types=Counter(rows["recommendation_type"].tolist()),
         )
 
@@ -191,22 +240,31 @@ class RecommendationWork:
     def _read(self, batch: Batch) -> WeekFacts:
         users, end = batch.range, self.week.end
         sunday = self.week.start + timedelta(days=6)
+        days = LocalDays(sunday - timedelta(days=ACTIVITY_DAYS - 1), sunday, self.zone)
+        review_start = start_of_day(sunday - timedelta(days=REVIEW_DAYS - 1), self.zone)
         with self.source.session() as reader:
-            students = reader.students(users)
-            review_start = start_of_day(sunday - timedelta(days=REVIEW_DAYS - 1), self.zone)
-            attempts = reader.lesson_scores(users, review_start, end)
+            rules = reader.rules
+            history = read_history(reader, users, days)
+            cohorts = reader.cohorts(users).astype({"specialization": object, "level": object})
+            attempts = correct_attempts(
+                reader.lesson_scores(users, review_start, end), rules.moment, rules.score_maximum
+            )
             completions = reader.completions(users, end)
         with bulk.transaction(self.uri) as connection:
             tables = StoreTables.of(self.lease.schema)
-            first_day = sunday - timedelta(days=SNAPSHOT_DAYS - 1)
-            snapshots = read_active_days(connection, tables, users.first, users.last, first_day, sunday)
             dismissals = read_dismissals(connection, tables, users.first, users.last, self.week)
+            dismissed_lessons = read_dismissed_lessons(connection, tables, users.first, users.last, self.week)
+        students = history.students[["user_id", "first_started_at"]].merge(cohorts, on="user_id", how="left")
+        students = students.assign(has_started=np.asarray(students["first_started_at"] < end))
+        long_begun = end_of_day(sunday - timedelta(days=BEGUN_DAYS), self.zone)
         return WeekFacts(
             week_start=self.week.start,
-            students=students.assign(has_started=np.asarray(students["first_started_at"] < end)),
-            snapshots=snapshots,
-            attempts=attempts[attempts["completed_at"].between(review_start, end, inclusive="left")],
+            students=mark_cohorts(students, self.cohorts, long_begun),
+            activity=week_activity(history, days),
+            attempts=attempts,
             completions=completions,
             lessons=self.lessons,
             dismissals=dismissals,
+            dismissed_lessons=dismissed_lessons,
+            review_below_score=self.review_below_score,
         )

@@ -34,6 +34,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    false,
     func,
     literal,
     or_,
@@ -183,14 +184,56 @@ class PlatformReader:
         rows = self.fetch(query.where(users.c.id == user_id)).to_pylist()
         return User(**rows[0]) if rows else None
 
-    def cohorts(self) -> pd.DataFrame:
-        """Return `user_id`, `specialization`, `level` (categories, missing for none) of all users.
+    def cohorts(self, batch: Users | None = None) -> pd.DataFrame:
+        """Return `user_id`, `specialization`, `level` (categories, missing for none) of all users, or of a batch.
 
         Users who are not active students any more are included, because they keep their earlier snapshots.
         """
-        query = select(_id(self.tables.users.c.id, "user_id"), *self._cohort_columns())
+        users = self.tables.users
+        query = select(_id(users.c.id, "user_id"), *self._cohort_columns())
+        query = query if batch is None else query.where(batch.hold(users.c.id))
         cohorts: pd.DataFrame = self.fetch(query).to_pandas(strings_to_categorical=True)
         return cohorts
+
+    def cohort_starts(self, end: datetime, exercises_start: datetime) -> pd.DataFrame:
+        """Return what the active students of each specialization and level have begun before an instant.
+
+        Returns:
+            `specialization`, `level` (text or None), `students`, `started` (how many have a start before `end`),
+            `first_started_at` (the earliest of these, NaT: none), `has_exercises` (whether one of the students
+            submitted an exercise in `[exercises_start, end)`).
+        """
+        users, exercises = self.tables.users, self.tables.exercise_submissions
+        starts = self._first_starts(end)
+        has_exercises: ColumnElement[bool] = false()
+        if exercises is not None:
+            submitted_at = exercises.c.created_at
+            is_recent = and_(self._within(submitted_at, exercises_start, end), self._is_valid(submitted_at))
+            has_exercises = users.c.id.in_(select(exercises.c.user_id).where(is_recent))
+        students = (
+            select(
+                *self._cohort_columns(),
+                starts.c.user_id.is_not(None).label("has_started"),
+                starts.c.first_started_at,
+                starts.c.first_completed_at,
+                has_exercises.label("has_exercises"),
+            )
+            .select_from(users.outerjoin(starts, starts.c.user_id == users.c.id))
+            .where(self._is_active_student())
+            .subquery("students")
+        )
+        cohort = students.c.specialization, students.c.level
+        first_times = ("first_started_at", "first_completed_at")
+        query = select(
+            *cohort,
+            func.count().label("students"),
+            func.count().filter(students.c.has_started).label("started"),
+            *(func.min(students.c[name]).label(name) for name in first_times),
+            func.bool_or(students.c.has_exercises).label("has_exercises"),
+        ).group_by(*cohort)
+        frame = self._fetch(query, *first_times)
+        first = frame[list(first_times)].min(axis=1)
+        return frame.drop(columns=list(first_times)).assign(first_started_at=first)
 
     def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
         """Return the mean number of progress rows and attempts of a student in `[start, end)`; 0 without students."""
@@ -366,6 +409,17 @@ class PlatformReader:
         rows = query.add_columns(number).where(start.is_not(None)).subquery("numbered_rows")
         columns = (rows.c.user_id, rows.c.lesson_id, rows.c.started_at, rows.c.completed_at)
         return select(*columns).where(rows.c.number == 1).subquery("lessons_once")
+
+    def _first_starts(self, end: datetime) -> Subquery:
+        """`user_id`, `first_started_at` and `first_completed_at` of the users with a lesson begun before an instant."""
+        progress = self._lessons_once
+        is_valid = [self._is_valid(time, end) for time in (progress.c.started_at, progress.c.completed_at)]
+        query = select(
+            progress.c.user_id,
+            func.min(progress.c.started_at).filter(is_valid[0]).label("first_started_at"),
+            func.min(progress.c.completed_at).filter(is_valid[1]).label("first_completed_at"),
+        )
+        return query.where(or_(*is_valid)).group_by(progress.c.user_id).subquery("starts")
 
     def _progress_rows(self, of_users: ColumnElement[bool], is_wanted: ColumnElement[bool]) -> pd.DataFrame:
         progress = self.tables.user_lesson_progress

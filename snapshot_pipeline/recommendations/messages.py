@@ -27,12 +27,14 @@ class MessageTemplate:
         title: The heading, without placeholders.
         message: One or two sentences. The placeholders are the keys of the metadata, and `lesson_count`.
         message_for_one: The singular form, if the message has a number that can be one.
+        message_without_lesson: The form for metadata without a lesson, if there need not be one.
         number: The placeholder that selects the form.
     """
 
     title: str
     message: str
     message_for_one: str | None = None
+    message_without_lesson: str | None = None
     number: str | None = None
 
 
@@ -43,17 +45,18 @@ TEMPLATES: Mapping[str, MessageTemplate] = {
     ),
     "RESUME_LEARNING": MessageTemplate(
         title="Welcome back",
-        message="Your last activity was {days_inactive} days ago. One short lesson is a good way back in.",
+        message="Your last activity was {days_inactive} days ago: go on with “{lesson_title}”.",
     ),
     "REVIEW_LESSON": MessageTemplate(
         title="Worth another look",
-        message="Revisiting {lesson_count} lessons will help you: your latest quiz score there was below 70.",
-        message_for_one="Revisiting {lesson_count} lesson will help you: your latest quiz score there was below 70.",
+        message="Revisiting {lesson_count} lessons will help you: your latest quiz score there was low.",
+        message_for_one="Revisiting {lesson_count} lesson will help you: your latest quiz score there was low.",
         number="lesson_count",
     ),
     "START_LEARNING": MessageTemplate(
         title="Ready for your first lesson?",
-        message="You have not started a lesson yet. Pick one that looks interesting and see how far you get.",
+        message="“{lesson_title}” is the first lesson in your course.",
+        message_without_lesson="You have not started a lesson yet: pick one that looks interesting.",
     ),
     "PRACTICE_MORE": MessageTemplate(
         title="Put it into practice",
@@ -84,6 +87,8 @@ def message_of(recommendation_type: str, metadata: Mapping[str, Any]) -> str:
     """
     template = TEMPLATES[recommendation_type]
     values = _values_in_text(metadata)
+    if template.message_without_lesson is not None and "lesson_id" not in values:
+        return template.message_without_lesson
     if template.message_for_one is not None and template.number is not None and values[template.number] == 1:
         return template.message_for_one.format_map(values)
     return template.message.format_map(values)

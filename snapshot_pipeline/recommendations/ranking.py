@@ -1,4 +1,4 @@
-"""Rank recommendations: leave out dismissed ones, select the five best per student, add their texts."""
+"""Rank recommendations: leave out dismissed and removed ones, select the three best per student, add their texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snapshot_pipeline.recommendations.facts import WeekFacts
 from snapshot_pipeline.recommendations.messages import message_of, title_of
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES, RecommendationType
 
-RECOMMENDATIONS_PER_STUDENT = 5
+RECOMMENDATIONS_PER_STUDENT = 3
 
 _TYPES_BY_RANK = sorted(RECOMMENDATION_TYPES, key=attrgetter("priority"), reverse=True)
 
@@ -27,7 +27,7 @@ def recommend(facts: WeekFacts) -> pd.DataFrame:
         (int64), `recommendation_type` (str), `priority` (int64), `title` (str), `message` (str), `metadata` (object: a
         dict of JSON values; rows with equal metadata share one object).
     """
-    candidates = [_find_recipients(recommendation_type, facts) for recommendation_type in _TYPES_BY_RANK]
+    candidates = _drop_removed([_find_recipients(recommendation_type, facts) for recommendation_type in _TYPES_BY_RANK])
     best = _best_per_student(candidates)
     rank = best["rank"].to_numpy()
     title, message, metadata = (np.empty(len(best), dtype=object) for _ in range(3))
@@ -60,8 +60,21 @@ def _find_recipients(recommendation_type: RecommendationType, facts: WeekFacts) 
     return rows[rows["user_id"].isin(facts.students["user_id"]) & ~rows["user_id"].isin(dismissed)]
 
 
+def _drop_removed(candidates: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The recipients of each type, in the order of their ranks, without those who get a type that removes it."""
+    left: list[pd.DataFrame] = []
+    for recommendation_type, rows in zip(_TYPES_BY_RANK, candidates, strict=True):
+        removing = [
+            frame["user_id"]
+            for other, frame in zip(_TYPES_BY_RANK, left, strict=False)
+            if recommendation_type.name in other.removes
+        ]
+        left.append(rows[~rows["user_id"].isin(pd.concat(removing))] if removing else rows)
+    return left
+
+
 def _best_per_student(candidates: list[pd.DataFrame]) -> pd.DataFrame:
-    """The recommendations of the highest priority, at most five per student.
+    """The recommendations of the highest priority, at most three per student.
 
     Args:
         candidates: The recipients of each type, in the order of their ranks.
@@ -88,7 +101,8 @@ def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.integer[Any]], ND
         rows: `user_id`, and a column for each key of the metadata.
 
     Returns:
-        For each row, the position of its metadata in the second array; and the distinct metadata, dicts of JSON values.
+        For each row, the position of its metadata in the second array; and the distinct metadata, dicts of JSON values
+        without None.
     """
     keys = [column for column in rows.columns if column != "user_id"]
     if not keys:
@@ -102,7 +116,9 @@ def _distinct_metadata(rows: pd.DataFrame) -> tuple[NDArray[np.integer[Any]], ND
         rows = rows.drop_duplicates(keys)
     # `tolist` converts NumPy numbers to Python numbers, for JSON.
     values = zip(*(rows[key].tolist() for key in keys), strict=True)
-    return which, _objects(dict(zip(keys, of_row, strict=True)) for of_row in values)
+    return which, _objects(
+        {key: value for key, value in zip(keys, of_row, strict=True) if value is not None} for of_row in values
+    )
 
 
 def _objects(values: Iterable[object]) -> NDArray[np.object_]:

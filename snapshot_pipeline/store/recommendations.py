@@ -12,12 +12,14 @@ import adbc_driver_postgresql.dbapi as adbc
 import pandas as pd
 import pyarrow as pa
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     ColumnElement,
     Connection,
     Date,
     DateTime,
     and_,
+    case,
     cast,
     column,
     exists,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     literal,
     select,
     table,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
@@ -33,7 +36,9 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.tables import StoreTables
 
 DISMISSAL_PERIOD = timedelta(days=14)
-"""How long a dismissed type is not recommended to the same student again."""
+"""How long a dismissed type, or lesson to review, is not recommended to the same student again."""
+
+_REVIEW_LESSON = "REVIEW_LESSON"
 
 _JSON = json.JSONEncoder(ensure_ascii=False)  # created once: `json.dumps` creates one for each call
 _PUBLISHED_TYPES = {
@@ -102,19 +107,50 @@ def read_dismissals(
     """The types that must not be recommended again yet: `user_id`, `recommendation_type`.
 
     These are recommendations of earlier weeks that were dismissed in the 14 days before the week's end, or after it: a
-    dismissal on Monday at 03:00 counts for the recommendations computed at 06:00.
+    dismissal on Monday at 03:00 counts for the recommendations computed at 06:00. `REVIEW_LESSON` is not one of them;
+    see `read_dismissed_lessons`.
     """
     recommendations = tables.adaptive_recommendations
     query = (
         select(recommendations.c.user_id, recommendations.c.recommendation_type)
         .where(
-            recommendations.c.user_id.between(first_user, last_user),
-            recommendations.c.week_start < week.start,
-            recommendations.c.dismissed_at > week.end - DISMISSAL_PERIOD,
+            _is_dismissed(tables, first_user, last_user, week),
+            recommendations.c.recommendation_type != _REVIEW_LESSON,
         )
         .distinct()
     )
     return bulk.fetch_frame(connection, query)
+
+
+def read_dismissed_lessons(
+    connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, week: WeekScope
+) -> pd.DataFrame:
+    """The lessons that must not be recommended for review again yet: `user_id`, `lesson_id`.
+
+    These are the lessons of dismissed recommendations; for how long, see `read_dismissals`.
+    """
+    recommendations = tables.adaptive_recommendations
+    lesson_ids = func.jsonb_array_elements_text(func.jsonb_extract_path(recommendations.c["metadata"], "lesson_ids"))
+    lesson = lesson_ids.table_valued("id").render_derived("lesson")
+    query = (
+        select(recommendations.c.user_id, cast(lesson.c.id, BigInteger).label("lesson_id"))
+        .select_from(recommendations.join(lesson, true()))
+        .where(
+            _is_dismissed(tables, first_user, last_user, week),
+            recommendations.c.recommendation_type == _REVIEW_LESSON,
+        )
+        .distinct()
+    )
+    return bulk.fetch_frame(connection, query)
+
+
+def _is_dismissed(tables: StoreTables, first_user: int, last_user: int, week: WeekScope) -> ColumnElement[bool]:
+    recommendations = tables.adaptive_recommendations
+    return and_(
+        recommendations.c.user_id.between(first_user, last_user),
+        recommendations.c.week_start < week.start,
+        recommendations.c.dismissed_at > week.end - DISMISSAL_PERIOD,
+    )
 
 
 def replace_recommendations(
@@ -128,7 +164,7 @@ def replace_recommendations(
     """Publish a week for a range of students, inside the caller's transaction.
 
     A recommendation that still applies keeps its `id` and `created_at` and is updated; one that no longer applies is
-    deactivated; one that the student dismissed stays dismissed; the newest week deactivates older ones.
+    deactivated; one that the student dismissed stays as it was dismissed; the newest week deactivates older ones.
 
     Args:
         last_user: The last id of the range, included.
@@ -168,10 +204,13 @@ def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
         "created_at": literal(week.computed_at, DateTime(timezone=True)),
     }
     statement = insert(recommendations).from_select(list(values), select(*values.values()))
+    # A dismissed recommendation stays what the student has dismissed.
+    is_open = recommendations.c.dismissed_at.is_(None)
     updated: dict[str, ColumnElement[Any]] = {
-        name: statement.excluded[name] for name in ("title", "message", "priority", "metadata")
+        name: case((is_open, statement.excluded[name]), else_=recommendations.c[name])
+        for name in ("title", "message", "priority", "metadata")
     }
-    updated["is_active"] = and_(statement.excluded.is_active, recommendations.c.dismissed_at.is_(None))
+    updated["is_active"] = and_(statement.excluded.is_active, is_open)
     return statement.on_conflict_do_update(
         index_elements=["user_id", "week_start", "recommendation_type"], set_=updated
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import Table, any_, or_, select
+from sqlalchemy import Table, any_, select
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import (
@@ -123,32 +123,6 @@ def read_published(connection: adbc.Connection, tables: StoreTables, index: Stud
 def read_failures(connection: adbc.Connection, tables: StoreTables, index: StudentDayIndex) -> pa.Table:
     """The open failures of some students and days, unordered, with the columns of `as_failures`."""
     return _read_rows(connection, tables.snapshot_failures, index, _FAILURE_TYPES)
-
-
-def read_active_days(
-    connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, first: date, last: date
-) -> pd.DataFrame:
-    """The snapshots that the weekly rules need: days with activity, which add to a sum, and the last day.
-
-    Returns:
-        `user_id`, `time_spent_minutes_today`, `lessons_completed_count`, `exercises_submitted_count` (integers),
-        `snapshot_date`, `last_activity_date` (datetime64[s]).
-    """
-    snapshots = tables.performance_snapshots
-    counts = [
-        snapshots.c.time_spent_minutes_today,
-        snapshots.c.lessons_completed_count,
-        snapshots.c.exercises_submitted_count,
-    ]
-    query = select(snapshots.c.user_id, snapshots.c.snapshot_date, *counts, snapshots.c.last_activity_date).where(
-        snapshots.c.user_id.between(first_user, last_user),
-        snapshots.c.snapshot_date.between(first, last),
-        or_(snapshots.c.snapshot_date == last, *(count != 0 for count in counts)),
-    )
-    frame = bulk.fetch_frame(connection, query)
-    dates = ["snapshot_date", "last_activity_date"]
-    frame[dates] = frame[dates].astype("datetime64[s]")
-    return frame
 
 
 def as_snapshots(published: pd.DataFrame) -> pa.Table:

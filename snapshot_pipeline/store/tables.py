@@ -305,7 +305,7 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
         _column(
             "priority",
             Integer,
-            "A higher number is more urgent; a student's five most urgent recommendations are published.",
+            "A higher number is more urgent; a student's three most urgent recommendations are published.",
             "70 to 95",
         ),
         _column(

@@ -88,6 +88,7 @@ def test_json_is_one_document_whose_keys_are_documented(computed: TestInstallati
         assert result.exit_code == status
         documents[query] = json.loads(result.output)
     best, invalid, failed = documents[BEST], documents[ISSUE], documents[FAILED]
+    assert 0 <= best["days_since_activity"] < 30
     assert (best["state"], best["remediation"], best["differences"]) == ("published", None, [])
     assert best["pace"]["pace_score"] == best["days"][-1]["pace_score"]
     assert sum(term["points"] for term in best["pace"]["terms"].values()) == pytest.approx(best["pace"]["unrounded"])

@@ -130,17 +130,19 @@ def test_a_day_computed_before_records_a_restatement_of_the_new_figure(connectio
 def test_the_new_rule_applies_to_exactly_the_right_students(connection: Connection):
     due = text(
         """
-        SELECT user_id, count(*) FROM performance_snapshots
-         WHERE lessons_completed_count > 0 AND snapshot_date > DATE '2026-02-15' GROUP BY user_id HAVING count(*) >= 5
+        SELECT user_id, count(*) FROM user_lesson_progress JOIN users ON users.id = user_id
+         WHERE (completed_at AT TIME ZONE 'UTC')::date BETWEEN '2026-02-09' AND '2026-02-22'
+           AND upper(trim(role)) = 'STUDENT' AND is_active
+         GROUP BY user_id HAVING count(*) >= 10
         """
     )
     recommended = text(
-        "SELECT user_id, (metadata->>'active_days')::int, message FROM adaptive_recommendations "
+        "SELECT user_id, (metadata->>'lessons_done')::int, message FROM adaptive_recommendations "
         "WHERE recommendation_type = 'KEEP_GOING' AND is_active AND week_start = :week"
     )
     rows = connection.execute(recommended, {"week": WEEK}).all()
     assert {row[0]: row[1] for row in rows} == {row[0]: row[1] for row in connection.execute(due)} != {}
-    assert all(row[2] == f"Well done: you completed lessons on {row[1]} of the last seven days." for row in rows)
+    assert all(row[2] == f"Well done: you completed {row[1]} lessons in two weeks." for row in rows)
 
 
 def test_the_three_tests_that_the_page_names_pass(extended: Path, server_url: URL):

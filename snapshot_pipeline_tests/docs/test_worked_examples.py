@@ -23,7 +23,7 @@ from snapshot_pipeline_tests.pipeline.installations import installation_on
 
 PAGE = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
 EXAMPLES = PAGE.split("## Worked examples\n")[1].split("\n## ")[0]
-DAY, MONDAY = date(2026, 3, 10), date(2026, 3, 9)
+DAY, MONDAY, LATER_MONDAY = date(2026, 3, 10), date(2026, 3, 9), date(2026, 3, 23)
 SUNDAY = MONDAY + timedelta(days=6)
 STUDENTS, LESSONS = range(1, 8), range(1, 11)
 STORE = StoreTables.of("public")
@@ -63,6 +63,8 @@ def connection(module_database_url: URL) -> Iterator[Connection]:
     with installation_on(url, timezone="Europe/Budapest") as installation:
         run_days(installation, SUNDAY - timedelta(days=13), SUNDAY, "examples")
         run_week(installation, MONDAY, "examples")
+        run_days(installation, LATER_MONDAY + timedelta(days=6), LATER_MONDAY + timedelta(days=6), "examples")
+        run_week(installation, LATER_MONDAY, "examples")
     with engine.connect() as connection:
         yield connection
     engine.dispose()
@@ -162,20 +164,22 @@ def test_the_success_rate_matches_the_page(connection: Connection):
     assert steps(section(f"Who fails on {DAY}")) == {"success_rate": 0.4}
 
 
-def test_the_recommendations_match_the_page(connection: Connection):
+@pytest.mark.parametrize("monday", [MONDAY, LATER_MONDAY])
+def test_the_recommendations_match_the_page(connection: Connection, monday: date):
     recommendations = STORE.adaptive_recommendations
     query = select(recommendations.c.user_id, recommendations.c.recommendation_type, recommendations.c.metadata).where(
-        recommendations.c.is_active
+        recommendations.c.week_start == monday
     )
     rows = connection.execute(query.order_by(recommendations.c.user_id, recommendations.c.priority.desc())).all()
-    expected = table_after("| user |", section(f"The week of {MONDAY}"))
+    expected = table_after("| user |", section(f"The week of {monday}"))
     assert [(user, kind, metadata) for user, kind, metadata in rows] == [
         (int(user), kind.strip("`"), json.loads(metadata.strip("`"))) for user, kind, metadata, _ in expected
     ]
 
 
 def test_every_recommendation_type_and_failure_reason_has_an_example():
-    types = {row[1].strip("`") for row in table_after("| user |", section(f"The week of {MONDAY}"))}
+    weeks = (section(f"The week of {monday}") for monday in (MONDAY, LATER_MONDAY))
+    types = {row[1].strip("`") for week in weeks for row in table_after("| user |", week)}
     known = {row[0].strip("`") for row in table_after("| `recommendation_type` | priority", PAGE)}
     assert types == known
     reasons = {row[1].strip("`") for row in table_after("| user |", section(f"Who fails on {DAY}"))}

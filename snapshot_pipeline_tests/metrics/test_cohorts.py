@@ -93,7 +93,7 @@ def test_figures_of_the_worked_example():
         "quiz_average_mean": 79.02,
         "minutes_spent": 40,
         "lessons_completed": 2,
-        "inactive_7_days": 3,
+        "inactive_7_days": 2,
         "inactive_14_days": 1,
     }
     assert figures(result.days) == [cohort]

@@ -105,7 +105,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
         check_data_quality(report(1_000, 0), 0.1),
         check_run_time(DAY, 1, 300),
         check_student_count_stable(DayCount(DAY, 1_000, 0), earlier, 0.2),
-        check_recommendation_coverage(WeekReport(monday, recipients=10, with_recommendation=10)),
+        check_recommendation_coverage(WeekReport(monday, recipients=10, expected=10, expected_with_recommendation=10)),
         check_week_complete(WeekReport(monday)),
     ]
     bad = [
@@ -113,7 +113,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
         check_data_quality(DayReport(DAY, published=1, with_issues=1), 0.1),
         check_run_time(DAY, 301, 300),
         check_student_count_stable(DayCount(DAY, 1, 0), earlier, 0.2),
-        check_recommendation_coverage(WeekReport(monday, recipients=10, with_recommendation=1)),
+        check_recommendation_coverage(WeekReport(monday, recipients=10, expected=10, expected_with_recommendation=1)),
         check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)])),
     ]
     for result in [*good, *bad]:
@@ -157,19 +157,24 @@ def test_a_week_with_a_missing_day_names_the_day_and_what_to_do() -> None:
 
 @pytest.mark.parametrize(("reached", "passed"), [(50, True), (49, False)])
 def test_low_recommendation_coverage_is_a_warning(reached: int, passed: bool) -> None:
-    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=reached))
+    result = check_recommendation_coverage(
+        WeekReport(date(2026, 2, 16), recipients=300, expected=100, expected_with_recommendation=reached)
+    )
     assert (result.passed, result.severity) == (passed, WARN)
 
 
-def test_a_week_without_active_students_does_not_pass() -> None:
-    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16)))
+@pytest.mark.parametrize("recipients", [0, 20])
+def test_a_week_without_a_student_who_has_a_lesson_left_does_not_pass(recipients: int) -> None:
+    result = check_recommendation_coverage(WeekReport(date(2026, 2, 16), recipients=recipients))
     assert not result.passed
-    assert "no active students" in str(result.description)
+    assert "no active student has a lesson left" in str(result.description)
 
 
 def test_a_failed_student_is_a_warning_for_the_week() -> None:
     result = check_recommendation_coverage(
-        WeekReport(date(2026, 2, 16), recipients=100, with_recommendation=99, failed={7: "ValueError: x"})
+        WeekReport(
+            date(2026, 2, 16), recipients=100, expected=99, expected_with_recommendation=99, failed={7: "ValueError: x"}
+        )
     )
     assert not result.passed
     assert "1 student failed" in str(result.description)

@@ -208,7 +208,8 @@ def test_pace_scores_are_compared_with_four_weeks_before(
 def test_a_week_has_counts_by_type_coverage_and_a_plot(installation: TestInstallation, week: Shown) -> None:
     assert week
     assert run_days(installation, date(2026, 2, 15), date(2026, 2, 21)).success
-    assert shown(run_week(installation, "2026-02-09"), "adaptive_recommendations")
+    first = shown(run_week(installation, "2026-02-09"), "adaptive_recommendations")["2026-02-09"]
+    assert {record.data["week_before"] for record in first["by_type"].records} == {None}  # there is none
     metadata = shown(run_week(installation, "2026-02-16"), "adaptive_recommendations")["2026-02-16"]
     assert set(metadata) >= TYPES | {
         "students_with_recommendation",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime, timezone
 from typing import Any, TypeVar
 
 from sqlalchemy import select
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline_tests.reference.reading import read_rows
-from snapshot_pipeline_tests.reference.recommendations import Recommendation, Snapshots, reference_week
+from snapshot_pipeline_tests.reference.recommendations import Recommendation, WeekRules, reference_week
 from snapshot_pipeline_tests.reference.rows import PlatformRows
 from snapshot_pipeline_tests.reference.snapshots import Failure, ReferenceDay, Snapshot, reference_day
 
@@ -59,10 +59,8 @@ def compare_days(installation: Installation, days: Sequence[date]) -> Comparison
     return sum((compare_day(installation, reference_day(rows, day, zone), day) for day in days), Comparison(0))
 
 
-def compare_week(
-    installation: Installation, platform_rows: PlatformRows, snapshots: Snapshots, week_start: date
-) -> Comparison:
-    """Compare the active recommendations of a week with the reference, computed from the reference's `snapshots`."""
+def compare_week(installation: Installation, platform_rows: PlatformRows, week_start: date) -> Comparison:
+    """Compare the active recommendations of a week with the reference; none was dismissed in an earlier week."""
     table = installation.store.adaptive_recommendations
     with installation.engine.connect() as connection:
         stored = [
@@ -73,7 +71,11 @@ def compare_week(
                 )
             ).mappings()
         ]
-    expected = reference_week(platform_rows, snapshots, week_start, installation.settings.zone)
+    settings = installation.settings
+    rules = WeekRules(
+        datetime.now(timezone.utc), review_below=settings.review_below_score, score_maximum=settings.score_maximum
+    )
+    expected = reference_week(platform_rows, week_start, settings.zone, rules)
     return _compare(f"recommendation of {week_start}", stored, expected)
 
 

@@ -34,7 +34,7 @@ _BY_SQL = text(
     """
     WITH dated AS (
       SELECT p.*, coalesce(u.current_specialization::text, '') AS specialization,
-             coalesce(u.current_level::text, '') AS level, p.snapshot_date + 1 - p.last_activity_date AS inactive
+             coalesce(u.current_level::text, '') AS level, p.snapshot_date - p.last_activity_date AS since_activity
         FROM performance_snapshots AS p LEFT JOIN users AS u ON u.id = p.user_id
     ), failed AS (
       SELECT f.snapshot_date, coalesce(u.current_specialization::text, '') AS specialization,
@@ -53,8 +53,8 @@ _BY_SQL = text(
              count(*) FILTER (WHERE learning_pace = 'ACCELERATED') AS accelerated_students,
              round(avg(quiz_average::numeric), 2)::float AS quiz_average_mean,
              sum(time_spent_minutes_today)::bigint AS minutes_spent, sum(lessons_completed_count) AS lessons_completed,
-             count(*) FILTER (WHERE inactive >= 7) AS inactive_7_days,
-             count(*) FILTER (WHERE inactive >= 14) AS inactive_14_days
+             count(*) FILTER (WHERE since_activity >= 7) AS inactive_7_days,
+             count(*) FILTER (WHERE since_activity >= 14) AS inactive_14_days
         FROM dated GROUP BY 1, 2, 3
     )
     SELECT *, coalesce(failed, 0) AS failures
@@ -154,16 +154,26 @@ def test_days_are_chunked_by_their_student_counts():
     assert split_days([], 10) == []
 
 
-def test_inactive_7_days_equals_the_number_of_resume_recommendations(computed: Installation):
-    """Both tables use one definition of inactivity, so their numbers must agree."""
+def test_resume_recommendations_count_inactivity_as_the_summary_does(computed: Installation):
+    """Students inactive for 14 days are told to resume, unless no lesson is left."""
     summarize_days(computed, SUNDAY, SUNDAY, "summary")
     run_week(computed, MONDAY, "week")
+    query = """
+        SELECT count(*) AS inactive, count(*) FILTER (WHERE r.metadata IS NULL) AS without_resume,
+               count(*) FILTER (WHERE (r.metadata ->> 'days_inactive')::int <> s.snapshot_date - s.last_activity_date)
+                   AS other_days,
+               (SELECT count(*) FROM adaptive_recommendations WHERE recommendation_type = 'RESUME_LEARNING') AS resume
+          FROM performance_snapshots AS s
+          LEFT JOIN adaptive_recommendations AS r
+            ON r.user_id = s.user_id AND r.recommendation_type = 'RESUME_LEARNING'
+         WHERE s.snapshot_date = :sunday AND s.snapshot_date - s.last_activity_date >= 14
+    """
     with computed.engine.connect() as connection:
-        resume = connection.execute(
-            text("SELECT count(*) FROM adaptive_recommendations WHERE recommendation_type = 'RESUME_LEARNING'")
-        ).scalar_one()
+        counts = connection.execute(text(query), {"sunday": SUNDAY}).one()
     (day,) = rows(computed, computed.store.day_summary)
-    assert day["inactive_7_days"] == resume > 10
+    assert day["inactive_14_days"] == counts.inactive == counts.resume + counts.without_resume
+    assert counts.other_days == 0
+    assert counts.resume > 3
 
 
 def test_summary_follows_changed_snapshots(computed: Installation):

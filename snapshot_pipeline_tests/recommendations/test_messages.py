@@ -6,12 +6,13 @@ import string
 
 import pytest
 
+from snapshot_pipeline.metrics.week import ACTIVITY_DAYS, BREAK_DAYS
 from snapshot_pipeline.recommendations import rules
 from snapshot_pipeline.recommendations.messages import MAX_LESSON_TITLE, TEMPLATES, message_of, title_of
 
 EXAMPLES = {
     "TAKE_BREAK": {"total_minutes": 655},
-    "RESUME_LEARNING": {"days_inactive": 9},
+    "RESUME_LEARNING": {"days_inactive": 15, "lesson_id": 10, "lesson_title": "Fractions"},
     "REVIEW_LESSON": {"lesson_ids": [7, 8], "scores": [40.0, 55.0]},
     "START_LEARNING": {},
     "PRACTICE_MORE": {"lessons_done": 6, "exercises_done": 0},
@@ -40,7 +41,7 @@ def test_texts_are_short_sentences_without_markup_or_placeholders(name):
 def test_placeholders_are_named_so_that_a_translation_can_reorder_them(name):
     template = TEMPLATES[name]
     assert "{" not in template.title
-    for text in filter(None, [template.message, template.message_for_one]):
+    for text in filter(None, [template.message, template.message_for_one, template.message_without_lesson]):
         assert all(field is None or field.isidentifier() for _, field, _, _ in string.Formatter().parse(text))
 
 
@@ -59,6 +60,12 @@ def test_message_of_take_break():
     )
 
 
+def test_start_learning_names_the_first_lesson_if_there_is_one():
+    named = message_of("START_LEARNING", {"lesson_id": 10, "lesson_title": "Fractions"})
+    assert named == "“Fractions” is the first lesson in your course."
+    assert "“" not in message_of("START_LEARNING", {})
+
+
 def test_one_lesson_is_singular_and_two_are_plural():
     singular = message_of("REVIEW_LESSON", {"lesson_ids": [7], "scores": [40.0]})
     plural = message_of("REVIEW_LESSON", {"lesson_ids": [7, 8], "scores": [40.0, 41.0]})
@@ -67,10 +74,8 @@ def test_one_lesson_is_singular_and_two_are_plural():
 
 
 def test_numbers_in_texts_equal_the_thresholds_of_the_rules():
-    assert f"below {rules.REVIEW_BELOW_SCORE}" in TEMPLATES["REVIEW_LESSON"].message
-    assert f"below {rules.REVIEW_BELOW_SCORE}" in (TEMPLATES["REVIEW_LESSON"].message_for_one or "")
-    assert (rules.BREAK_DAYS, "three days" in TEMPLATES["TAKE_BREAK"].message) == (3, True)
-    assert (rules.PRACTICE_DAYS, "two weeks" in TEMPLATES["PRACTICE_MORE"].message) == (14, True)
+    assert (BREAK_DAYS, "three days" in TEMPLATES["TAKE_BREAK"].message) == (3, True)
+    assert (ACTIVITY_DAYS, "two weeks" in TEMPLATES["PRACTICE_MORE"].message) == (14, True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from snapshot_pipeline.recommendations.rules import (
     start_learning,
     take_break,
 )
-from snapshot_pipeline_tests.recommendations.example_weeks import attempt, lesson, snapshot, student, week
+from snapshot_pipeline_tests.recommendations.example_weeks import activity, attempt, lesson, student, week
 
 
 def rows_of(result: pd.DataFrame) -> list[tuple[object, ...]]:
@@ -37,97 +37,139 @@ def test_a_week_start_that_is_not_a_monday_is_refused():
 # TAKE_BREAK
 
 
-def test_take_break_needs_600_minutes_in_three_days():
-    facts = week(
-        snapshots=[
-            *[snapshot(1, day, minutes=200) for day in range(3)],
-            *[snapshot(2, day, minutes=200) for day in range(2)],
-            snapshot(2, 2, minutes=199),
-        ]
-    )
+def test_take_break_needs_600_minutes():
+    facts = week(activities=[activity(1, minutes=600), activity(2, minutes=599)])
     assert rows_of(take_break(facts)) == [(1, 600)]
-
-
-def test_take_break_applies_to_one_long_day_without_other_snapshots():
-    assert rows_of(take_break(week(snapshots=[snapshot(1, 2, minutes=655)]))) == [(1, 655)]
-
-
-@pytest.mark.parametrize("days_before_sunday", [3, -1])
-def test_take_break_ignores_days_before_friday_and_after_sunday(days_before_sunday):
-    facts = week(snapshots=[snapshot(1, 0, minutes=599), snapshot(1, days_before_sunday, minutes=1000)])
-    assert take_break(facts).empty
 
 
 # RESUME_LEARNING
 
 
-def test_resume_learning_needs_seven_inactive_days_before_next_monday():
+def test_resume_learning_needs_14_days_without_activity_before_the_sunday():
     facts = week(
-        snapshots=[
-            snapshot(1, last_activity_date=date(2026, 6, 8)),
-            snapshot(2, last_activity_date=date(2026, 6, 9)),
-            snapshot(3, last_activity_date=date(2025, 6, 15)),
-        ]
+        students=[student(user_id) for user_id in (1, 2, 3, 4)],
+        activities=[
+            activity(1, days_ago=14),
+            activity(2, days_ago=13),
+            activity(3, days_ago=364),
+            activity(4, days_ago=None),
+        ],
+        lessons=[lesson(10)],
     )
-    assert rows_of(resume_learning(facts)) == [(1, 7), (3, 365)]
+    assert rows_of(resume_learning(facts)) == [(1, 14, 10, "Fractions"), (3, 364, 10, "Fractions")]
 
 
-@pytest.mark.parametrize("days_before_sunday", [1, -1])
-def test_resume_learning_uses_only_the_snapshot_of_sunday(days_before_sunday):
-    facts = week(snapshots=[snapshot(1, days_before_sunday, last_activity_date=date(2026, 1, 1))])
+def test_resume_learning_is_only_for_students_who_have_started():
+    facts = week(students=[student(1, has_started=False)], activities=[activity(1, days_ago=20)], lessons=[lesson(10)])
     assert resume_learning(facts).empty
+
+
+def test_resume_learning_needs_a_lesson_that_is_left():
+    facts = week(
+        students=[student(1), student(2, level=None), student(3)],
+        activities=[activity(user_id, days_ago=20) for user_id in (1, 2, 3)],
+        lessons=[lesson(10), lesson(11, 2)],
+        completions=[(1, 10), (1, 11), (3, 10)],
+    )
+    assert rows_of(resume_learning(facts)) == [(3, 20, 11, "Fractions")]
 
 
 # REVIEW_LESSON
 
 
-def test_review_lesson_needs_a_score_below_70():
-    facts = week(attempts=[attempt(1, 10, 5, 69.99), attempt(2, 11, 5, 70.0)])
-    assert rows_of(review_lesson(facts)) == [(1, [5], [69.99])]
+def test_review_lesson_needs_a_score_below_the_threshold():
+    facts = week(attempts=[attempt(1, 10, 5, 59.99), attempt(2, 11, 5, 60.0)], lessons=[lesson(5)])
+    assert rows_of(review_lesson(facts)) == [(1, [5], [59.99])]
+    stricter = dataclasses.replace(facts, review_below_score=59.99)
+    assert review_lesson(stricter).empty
 
 
-def test_review_lesson_ignores_a_lesson_whose_latest_score_is_high():
-    facts = week(attempts=[attempt(1, 10, 5, 90, hour=14), attempt(1, 11, 5, 20, hour=13)])
+def test_review_lesson_compares_the_score_that_it_shows():
+    """Float noise below a threshold is not a low score."""
+    facts = week(attempts=[attempt(1, 10, 5, 59.99999999999999), attempt(2, 11, 5, 59.994)], lessons=[lesson(5)])
+    assert rows_of(review_lesson(facts)) == [(2, [5], [59.99])]
+
+
+def test_review_lesson_ignores_a_quiz_whose_latest_score_is_high():
+    facts = week(attempts=[attempt(1, 10, 5, 90, hour=14), attempt(1, 11, 5, 20, hour=13)], lessons=[lesson(5)])
     assert review_lesson(facts).empty
 
 
 def test_review_lesson_applies_to_a_low_latest_score_after_a_high_one():
-    facts = week(attempts=[attempt(1, 11, 5, 20, hour=14), attempt(1, 12, 5, 90, hour=13)])
+    facts = week(attempts=[attempt(1, 11, 5, 20, hour=14), attempt(1, 12, 5, 90, hour=13)], lessons=[lesson(5)])
     assert rows_of(review_lesson(facts)) == [(1, [5], [20.0])]
 
 
+def test_a_later_high_score_in_another_quiz_of_the_lesson_does_not_hide_a_low_one():
+    facts = week(
+        attempts=[
+            attempt(1, 10, 5, 30, hour=8, quiz_id=51),
+            attempt(1, 11, 5, 95, hour=9, quiz_id=52),
+            attempt(1, 12, 5, 50, hour=7, quiz_id=53),
+        ],
+        lessons=[lesson(5)],
+    )
+    assert rows_of(review_lesson(facts)) == [(1, [5], [30.0])]
+
+
+def test_review_lesson_leaves_out_lessons_that_are_not_published():
+    facts = week(attempts=[attempt(1, 10, 5, 20), attempt(1, 11, 6, 30)], lessons=[lesson(6)])
+    assert rows_of(review_lesson(facts)) == [(1, [6], [30.0])]
+
+
+def test_a_dismissed_lesson_is_left_out_and_the_next_lowest_follows():
+    facts = week(
+        attempts=[attempt(user_id, 10 * user_id + n, n, n * 10) for user_id in (1, 2) for n in range(1, 5)],
+        lessons=[lesson(n) for n in range(1, 5)],
+        dismissed_lessons=[(1, 1), (1, 3), (3, 2)],
+    )
+    assert rows_of(review_lesson(facts)) == [(1, [2, 4], [20.0, 40.0]), (2, [1, 2, 3], [10.0, 20.0, 30.0])]
+
+
 def test_the_higher_id_is_the_latest_of_two_attempts_at_the_same_instant():
-    facts = week(attempts=[attempt(1, 11, 5, 90), attempt(1, 10, 5, 20), attempt(1, 20, 6, 90), attempt(1, 21, 6, 30)])
+    facts = week(
+        attempts=[attempt(1, 11, 5, 90), attempt(1, 10, 5, 20), attempt(1, 20, 6, 90), attempt(1, 21, 6, 30)],
+        lessons=[lesson(5), lesson(6)],
+    )
     assert rows_of(review_lesson(facts)) == [(1, [6], [30.0])]
 
 
 def test_review_lesson_lists_the_three_lowest_scores_and_ties_by_id():
-    scores = {9: 40, 4: 10, 7: 40, 8: 40, 5: 69}
-    facts = week(attempts=[attempt(1, 100 - lesson_id, lesson_id, score) for lesson_id, score in scores.items()])
+    scores = {9: 40, 4: 10, 7: 40, 8: 40, 5: 59}
+    facts = week(
+        attempts=[attempt(1, 100 - lesson_id, lesson_id, score) for lesson_id, score in scores.items()],
+        lessons=[lesson(lesson_id) for lesson_id in scores],
+    )
     assert rows_of(review_lesson(facts)) == [(1, [4, 7, 8], [10.0, 40.0, 40.0])]
 
 
 def test_review_lesson_keeps_students_separate():
-    facts = week(attempts=[attempt(2, 1, 5, 10), attempt(1, 2, 5, 20), attempt(2, 3, 6, 5), attempt(3, 4, 6, 99)])
+    facts = week(
+        attempts=[attempt(2, 1, 5, 10), attempt(1, 2, 5, 20), attempt(2, 3, 6, 5), attempt(3, 4, 6, 99)],
+        lessons=[lesson(5), lesson(6)],
+    )
     assert rows_of(review_lesson(facts)) == [(1, [5], [20.0]), (2, [6, 5], [5.0, 10.0])]
 
 
-@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
-def test_a_score_that_is_not_finite_is_not_low_but_is_the_latest(score):
-    facts = week(attempts=[attempt(1, 10, 5, 20, hour=8), attempt(1, 11, 5, score, hour=9)])
-    assert review_lesson(facts).empty
-
-
-def test_a_negative_score_is_low():
-    assert rows_of(review_lesson(week(attempts=[attempt(1, 10, 5, -3)]))) == [(1, [5], [-3.0])]
+def test_an_attempt_that_is_not_graded_does_not_hide_the_one_before():
+    attempts = [attempt(1, 10, 5, 20, hour=8), attempt(1, 11, 5, float("nan"), hour=9)]
+    assert rows_of(review_lesson(week(attempts=attempts, lessons=[lesson(5)]))) == [(1, [5], [20.0])]
 
 
 # START_LEARNING
 
 
-def test_start_learning_applies_only_to_students_without_any_start():
-    facts = week(students=[student(1), student(2, has_started=False)])
-    assert rows_of(start_learning(facts)) == [(2,)]
+def test_start_learning_carries_the_first_lesson_if_there_is_one():
+    facts = week(
+        students=[student(1), student(2, has_started=False), student(3, level="NEW", has_started=False)],
+        lessons=[lesson(11, 2), lesson(10, 1)],
+    )
+    assert rows_of(start_learning(facts)) == [(2, 10, "Fractions"), (3, None, None)]
+
+
+def test_start_learning_waits_until_the_cohort_has_begun():
+    students = [student(1, has_started=False, cohort_has_begun=False), student(2, has_started=False)]
+    assert start_learning(week(students=students))["user_id"].tolist() == [2]
 
 
 # PRACTICE_MORE
@@ -135,29 +177,23 @@ def test_start_learning_applies_only_to_students_without_any_start():
 
 def test_practice_more_needs_5_lessons_and_fewer_than_2_exercises():
     facts = week(
-        snapshots=[
-            snapshot(1, 0, lessons=3),
-            snapshot(1, 13, lessons=2, exercises=1),
-            snapshot(2, 0, lessons=4, exercises=1),
-            snapshot(3, 0, lessons=5, exercises=1),
-            snapshot(3, 13, exercises=1),
-            snapshot(4, 5, lessons=6),
-        ]
+        students=[student(user_id) for user_id in (1, 2, 3, 4)],
+        activities=[
+            activity(1, lessons=5, exercises=1),
+            activity(2, lessons=4),
+            activity(3, lessons=5, exercises=2),
+            activity(4, lessons=6),
+        ],
     )
     assert rows_of(practice_more(facts)) == [(1, 5, 1), (4, 6, 0)]
 
 
-@pytest.mark.parametrize("days_before_sunday", [14, -1])
-def test_practice_more_ignores_days_outside_the_two_weeks(days_before_sunday):
+def test_practice_more_is_only_for_cohorts_with_exercises():
     facts = week(
-        snapshots=[
-            snapshot(1, 0, lessons=4),
-            snapshot(1, days_before_sunday, lessons=1),
-            snapshot(2, 0, lessons=5, exercises=1),
-            snapshot(2, days_before_sunday, exercises=1),
-        ]
+        students=[student(1, cohort_has_exercises=False), student(2)],
+        activities=[activity(1, lessons=5), activity(2, lessons=5)],
     )
-    assert rows_of(practice_more(facts)) == [(2, 5, 1)]
+    assert rows_of(practice_more(facts)) == [(2, 5, 0)]
 
 
 # CONTINUE_LEARNING
@@ -175,6 +211,11 @@ def test_the_next_lesson_is_the_first_one_not_completed():
 def test_a_student_without_completions_gets_the_first_lesson():
     facts = week(students=[student(1)], lessons=[lesson(10, 2), lesson(20, 1)])
     assert rows_of(continue_learning(facts)) == [(1, 20, "Fractions")]
+
+
+def test_continue_learning_is_only_for_students_who_have_started():
+    facts = week(students=[student(1, has_started=False), student(2)], lessons=[lesson(10)])
+    assert rows_of(continue_learning(facts)) == [(2, 10, "Fractions")]
 
 
 def test_a_completed_course_has_no_next_lesson():
@@ -225,7 +266,7 @@ def test_a_duplicate_completion_counts_once():
     assert rows_of(continue_learning(facts)) == [(1, 30, "Fractions")]
 
 
-@pytest.mark.parametrize("missing", [{"specialization": None}, {"level": None}])
+@pytest.mark.parametrize("missing", [{"specialization": None}, {"level": None}, {"level": ""}])
 def test_without_specialization_or_level_there_is_no_next_lesson(missing):
     no_course = {"specialization": "MATH", "level": "BASIC"} | missing
     facts = week(students=[student(1, **no_course)], lessons=[lesson(10, **no_course), lesson(20)])
@@ -244,6 +285,24 @@ def test_str_and_object_columns_find_the_same_next_lesson():
     assert rows_of(continue_learning(facts)) == [(1, 10, "Fractions")]
 
 
+# Students for whom there is something to do
+
+
+def test_students_with_a_lesson_left_who_have_started_or_whose_cohort_has_begun_are_expected():
+    facts = week(
+        students=[
+            student(1),
+            student(2, has_started=False),
+            student(3, has_started=False, cohort_has_begun=False),
+            student(4),
+            student(5, level=None),
+        ],
+        lessons=[lesson(10)],
+        completions=[(4, 10)],
+    )
+    assert facts.expected.tolist() == [1, 2]
+
+
 # All rules
 
 
@@ -252,6 +311,12 @@ def test_a_rule_without_matches_returns_an_empty_frame(recommendation_type: Reco
     result = recommendation_type.find(week())
     assert result.empty
     assert result["user_id"].dtype == "int64"
+
+
+def test_types_remove_types_of_a_lower_priority():
+    priorities = {kind.name: kind.priority for kind in RECOMMENDATION_TYPES}
+    for kind in RECOMMENDATION_TYPES:
+        assert all(priorities[name] < kind.priority for name in kind.removes)
 
 
 def test_names_and_priorities_of_recommendation_types_are_unique():

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from snapshot_pipeline_tests.reference.days import start_of_day
+from snapshot_pipeline_tests.reference.recommendations import NEVER, WeekRules
 from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
-from snapshot_pipeline_tests.reference.snapshots import Snapshot
 
 # Time zones, and days whose midnight or length is unusual.
 SPECIAL_DAYS = [
@@ -49,13 +49,11 @@ RARELY_FLAWED = [*["none"] * 16, *FLAWS]
 # Days from the first day to the first start (None: nothing started), around the bounds of 7 and 30 days.
 FIRST_STARTS = [None, None, -400, -400, -400, -60, -30, -29, -28, -8, -7, -6, -5, -1, 0, 1]
 BAD_SCORES = [-0.01, 100.01, 140.0, float("nan"), float("inf"), float("-inf")]
-# Lessons, minutes, exercises and days without activity, around the thresholds of the rules.
-SNAPSHOT_FIGURES = list(
-    product([0, 0, 1, 2, 5], [0, 199, 200, 201, 300, 600], [0, 0, 0, 0, 0, 0, 1], [0, 1, 5, 6, 7, 400])
-)
-
-# Contradicts itself, so that more than five rules apply at once.
-BUSY_BUT_INACTIVE = (2, 300, 0, 7)
+# Rows that meet the thresholds of the rules: minutes of a lesson, days before the Sunday, lessons and exercises.
+WEEK_MINUTES = [0, 199, 200, 201, 300, 600, 2_000]
+WEEK_DAYS_AGO = [[0, 1, 2], [0, 2, 3, 12, 13], [0, 13, 14], [13, 14, 15, 26, 27], [14, 15, 28, 29, 30]]
+WEEK_LESSONS = [0, 1, 5, 5, 6]
+WEEK_EXERCISES = [0, 0, 0, 1, 2]
 
 
 def property_settings(examples: int) -> settings:
@@ -198,51 +196,63 @@ def _attempts(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime]
 
 @dataclass(frozen=True)
 class WeekScenario:
-    """A platform, its snapshots around a week, and the dismissals that are still valid."""
+    """A platform, a week, and what the settings and earlier weeks decide."""
 
     zone: ZoneInfo
     week_start: date
     rows: PlatformRows
-    snapshots: dict[tuple[int, date], Snapshot]
-    dismissals: list[tuple[int, str]]
+    rules: WeekRules
 
 
 @st.composite
 def week_scenarios(draw: st.DrawFn) -> WeekScenario:
-    """Generate a week with a special day; its snapshots are independent of the rows, since the rules only read them."""
+    """Generate a week with a special day, and rows around the thresholds of the rules."""
     zone_name, special_day = draw(st.sampled_from(SPECIAL_DAYS))
     zone = ZoneInfo(zone_name)
     monday = special_day - timedelta(days=special_day.weekday())
     sunday = monday + timedelta(days=6)
     rows = draw(platforms(zone, monday, sunday, RARELY_FLAWED))
-    snapshots = {}
+    first_id = min((user.id for user in rows.users), default=1)
+    course = [Lesson(first_id + 20 + n, f"lesson {n}", "python", "1", n, True) for n in range(draw(st.integers(0, 2)))]
+    rows.lessons.extend(course)
     for user in rows.users:
-        figures = draw(st.sampled_from([SNAPSHOT_FIGURES, SNAPSHOT_FIGURES, [BUSY_BUT_INACTIVE]]))
-        for days_ago in draw(st.sampled_from([(), range(3), range(14), range(1, 14), range(0, 14, 2)])):
-            day = sunday - timedelta(days=days_ago)
-            snapshots[user.id, day] = snapshot_of(user.id, day, *draw(st.sampled_from(figures)))
-    types = ["TAKE_BREAK", "RESUME_LEARNING", "REVIEW_LESSON", "START_LEARNING", "PRACTICE_MORE", "CONTINUE_LEARNING"]
-    dismissals = [
-        (user.id, recommendation_type)
-        for user in rows.users
-        for recommendation_type in draw(
-            st.one_of(st.just([]), st.lists(st.sampled_from(types), max_size=2, unique=True))
-        )
-    ]
-    return WeekScenario(zone, monday, rows, snapshots, dismissals)
-
-
-def snapshot_of(user_id: int, day: date, lessons: int, minutes: int, exercises: int, days_inactive: int) -> Snapshot:
-    """Return a snapshot with one of `SNAPSHOT_FIGURES`, the figures that the rules use; the others are constant."""
-    return Snapshot(
-        user_id=user_id,
-        snapshot_date=day,
-        pace_score=0.0,
-        learning_pace="SLOW",
-        quiz_average=None,
-        lessons_completed_count=lessons,
-        time_spent_minutes_today=minutes,
-        quizzes_completed_count=0,
-        exercises_submitted_count=exercises,
-        last_activity_date=day - timedelta(days=days_inactive),
+        if draw(st.sampled_from([False, True, True])):
+            _remove_rows(rows, user.id)
+        if draw(st.sampled_from([False, True, True])):
+            _add_week_rows(draw, rows, user.id, first_id, sunday, zone)
+    types = ["TAKE_BREAK", "RESUME_LEARNING", "START_LEARNING", "PRACTICE_MORE", "CONTINUE_LEARNING"]
+    user_ids = [user.id for user in rows.users] or [first_id]
+    dismissals = st.lists(st.tuples(st.sampled_from(user_ids), st.sampled_from(types)), max_size=2, unique=True)
+    lesson_ids = st.integers(first_id, first_id + 7)
+    lessons = st.lists(st.tuples(st.sampled_from(user_ids), lesson_ids), max_size=3, unique=True)
+    rules = WeekRules(
+        moment=draw(st.sampled_from([NEVER, NEVER, start_of_day(sunday, zone)])),
+        dismissals=draw(dismissals),
+        dismissed_lessons=draw(lessons),
+        review_below=draw(st.sampled_from([60, 60, 70.5])),
+        score_maximum=draw(st.sampled_from([100, 100, 30])),
     )
+    return WeekScenario(zone, monday, rows, rules)
+
+
+def _remove_rows(rows: PlatformRows, user_id: int) -> None:
+    for table in (rows.user_lesson_progress, rows.quiz_attempts, rows.exercise_submissions):
+        table[:] = [row for row in table if row.user_id != user_id]
+
+
+def _add_week_rows(
+    draw: st.DrawFn, rows: PlatformRows, user_id: int, first_id: int, sunday: date, zone: ZoneInfo
+) -> None:
+    at = st.tuples(st.sampled_from(draw(st.sampled_from(WEEK_DAYS_AGO))), st.sampled_from(TIMES_OF_DAY)).map(
+        lambda ago: start_of_day(sunday - timedelta(days=ago[0]), zone) + ago[1]
+    )
+    lesson_id = first_id + 300
+    for minutes in draw(st.lists(st.sampled_from(WEEK_MINUTES), max_size=3)):
+        lesson_id += 1
+        rows.user_lesson_progress.append(Progress(user_id, lesson_id, draw(at), None, minutes))
+    for _ in range(draw(st.sampled_from(WEEK_LESSONS))):
+        lesson_id += 1
+        started_at, completed_at = draw(st.sampled_from([None, draw(at)])), draw(at)
+        rows.user_lesson_progress.append(Progress(user_id, lesson_id, started_at, completed_at, 1))
+    for n in range(draw(st.sampled_from(WEEK_EXERCISES))):
+        rows.exercise_submissions.append(Exercise(first_id + 1_000 + n, user_id, draw(at)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from fractions import Fraction
 
 from snapshot_pipeline_tests.reference.snapshots import exact, rounded
@@ -45,7 +45,7 @@ def reference_summary(day: date, published: Sequence[Published], failed: int) ->
     """Return the figures of snapshot group of students on `day`, by name."""
     paces = sorted(exact(snapshot.pace_score) for snapshot in published)
     quizzes = [exact(snapshot.quiz_average) for snapshot in published if snapshot.quiz_average is not None]
-    inactive = [(day + timedelta(days=1) - snapshot.last_activity_date).days for snapshot in published]
+    since_activity = [(day - snapshot.last_activity_date).days for snapshot in published]
     labels = [snapshot.learning_pace for snapshot in published]
     return {
         "students": len(published),
@@ -62,8 +62,8 @@ def reference_summary(day: date, published: Sequence[Published], failed: int) ->
         "quiz_average_mean": _mean(quizzes),
         "minutes_spent": sum(snapshot.minutes for snapshot in published),
         "lessons_completed": sum(snapshot.lessons for snapshot in published),
-        "inactive_7_days": sum(days >= 7 for days in inactive),
-        "inactive_14_days": sum(days >= 14 for days in inactive),
+        "inactive_7_days": sum(days >= 7 for days in since_activity),
+        "inactive_14_days": sum(days >= 14 for days in since_activity),
     }
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from snapshot_pipeline_tests.reference.days import end_of_day, local_day, start_of_day
-from snapshot_pipeline_tests.reference.recommendations import Recommendation, reference_week
+from snapshot_pipeline_tests.reference.recommendations import Recommendation, WeekRules, reference_week
 from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
 from snapshot_pipeline_tests.reference.snapshots import (
     Failure,
@@ -192,43 +192,95 @@ def test_every_instant_lies_within_its_local_day(zone):
 WEEK = date(2026, 3, 2)  # its Sunday, S, is the 8th
 
 
-def test_a_student_without_any_start_gets_start_and_next_lesson():
+def test_a_student_without_any_start_gets_start_with_the_first_lesson():
     lessons = [
         Lesson(3, "third", "python", "1", None, True),
         Lesson(2, "second", "python", "1", 1, True),
         Lesson(1, "draft", "python", "1", 0, False),
         Lesson(9, "other level", "python", "2", 0, True),
     ]
-    assert reference_week(PlatformRows(users=[STUDENT], lessons=lessons), {}, WEEK, UTC) == [
-        Recommendation(1, "START_LEARNING", 80, {}),
-        Recommendation(1, "CONTINUE_LEARNING", 70, {"lesson_id": 2, "lesson_title": "second"}),
+    others = [User(n, "student", True, "python", "1") for n in range(2, 11)]
+    nobody = PlatformRows(users=[STUDENT, *others], lessons=lessons)
+    assert reference_week(nobody, WEEK, UTC) == []  # the cohort has not begun
+    a_tenth = PlatformRows(
+        users=[STUDENT, *others], lessons=lessons, user_lesson_progress=[Progress(10, 2, noon(2), noon(2), 1)]
+    )
+    first = {"lesson_id": 2, "lesson_title": "second"}
+    assert reference_week(a_tenth, WEEK, UTC) == [
+        *(Recommendation(n, "START_LEARNING", 80, first) for n in range(1, 10)),
+        Recommendation(10, "CONTINUE_LEARNING", 70, {"lesson_id": 3, "lesson_title": "third"}),
     ]
 
 
-def test_one_busy_week_meets_four_rules_and_dismissals_are_left_out():
-    sunday = date(2026, 3, 8)
-    snapshots = {
-        (1, sunday - timedelta(days=ago)): Snapshot(1, sunday, 0.0, "SLOW", None, 1, 200, 0, 0, date(2026, 3, 2))
-        for ago in range(5)
-    }
+@pytest.mark.parametrize(("days_ago", "has_begun"), [(30, True), (29, False)])
+def test_a_cohort_has_begun_28_days_after_its_first_start(days_ago: int, has_begun: bool):
+    users = [STUDENT, *(User(n, "student", True, "python", "1") for n in range(2, 30))]
+    rows = PlatformRows(users=users, user_lesson_progress=[Progress(2, 1, noon(days_ago), None, 1)])
+    assert bool(reference_week(rows, WEEK, UTC)) is has_begun
+
+
+def test_one_busy_week_meets_three_rules_and_dismissals_are_left_out():
     rows = PlatformRows(
         users=[STUDENT],
-        user_lesson_progress=[Progress(1, 1, noon(50), None, 1)],
-        quizzes=[Quiz(10, 4, None), Quiz(11, 5, None), Quiz(12, None, None), Quiz(13, 6, None), Quiz(14, 7, None)],
+        lessons=[Lesson(n, f"lesson {n}", "python", "1", n, n != 8) for n in range(1, 9)],
+        user_lesson_progress=[
+            Progress(1, 1, noon(50), noon(2), 1),
+            *(Progress(1, n, noon(n), noon(n), 200) for n in (2, 3, 4)),  # 6 to 8 March, at noon
+            *(Progress(1, n, noon(n), noon(n), 1) for n in (5, 6)),
+        ],
+        quizzes=[Quiz(n, lesson_id, None) for n, lesson_id in enumerate([4, 5, None, 6, 7, 5, 8, 99], start=10)],
         quiz_attempts=[
             Attempt(1, 1, 10, 10.0, noon(20)),
-            Attempt(2, 1, 10, 70.0, noon(19)),  # passed since
-            Attempt(3, 1, 11, 69.99, noon(19)),
+            Attempt(2, 1, 10, 60.0, noon(19)),  # passed since
+            Attempt(3, 1, 11, 59.99, noon(19)),
             Attempt(4, 1, 12, 0.0, noon(19)),  # no lesson
-            Attempt(5, 1, 13, 69.99, noon(19)),
+            Attempt(5, 1, 13, 59.99, noon(19)),
             Attempt(6, 1, 14, 0.0, noon(32)),  # the day before S-29
+            Attempt(7, 1, 15, 95.0, noon(4)),  # another quiz of lesson 5
+            Attempt(8, 1, 16, 0.0, noon(4)),  # not published
+            Attempt(9, 1, 17, 0.0, noon(4)),  # the lesson does not exist
+            Attempt(10, 1, 13, float("nan"), noon(3)),  # not graded
+        ],
+        exercise_submissions=[Exercise(1, 1, noon(20))],
+    )
+    assert reference_week(rows, WEEK, UTC) == [
+        Recommendation(1, "TAKE_BREAK", 95, {"total_minutes": 600}),
+        Recommendation(1, "REVIEW_LESSON", 85, {"lesson_ids": [5, 6], "scores": [59.99, 59.99]}),
+    ]
+    dismissed = WeekRules(dismissals={(1, "TAKE_BREAK"), (2, "PRACTICE_MORE")}, dismissed_lessons={(1, 5)})
+    assert reference_week(rows, WEEK, UTC, dismissed) == [
+        Recommendation(1, "REVIEW_LESSON", 85, {"lesson_ids": [6], "scores": [59.99]}),
+        Recommendation(1, "PRACTICE_MORE", 75, {"lessons_done": 6, "exercises_done": 0}),
+        Recommendation(1, "CONTINUE_LEARNING", 70, {"lesson_id": 7, "lesson_title": "lesson 7"}),
+    ]
+
+
+def test_minutes_are_at_most_those_up_to_the_end_of_the_day_and_the_length_of_the_day():
+    late = datetime(2026, 3, 8, 23, 50, 30, tzinfo=timezone.utc)
+    rows = PlatformRows(
+        users=[STUDENT],
+        user_lesson_progress=[
+            Progress(1, 1, late, None, 5_000),  # 9 whole minutes are left of the day
+            Progress(1, 2, noon(3), None, 100),
+            *(Progress(1, 10 + n, noon(4, -12), None, 900) for n in range(3)),  # 2,700 minutes in a day of 1,440
+            Progress(1, 3, noon(5), None, 100),  # the fourth day
         ],
     )
-    expected = [
-        Recommendation(1, "TAKE_BREAK", 95, {"total_minutes": 600}),
-        Recommendation(1, "RESUME_LEARNING", 90, {"days_inactive": 7}),
-        Recommendation(1, "REVIEW_LESSON", 85, {"lesson_ids": [5, 6], "scores": [69.99, 69.99]}),
-        Recommendation(1, "PRACTICE_MORE", 75, {"lessons_done": 5, "exercises_done": 0}),
+    assert reference_week(rows, WEEK, UTC) == [Recommendation(1, "TAKE_BREAK", 95, {"total_minutes": 1_549})]
+
+
+def test_resume_learning_after_fourteen_days_carries_the_next_lesson():
+    lessons = [Lesson(1, "first", "python", "1", 1, True), Lesson(2, "second", "python", "1", 2, True)]
+    progress = [Progress(1, 1, noon(20), noon(18), 1), Progress(1, 2, noon(17), None, 1)]
+    rows = PlatformRows(users=[STUDENT], lessons=lessons, user_lesson_progress=progress)
+    second = {"lesson_id": 2, "lesson_title": "second"}
+    assert reference_week(rows, WEEK, UTC) == [
+        Recommendation(1, "RESUME_LEARNING", 90, {"days_inactive": 15, **second})
     ]
-    assert reference_week(rows, snapshots, WEEK, UTC) == expected
-    assert reference_week(rows, snapshots, WEEK, UTC, {(1, "TAKE_BREAK"), (2, "PRACTICE_MORE")}) == expected[1:]
+    active_since = PlatformRows(
+        users=[STUDENT],
+        lessons=lessons,
+        user_lesson_progress=progress,
+        exercise_submissions=[Exercise(1, 1, noon(15))],  # 13 days before the Sunday
+    )
+    assert reference_week(active_since, WEEK, UTC) == [Recommendation(1, "CONTINUE_LEARNING", 70, second)]

@@ -33,7 +33,7 @@ from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.retention import RetentionLimits, delete_expired_rows
 from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
-from snapshot_pipeline.store.snapshots import PublicationScope, read_active_days, read_published, replace_snapshots
+from snapshot_pipeline.store.snapshots import PublicationScope, read_published, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import new_database
 from snapshot_pipeline_tests.running_dagster import wait_for
@@ -130,15 +130,14 @@ def scan_counts(engine: Engine) -> Counter[str]:
         return Counter({name: count for name, count in connection.execute(query)})
 
 
-def test_weekly_rules_and_comparison_read_only_their_months(years: Engine):
+def test_comparison_reads_only_its_months(years: Engine):
     before = scan_counts(years)
     with bulk.transaction(adbc_uri(years.url)) as connection:
         for _ in range(10):  # the server switches to a generic plan after five executions
-            assert len(read_active_days(connection, TABLES, 1, 50, DAY, DAY + timedelta(days=20))) == 50 * 21
             read_published(connection, TABLES, StudentDayIndex(np.arange(1, 100), DAY, DAY))
     with years.connect() as session:
         assert mean_pace_by_day(session, TABLES, DAY, DAY) == {DAY: 42.5}
-    assert scanned_since(years, before) == {JUNE, JULY}
+    assert scanned_since(years, before) == {JUNE}
 
 
 def test_publishing_touches_only_its_months(years: Engine):

@@ -16,6 +16,7 @@ from snapshot_pipeline.store.recommendations import (
     deactivate_older_weeks,
     newest_week,
     read_dismissals,
+    read_dismissed_lessons,
     replace_recommendations,
 )
 from snapshot_pipeline_tests.store.conftest import Store
@@ -158,6 +159,7 @@ def test_dismissed_recommendation_stays_dismissed_when_recomputed(store: Store):
         publish(store, week_of(MONDAY), rows)
         row = row_of(store, 1, "TAKE_BREAK")
         assert (row["is_active"], row["dismissed_at"]) == (False, at)
+        assert "Again" not in row["message"]  # it stays what the student has dismissed
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,22 @@ def test_two_dismissals_of_a_type_are_read_once(store: Store):
         publish(store, week_of(start), recommended((1, "TAKE_BREAK")))
         dismiss(store, 1, "TAKE_BREAK", week_of(MONDAY + WEEK).end, start)
     assert dismissed(store, week_of(MONDAY + 2 * WEEK)) == [(1, "TAKE_BREAK")]
+
+
+def test_dismissed_lessons_are_those_of_dismissed_reviews(store: Store):
+    publish(
+        store, week_of(MONDAY), recommended((1, "REVIEW_LESSON"), metadata={"lesson_ids": [7, 3], "scores": [1, 2]})
+    )
+    publish(store, week_of(MONDAY), recommended((2, "REVIEW_LESSON"), metadata={"lesson_ids": [8], "scores": [1]}))
+    dismiss(store, 1, "REVIEW_LESSON", week_of(MONDAY).end)
+
+    def lessons(weeks: int) -> list[tuple[int, int]]:
+        with bulk.transaction(store.uri) as connection:
+            frame = read_dismissed_lessons(connection, store.tables, *USERS, week_of(MONDAY + weeks * WEEK))
+        return sorted(frame[["user_id", "lesson_id"]].itertuples(index=False, name=None))
+
+    assert [lessons(weeks) for weeks in (0, 1, 2)] == [[], [(1, 3), (1, 7)], []]
+    assert dismissed(store, week_of(MONDAY + WEEK)) == []
 
 
 def test_status_counts_active_recommendations(store: Store):

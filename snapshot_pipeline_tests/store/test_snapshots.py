@@ -15,7 +15,7 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.days import DayCount, day_counts, last_day_count_before, read_fingerprints, record_days
 from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
 from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
-from snapshot_pipeline.store.snapshots import Publication, PublicationScope, read_active_days, replace_snapshots
+from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
 from snapshot_pipeline_tests.store.conftest import Store
 
 DAY = date(2026, 3, 10)
@@ -223,32 +223,6 @@ def test_status_counts_open_failures_and_averages_the_pace(store: Store):
             OpenFailures("unexpected_error", 1, NOW, 1, 3)
         ]
         assert mean_pace_by_day(connection, store.tables, YESTERDAY, DAY) == {DAY: 15.0}
-
-
-def test_weekly_rules_read_only_requested_students_and_days(store: Store):
-    publish(store, [1, 2, 3], snapshots([(user_id, DAY) for user_id in (1, 2, 3)]))
-    with bulk.transaction(store.uri) as connection:
-        frame = read_active_days(connection, store.tables, 2, 3, YESTERDAY, DAY)
-        empty = read_active_days(connection, store.tables, 2, 3, YESTERDAY, YESTERDAY)
-    assert sorted(frame["user_id"]) == [2, 3]
-    assert str(frame["snapshot_date"].dtype) == "datetime64[s]"
-    assert set(frame["time_spent_minutes_today"]) == {3_000_000_000}
-    assert (len(empty), str(empty["last_activity_date"].dtype)) == (0, "datetime64[s]")
-
-
-@pytest.mark.parametrize(
-    "done", ["time_spent_minutes_today", "lessons_completed_count", "exercises_submitted_count", None]
-)
-def test_weekly_rules_read_no_idle_day_except_the_last(store: Store, done: str | None):
-    counts = ["time_spent_minutes_today", "lessons_completed_count", "exercises_submitted_count"]
-    days = snapshots([(1, YESTERDAY), (1, DAY)]).assign(**dict.fromkeys(counts, 0))
-    if done is not None:
-        days[done] = 1
-    publish(store, [1], days)
-    with bulk.transaction(store.uri) as connection:
-        frame = read_active_days(connection, store.tables, 1, 1, YESTERDAY, DAY)
-    expected = [DAY] if done is None else [YESTERDAY, DAY]
-    assert sorted(frame["snapshot_date"].dt.date) == expected
 
 
 LATER = NOW + timedelta(days=1)

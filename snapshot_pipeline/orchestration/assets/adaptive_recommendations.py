@@ -1,4 +1,4 @@
-"""The weekly asset `adaptive_recommendations`: up to five recommendations per active student."""
+"""The weekly asset `adaptive_recommendations`: up to three recommendations per active student."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         name=NAME,
         description=(
-            "Up to five recommendations per active student for the week that has just ended, best first. Only the "
+            "Up to three recommendations per active student for the week that has just ended, best first. Only the "
             "newest week's recommendations are active, and dismissed ones stay dismissed."
         ),
         group_name=RECOMMENDATIONS_GROUP,
@@ -75,6 +75,7 @@ def _week_numbers(report: WeekReport) -> Metadata:
     share = {} if report.coverage is None else {"coverage": report.coverage}
     return {
         "recipients": report.recipients,
+        "students_with_lesson_left": report.expected,
         "students_with_recommendation": report.with_recommendation,
         **share,
         "failed": len(report.failed),
@@ -88,11 +89,11 @@ def _week_numbers(report: WeekReport) -> Metadata:
 
 
 def _types_table(report: WeekReport, weeks: Mapping[date, Mapping[str, int]]) -> dg.TableMetadataValue:
-    """Return the recommendations by type, of the week and of the last week before it."""
-    before = weeks.get(max((week for week in weeks if week < report.week_start), default=report.week_start), {})
+    """Return the recommendations by type, of the week and of the week before it; null if that one has none."""
+    before = weeks.get(report.week_start - timedelta(weeks=1))
     return table(
         [
-            {"type": kind, "students": report.types[kind], "week_before": before.get(kind, 0)}
+            {"type": kind, "students": report.types[kind], "week_before": before.get(kind, 0) if before else None}
             for kind in sorted(TYPES, key=lambda kind: -report.types[kind])
         ],
         {"type": "string", "students": "int", "week_before": "int"},

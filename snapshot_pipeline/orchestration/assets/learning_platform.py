@@ -20,7 +20,14 @@ _DESCRIPTIONS = {
 SNAPSHOT_SOURCES = ("users", "user_lesson_progress", "quiz_attempts", "exercise_submissions")
 """Source tables of the snapshots."""
 
-RECOMMENDATION_SOURCES = ("users", "lessons", "user_lesson_progress", "quizzes", "quiz_attempts")
+RECOMMENDATION_SOURCES = (
+    "users",
+    "lessons",
+    "user_lesson_progress",
+    "quizzes",
+    "quiz_attempts",
+    "exercise_submissions",
+)
 """Source tables of the recommendations, besides the snapshots."""
 
 
