@@ -67,10 +67,16 @@ def test_data_quality_names_the_kinds_with_an_example_each() -> None:
     )
     result = check_data_quality(DayReport(DAY, published=9, failures=Counter(x=1), with_issues=3, issues=issues), 0.10)
     assert result.description == (
-        "2026-02-27: 3 of 10 students have invalid rows (30 %), expected at most 10 % (2 rows negative_minutes, e.g. "
-        "user_lesson_progress 7/12: time_spent_minutes -5; 1 row negative_score, e.g. quiz_attempts 31: score -3.0)"
+        "2026-02-27: 3 of 10 students have invalid rows (30 %), expected at most 10 % (2 negative_minutes, 1 "
+        "negative_score)"
     )
-    assert [record.data["rows"] for record in result.metadata["issues"].records] == [2, 1]
+    assert [record.data for record in result.metadata["issues"].records][1] == {
+        "issue": "negative_score",
+        "rows": 1,
+        "students": 1,
+        "for_example": "quiz_attempts 31",
+        "detail": "score -3.0",
+    }
     assert "data_issues" in result.metadata["what_to_do"].value
 
 

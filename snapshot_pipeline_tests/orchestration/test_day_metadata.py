@@ -16,7 +16,7 @@ from snapshot_pipeline.plots import pace, success
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
 from snapshot_pipeline_tests.orchestration.test_retry_failed import run
-from snapshot_pipeline_tests.pipeline.installations import execute
+from snapshot_pipeline_tests.pipeline.installations import execute, raising_for, students_started_before
 
 Shown = dict[str | None, Mapping[str, dg.MetadataValue]]
 
@@ -68,8 +68,9 @@ def is_picture(value: dg.MetadataValue) -> bool:
 
 @pytest.fixture(scope="module")
 def week(installation: TestInstallation) -> Shown:
-    """The last seven days of the sample, in which it spoils 5 % of the students."""
-    return shown(run_days(installation, date(2026, 2, 22), date(2026, 2, 28)))
+    """The last seven days of the sample, in which 5 % of the students have invalid rows, and three raise an error."""
+    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 3)):
+        return shown(run_days(installation, date(2026, 2, 22), date(2026, 2, 28)))
 
 
 def test_each_day_has_all_numbers_as_plottable_metadata(week: Shown) -> None:
@@ -126,6 +127,7 @@ def test_a_short_run_has_tables_and_plots_for_each_day(week: Shown) -> None:
 
 def test_failures_are_shown_by_reason_with_one_student_id(installation: TestInstallation, week: Shown) -> None:
     records = [record.data for record in week["2026-02-28"]["failures_by_reason"].records]
+    assert [record["reason"] for record in records] == ["unexpected_error"]
     assert sum(record["students"] for record in records) == week["2026-02-28"]["failed"].value
     for record in records:
         assert set(record) == {"reason", "students", "for_example"}
@@ -135,6 +137,19 @@ def test_failures_are_shown_by_reason_with_one_student_id(installation: TestInst
             f" WHERE snapshot_date = '2026-02-28' AND reason = '{record['reason']}'",
         )
         assert (record["students"], record["for_example"]) == expected
+
+
+def test_issues_are_shown_by_kind_with_one_row(installation: TestInstallation, week: Shown) -> None:
+    shown_kinds = {day: metadata["issues"].records for day, metadata in week.items() if "issues" in metadata}
+    assert shown_kinds
+    for day, records in shown_kinds.items():
+        counts = {record.data["issue"]: (record.data["rows"], record.data["students"]) for record in records}
+        for issue, expected in counts.items():
+            query = (
+                f"SELECT count(*), count(DISTINCT user_id) FROM data_issues WHERE day = '{day}' AND issue = '{issue}'"  # noqa: S608
+            )
+            assert row(installation, query) == expected
+        assert week[day]["students_with_issues"].value <= sum(students for _, students in counts.values())
 
 
 def test_a_long_backfill_draws_plots_for_its_last_day_only(installation: TestInstallation) -> None:
@@ -236,7 +251,10 @@ def test_a_week_has_counts_by_type_coverage_and_a_plot(installation: TestInstall
 
 
 def test_a_retried_day_has_the_same_metadata_as_a_computed_one(installation: TestInstallation, week: Shown) -> None:
-    result = run(installation, "retry_failed_job", run_config={**retry_run_config(date(2026, 2, 28), None), **QUIET})
+    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 3)):
+        result = run(
+            installation, "retry_failed_job", run_config={**retry_run_config(date(2026, 2, 28), None), **QUIET}
+        )
     assert result.success
     (record,) = installation.instance.fetch_materializations(
         dg.AssetRecordsFilter(SNAPSHOTS, asset_partitions=["2026-02-28"]), limit=1
@@ -246,5 +264,5 @@ def test_a_retried_day_has_the_same_metadata_as_a_computed_one(installation: Tes
     metadata = record.asset_materialization.metadata
     run_numbers = {"run_seconds", "rows_per_second", "not_started_students"}
     assert set(metadata) >= (NUMBERS - run_numbers) | {"retried", "largest_movers", "pace_by_label"}
-    for name in NUMBERS - run_numbers - {"restated"}:  # no row was fixed
+    for name in NUMBERS - run_numbers - {"restated"}:  # they raise again
         assert metadata[name] == week["2026-02-28"][name], name
