@@ -53,16 +53,16 @@ def test_a_day_below_the_rate_is_an_error() -> None:
 
 def test_open_failures_alone_are_a_warning_with_reason_age_and_command() -> None:
     failures = [
-        OpenFailures("negative_time_spent", 1_200, NOW - timedelta(days=9, hours=2), 7),
+        OpenFailures("MemoryError", 1_200, NOW - timedelta(days=9, hours=2), 7),
         OpenFailures("unexpected_error", 1, NOW, 1),
     ]
     result = check_no_open_incidents(problems(failures=failures, failed_days=[date(2026, 2, 20), LAST]), 0.9, NOW)
     assert (result.passed, result.severity) == (False, WARN)
-    assert "1,200 negative_time_spent, 1 unexpected_error" in result.description
+    assert "1,200 MemoryError, 1 unexpected_error" in result.description
     assert "`snapshot-pipeline retry-failed --from 2026-02-20 --to 2026-02-25`" in result.description
     records = result.metadata["failures_by_reason"].records
     assert [(record.data["reason"], record.data["age_days"], record.data["attempts"]) for record in records] == [
-        ("negative_time_spent", 9, 7),
+        ("MemoryError", 9, 7),
         ("unexpected_error", 0, 1),
     ]
 

@@ -63,12 +63,12 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     assert bad.success  # a failed check fails no run
     changes = scanner.scan()
     (incident,) = changes.opened
-    assert (incident.kind, incident.subject) == ("failed_check", "performance_snapshots/success_rate 2026-02-10")
+    assert (incident.kind, incident.subject) == ("failed_check", "performance_snapshots/data_quality 2026-02-10")
     assert incident.run_id == bad.run_id
     (message,) = changes.messages
     assert "of 1" in message.body
-    assert "expected at least 90 %" in message.body
-    assert "published" in message.body
+    assert "expected at most 10 %" in message.body
+    assert "students have invalid rows" in message.body
     assert f"http://127.0.0.1:3000/runs/{bad.run_id}" in message.body
     assert str(MARK)[:4] not in message.body
     assert not scanner.scan().messages
@@ -77,7 +77,7 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     scanner.run(days(DAY))
     recovered = scanner.scan()
     assert [closed.id for closed in recovered.closed] == [incident.id]
-    assert "100 % of" in recovered.messages[0].body
+    assert "0 of 1" in recovered.messages[0].body
     assert not scanner.scan().messages
 
 
@@ -168,7 +168,7 @@ def test_a_failed_summary_is_an_incident_until_the_summary_is_computed(scanner: 
 
 
 def test_the_message_of_an_unexpected_error_is_not_sent(scanner: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
-    def raises(*_: object) -> None:
+    def raises(*_: object, **__: object) -> None:
         raise ValueError(f"student {MARK + 17} cannot be")
 
     monkeypatch.setattr("snapshot_pipeline.orchestration.assets.performance_snapshots.run_days", raises)

@@ -86,27 +86,27 @@ def test_each_day_of_a_range_has_its_own_check_result(
     assert all(evaluation.target_materialization_data for evaluation in by_day if evaluation.partition)
 
 
-def test_only_the_day_with_too_many_failures_fails_its_check(
+def test_only_the_day_with_too_many_invalid_rows_fails_its_check(
     installation: TestInstallation,
 ) -> None:
-    strict = installation.settings.model_copy(update={"min_success_rate": 0.99})
+    strict = installation.settings.model_copy(update={"max_issue_rate": 0.0})
     job = build_defs(strict).resolve_job_def("daily_snapshots_job")
-    # The sample spoils 5 % of the students in its last seven days, 2026-02-22 to 28.
-    tags = range_tags(date(2026, 2, 20), date(2026, 2, 23))
+    # The invalid rows of the sample are those of 2026-02-22.
+    tags = range_tags(date(2026, 2, 19), date(2026, 2, 22))
     result = job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET)
     assert result.success
-    results = check_by_day(installation, "success_rate")
-    assert (results["2026-02-20"], results["2026-02-21"], results["2026-02-23"]) == (True, True, False)
+    results = check_by_day(installation, "data_quality")
+    assert (results["2026-02-19"], results["2026-02-21"], results["2026-02-22"]) == (True, True, False)
     assert results[None] is False  # the range's own result, which the step must yield
     (whole,) = [
         evaluation
         for evaluation in result.get_asset_check_evaluations()
-        if evaluation.check_name == "success_rate" and evaluation.partition is None
+        if evaluation.check_name == "data_quality" and evaluation.partition is None
     ]
     # It is what the check's page shows as its latest execution, so it says what to do as well.
     assert "of 4 days of this run passed; 2026-02-2" in str(whole.description)
-    assert "students published, expected at least 99 %" in str(whole.description)
-    assert "retry_failed_job" in str(whole.metadata["what_to_do"].value)
+    assert "invalid rows" in str(whole.description)
+    assert "data_issues" in str(whole.metadata["what_to_do"].value)
 
 
 def test_a_run_of_one_partition_stores_its_check_under_that_day(installation: TestInstallation) -> None:
