@@ -41,7 +41,7 @@ def platform_metadata(schema: str) -> MetaData:
         "users",
         metadata,
         _id("The user."),
-        Column("role", String, nullable=False, doc="The role; STUDENT for students, in upper or lower case."),
+        Column("role", String, nullable=False, doc="The role; students have one of SNAPSHOT_STUDENT_ROLES."),
         Column(
             "is_active",
             Boolean,
@@ -86,7 +86,7 @@ def platform_metadata(schema: str) -> MetaData:
         _id("The attempt; of two completed at the same time, the one with the higher id is newer."),
         Column("user_id", BigInteger, nullable=False, doc="The student, `users.id`."),
         Column("quiz_id", BigInteger, nullable=False, doc="The quiz, `quizzes.id`."),
-        Column("score", Double, doc="The score in percent, 0 to 100; null until it is graded."),
+        Column("score", Double, doc="The score; full marks are SNAPSHOT_SCORE_MAXIMUM. Null until it is graded."),
         Column("completed_at", timestamptz, doc="When the student submitted the attempt; null until then."),
     )
     Table(

@@ -115,3 +115,13 @@ def test_platform_without_exercises_has_no_failing_contract(scanner: Scanner) ->
     assert (evaluation.passed, evaluation.description) == (True, "the platform has no such table")
     key = dg.AssetKey(["learning_platform", "exercise_submissions"])
     assert scanner.installation.instance.get_latest_materialization_event(key) is None
+
+
+@pytest.mark.clock
+def test_schema_that_does_not_exist_is_one_error(scanner: Scanner) -> None:
+    """The other tables cannot have passed, but one cause is one incident."""
+    result = scanner.run({}, "daily_checks_job", platform_schema="nowhere")
+    severities = {name: (each.passed, each.severity) for name, each in evaluations(result).items()}
+    assert severities == {name: (False, ERROR if name == "users" else WARN) for name in TABLE_NAMES}
+    assert "set SNAPSHOT_PLATFORM_SCHEMA" in str(evaluations(result)["users"].description)
+    assert "see the check of users" in str(evaluations(result)["quizzes"].description)

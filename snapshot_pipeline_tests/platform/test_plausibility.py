@@ -227,6 +227,16 @@ def test_a_null_id_is_an_error(platform: Platform) -> None:
     assert platform.only("error", "lessons").message.startswith("1 row has no id (NULL)")
 
 
+@pytest.mark.parametrize("type_name", ["text", "jsonb", "bytea"])
+def test_columns_of_odd_types_are_findings_and_never_raise(platform: Platform, type_name: str) -> None:
+    platform.run(LESSONS, progress(), attempts("50"), "ALTER TABLE users DROP CONSTRAINT users_pkey")
+    times = ("user_lesson_progress", "started_at"), ("quiz_attempts", "completed_at")
+    others = ("quiz_attempts", "score"), ("users", "role"), ("users", "is_active"), ("users", "current_level")
+    for table, column in (*times, *others, ("user_lesson_progress", "time_spent_minutes"), ("lessons", "level_id")):
+        platform.run(f"ALTER TABLE {table} ALTER {column} DROP NOT NULL, ALTER {column} TYPE {type_name} USING NULL")
+        assert all("cannot be read" not in finding.message for finding in platform.check(rules=RowRules(recent_days=9)))
+
+
 def test_only_recent_rows_are_checked_unless_all_are(platform: Platform) -> None:
     platform.run(attempts("n / 30.0", days_ago=61))
     assert platform.check(rules=RowRules(recent_days=60)) == []
