@@ -171,6 +171,8 @@ def _range(first: date, last: date) -> str:
 
 def _pace(report: StudentReport, settings: Settings) -> list[str]:
     pace, day = report.pace, report.last.day
+    if pace is None and report.last.snapshot and not report.differences:
+        return _wrapped("The platform has no lesson of the student any more; the published snapshots are kept.")
     if pace is None:
         return _wrapped(f"The student started no lesson by the end of {day}, so there is no snapshot.")
     return [

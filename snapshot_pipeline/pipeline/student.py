@@ -107,6 +107,8 @@ def read_student_report(installation: Installation, user_id: int, day: date) -> 
         history = read_history(reader, UserSet((user_id,)), local_day)
     pace = explain_pace(history, local_day) if len(history.students) else None
     differences = _differences(days[-1].snapshot, compute_snapshots(history, local_day))
+    if history.students["first_started_at"].isna().all():
+        differences = []  # a student whose progress was reset keeps the published snapshots
     return StudentReport(user_id, user, days, pace, differences, _remediation(days[-1], pace, differences))
 
 

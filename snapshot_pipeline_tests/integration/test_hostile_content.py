@@ -1,4 +1,4 @@
-"""Hostile and random content of the platform: each student-day is computed or fails with a reason."""
+"""Hostile and random content of the platform: every student-day is computed."""
 
 from __future__ import annotations
 
@@ -141,23 +141,23 @@ def counts(installation: Installation, *queries: str) -> list[int]:
         return [connection.execute(text(query)).scalar_one() for query in queries]
 
 
-def test_fuzzed_rows_are_computed_or_fail_with_a_reason(
+def test_every_student_with_fuzzed_rows_is_published(
     computed: tuple[Installation, bool],
 ):
     installation, readable = computed
     zone = installation.settings.zone
     assert counts(installation, *(f"SELECT count(*) FROM {table}" for table in TABLE_NAMES))[0] == ROWS  # noqa: S608
-    due, published, failed, both = counts(
+    due, published, failed = counts(
         installation,
         "SELECT count(*) FROM users WHERE is_active AND upper(role) = 'STUDENT' AND EXISTS (SELECT FROM "
-        "user_lesson_progress WHERE user_id = users.id AND started_at < '2026-03-16 00:00+00')",
+        "user_lesson_progress WHERE user_id = users.id AND least("
+        "CASE WHEN started_at >= '2000-01-01 00:00+00' THEN started_at END, "
+        "CASE WHEN completed_at >= '2000-01-01 00:00+00' THEN completed_at END) < '2026-03-16 00:00+00')",
         "SELECT count(*) FROM performance_snapshots",
         "SELECT count(*) FROM snapshot_failures",
-        "SELECT count(*) FROM performance_snapshots JOIN snapshot_failures USING (user_id, snapshot_date)",
     )
-    assert (published + failed, both) == (due, 0)
+    assert (published, failed) == (due, 0)
     assert published > 1_000
-    assert failed > 20
     if readable:
         rows = read_rows(installation.engine, "public")
         day = reference_day(rows, SUNDAY, zone)

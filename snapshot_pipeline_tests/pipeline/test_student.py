@@ -9,7 +9,13 @@ from sqlalchemy import select
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.student import NoSuchStudentError, read_student_report
-from snapshot_pipeline_tests.pipeline.installations import SUNDAY, ZONE, execute
+from snapshot_pipeline_tests.pipeline.installations import (
+    COMPUTED,
+    SUNDAY,
+    ZONE,
+    execute,
+    students_started_before,
+)
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import last_ten_scored, window_of
 
@@ -93,6 +99,14 @@ def test_a_failed_day_names_the_command_that_computes_it_again(failed: Installat
     assert report.last.failure.detail == f"ValueError: cannot compute {user_id}"
     assert report.remediation is not None
     assert report.remediation.command == f"snapshot-pipeline retry-failed --from {SUNDAY} --to {SUNDAY}"
+
+
+def test_a_student_whose_progress_was_reset_keeps_the_snapshot_without_a_remediation(computed: Installation):
+    (user_id,) = students_started_before(computed.engine.url, COMPUTED[0], 1)
+    execute(computed.engine.url, f"DELETE FROM user_lesson_progress WHERE user_id = {user_id}")  # noqa: S608
+    report = read_student_report(computed, user_id, SUNDAY)
+    assert report.last.snapshot is not None
+    assert (report.last.state, report.pace, report.differences, report.remediation) == ("published", None, [], None)
 
 
 def test_uncomputed_day_differs_from_day_before_the_first_lesson(computed: Installation):

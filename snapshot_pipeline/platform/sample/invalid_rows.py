@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -114,7 +114,7 @@ def _opened_again(rows: InvalidRows) -> Study:
 def _completed_without_start(rows: InvalidRows) -> Study:
     # `started` is the position among the rows: the platform wrote this one when the lesson was completed.
     completed = _lesson(rows, completed=rows.moment)
-    return Study(**{**vars(completed), "is_started": np.zeros(len(rows.person), dtype=bool)})
+    return replace(completed, is_started=np.zeros(len(rows.person), dtype=bool))
 
 
 def _negative_minutes(rows: InvalidRows) -> Study:
@@ -130,8 +130,7 @@ def _implausible_minutes(rows: InvalidRows) -> Study:
 
 
 def _minutes_over_midnight(rows: InvalidRows) -> Study:
-    started = np.maximum(rows.moment, rows.midnight - 5 * MINUTE)
-    return Study(**{**vars(_lesson(rows)), "started": started})
+    return replace(_lesson(rows), started=np.maximum(rows.moment, rows.midnight - 5 * MINUTE))
 
 
 def _epoch_for_never(rows: InvalidRows) -> Study:
@@ -251,7 +250,7 @@ def _finish(rows: InvalidRows, people: People, study: Study, catalog: Catalog) -
     is_open = np.isin(study.person, rows.person) & ~study.is_completed
     closed = np.maximum(study.started, moments[study.person])
     completed = np.where(is_open, closed, study.completed)
-    known = Study(**{**vars(study), "completed": completed, "is_completed": study.is_completed | is_open})
+    known = replace(study, completed=completed, is_completed=study.is_completed | is_open)
     accepted = [
         _accepted_lessons(person, moment, _missing_lessons(person, people, study, catalog))
         for person, moment in zip(rows.person.tolist(), rows.moment.tolist(), strict=True)
