@@ -18,7 +18,7 @@ from benchmarks.contenders.tables import RECOMMENDATIONS, SNAPSHOTS, connected, 
 from benchmarks.datasets import Dataset
 
 _BLOCK = 1 << 20
-_STUDENT = "upper(role) = 'STUDENT' AND is_active"
+_STUDENT = "upper(trim(role)) = 'STUDENT' AND is_active"
 
 _OF_DAYS = (
     f"""SELECT id, (SELECT min(started_at) FROM user_lesson_progress WHERE user_id = users.id)

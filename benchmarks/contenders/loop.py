@@ -201,7 +201,9 @@ def _compute_day(cursor: Cursor, user_id: int, day: Days) -> int:
         ),
         "minutes": _one(
             cursor,
-            "SELECT coalesce(sum(time_spent_minutes), 0) FROM user_lesson_progress"
+            "SELECT least("
+            " coalesce(sum(least(time_spent_minutes, floor(date_part('epoch', %(end)s - started_at) / 60))), 0),"
+            " date_part('epoch', %(end)s - %(start)s) / 60)::integer FROM user_lesson_progress"
             " WHERE user_id = %(user_id)s AND started_at >= %(start)s AND started_at < %(end)s",
             known,
         ),

@@ -216,7 +216,8 @@ def _order(corrected: pd.DataFrame) -> pd.DataFrame:
     if not (corrected["copies"] > 1).any():
         return corrected
     keys = corrected.assign(is_open=corrected["completed_at"].isna())
-    return corrected.loc[keys.sort_values([*_LESSON, "is_open", "start", "completed_at"], kind="stable").index]
+    order = [*_LESSON, "is_open", "start", "completed_at", "started_at"]
+    return corrected.loc[keys.sort_values(order, kind="stable").index]
 
 
 def _valid(times: pd.Series, moment: datetime) -> pd.Series:

@@ -403,7 +403,7 @@ class PlatformReader:
             return query.subquery("lessons_once")
         started_at, completed_at = self._valid(progress.c.started_at), self._valid(progress.c.completed_at)
         start = func.least(started_at, completed_at)
-        order = (completed_at.is_(None), start, completed_at)
+        order = (completed_at.is_(None), start, completed_at, started_at)
         # Not DISTINCT ON, which SQLAlchemy 2.0 and 2.1 write differently.
         number = func.row_number().over(partition_by=key, order_by=order).label("number")
         rows = query.add_columns(number).where(start.is_not(None)).subquery("numbered_rows")

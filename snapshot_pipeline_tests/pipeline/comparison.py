@@ -12,10 +12,10 @@ from sqlalchemy import select
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.recommendations import Recommendation, WeekRules, reference_week
-from snapshot_pipeline_tests.reference.rows import PlatformRows
+from snapshot_pipeline_tests.reference.rows import Issue, PlatformRows
 from snapshot_pipeline_tests.reference.snapshots import Failure, ReferenceDay, Snapshot, reference_day
 
-Row = TypeVar("Row", Snapshot, Failure, Recommendation)
+Row = TypeVar("Row", Snapshot, Failure, Issue, Recommendation)
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Comparison:
 
 
 def compare_day(installation: Installation, expected: ReferenceDay, day: date) -> Comparison:
-    """Compare the snapshots and failures of a day with the reference."""
+    """Compare the snapshots, failures and invalid rows of a day with the reference."""
     store = installation.store
+    issues, days = store.data_issues, store.snapshot_days
     with installation.engine.connect() as connection:
         stored = {
             kind: [
@@ -47,15 +48,50 @@ def compare_day(installation: Installation, expected: ReferenceDay, day: date) -
             ]
             for kind, table in ((Snapshot, store.performance_snapshots), (Failure, store.snapshot_failures))
         }
-    return _compare(f"snapshot of {day}", stored[Snapshot], expected.published) + _compare(
-        f"failure of {day}", stored[Failure], expected.failures
+        listed = [
+            Issue(*row)
+            for row in connection.execute(
+                select(
+                    issues.c.source_table,
+                    issues.c.source_key,
+                    issues.c.issue,
+                    issues.c.user_id,
+                    issues.c.day,
+                    issues.c.detail,
+                ).where(issues.c.day == day)
+            )
+        ]
+        with_issues = connection.execute(
+            select(days.c.students_with_issues).where(days.c.snapshot_date == day)
+        ).scalar_one_or_none()
+    due = {snapshot.user_id for snapshot in expected.published}
+    total = _compare(f"snapshot of {day}", stored[Snapshot], expected.published)
+    total += _compare(f"failure of {day}", stored[Failure], expected.failures)
+    total += _compare(f"issue of {day}", [issue for issue in listed if issue.user_id in due], expected.issues)
+    total += _compare_details(listed, expected.issues)
+    if with_issues != expected.students_with_issues:
+        sentence = f"{day}: students_with_issues is {with_issues}, expected {expected.students_with_issues}"
+        total += Comparison(0, [sentence])
+    return total
+
+
+def _compare_details(listed: list[Issue], expected: list[Issue]) -> Comparison:
+    details = {_key(issue): issue.value for issue in listed}
+    return Comparison(
+        0,
+        [
+            f"issue {issue}: its detail is {details[_key(issue)]!r}"
+            for issue in expected
+            if issue.value not in details.get(_key(issue), issue.value)
+        ],
     )
 
 
 def compare_days(installation: Installation, days: Sequence[date]) -> Comparison:
-    """Compare the snapshots and failures of some days with the reference, computed from the current platform."""
-    rows = read_rows(installation.engine, installation.settings.platform_schema, installation.settings.naive_zone)
-    zone = installation.settings.zone
+    """Compare some days with the reference, computed from the current platform."""
+    settings = installation.settings
+    rows = read_rows(installation.engine, settings.platform_schema, settings.naive_zone, settings.score_maximum)
+    zone = settings.zone
     return sum((compare_day(installation, reference_day(rows, day, zone), day) for day in days), Comparison(0))
 
 
@@ -95,12 +131,15 @@ def _compare(kind: str, stored: list[Row], expected: list[Row]) -> Comparison:
     return Comparison(len(stored_by_key.keys() | expected_by_key.keys()), differences)
 
 
-def _key(row: Snapshot | Failure | Recommendation) -> tuple[Any, ...]:
-    return (row.user_id, row.recommendation_type) if isinstance(row, Recommendation) else (row.user_id,)
+def _key(row: Snapshot | Failure | Issue | Recommendation) -> tuple[Any, ...]:
+    if isinstance(row, Recommendation):
+        return row.user_id, row.recommendation_type
+    return (row.user_id, row.source_key, row.issue) if isinstance(row, Issue) else (row.user_id,)
 
 
 def _figures(stored: Row, expected: Row) -> list[str]:
-    pairs = {column.name: (getattr(stored, column.name), getattr(expected, column.name)) for column in fields(stored)}
+    names = [column.name for column in fields(stored) if column.compare]
+    pairs = {name: (getattr(stored, name), getattr(expected, name)) for name in names}
     return [
         f"{name} is {actual!r}, expected {wanted!r}" for name, (actual, wanted) in pairs.items() if actual != wanted
     ]

@@ -1,7 +1,12 @@
-"""Convert plain rows to `StudentHistory`, the input of `compute_snapshots`: all rows, or only the required ones."""
+"""Convert plain rows to `StudentHistory`, the input of `compute_snapshots`: all rows, or only the required ones.
+
+The rows are corrected by the code under test, as when they are read from a database.
+"""
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -9,9 +14,16 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from snapshot_pipeline.metrics.corrections import (
+    attempt_issues,
+    correct_attempts,
+    correct_exercises,
+    correct_progress,
+    progress_issues,
+)
 from snapshot_pipeline.metrics.events import StudentHistory
 from snapshot_pipeline_tests.reference.days import end_of_day, start_of_day
-from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, PlatformRows, Progress, Student
+from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, PlatformRows, Progress, Student, valid
 
 INSTANT = "datetime64[us, UTC]"
 
@@ -20,6 +32,8 @@ def full_history(rows: PlatformRows, zone: ZoneInfo) -> StudentHistory:
     """Return all rows of all active students, needed or not; `last_activity_before` is always NaT."""
     ids = {student.user.id for student in rows.active_students(zone)}
     return _history(
+        rows,
+        zone,
         [(student.user.id, first_started_at(student), None) for student in rows.active_students(zone)],
         [row for row in rows.user_lesson_progress if row.user_id in ids],
         [row for row in rows.quiz_attempts if row.user_id in ids],
@@ -36,33 +50,45 @@ def trimmed_history(rows: PlatformRows, first: date, last: date, zone: ZoneInfo)
     attempts: list[Attempt] = []
     exercises: list[Exercise] = []
     for student in rows.active_students(zone):
-        older_scored = [
+        needed_lessons = {
+            row.lesson_id
+            for row in rows.user_lesson_progress
+            if row.user_id == student.user.id
+            and (is_within(row.started_at, window_start, end) or is_within(row.completed_at, window_start, end))
+        }
+        older_scores = [
             attempt.row
             for attempt in student.attempts
-            if attempt.row.score is not None and not is_within(attempt.row.completed_at, start, end)
-        ]
-        last_ten = [row for row in older_scored if row.completed_at is not None and row.completed_at < start][:10]
-        kept_progress = [
-            dated.row
-            for dated in student.progress
-            if is_within(dated.row.started_at, window_start, end)
-            or is_within(dated.row.completed_at, window_start, end)
+            if attempt.score is not None and attempt.row.completed_at is not None and attempt.row.completed_at < start
         ]
         kept_attempts = [dated.row for dated in student.attempts if is_within(dated.row.completed_at, start, end)]
-        kept_attempts += last_ten
-        submissions = [row for row in rows.exercise_submissions if row.user_id == student.user.id]
+        kept_attempts += older_scores[:10]
+        submissions = [
+            row
+            for row in rows.exercise_submissions
+            if row.user_id == student.user.id and valid(rows.moment, row.created_at)
+        ]
         kept_exercises = [row for row in submissions if is_within(row.created_at, start, end)]
         removed = [
-            *(at for dated in student.progress if dated.row not in kept_progress for at in _instants(dated.row)),
+            *(
+                at
+                for lesson in student.progress
+                if lesson.row.lesson_id not in needed_lessons
+                for at in (lesson.row.started_at, lesson.row.completed_at)
+            ),
             *(dated.row.completed_at for dated in student.attempts if dated.row not in kept_attempts),
             *(row.created_at for row in submissions if row not in kept_exercises),
         ]
         before = max((at for at in removed if at is not None and at < start), default=None)
         students.append((student.user.id, first_started_at(student), before))
-        progress += kept_progress
+        progress += [
+            row
+            for row in rows.user_lesson_progress
+            if row.user_id == student.user.id and row.lesson_id in needed_lessons
+        ]
         attempts += kept_attempts
         exercises += kept_exercises
-    return _history(students, progress, attempts, exercises)
+    return _history(rows, zone, students, progress, attempts, exercises)
 
 
 def without_redundant_last_activity(history: StudentHistory, first: date, zone: ZoneInfo) -> StudentHistory:
@@ -90,54 +116,75 @@ def only_students(history: StudentHistory, user_ids: Collection[int]) -> Student
         return frame[frame["user_id"].isin(list(user_ids))].reset_index(drop=True)
 
     return StudentHistory(
-        selected(history.students), selected(history.progress), selected(history.attempts), selected(history.exercises)
+        selected(history.students),
+        selected(history.progress),
+        selected(history.attempts),
+        selected(history.exercises),
+        selected(history.issues),
     )
 
 
-def shuffled(history: StudentHistory, seed: int) -> StudentHistory:
-    """Return the same rows in another order, with their old index labels."""
-    return StudentHistory(
-        history.students.sample(frac=1, random_state=seed),
-        history.progress.sample(frac=1, random_state=seed + 1),
-        history.attempts.sample(frac=1, random_state=seed + 2),
-        history.exercises.sample(frac=1, random_state=seed + 3),
-    )
+def shuffled(rows: PlatformRows, seed: int) -> PlatformRows:
+    """Return the same rows in another order."""
+    generator = random.Random(seed)  # noqa: S311
+    names = ("users", "user_lesson_progress", "quiz_attempts", "exercise_submissions")
+    return replace(rows, **{name: generator.sample(getattr(rows, name), len(getattr(rows, name))) for name in names})
 
 
 def _history(
+    rows: PlatformRows,
+    zone: ZoneInfo,
     students: list[tuple[int, datetime | None, datetime | None]],
     progress: list[Progress],
     attempts: list[Attempt],
     exercises: list[Exercise],
 ) -> StudentHistory:
+    copies = Counter(
+        (row.user_id, row.lesson_id)
+        for row in rows.user_lesson_progress
+        if valid(rows.moment, row.started_at) or valid(rows.moment, row.completed_at)
+    )
+    progress_rows = frame_of(
+        [
+            (
+                row.user_id,
+                row.lesson_id,
+                row.started_at,
+                row.completed_at,
+                row.time_spent_minutes or 0,
+                copies[row.user_id, row.lesson_id],
+            )
+            for row in progress
+        ],
+        {
+            "user_id": "int64",
+            "lesson_id": "int64",
+            "started_at": INSTANT,
+            "completed_at": INSTANT,
+            "time_spent_minutes": "int64",
+            "copies": "int64",
+        },
+    )
+    attempt_rows = frame_of(
+        [(row.user_id, row.id, row.completed_at, row.score, row.score is not None) for row in attempts],
+        {
+            "user_id": "int64",
+            "attempt_id": "int64",
+            "completed_at": INSTANT,
+            "score": "float64",
+            "is_scored": "bool",
+        },
+    )
+    exercise_rows = frame_of(
+        [(row.user_id, row.created_at) for row in exercises], {"user_id": "int64", "created_at": INSTANT}
+    )
+    issues = [progress_issues(progress_rows, rows.moment, zone), attempt_issues(attempt_rows, rows.moment, zone)]
     return StudentHistory(
         students=frame_of(students, {"user_id": "int64", "first_started_at": INSTANT, "last_activity_before": INSTANT}),
-        progress=frame_of(
-            [
-                (row.user_id, row.lesson_id, row.started_at, row.completed_at, row.time_spent_minutes or 0)
-                for row in progress
-            ],
-            {
-                "user_id": "int64",
-                "lesson_id": "int64",
-                "started_at": INSTANT,
-                "completed_at": INSTANT,
-                "time_spent_minutes": "int64",
-            },
-        ),
-        attempts=frame_of(
-            [(row.user_id, row.id, row.completed_at, row.score, row.score is not None) for row in attempts],
-            {
-                "user_id": "int64",
-                "attempt_id": "int64",
-                "completed_at": INSTANT,
-                "score": "float64",
-                "is_scored": "bool",
-            },
-        ),
-        exercises=frame_of(
-            [(row.user_id, row.created_at) for row in exercises], {"user_id": "int64", "created_at": INSTANT}
-        ),
+        progress=correct_progress(progress_rows, rows.moment),
+        attempts=correct_attempts(attempt_rows, rows.moment, rows.score_maximum),
+        exercises=correct_exercises(exercise_rows, rows.moment),
+        issues=pd.concat(issues, ignore_index=True),
     )
 
 
@@ -158,10 +205,6 @@ def is_within(instant: datetime | None, start: datetime, end: datetime) -> bool:
     return instant is not None and start <= instant < end
 
 
-def _instants(row: Progress) -> tuple[datetime | None, datetime | None]:
-    return row.started_at, row.completed_at
-
-
 def first_started_at(student: Student) -> datetime | None:
-    """Return the earliest `started_at` of the student's rows; None if there is none."""
-    return min((dated.row.started_at for dated in student.progress if dated.row.started_at is not None), default=None)
+    """Return the earliest start of the student's lessons; None if there is none."""
+    return min((lesson.start for lesson in student.progress), default=None)

@@ -12,16 +12,22 @@ from sqlalchemy import Connection, Engine, column, inspect, select, table
 from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
 
 
-def read_rows(database: Engine | Connection, schema: str, naive_zone: ZoneInfo | None = None) -> PlatformRows:
+def read_rows(
+    database: Engine | Connection, schema: str, naive_zone: ZoneInfo | None = None, score_maximum: float = 100
+) -> PlatformRows:
     """Read all rows of the platform's six tables; `exercise_submissions` may be missing.
 
     Args:
         database: An engine, or a connection, which stays open.
         naive_zone: Time zone of timestamps without a time zone; None means UTC.
+        score_maximum: The score of full marks.
+
+    Returns:
+        The rows; the moment of computation is now.
     """
     if isinstance(database, Engine):
         with database.connect() as connection:
-            return read_rows(connection, schema, naive_zone)
+            return read_rows(connection, schema, naive_zone, score_maximum)
     zone = naive_zone or timezone.utc
 
     def rows(table_name: str, *columns: str) -> Sequence[Any]:
@@ -37,6 +43,8 @@ def read_rows(database: Engine | Connection, schema: str, naive_zone: ZoneInfo |
         return (value if value.tzinfo is not None else value.replace(tzinfo=zone)).astimezone(timezone.utc)
 
     return PlatformRows(
+        moment=datetime.now(timezone.utc),
+        score_maximum=score_maximum,
         users=[
             User(row.id, row.role, row.is_active, row.current_specialization, row.current_level)
             for row in rows("users", "id", "role", "is_active", "current_specialization", "current_level")

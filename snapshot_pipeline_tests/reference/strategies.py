@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from functools import cache
 from itertools import product
 from zoneinfo import ZoneInfo
@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 
 from snapshot_pipeline_tests.reference.days import start_of_day
 from snapshot_pipeline_tests.reference.recommendations import NEVER, WeekRules
-from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
+from snapshot_pipeline_tests.reference.rows import (
+    EARLIEST,
+    NO_MOMENT,
+    Attempt,
+    Exercise,
+    Lesson,
+    PlatformRows,
+    Progress,
+    Quiz,
+    User,
+)
 
 # Time zones, and days whose midnight or length is unusual.
 SPECIAL_DAYS = [
@@ -40,15 +50,24 @@ SPECIAL_DAYS = [
 EDGES = [-400, -30, -29, -24, -24, -23, -23, -7, -6, 0]
 MIDNIGHT = timedelta(0)
 TICK = timedelta(microseconds=1)
-TIMES_OF_DAY = [MIDNIGHT, MIDNIGHT, -TICK, TICK, timedelta(minutes=30), timedelta(hours=1), timedelta(hours=12)]
+TIMES_OF_DAY = [
+    *[MIDNIGHT, MIDNIGHT, -TICK, TICK, -timedelta(minutes=1), timedelta(minutes=30)],
+    *[timedelta(hours=1), timedelta(hours=12)],
+]
 SPECIALIZATIONS = ["python", "python", "python", "data", None]
 LEVELS = ["1", "1", "1", "2", None]
 FIRST_IDS = [1, 2**31, 2**53 + 1]  # a float cannot represent the last one
-FLAWS = ["score", "minutes", "order", "every"]
+FLAWS = ["score", "minutes", "order", "times", "copies", "every"]
 RARELY_FLAWED = [*["none"] * 16, *FLAWS]
+# Around the length of a day of 23, 24 and 25 hours, and around a week.
+MINUTES = [None, 0, 1, 59, 600, 600]
+LONG_MINUTES = [1379, 1380, 1381, 1439, 1440, 1441, 1499, 1500, 1501, 10_080, 10_081, 2**31 - 1]
+NEGATIVE_MINUTES = [-1, -(2**31)]
+FIVE_MINUTES = timedelta(minutes=5)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Days from the first day to the first start (None: nothing started), around the bounds of 7 and 30 days.
 FIRST_STARTS = [None, None, -400, -400, -400, -60, -30, -29, -28, -8, -7, -6, -5, -1, 0, 1]
-BAD_SCORES = [-0.01, 100.01, 140.0, float("nan"), float("inf"), float("-inf")]
+BAD_SCORES = [-0.0, -0.01, -5e-324, 100.00000000000001, 140.0, 1e308, float("nan"), float("inf"), float("-inf")]
 # Rows that meet the thresholds of the rules: minutes of a lesson, days before the Sunday, lessons and exercises.
 WEEK_MINUTES = [0, 199, 200, 201, 300, 600, 2_000]
 WEEK_DAYS_AGO = [[0, 1, 2], [0, 2, 3, 12, 13], [0, 13, 14], [13, 14, 15, 26, 27], [14, 15, 28, 29, 30]]
@@ -90,7 +109,12 @@ def scenarios(draw: st.DrawFn, longest: int = 45, flaws: Sequence[str] = RARELY_
     length = draw(st.sampled_from([n for n in (1, 2, 3, 8, 31, longest) if n <= longest]))
     first = special_day - timedelta(days=draw(st.integers(0, min(length, 12))))
     last = first + timedelta(days=length - 1)
-    return Scenario(zone, first, last, draw(platforms(zone, first, last, flaws)))
+    moment = draw(st.sampled_from([None, None, None, *[length] * 2, length // 2, -3]))
+    at = NO_MOMENT if moment is None else start_of_day(first + timedelta(days=moment), zone)
+    if moment is not None:
+        at += draw(st.sampled_from(TIMES_OF_DAY))
+    rows = draw(platforms(zone, first, last, flaws, at, draw(st.sampled_from([100, 100, 100, 1, 20, 0.3]))))
+    return Scenario(zone, first, last, rows)
 
 
 @st.composite
@@ -107,7 +131,15 @@ def _moments(length: int) -> list[tuple[int, timedelta]]:
 
 
 @st.composite
-def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date, flaws: Sequence[str]) -> PlatformRows:
+def platforms(
+    draw: st.DrawFn,
+    zone: ZoneInfo,
+    first: date,
+    last: date,
+    flaws: Sequence[str],
+    moment: datetime = NO_MOMENT,
+    score_maximum: float = 100,
+) -> PlatformRows:
     """Generate up to five users with rows, up to eight lessons, and quizzes of some of them; rows in any order."""
     first_id = draw(st.sampled_from(FIRST_IDS))
     lessons = draw(_lessons(first_id))
@@ -117,24 +149,28 @@ def platforms(draw: st.DrawFn, zone: ZoneInfo, first: date, last: date, flaws: S
     users = [
         User(
             first_id + n,
-            draw(st.sampled_from(["student", "STUDENT", "Student", "student", "STUDENT", "teacher"])),
+            draw(st.sampled_from(["student", "STUDENT", "Student", " student  ", "STUDENT", "teacher"])),
             draw(st.sampled_from([True, True, True, True, True, False])),
             draw(st.sampled_from(SPECIALIZATIONS)),
             draw(st.sampled_from(LEVELS)),
         )
         for n in draw(st.permutations(range(draw(st.sampled_from([1, 2, 5, 5, 5, 0])))))
     ]
-    rows = PlatformRows(users=users, lessons=lessons, quizzes=quizzes)
+    rows = PlatformRows(users=users, lessons=lessons, quizzes=quizzes, moment=moment, score_maximum=score_maximum)
     for user in users:
         flaw = draw(st.sampled_from(flaws))
         pool = draw(st.lists(instants(zone, first, last), min_size=1, max_size=8))
+        streak_from = pool[0]
+        if flaw in ("times", "every"):
+            pool += [EARLIEST, EARLIEST - TICK, EPOCH]
+            pool += [] if moment == NO_MOMENT else [moment, moment + TICK, moment + timedelta(days=400)]
         days_later = draw(st.sampled_from(FIRST_STARTS))
         if days_later is not None:
             start = start_of_day(first + timedelta(days=days_later), zone) + draw(st.sampled_from(TIMES_OF_DAY))
             rows.user_lesson_progress.append(Progress(user.id, first_id + 99, start, None, 5))
         if days_later is not None or draw(st.booleans()):
-            rows.user_lesson_progress.extend(draw(_progress(user.id, first_id, pool, flaw)))
-        rows.quiz_attempts.extend(draw(_attempts(user.id, first_id, pool, flaw)))
+            rows.user_lesson_progress.extend(draw(_progress(user.id, first_id, pool, streak_from, flaw)))
+        rows.quiz_attempts.extend(draw(_attempts(user.id, first_id, pool, flaw, score_maximum)))
         rows.exercise_submissions.extend(
             Exercise(first_id + 10 * n + len(users), user.id, instant)
             for n, instant in enumerate(draw(st.lists(st.sampled_from(pool), max_size=3)))
@@ -158,29 +194,41 @@ def _lessons(draw: st.DrawFn, first_id: int) -> list[Lesson]:
 
 
 @st.composite
-def _progress(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], flaw: str) -> list[Progress]:
+def _progress(
+    draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], streak_from: datetime, flaw: str
+) -> list[Progress]:
     moment = st.sampled_from([None, *pool, *pool])
-    minutes = st.sampled_from([None, 0, 1, 59, 600])
+    minutes = st.sampled_from([*MINUTES, *LONG_MINUTES])
     if flaw in ("minutes", "every"):
-        minutes = st.sampled_from([None, 1, 2, 59, 60, -1, -(2**31)])
+        minutes = st.sampled_from([*MINUTES, *LONG_MINUTES, *NEGATIVE_MINUTES, *NEGATIVE_MINUTES])
     rows = []
+    copies = [1] if flaw not in ("copies", "every") else [1, 1, 2, 3]
     for lesson in draw(st.permutations(range(draw(st.integers(0, 7))))):
-        started_at, completed_at = draw(moment), draw(moment)
-        if started_at and completed_at and completed_at < started_at and flaw not in ("order", "every"):
-            started_at, completed_at = completed_at, started_at
-        rows.append(Progress(user_id, first_id + lesson, started_at, completed_at, draw(minutes)))
+        for _ in range(draw(st.sampled_from(copies))):
+            started_at, completed_at = draw(moment), draw(moment)
+            if started_at and completed_at and completed_at < started_at and flaw not in ("order", "every"):
+                started_at, completed_at = completed_at, started_at
+            if started_at and flaw in ("order", "every"):
+                earlier = st.sampled_from([None, None, None, TICK, FIVE_MINUTES, FIVE_MINUTES + TICK])
+                difference = draw(earlier)
+                completed_at = completed_at if difference is None else started_at - difference
+            rows.append(Progress(user_id, first_id + lesson, started_at, completed_at, draw(minutes)))
     # One or two lessons a day for several days: full marks need more rows than are generated one by one.
     streak = draw(st.sampled_from([0, 0, 0, 1, 4, 7, 20, 30]))
     for n in range(streak):
-        at = pool[0] + timedelta(days=n)
+        at = streak_from + timedelta(days=n)
         rows += [Progress(user_id, first_id + 100 + 2 * n + m, at, at, 2) for m in range(draw(st.sampled_from([1, 2])))]
     return rows
 
 
 @st.composite
-def _attempts(draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], flaw: str) -> list[Attempt]:
+def _attempts(
+    draw: st.DrawFn, user_id: int, first_id: int, pool: list[datetime], flaw: str, score_maximum: float
+) -> list[Attempt]:
     score = st.one_of(
         st.integers(0, 10_000).map(lambda cents: cents / 100), st.sampled_from([None, None, 0.0, 69.99, 70.0, 100.0])
+    ).map(
+        lambda percent: percent if percent is None or score_maximum == 100 else round(percent * score_maximum / 100, 6)
     )
     if flaw in ("score", "every"):
         score = st.one_of(score, score, score, st.sampled_from(BAD_SCORES))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 
-from snapshot_pipeline_tests.reference.snapshots import exact, rounded
+from snapshot_pipeline_tests.reference.rows import exact
+from snapshot_pipeline_tests.reference.snapshots import rounded
 
 FIGURES = (
     "students",

@@ -13,7 +13,6 @@ from snapshot_pipeline_tests.reference.days import end_of_day, local_day, start_
 from snapshot_pipeline_tests.reference.recommendations import Recommendation, WeekRules, reference_week
 from snapshot_pipeline_tests.reference.rows import Attempt, Exercise, Lesson, PlatformRows, Progress, Quiz, User
 from snapshot_pipeline_tests.reference.snapshots import (
-    Failure,
     Snapshot,
     learning_pace,
     pace,
@@ -57,7 +56,7 @@ def test_the_second_example_computed_from_rows():
 
 
 def test_quiz_average_of_the_example_from_three_scores():
-    average = quiz_average([90.0, 60.0, 30.0])
+    average = quiz_average([Fraction(90), Fraction(60), Fraction(30)])
     assert average is not None
     assert rounded(average) == Decimal("67.06")
 
@@ -120,44 +119,50 @@ def test_a_start_at_the_next_midnight_gives_no_snapshot_yet():
     assert len(reference_day(rows, DAY + timedelta(days=1), UTC).published) == 1
 
 
-@pytest.mark.parametrize(
-    ("attempts", "progress", "reason", "detail"),
-    [
-        (
-            [Attempt(7, 1, 1, 140.0, noon(90)), Attempt(6, 1, 1, -1.0, noon(91))],
-            Progress(1, 55, noon(3), noon(4), -3),
-            "score_out_of_range",
-            "quiz_attempts id 7: score 140.0",
-        ),
-        ([Attempt(7, 1, 1, float("nan"), noon(0))], None, "score_out_of_range", "quiz_attempts id 7: score nan"),
-        (
-            [],
-            Progress(1, 55, noon(3), noon(4), -3),
-            "negative_time_spent",
-            "user_lesson_progress lesson 55: time_spent_minutes -3",
-        ),
-        (
-            [],
-            Progress(1, 55, noon(0), noon(4), None),
-            "completed_before_started",
-            "user_lesson_progress lesson 55: completed_at 2026-03-06T12:00:00+00:00 "
-            "is earlier than started_at 2026-03-10T12:00:00+00:00",
-        ),
-    ],
-)
-def test_a_failure_names_the_invalid_row(attempts, progress, reason, detail):
-    lessons = [Progress(1, 1, noon(50), None, 1), *([progress] if progress else [])]
-    rows = PlatformRows(users=[STUDENT], user_lesson_progress=lessons, quiz_attempts=attempts)
-    assert reference_day(rows, DAY, UTC).failures == [Failure(1, DAY, reason, detail)]
+def issues(rows: PlatformRows) -> list[tuple[str, str, date]]:
+    (student,) = rows.active_students(UTC)
+    return [(issue.source_key, issue.issue, issue.day) for issue in student.issues]
 
 
-def test_an_invalid_row_outside_the_window_is_ignored():
+def test_one_lesson_twice_counts_once_and_is_listed():
     rows = PlatformRows(
         users=[STUDENT],
-        user_lesson_progress=[Progress(1, 1, noon(50), noon(51), -1)],
-        quiz_attempts=[Attempt(7, 1, 1, 140.0, noon(90)), *(Attempt(id_, 1, 1, 1.0, noon(8)) for id_ in range(10, 20))],
+        user_lesson_progress=[
+            Progress(1, 7, noon(3), None, 90),
+            Progress(1, 7, noon(0, 1), noon(0), -3),
+            Progress(1, 7, noon(5), datetime(1970, 1, 1, tzinfo=timezone.utc), 2),
+        ],
     )
-    assert only_snapshot(rows).quiz_average == 1.0
+    snapshot = only_snapshot(rows)
+    assert (snapshot.lessons_completed_count, snapshot.time_spent_minutes_today) == (1, 90)
+    assert rows.active_students(UTC)[0].first_started_on == DAY
+    assert issues(rows) == [
+        ("1/7", "negative_minutes", DAY),
+        ("1/7", "completed_before_started", DAY),
+        ("1/7", "duplicate_progress", DAY),
+        ("1/7", "implausible_timestamp", DAY - timedelta(days=5)),
+    ]
+
+
+def test_times_after_the_moment_do_not_exist():
+    rows = PlatformRows(
+        users=[STUDENT],
+        user_lesson_progress=[Progress(1, 1, noon(0), noon(0, 1), 600), Progress(1, 2, noon(0, 1), None, 5)],
+        quiz_attempts=[Attempt(1, 1, 1, 50.0, noon(0)), Attempt(2, 1, 1, 90.0, noon(0, 1))],
+        exercise_submissions=[Exercise(1, 1, noon(0, 1))],
+        moment=noon(0),
+    )
+    assert only_snapshot(rows) == Snapshot(1, DAY, 15.0, "SLOW", 50.0, 0, 600, 1, 0, DAY)
+    assert issues(rows) == [("1/1", "future_timestamp", DAY)]
+
+
+def test_minutes_end_with_the_day_of_the_start():
+    rows = PlatformRows(
+        users=[STUDENT],
+        user_lesson_progress=[Progress(1, n, noon(0, n), None, 10_080 + n) for n in range(2)],
+    )
+    assert only_snapshot(rows).time_spent_minutes_today == 720 + 660
+    assert issues(rows) == [("1/1", "implausible_minutes", DAY)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
--- A range of days for all students, as one statement. No student has an invalid row, so none is looked for.
+-- A range of days for all students, as one statement. No student has an invalid row, so none is looked for: only minutes are
+-- limited.
 --
 -- What makes it fast:
 --   * A student's events become ascending arrays of day numbers, and every figure of a day is a position in one of
@@ -20,10 +21,17 @@ WITH completed AS (
      GROUP BY user_id
 ), started AS (
     SELECT user_id, array_agg(day::float8) AS days, array_agg(minutes) AS minutes
-      FROM (SELECT user_id, width_bucket(started_at, :boundaries) AS day, sum(time_spent_minutes) AS minutes
-              FROM user_lesson_progress
-             WHERE user_id BETWEEN :first_id AND :last_id AND started_at >= :start AND started_at < :end
-             GROUP BY user_id, day
+      FROM (SELECT user_id, day,
+                   least(sum(least(time_spent_minutes, floor(date_part('epoch', day_end - started_at) / 60))),
+                         date_part('epoch', day_end - (:boundaries)[day]) / 60) AS minutes
+              FROM (SELECT user_id, day, started_at, time_spent_minutes,
+                           (array_append(:boundaries, :end))[day + 1] AS day_end
+                      FROM (SELECT user_id, started_at, time_spent_minutes,
+                                   width_bucket(started_at, :boundaries) AS day
+                              FROM user_lesson_progress
+                             WHERE user_id BETWEEN :first_id AND :last_id
+                               AND started_at >= :start AND started_at < :end) AS lesson) AS lesson
+             GROUP BY user_id, day, day_end
              ORDER BY user_id, day) AS a_day
      GROUP BY user_id
 ), attempted AS (
@@ -55,7 +63,7 @@ WITH completed AS (
                  WHERE exercise.user_id = student.id AND exercise.created_at < :start)
            ) AT TIME ZONE :zone)::date AS date_before,
            last_ten.scores
-      FROM (SELECT id FROM users WHERE upper(role) = 'STUDENT' AND is_active
+      FROM (SELECT id FROM users WHERE upper(trim(role)) = 'STUDENT' AND is_active
                AND id BETWEEN :first_id AND :last_id ORDER BY id) AS student
      CROSS JOIN LATERAL (
            SELECT progress.started_at
