@@ -233,11 +233,11 @@ def test_a_week_has_students_for_every_recommendation(platform, fortnight):
     today = published.loc[published["snapshot_date"] == pd.Timestamp(SUNDAY)]
     sums = published[["lessons_completed_count", "exercises_submitted_count"]].groupby(level=0).sum()
     users = platform.users.to_pandas()
-    idle = pd.Timestamp(SUNDAY + timedelta(days=1)) - today["last_activity_date"]
+    idle = pd.Timestamp(SUNDAY) - today["last_activity_date"]
     shares = {
         "TAKE_BREAK": (last_days.groupby(level=0)["time_spent_minutes_today"].sum() >= 600).mean(),
-        "RESUME_LEARNING": (idle >= pd.Timedelta(days=7)).mean(),
-        "REVIEW_LESSON": (platform.quiz_attempts.to_pandas()["score"] < 70).mean(),
+        "RESUME_LEARNING": (idle >= pd.Timedelta(days=14)).mean(),
+        "REVIEW_LESSON": (platform.quiz_attempts.to_pandas()["score"] < 60).mean(),
         "START_LEARNING": (~users["id"].isin(platform.user_lesson_progress["user_id"].to_pandas())).mean(),
         "PRACTICE_MORE": ((sums.iloc[:, 0] >= 5) & (sums.iloc[:, 1] < 2)).mean(),
     }
