@@ -214,11 +214,13 @@ class ComputedBatch:
     Attributes:
         user_ids: int64, ascending, shape (students,).
         not_started: Those of them who have no lesson, int64, ascending.
+        raised: Whether the computation raised; the issues of an earlier run stay.
     """
 
     user_ids: NDArray[np.int64]
     not_started: NDArray[np.int64]
     snapshots: SnapshotBatch
+    raised: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,7 @@ class SnapshotWork:
             }
         )
         nothing = compute_snapshots(empty_history(), self.days)
-        return _computed(students, replace(nothing, failures=failures))
+        return replace(_computed(students, replace(nothing, failures=failures)), raised=True)
 
     def _users(self, batch: Batch) -> Users:
         return batch.range
@@ -308,7 +310,8 @@ class SnapshotWork:
             self.lease.check(connection)
             tables = StoreTables.of(self.lease.schema)
             publication = replace_snapshots(connection, tables, scope, snapshots.published, snapshots.failures)
-            replace_issues(connection, tables, batch.user_ids, snapshots.issues, self.computed_at)
+            if not batch.raised:
+                replace_issues(connection, tables, batch.user_ids, snapshots.issues, self.computed_at)
             self._after_publication(connection, tables, publication)
         return list(batch_reports(snapshots, publication, self.days))
 

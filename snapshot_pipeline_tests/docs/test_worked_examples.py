@@ -13,6 +13,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import URL, Connection, create_engine, insert, select
 
+from snapshot_pipeline.metrics import corrections
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.ownership import replace_platform
@@ -148,20 +149,38 @@ def test_the_formulas_of_the_examples_equal_the_definitions():
             assert re.search(rf"^    {name} += {re.escape(lines[name])}(\s|$)", reference, re.MULTILINE)
 
 
-def test_failures_match_the_page(connection: Connection):
-    failures = STORE.snapshot_failures
-    query = select(failures.c.user_id, failures.c.reason, failures.c.detail).where(failures.c.snapshot_date == DAY)
+INVALID_ROWS = f"Invalid rows of {DAY}"
+
+
+def test_snapshots_of_students_with_invalid_rows_match_the_page(connection: Connection):
+    snapshots = STORE.performance_snapshots.c
+    figures = (snapshots.pace_score, snapshots.quiz_average, snapshots.time_spent_minutes_today)
+    query = select(snapshots.user_id, *figures).where(snapshots.snapshot_date == DAY, snapshots.user_id.in_([3, 4, 5]))
     actual = [
-        [str(user), f"`{reason}`", detail] for user, reason, detail in connection.execute(query.order_by("user_id"))
+        [str(user), f"{pace:.2f}", "" if average is None else f"{average:.2f}", str(minutes)]
+        for user, pace, average, minutes in connection.execute(query.order_by(snapshots.user_id))
     ]
-    assert actual == table_after("| user |", section(f"Who fails on {DAY}"))
+    assert actual == [row[:4] for row in table_after("| user | `pace_score`", section(INVALID_ROWS))]
 
 
-def test_the_success_rate_matches_the_page(connection: Connection):
-    days = STORE.snapshot_days
-    counts = connection.execute(select(days.c.published, days.c.failed).where(days.c.snapshot_date == DAY)).one()
-    assert counts == (2, 3)
-    assert steps(section(f"Who fails on {DAY}")) == {"success_rate": 0.4}
+def test_issues_match_the_page(connection: Connection):
+    issues = STORE.data_issues.c
+    query = select(issues.user_id, issues.issue, issues.source_table, issues.source_key, issues.detail)
+    actual = [
+        [str(user), f"`{issue}`", f"`{table}`", key, detail]
+        for user, issue, table, key, detail in connection.execute(query.where(issues.day == DAY).order_by("user_id"))
+    ]
+    assert actual == table_after("| user | `issue`", section(INVALID_ROWS))
+
+
+def test_the_counts_and_rates_match_the_page(connection: Connection):
+    days, failures = STORE.snapshot_days.c, STORE.snapshot_failures
+    counts = connection.execute(
+        select(days.published, days.failed, days.students_with_issues).where(days.snapshot_date == DAY)
+    ).one()
+    assert counts == (5, 0, 2)
+    assert connection.execute(select(failures)).all() == []
+    assert steps(section(INVALID_ROWS)) == {"success_rate": 1, "issue_rate": 0.4}
 
 
 @pytest.mark.parametrize("monday", [MONDAY, LATER_MONDAY])
@@ -177,10 +196,22 @@ def test_the_recommendations_match_the_page(connection: Connection, monday: date
     ]
 
 
-def test_every_recommendation_type_and_failure_reason_has_an_example():
+def test_every_recommendation_type_has_an_example():
     weeks = (section(f"The week of {monday}") for monday in (MONDAY, LATER_MONDAY))
     types = {row[1].strip("`") for week in weeks for row in table_after("| user |", week)}
     known = {row[0].strip("`") for row in table_after("| `recommendation_type` | priority", PAGE)}
     assert types == known
-    reasons = {row[1].strip("`") for row in table_after("| user |", section(f"Who fails on {DAY}"))}
-    assert reasons == {row[0].strip("`") for row in table_after("| reason | row |", PAGE)} - {"unexpected_error"}
+
+
+def test_the_page_lists_every_kind_of_issue():
+    listed = {row[2].split(",")[0].strip("`") for row in table_after("| row | treatment |", PAGE)} - {"no"}
+    assert listed == {
+        corrections.COMPLETED_BEFORE_STARTED,
+        corrections.DUPLICATE_PROGRESS,
+        corrections.FUTURE_TIMESTAMP,
+        corrections.IMPLAUSIBLE_MINUTES,
+        corrections.IMPLAUSIBLE_TIMESTAMP,
+        corrections.NEGATIVE_MINUTES,
+        corrections.NEGATIVE_SCORE,
+        corrections.NON_FINITE_SCORE,
+    }

@@ -211,6 +211,11 @@ def test_two_students_that_raise_do_not_affect_the_others(small: Installation):
     first, second = due.published[0].user_id, due.published[20].user_id
     with installation.engine.connect() as connection:
         active = [row.user.id for row in read_rows(connection, "public").active_students(settings.zone)]
+    issues = installation.store.data_issues
+    listed = {"source_table": "quiz_attempts", "source_key": "7", "issue": "negative_score", "detail": "score -1"}
+    seen = {"day": SUNDAY, "first_seen_at": datetime.now(timezone.utc), "last_seen_at": datetime.now(timezone.utc)}
+    with installation.engine.begin() as connection:
+        connection.execute(issues.insert().values(**listed, **seen, user_id=first))
     with exclusive_days(installation.engine, "public", SUNDAY, SUNDAY, "a run", 5) as lock:
         ensure_partitions(installation.engine, installation.store, SUNDAY, SUNDAY)
         work = SnapshotWorkThatRaises(
@@ -233,6 +238,9 @@ def test_two_students_that_raise_do_not_affect_the_others(small: Installation):
     assert len(failures) == len(due.failures) + 2
     assert sum(report.failures["unexpected_error"] for report in reports) == 2
     assert sum(report.published for report in reports) == len(others)
+    with installation.engine.connect() as connection:
+        kept = connection.execute(select(issues.c.source_key).where(issues.c.user_id == first)).scalars().all()
+    assert kept == ["7"], "nothing of an earlier run is lost"
 
 
 def test_a_number_too_large_for_a_column_fails_only_its_student(small: Installation):
