@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -113,13 +113,12 @@ def recompute_day(installation: Installation, day: date, run_id: str) -> Recompu
     days = LocalDays(day, day, installation.settings.zone)
     source = open_source(installation, days.end)
     first_computed = installation.transaction(day_counts, date.min, date.max)[0].day
-    now = datetime.now(timezone.utc)
     result = Recomputation(day, first_computed=first_computed)
     with (
         installation.lock_days(day, day, f"recompute_matches, run {run_id}") as lock,
         open_local_executor(installation.settings) as executor,
     ):
-        snapshots = SnapshotWork(installation.uri, source, lock.lease, days, now, run_id, BY_HAND)
+        snapshots = SnapshotWork(installation.uri, source, lock.lease, days, source.rules.moment, run_id, BY_HAND)
         with source.session() as reader:
             user_ids = reader.active_student_ids()
             memory = estimate_memory(reader, user_ids, days)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
@@ -162,8 +162,7 @@ def _retry_range(
         # Read again, because another run may have resolved some before the days were locked.
         for failed in failed_ranges(installation.transaction(failing_students, first, last)):
             local_days = LocalDays(failed.first, failed.last, zone)
-            now = datetime.now(timezone.utc)
-            work = RetryWork(installation.uri, source, lock.lease, local_days, now, run_id, RETRY)
+            work = RetryWork(installation.uri, source, lock.lease, local_days, source.rules.moment, run_id, RETRY)
             user_ids = np.array(failed.user_ids, dtype=np.int64)
             batches = executor.split(user_ids, memory_per_student(local_days.count, events))
             for reports in executor.map_batches(batches, work, lock.check_lock):
