@@ -161,8 +161,8 @@ class Settings(BaseSettings):
         default=0.20,
         ge=0,
         le=1,
-        description="The share by which the number of students may fall from one day to the next, and of a day's published "
-        "rows that a recomputation may remove.",
+        description="The share by which the number of students may fall from one day to the next, and of a day's "
+        "published rows that a recomputation may remove.",
     )
     batch_rows: int = Field(
         default=750_000,
