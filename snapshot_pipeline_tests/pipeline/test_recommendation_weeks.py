@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
 import pytest
-from sqlalchemy import URL, select, update
+from sqlalchemy import URL, select, text, update
 
 from snapshot_pipeline.metrics.days import start_of_day
 from snapshot_pipeline.pipeline.installation import Installation
@@ -118,7 +118,7 @@ def test_dismissal_on_monday_before_the_run_is_respected(installation: Installat
 def test_dismissed_type_is_recommended_again_after_14_days(installation: Installation):
     """Dismissed on a Monday at 09:00: the run of the second Monday after it, at 06:00, is a few hours too early."""
     run_week(installation, MONDAY - WEEK, "one")
-    user_id, kind = _student_with(installation, "START_LEARNING")
+    user_id, kind = _never_started(installation), "START_LEARNING"
     dismiss(installation, user_id, kind, start_of_day(MONDAY, ZONE) + timedelta(hours=9))
     is_active = []
     for weeks in (0, 1, 2):
@@ -129,6 +129,15 @@ def test_dismissed_type_is_recommended_again_after_14_days(installation: Install
 
 def _student_with(installation: Installation, kind: str) -> tuple[int, str]:
     return min(user_id for user_id, kinds in active_weeks(installation).items() if kind in kinds), kind
+
+
+def _never_started(installation: Installation) -> int:
+    """Return the lowest id of a student who has START_LEARNING and no lesson, in this week or later."""
+    engine = installation.engine
+    with engine.connect() as connection:
+        started = set(connection.execute(text("SELECT DISTINCT user_id FROM user_lesson_progress")).scalars())
+    weeks = active_weeks(installation)
+    return min(user_id for user_id, kinds in weeks.items() if "START_LEARNING" in kinds and user_id not in started)
 
 
 def test_week_without_its_sunday_names_the_recovery_command(installation: Installation):
