@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,10 +16,12 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, start_of_day
 from snapshot_pipeline.platform.fingerprints import read_fingerprints
-from snapshot_pipeline.platform.reads import PlatformTables, UserRange, read_session
+from snapshot_pipeline.platform.reads import PlatformTables, ReadRules, UserRange, read_session
 from snapshot_pipeline.platform.tables import platform_metadata
 from snapshot_pipeline.postgres.urls import adbc_uri
 
+MOMENT = datetime(2027, 1, 1, tzinfo=timezone.utc)
+"""When the run began: after all rows."""
 BUDAPEST = ZoneInfo("Europe/Budapest")
 FIRST, LAST = date(2025, 10, 20), date(2025, 10, 30)  # with the day of 25 hours, 2025-10-26
 PLATFORMS: dict[str, PlatformTables] = {}
@@ -86,7 +88,7 @@ def fingerprints(
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     starts = [start_of_day(day, zone) for day in [*days, last + timedelta(days=1)]]
     tables = tables or PLATFORMS[engine.get_execution_options()["schema"]]
-    with read_session(adbc_uri(engine.url), tables, ZoneInfo(naive)) as reader:
+    with read_session(adbc_uri(engine.url), tables, ReadRules(MOMENT, ZoneInfo(naive))) as reader:
         return dict(zip(days, read_fingerprints(reader, starts), strict=True))
 
 
@@ -184,7 +186,7 @@ def test_row_belongs_to_the_same_day_as_in_the_metrics(engine: Engine, zone: str
     )
     naive_zones = ["UTC"] if "timestamptz" in schema else ["UTC", zone, "Europe/Budapest", "America/Sao_Paulo"]
     for naive in naive_zones:
-        with read_session(adbc_uri(engine.url), PLATFORMS[schema], ZoneInfo(naive)) as reader:
+        with read_session(adbc_uri(engine.url), PLATFORMS[schema], ReadRules(MOMENT, ZoneInfo(naive))) as reader:
             read = reader.exercises(UserRange(1, 1), days.window_start, days.end + timedelta(days=5))["created_at"]
         indices = days.index_of(read.to_numpy("datetime64[us]").view(np.int64))
         expected = [int((indices == LEAD_DAYS + n).sum()) for n in range(days.count)]

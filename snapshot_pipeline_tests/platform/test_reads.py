@@ -13,13 +13,12 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, UserRange, read_session
+from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, ReadRules, UserRange, read_session
 from snapshot_pipeline.platform.tables import platform_metadata
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 
-UTC = ZoneInfo("UTC")
 ALL_USERS = UserRange(1, 1_000)
 START = datetime(2026, 3, 10, tzinfo=timezone.utc)
 END = datetime(2026, 3, 11, tzinfo=timezone.utc)
@@ -42,6 +41,11 @@ ROWS = (
 )
 
 
+def rules(naive_zone: str = "UTC") -> ReadRules:
+    """The rules of a run that began after all rows."""
+    return ReadRules(datetime(2027, 1, 1, tzinfo=timezone.utc), ZoneInfo(naive_zone))
+
+
 @pytest.fixture(scope="module")
 def platform_url(server_url: URL) -> Iterator[URL]:
     with new_database(server_url) as url:
@@ -53,7 +57,7 @@ def platform_url(server_url: URL) -> Iterator[URL]:
 @pytest.fixture(scope="module")
 def reader(platform_url: URL) -> Iterator[PlatformReader]:
     tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
-    with read_session(adbc_uri(platform_url), tables, UTC) as session:
+    with read_session(adbc_uri(platform_url), tables, rules()) as session:
         yield session
 
 
@@ -117,9 +121,18 @@ def test_last_activity_of_no_students_is_empty(reader: PlatformReader):
     assert reader.last_activity([], START).empty
 
 
-def test_lesson_scores_need_a_score_and_a_lesson(reader: PlatformReader):
+def test_lesson_scores_need_a_lesson(reader: PlatformReader):
     scores = reader.lesson_scores(ALL_USERS, START, END)
-    assert scores[["user_id", "attempt_id", "lesson_id", "score"]].to_numpy().tolist() == [[1, 1, 7, 80]]
+    found = scores.sort_values("attempt_id")[["user_id", "attempt_id", "quiz_id", "lesson_id", "is_scored"]]
+    assert found.to_numpy().tolist() == [[1, 1, 1, 7, True], [1, 2, 1, 7, False]]
+
+
+def test_cohorts_count_students_starts_and_recent_exercises(reader: PlatformReader):
+    cohorts = reader.cohort_starts(END, START).set_index("specialization").sort_index(na_position="last")
+    assert cohorts["students"].tolist() == [1, 1, 1]  # python, sql, none; neither inactive students nor teachers
+    assert cohorts["started"].tolist() == [1, 1, 0]
+    assert cohorts["has_exercises"].tolist() == [True, False, False]
+    assert cohorts.loc["sql", "first_started_at"] == pd.Timestamp("2026-02-01", tz="UTC")
 
 
 def test_completions_of_all_time_and_published_lessons_only(reader: PlatformReader):
@@ -138,14 +151,14 @@ def test_read_session_cannot_write(platform_url: URL, statement: str):
     tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
     with (
         pytest.raises(adbc_driver_manager.Error, match="read-only transaction"),
-        read_session(adbc_uri(platform_url), tables, UTC) as session,
+        read_session(adbc_uri(platform_url), tables, rules()) as session,
     ):
         bulk.execute(session.connection, text(statement))
 
 
 def test_reads_of_a_session_see_the_same_state(platform_url: URL):
     tables = PlatformTables.of(create_engine(platform_url, poolclass=NullPool), "public")
-    with read_session(adbc_uri(platform_url), tables, UTC) as session:
+    with read_session(adbc_uri(platform_url), tables, rules()) as session:
         before = session.active_student_ids().tolist()
         execute(platform_url, "INSERT INTO users VALUES (500, 'student', true, NULL, NULL)")
         assert session.active_student_ids().tolist() == before
@@ -175,7 +188,7 @@ def test_plain_timestamps_are_read_in_the_configured_zone(server_url: URL, clock
         tables = PlatformTables.of(create_engine(url, poolclass=NullPool), "public")
         expected = pd.Timestamp(instant, tz="UTC")
         start, end = expected.to_pydatetime(), (expected + pd.Timedelta(hours=1)).to_pydatetime()
-        with read_session(adbc_uri(url), tables, ZoneInfo(zone)) as session:
+        with read_session(adbc_uri(url), tables, rules(zone)) as session:
             assert session.exercises(ALL_USERS, start, end)["created_at"].tolist() == [expected]
 
 
@@ -190,7 +203,7 @@ def test_infinity_is_far_in_the_future_and_minus_infinity_far_in_the_past(server
                (1, 4, '2026-03-10', NULL, 1)""",
         )
         tables = PlatformTables.of(create_engine(url, poolclass=NullPool), "public")
-        with read_session(adbc_uri(url), tables, UTC) as session:
+        with read_session(adbc_uri(url), tables, rules()) as session:
             progress = session.progress(ALL_USERS, START, END).set_index("lesson_id")
     far = pd.Timestamp(START)
     assert (progress.loc[[1, 3], "completed_at"] > far).all()
