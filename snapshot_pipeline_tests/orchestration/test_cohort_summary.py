@@ -143,7 +143,7 @@ def test_a_summary_without_snapshots_fails_with_one_line(installation: TestInsta
     result = summarized_alone(installation, "2026-01-20", "2026-01-20")
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     description = failure.step_failure_data.user_failure_data.description
-    assert "2026-01-20 has no snapshots" in description
+    assert "no snapshots of 2026-01-20" in description
     assert "`snapshot-pipeline materialize --from 2026-01-20 --to 2026-01-20`" in description
 
 

@@ -22,8 +22,8 @@ LAST = UNTIL - timedelta(days=1)
 MONTH = [LAST - timedelta(days=number) for number in reversed(range(30))]
 KEY = dg.AssetKey("performance_snapshots")
 BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
-MOST_CONNECTIONS = 18
-"""Two to Dagster's database, one to the platform's, the run's lock, three bulk transfers of ADBC, which opens two for
+MOST_CONNECTIONS = 20
+"""Two to Dagster's database, one to the platform's, the run's lock, four bulk transfers of ADBC, which opens two for
 each, those of the summary, and one for the table that is printed; and room for what two threads ask at a time."""
 
 

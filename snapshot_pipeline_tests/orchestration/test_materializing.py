@@ -91,12 +91,12 @@ def test_only_the_day_with_too_many_invalid_rows_fails_its_check(
 ) -> None:
     strict = installation.settings.model_copy(update={"max_issue_rate": 0.0})
     job = build_defs(strict).resolve_job_def("daily_snapshots_job")
-    # The invalid rows of the sample are those of 2026-02-22.
-    tags = range_tags(date(2026, 2, 19), date(2026, 2, 22))
+    # The ten invalid rows of the sample are of 2026-02-28.
+    tags = range_tags(date(2026, 2, 25), date(2026, 2, 28))
     result = job.execute_in_process(instance=installation.instance, tags=tags, run_config=QUIET)
     assert result.success
     results = check_by_day(installation, "data_quality")
-    assert (results["2026-02-19"], results["2026-02-21"], results["2026-02-22"]) == (True, True, False)
+    assert (results["2026-02-25"], results["2026-02-27"], results["2026-02-28"]) == (True, True, False)
     assert results[None] is False  # the range's own result, which the step must yield
     (whole,) = [
         evaluation

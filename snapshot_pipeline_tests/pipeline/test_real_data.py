@@ -78,10 +78,10 @@ def test_known_week_has_the_known_recommendations(real: RealData):
         {},
     )
     assert real.week.types == {
-        "CONTINUE_LEARNING": 1_038,
-        "RESUME_LEARNING": 366,
+        "CONTINUE_LEARNING": 791,
+        "RESUME_LEARNING": 226,
         "PRACTICE_MORE": 172,
-        "REVIEW_LESSON": 122,
+        "REVIEW_LESSON": 78,
         "START_LEARNING": 21,
     }
 
@@ -97,7 +97,7 @@ def test_every_figure_of_a_day_equals_the_reference(real: RealData, day: date):
 def test_every_recommendation_of_the_week_equals_the_reference(real: RealData):
     comparison = compare_week(real.installation, real.rows, WEEK)
     assert comparison.differences == []
-    assert comparison.rows == 1_719
+    assert comparison.rows == 1_288
 
 
 def test_materializing_again_writes_no_row(real: RealData):

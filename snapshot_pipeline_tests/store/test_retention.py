@@ -57,7 +57,8 @@ def test_only_closed_incidents_and_sent_messages_expire(store: Store):
 
 
 def day(snapshot_date: date) -> dict[str, Any]:
-    return {"snapshot_date": snapshot_date, "published": 1, "failed": 0, "computed_at": NOW, "run_id": "r"}
+    counts = {"published": 1, "failed": 0, "students_with_issues": 0}
+    return {"snapshot_date": snapshot_date, **counts, "computed_at": NOW, "run_id": "r"}
 
 
 def snapshot(user_id: int, snapshot_date: date) -> dict[str, Any]:
