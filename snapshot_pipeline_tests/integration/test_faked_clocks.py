@@ -37,7 +37,7 @@ def test_tests_that_read_the_time_pass_at(start: datetime) -> None:
     passed_since = datetime.fromisoformat(read.stdout.strip()) - start
     assert abs(passed_since.total_seconds()) < 30, "the clock is not faked"
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "clock", "-p", "no:cacheprovider", "--no-header", "-n", "2"],
+        [sys.executable, "-m", "pytest", "-q", "-m", "clock", "-p", "no:cacheprovider", "--no-header"],
         env=environment, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert tests.returncode == 0, tests.stdout[-8000:] + tests.stderr[-2000:]
