@@ -140,8 +140,7 @@ def progress_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.
             _times_that(lambda times: times < EARLIEST),
         ),
     ]
-    keys = rows["user_id"].astype(str) + "/" + rows["lesson_id"].astype(str)
-    return _list_issues(PROGRESS, rows, keys, local_dates(valid["start"], zone), kinds)
+    return _list_issues(PROGRESS, rows, _LESSON, valid["start"], zone, kinds)
 
 
 def attempt_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.DataFrame:
@@ -162,7 +161,7 @@ def attempt_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.D
         (NEGATIVE_SCORE, scored & finite & (scores < 0), _value_of("score")),
         (NON_FINITE_SCORE, scored & ~finite, _value_of("score")),
     ]
-    return _list_issues(ATTEMPTS, rows, rows["attempt_id"].astype(str), local_dates(rows["completed_at"], zone), kinds)
+    return _list_issues(ATTEMPTS, rows, ["attempt_id"], rows["completed_at"], zone, kinds)
 
 
 def local_dates(instants: pd.Series, zone: ZoneInfo) -> NDArray[np.datetime64]:
@@ -180,10 +179,12 @@ def no_issues() -> pd.DataFrame:
 def _list_issues(
     table: str,
     rows: pd.DataFrame,
-    keys: pd.Series,
-    days: NDArray[np.datetime64],
+    key: list[str],
+    instants: pd.Series,
+    zone: ZoneInfo,
     kinds: list[_Kind],
 ) -> pd.DataFrame:
+    """The invalid rows; their keys and days are made for them alone, because hardly any row is invalid."""
     parts = [no_issues()]
     for issue, invalid, describe in kinds:
         flags = np.asarray(invalid, dtype=bool)
@@ -193,10 +194,10 @@ def _list_issues(
                 pd.DataFrame(
                     {
                         "source_table": table,
-                        "source_key": keys[flags].to_numpy(),
+                        "source_key": ["/".join(map(str, values)) for values in found[key].to_numpy().tolist()],
                         "issue": issue,
                         "user_id": found["user_id"].to_numpy(np.int64),
-                        "day": days[flags],
+                        "day": local_dates(instants[flags], zone),
                         "detail": describe(found),
                     }
                 )
