@@ -28,9 +28,6 @@ from snapshot_pipeline_tests.pipeline.installations import (
 
 FIRST = SUNDAY - timedelta(days=1)
 
-BATCHES = 8
-"""Number of batches: four for each of two threads, because there are few students."""
-
 
 def change_platform(url: URL) -> None:
     """Change the platform so that a run restates figures of most students."""
@@ -60,9 +57,12 @@ def run(url: URL, address: str | None, progress: ProgressListener = ignore_progr
 
 @contextmanager
 def running(url: URL, address: str, **settings: object) -> Iterator[Future[SnapshotRun]]:
-    """Run the two days in a thread, which has ended after the `with` block."""
+    """Run the two days in a thread, which has ended after the `with` block.
+
+    Its sessions wait for a locked table as long as the tests do: with the default they would give up on a busy machine.
+    """
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run, url, address, **settings)
+        yield pool.submit(run, url, address, **{"lock_timeout_seconds": TIMEOUT_SECONDS, **settings})
 
 
 class TableLock:
