@@ -112,7 +112,11 @@ class Settings(BaseSettings):
         description="How long a run waits for a read replica that has not reached the end of the run's last day.",
     )
     platform_schema: SchemaName = Field(default="public", description="The schema of the platform's tables.")
-    store_schema: SchemaName = Field(default="public", description="The schema of the pipeline's own tables.")
+    store_schema: SchemaName = Field(
+        default_factory=lambda values: "public" if values.get("database_url") is None else "snapshots",
+        description="The schema of the pipeline's own tables; if unset, `snapshots`, and `public` on the embedded "
+        "server.",
+    )
     timezone: ZoneName = Field(default="UTC", description="The platform's time zone; a day is a local day in it.")
     naive_timezone: ZoneName = Field(
         default="UTC", description="The time zone of the platform's columns of type `timestamp` (without time zone)."

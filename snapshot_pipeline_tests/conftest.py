@@ -39,6 +39,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("without deadline", hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("without deadline")
 
+# Where the tests look for our tables unless they name a schema: as on the embedded server.
+os.environ["SNAPSHOT_STORE_SCHEMA"] = "public"
+
 if "FAKETIME" in os.environ:  # integration/test_faked_clocks.py: the server must have the same time as the tests
     programs._ENVIRONMENT += ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC")
 

@@ -77,6 +77,12 @@ def test_an_empty_variable_means_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().database_url is None
 
 
+def test_our_tables_are_in_a_schema_of_their_own_on_a_platforms_database() -> None:
+    assert load_settings().store_schema == "public"
+    assert load_settings(database_url="postgresql://u@h/d").store_schema == "snapshots"
+    assert load_settings(database_url="postgresql://u@h/d", store_schema="public").store_schema == "public"
+
+
 def test_the_environment_takes_precedence_over_a_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SNAPSHOT_TIMEZONE=Asia/Kolkata\nSNAPSHOT_CATCH_UP_DAYS=3\nOTHER=1\n")
     monkeypatch.setenv("SNAPSHOT_CATCH_UP_DAYS", "5")

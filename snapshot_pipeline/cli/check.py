@@ -10,12 +10,11 @@ import click
 
 from snapshot_pipeline.cli.terminal import json_option, print_json
 from snapshot_pipeline.pipeline.platform_check import find_platform_findings
-from snapshot_pipeline.platform.contract import Finding, Severity
+from snapshot_pipeline.pipeline.store_check import find_store_findings
+from snapshot_pipeline.platform.contract import Finding, Severity, sort_findings
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline.store.migrate import VERSION_TABLE
-from snapshot_pipeline.store.tables import StoreTables
 
 ADVICE_STATUS = 3
 """Exit status if there is advice but no error; 2 is click's for a wrong option."""
@@ -52,7 +51,9 @@ def check(full: bool, as_json: bool) -> None:
     engine = create_platform_engine(settings)
     source = create_source_engine(settings) or engine
     try:
-        findings = find_platform_findings(settings, engine, source, _store_permissions(), full=full)
+        findings = sort_findings(
+            [*find_store_findings(engine, settings.store_schema), *find_platform_findings(settings, source, full=full)]
+        )
     finally:
         engine.dispose()
         source.dispose()
@@ -69,12 +70,6 @@ def check(full: bool, as_json: bool) -> None:
         click.echo(f"schema {schema} of database {database}: {_summary(count)}")
     if count["error"] or count["advice"]:
         raise click.exceptions.Exit(1 if count["error"] else ADVICE_STATUS)
-
-
-def _store_permissions() -> dict[str, tuple[str, ...]]:
-    """Return the permissions that a nightly run needs on our tables, which another role may own."""
-    tables = StoreTables.of("public").metadata.tables.values()
-    return {**{table.name: ("SELECT", "INSERT", "UPDATE", "DELETE") for table in tables}, VERSION_TABLE: ("SELECT",)}
 
 
 def _print_finding(finding: Finding) -> None:

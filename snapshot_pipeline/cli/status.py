@@ -97,12 +97,12 @@ def status(days: int, as_json: bool) -> None:
 
 def _read(settings: Settings, days: int) -> Status:
     from snapshot_pipeline.cli import tables
-    from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.pipeline.installation import open_for_reading
     from snapshot_pipeline.store.failures import failures_by_reason
 
     last = last_closed_day(settings)
     first = max(settings.start_date, last - timedelta(days=days - 1))
-    with open_installation(settings) as installation:
+    with open_for_reading(settings) as installation:
         return Status(
             first,
             last,

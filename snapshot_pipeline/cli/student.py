@@ -47,13 +47,13 @@ def student(user_id: int, day: date | None, as_json: bool) -> None:
       1  there is no such active student, or the day is out of range
       3  the day is missing, has failed, or would be computed differently now
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
-    from snapshot_pipeline.pipeline.installation import open_installation
+    from snapshot_pipeline.pipeline.installation import open_for_reading
     from snapshot_pipeline.pipeline.student import read_student_report
 
     settings = load_settings()
     explained_day = day or last_closed_day(settings)
     require_closed_day(settings, explained_day)
-    with open_installation(settings) as installation:
+    with open_for_reading(settings) as installation:
         report = read_student_report(installation, user_id, explained_day)
     if as_json:
         print_json(as_document(report, settings))

@@ -54,7 +54,7 @@ def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
     def platform_contract(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
             source = installation.source_engine
-            findings = find_platform_findings(settings, installation.engine, source, {})
+            findings = find_platform_findings(settings, source)
             states = find_table_states(settings, source)
         for name, state in states.items():
             yield dg.AssetMaterialization(table_key(name), metadata=state_metadata(state))

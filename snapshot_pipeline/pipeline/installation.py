@@ -16,7 +16,7 @@ from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.locks import LeasedLock, exclusive_days, exclusive_recommendations
-from snapshot_pipeline.store.migrate import migrate
+from snapshot_pipeline.store.migrate import migrate, require_tables
 from snapshot_pipeline.store.tables import StoreTables
 
 P = ParamSpec("P")
@@ -90,12 +90,30 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
     Raises:
         SnapshotPipelineError: The database cannot be used; one line that says why and what to do.
     """
+    with _connected(settings) as installation:
+        migrate(installation.engine, settings.store_schema)
+        yield installation
+
+
+@contextmanager
+def open_for_reading(settings: Settings) -> Iterator[Installation]:
+    """As `open_installation`, for a command that only reads: our tables must exist, and are not migrated.
+
+    Raises:
+        SnapshotPipelineError: The database cannot be used, or our tables do not exist yet.
+    """
+    with _connected(settings) as installation:
+        require_tables(installation.engine, settings.store_schema)
+        yield installation
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Installation]:
     engine = create_platform_engine(settings)
     source_engine = create_source_engine(settings) or engine
     try:
         uri = adbc_uri(engine.url)
         with readable_database_errors(engine.url), bulk.shared_type_cache(uri, adbc_uri(source_engine.url)):
-            migrate(engine, settings.store_schema)
             yield Installation(settings, engine, uri, source_engine)
     finally:
         engine.dispose()

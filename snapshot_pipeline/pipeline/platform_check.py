@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-
 from sqlalchemy import Engine
 
 from snapshot_pipeline.platform.contract import Finding, RowRules, TableState, check_platform, read_table_states
@@ -16,28 +14,9 @@ def row_rules(settings: Settings, *, full: bool) -> RowRules:
     return RowRules(settings.naive_zone, settings.student_roles, settings.score_maximum, recent_days)
 
 
-def find_platform_findings(
-    settings: Settings,
-    engine: Engine,
-    source: Engine,
-    store_rights: Mapping[str, Collection[str]],
-    *,
-    full: bool = False,
-) -> list[Finding]:
-    """Check the platform's database; see `check_platform`.
-
-    Args:
-        engine: The database of our tables.
-        source: The database of the platform's tables.
-    """
-    return check_platform(
-        engine,
-        settings.platform_schema,
-        settings.store_schema,
-        store_rights,
-        source=source,
-        rules=row_rules(settings, full=full),
-    )
+def find_platform_findings(settings: Settings, source: Engine, *, full: bool = False) -> list[Finding]:
+    """Check the database of the platform's tables; see `check_platform`."""
+    return check_platform(source, settings.platform_schema, rules=row_rules(settings, full=full))
 
 
 def find_table_states(settings: Settings, source: Engine) -> dict[str, TableState]:

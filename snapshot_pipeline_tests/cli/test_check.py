@@ -94,6 +94,37 @@ def test_missing_grants_on_our_own_tables_are_printed_for_the_nightly_role(
     _run(engine, f"DROP ROLE {role}")
 
 
+@pytest.mark.parametrize("is_superuser", [True, False])
+def test_a_table_of_the_application_with_our_name_is_an_error_without_a_grant(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, is_superuser: bool
+) -> None:
+    """Regression: the pipeline could run, or the advice was to GRANT writing to the application's table."""
+    _run(engine, "CREATE TABLE performance_snapshots (id int PRIMARY KEY, snapshot_date date)")
+    role = f"nightly_{engine.url.database}"
+    if not is_superuser:
+        _run(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'nightly'")
+        _run(engine, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        url = engine.url.set(username=role, password="nightly")  # noqa: S106
+        monkeypatch.setenv("SNAPSHOT_DATABASE_URL", url.render_as_string(hide_password=False))
+    result = _check()
+    assert result.exit_code == 1
+    line, summary = result.output.splitlines()
+    assert line.startswith(f"error   schema public of database {engine.url.database} has performance_snapshots, which ")
+    assert "set SNAPSHOT_STORE_SCHEMA to another schema" in line
+    assert "1 error" in summary
+    if not is_superuser:
+        _run(engine, f"DROP OWNED BY {role}")
+        _run(engine, f"DROP ROLE {role}")
+
+
+def test_a_newer_revision_of_our_tables_is_an_error(engine: Engine) -> None:
+    migrate(engine, "public")
+    _run(engine, "UPDATE snapshot_pipeline_version SET version_num = 'newer'")
+    result = _check()
+    assert result.exit_code == 1
+    assert "has our tables at revision newer, expected initial; install the version" in result.output
+
+
 def test_json_is_one_document(engine: Engine) -> None:
     result = _check("--json")
     checked = {"schema": "public", "database": engine.url.database}

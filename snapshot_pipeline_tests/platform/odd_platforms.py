@@ -8,8 +8,6 @@ from sqlalchemy import Engine, func, select, text
 
 from snapshot_pipeline.platform.contract import Finding, RowRules, check_platform
 
-STORE_RIGHTS = {"our_days": ("SELECT", "INSERT", "UPDATE", "DELETE"), "our_version": ("SELECT",)}
-
 
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
@@ -30,8 +28,8 @@ class Platform:
                 connection.execute(text(statement))
 
     def check(self, engine: Engine | None = None, seconds: float = 60, rules: RowRules | None = None) -> list[Finding]:
-        """What `check_platform` finds, the schema also being the store's."""
-        return check_platform(engine or self.engine, self.schema, self.schema, STORE_RIGHTS, seconds, rules=rules)
+        """What `check_platform` finds."""
+        return check_platform(engine or self.engine, self.schema, seconds, rules)
 
     def only(self, severity: str, table: str | None, rules: RowRules | None = None) -> Finding:
         """The one finding that there is."""

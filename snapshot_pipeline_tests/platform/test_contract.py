@@ -104,7 +104,7 @@ def test_views_of_the_docs_serve_a_platform_with_uuids_and_epochs(platform: Plat
     )
     statements = views[1].replace("app.", f"{quoted(platform.schema)}.app_").replace("learning", name)
     platform.run(*(statement for statement in statements.split(";\n") if statement.strip()))
-    findings = check_platform(platform.engine, name, platform.schema, {})
+    findings = check_platform(platform.engine, name)
     assert [finding for finding in findings if finding.severity == "error"] == []
     with platform.engine.connect() as connection:
         rows = connection.execute(
@@ -338,7 +338,6 @@ def test_role_without_rights_gets_every_grant_and_then_no_findings(platform: Pla
     statements = [str(finding.statement) for finding in findings]
     assert any(statement.startswith("GRANT USAGE ON SCHEMA") for statement in statements)
     assert sum(statement.startswith("GRANT SELECT ON") for statement in statements) == len(TABLE_NAMES)
-    assert any(statement.startswith("GRANT USAGE, CREATE ON SCHEMA") for statement in statements)
     platform.run(*statements)
     assert platform.check(reader) == []
 
@@ -374,36 +373,8 @@ def test_row_level_security_is_advice(platform: Platform, reader: Engine) -> Non
     assert platform.check(reader) == []
 
 
-def test_missing_store_schema_is_an_error_without_the_right_to_create(platform: Platform, reader: Engine) -> None:
-    platform.run(*(str(finding.statement) for finding in platform.check(reader)))
-    missing = f"store {uuid.uuid4().hex[:8]}"
-    needs_no_help = check_platform(platform.engine, platform.schema, missing, {})
-    assert needs_no_help == [], "a role that may create the schema needs no help"
-    (finding,) = check_platform(reader, platform.schema, missing, {})
-    assert finding.severity == "error"
-    platform.run(str(finding.statement))
-    assert check_platform(reader, platform.schema, missing, {}) == []
-
-
-def test_own_tables_of_another_role_need_every_right_of_a_run(platform: Platform, reader: Engine) -> None:
-    """Regression: the tables were created by a superuser, and the nightly role failed only in its first run."""
-    platform.run(*(str(finding.statement) for finding in platform.check(reader)))
-    role = reader.url.username
-    platform.run("CREATE TABLE our_days (day date)", "CREATE TABLE our_version (version text)")
-    platform.run(f'GRANT SELECT, UPDATE ON our_days TO "{role}"')
-    days, version = platform.check(reader)
-    assert [(each.severity, each.table) for each in (days, version)] == [
-        ("error", "our_days"),
-        ("error", "our_version"),
-    ]
-    assert f"belongs to {platform.engine.url.username}; the role {role} lacks INSERT, DELETE; let" in days.message
-    assert str(version.statement).startswith("GRANT SELECT ON ")
-    platform.run(str(days.statement), str(version.statement))
-    assert platform.check(reader) == []
-
-
 def test_a_schema_that_does_not_exist_is_one_error(platform: Platform) -> None:
-    (finding,) = check_platform(platform.engine, "nowhere", platform.schema, {})
+    (finding,) = check_platform(platform.engine, "nowhere")
     assert (
         "has no schema nowhere; set SNAPSHOT_PLATFORM_SCHEMA to the schema of the platform's tables" in finding.message
     )
@@ -412,7 +383,7 @@ def test_a_schema_that_does_not_exist_is_one_error(platform: Platform) -> None:
 def test_unreachable_database_is_reported_in_one_line(server_url: URL) -> None:
     engine = create_engine(server_url.set(port=1))
     with pytest.raises(DatabaseError, match="cannot connect to"):
-        check_platform(engine, "public", "public", {})
+        check_platform(engine, "public")
     engine.dispose()
 
 

@@ -260,7 +260,7 @@ def _today() -> date:
 
 @pytest.mark.parametrize("recent_days", [None, 60])
 def test_sample_without_invalid_rows_has_no_findings(sample_engine: Engine, recent_days: int | None) -> None:
-    assert check_platform(sample_engine, "public", "public", {}, rules=RowRules(recent_days=recent_days)) == []
+    assert check_platform(sample_engine, "public", rules=RowRules(recent_days=recent_days)) == []
 
 
 def test_state_has_the_estimate_and_the_newest_valid_time(platform: Platform) -> None:

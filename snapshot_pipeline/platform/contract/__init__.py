@@ -6,7 +6,7 @@ Printing belongs to `cli.check`.
 """
 
 from snapshot_pipeline.platform.contract.check import DATA_CHECK_SECONDS, check_platform
-from snapshot_pipeline.platform.contract.findings import SEVERITIES, Finding, Severity
+from snapshot_pipeline.platform.contract.findings import SEVERITIES, Finding, Severity, sort_findings
 from snapshot_pipeline.platform.contract.rows import RowRules
 from snapshot_pipeline.platform.contract.states import TableState, read_table_states
 
@@ -19,4 +19,5 @@ __all__ = [
     "TableState",
     "check_platform",
     "read_table_states",
+    "sort_findings",
 ]

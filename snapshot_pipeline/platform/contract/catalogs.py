@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
@@ -17,20 +17,9 @@ TAKES_CONSTRAINTS = frozenset({"r", PARTITIONED})
 
 _DATABASE = text(
     """
-    SELECT current_user::text AS role, current_database()::text AS database,
-        platform.oid IS NOT NULL AS schema_exists,
-        coalesce(has_schema_privilege(platform.oid, 'USAGE'), false) AS may_use_schema,
-        store.oid IS NOT NULL AS store_schema_exists,
-        coalesce(has_schema_privilege(store.oid, 'USAGE'), false) AS may_use_store,
-        coalesce(has_schema_privilege(store.oid, 'CREATE'), false) AS may_create_in_store,
-        has_database_privilege(current_database(), 'CREATE') AS may_create_schema,
-        (
-            SELECT count(*) FROM pg_catalog.pg_class c
-            WHERE c.relnamespace = store.oid AND c.relname = ANY(:store_tables)
-        ) = cardinality(CAST(:store_tables AS text[])) AS has_store_tables
-    FROM (SELECT 1) AS one
-    LEFT JOIN pg_catalog.pg_namespace platform ON platform.nspname = :schema
-    LEFT JOIN pg_catalog.pg_namespace store ON store.nspname = :store_schema
+    SELECT current_user::text AS role, current_database()::text AS database, n.oid IS NOT NULL AS schema_exists,
+        coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS may_use_schema
+    FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = :schema
     """
 )
 _TABLES = text(
@@ -99,16 +88,6 @@ _RELATION_NAMES = text(
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema
     """
 )
-_MISSING_RIGHTS = text(
-    """
-    SELECT c.relname::text, pg_catalog.pg_get_userbyid(c.relowner)::text, wanted.right_name
-    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS wanted(name, right_name, position)
-    JOIN pg_catalog.pg_class c ON c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = :schema AND NOT has_table_privilege(c.oid, wanted.right_name)
-    ORDER BY wanted.position
-    """
-)
 
 
 @dataclass(frozen=True)
@@ -174,37 +153,19 @@ class FoundTable:
 
 @dataclass(frozen=True)
 class DatabaseInfo:
-    """The role, the database, its two schemas, and the role's rights on them."""
+    """The role, the database, and the role's rights on the platform's schema."""
 
     role: str
     database: str
     schema: str
     schema_exists: bool
     may_use_schema: bool
-    store_schema: str
-    store_schema_exists: bool
-    may_use_store: bool
-    may_create_in_store: bool
-    may_create_schema: bool
-    has_store_tables: bool
 
 
-@dataclass(frozen=True)
-class MissingRight:
-    """A right that the role lacks on an existing table."""
-
-    table: str
-    owner: str
-    right: str
-
-
-def read_database_info(
-    connection: Connection, schema: str, store_schema: str, store_tables: Iterable[str]
-) -> DatabaseInfo:
-    """Read the role and its rights on the schemas; `store_tables` are the tables expected in the store's schema."""
-    parameters = {"schema": schema, "store_schema": store_schema, "store_tables": list(store_tables)}
-    row = connection.execute(_DATABASE, parameters).one()
-    return DatabaseInfo(schema=schema, store_schema=store_schema, **row._mapping)
+def read_database_info(connection: Connection, schema: str) -> DatabaseInfo:
+    """Read the role and its rights on the platform's schema."""
+    row = connection.execute(_DATABASE, {"schema": schema}).one()
+    return DatabaseInfo(schema=schema, **row._mapping)
 
 
 def read_tables(connection: Connection, schema: str) -> dict[str, FoundTable]:
@@ -221,12 +182,3 @@ def read_tables(connection: Connection, schema: str) -> dict[str, FoundTable]:
     for table_name, column, target in connection.execute(_FOREIGN_KEYS, parameters):
         tables[table_name].references.add((column, target))
     return tables
-
-
-def read_missing_rights(
-    connection: Connection, schema: str, wanted: Mapping[str, Collection[str]]
-) -> list[MissingRight]:
-    """Return which of the wanted rights, by table, the role lacks on existing tables."""
-    pairs = [(table, right) for table, rights in wanted.items() for right in rights]
-    parameters = {"schema": schema, "tables": [table for table, _ in pairs], "rights": [right for _, right in pairs]}
-    return [MissingRight(*row) for row in connection.execute(_MISSING_RIGHTS, parameters)]

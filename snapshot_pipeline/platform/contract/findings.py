@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 from sqlalchemy import Column, Connection, Index, MetaData, Table
@@ -20,7 +19,6 @@ from snapshot_pipeline.platform.contract.catalogs import (
     DatabaseInfo,
     FoundColumn,
     FoundTable,
-    MissingRight,
     read_tables,
 )
 from snapshot_pipeline.platform.contract.requirements import COLUMNS, ID, INTEGERS, MOMENT, NOT_READ, NUMBERS, Accepted
@@ -56,6 +54,11 @@ class Finding:
     message: str
     statement: str | None = None
     detail: str | None = None
+
+
+def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort by severity, the most severe first; findings of the same severity keep their order."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def full_name(schema: str, name: str) -> str:
@@ -135,8 +138,7 @@ def _conversion(table: FoundTable, column: str, existing: FoundColumn, accepted:
 
 
 def schema_findings(database: DatabaseInfo) -> Iterator[Finding]:
-    """Yield findings about the schemas and the role's rights on them."""
-    role, schema, store = map(quote_identifier, (database.role, database.schema, database.store_schema))
+    """Yield findings about the platform's schema and the role's right to use it."""
     if not database.schema_exists:
         yield Finding(
             "error",
@@ -149,34 +151,7 @@ def schema_findings(database: DatabaseInfo) -> Iterator[Finding]:
             "error",
             None,
             f"the role {database.role} may not use the schema {database.schema}; let its owner run",
-            f"GRANT USAGE ON SCHEMA {schema} TO {role};",
-        )
-    if not database.store_schema_exists and not database.may_create_schema:
-        yield Finding(
-            "error",
-            None,
-            f"the schema {database.store_schema} for the pipeline's own tables is missing and the role {database.role} "
-            "may not create it; let the database's owner run",
-            f"CREATE SCHEMA {store} AUTHORIZATION {role};",
-        )
-    elif database.store_schema_exists and database.has_store_tables and not database.may_use_store:
-        yield Finding(
-            "error",
-            None,
-            f"the role {database.role} may not use the schema {database.store_schema} of the pipeline's own tables; "
-            "let its owner run",
-            f"GRANT USAGE ON SCHEMA {store} TO {role};",
-        )
-    elif database.store_schema_exists and not (
-        # Tables created by another role are enough: see docs/roles.sql.
-        database.has_store_tables or (database.may_create_in_store and database.may_use_store)
-    ):
-        yield Finding(
-            "error",
-            None,
-            f"the role {database.role} may not create the pipeline's own tables in the schema {database.store_schema}; "
-            "let its owner run this, or name another schema in SNAPSHOT_STORE_SCHEMA",
-            f"GRANT USAGE, CREATE ON SCHEMA {store} TO {role};",
+            f"GRANT USAGE ON SCHEMA {quote_identifier(database.schema)} TO {quote_identifier(database.role)};",
         )
 
 
@@ -200,18 +175,6 @@ def reading_findings(table: FoundTable, database: DatabaseInfo) -> Iterator[Find
             "should see all, let the table's owner run",
             f"CREATE POLICY snapshot_pipeline_reads ON {full_name(database.schema, table.name)} FOR SELECT TO "
             f"{quote_identifier(database.role)} USING (true);",
-        )
-
-
-def store_findings(missing: Iterable[MissingRight], database: DatabaseInfo) -> Iterator[Finding]:
-    """Yield findings about the rights on existing tables of the store, which another role may have created."""
-    for (table, owner), missing_rights in groupby(missing, key=lambda right: (right.table, right.owner)):
-        rights = ", ".join(missing_right.right for missing_right in missing_rights)
-        yield Finding(
-            "error",
-            table,
-            f"exists already and belongs to {owner}; the role {database.role} lacks {rights}; let {owner} run",
-            f"GRANT {rights} ON {full_name(database.store_schema, table)} TO {quote_identifier(database.role)};",
         )
 
 
