@@ -75,11 +75,22 @@ def _page_url(address: str) -> str:
     return address.rstrip("/")
 
 
+def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if not re.fullmatch(r"\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?|[A-Za-z0-9._-]+", host):
+            raise ValueError(
+                f"{host!r} is not a host name; expected names or addresses separated by commas, without scheme, port "
+                "and path, such as dagster.example.org"
+            )
+    return hosts
+
+
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 SchemaName = Annotated[str, AfterValidator(_plain_identifier)]
 DaskAddress = Annotated[str, AfterValidator(_scheduler_address)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)]
 Owners = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_owners)]
+HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_host_names)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]
 
 
@@ -204,6 +215,11 @@ class Settings(BaseSettings):
     )
     ui_url: str = Field(
         default="http://127.0.0.1:3000", description="The address of the Dagster UI, for the links in messages."
+    )
+    ui_hosts: HostNames = Field(
+        default=(),
+        description="The host names of the Dagster UI, separated by commas: `snapshot-pipeline webserver` refuses "
+        "requests for others. If unset, the loopback names and the host of SNAPSHOT_UI_URL.",
     )
     owners: Owners = Field(
         default=(),

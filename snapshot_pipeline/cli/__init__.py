@@ -23,6 +23,7 @@ _PACKAGE = "snapshot_pipeline.cli"
 _COMMANDS = {
     "demo": ("local", "Generate sample students, compute 30 days and a week, write the report."),
     "dev": ("local", "Start the Dagster UI and its daemon on this machine."),
+    "webserver": ("webserver", "Serve the Dagster UI, guarded against the pages of other sites."),
     "load": ("platform_data", "Load a platform from CSV files."),
     "sample": ("platform_data", "Generate a platform with realistic sample students."),
     "check": ("check", "Check that a platform's database has what the pipeline needs."),

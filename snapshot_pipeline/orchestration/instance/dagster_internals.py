@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
@@ -59,6 +61,7 @@ __all__ = [
     "share_engine",
     "started_process_id",
     "unpack_value",
+    "workspace_context",
 ]
 
 _PROCESS_STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
@@ -80,3 +83,14 @@ def share_engine(storage: DagsterPostgresStorage, engine: Engine) -> None:
     """Make all three parts of a storage use one engine, instead of a new connection per query."""
     for part in (storage._run_storage, storage._event_log_storage, storage._schedule_storage):
         part._engine = engine
+
+
+def workspace_context(instance: dg.DagsterInstance, workspace: Path) -> AbstractContextManager[Any]:
+    """Return the context in which Dagster's web server works: the instance and the code locations of a file."""
+    # Imported here, because the other processes need neither.
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+    return WorkspaceProcessContext(
+        instance, WorkspaceFileTarget([str(workspace)]), version=dg.__version__, code_server_log_level="warning"
+    )
