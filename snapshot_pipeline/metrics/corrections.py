@@ -122,6 +122,7 @@ def progress_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.
         `ISSUE_COLUMNS`, one row for each invalid row and kind: texts, `user_id` int64, `day` `datetime64[s]`: the local
         day of the corrected start.
     """
+    rows = rows[_may_be_invalid(rows, moment)]
     started_at, completed_at = _valid(rows["started_at"], moment), _valid(rows["completed_at"], moment)
     valid = pd.DataFrame({"started_at": started_at, "completed_at": completed_at, "copies": rows["copies"]})
     valid["start"] = _earlier(started_at, completed_at)
@@ -229,6 +230,15 @@ def _valid(times: pd.Series, moment: datetime) -> pd.Series:
 def _earlier(left: pd.Series, right: pd.Series) -> pd.Series:
     """The earlier of two times; of one and NaT, the one."""
     return left.where(left.le(right) | right.isna(), right)
+
+
+def _may_be_invalid(rows: pd.DataFrame, moment: datetime) -> Flags:
+    """Whether a row of progress can have an issue: hardly any can, and the exact rules are costlier than this."""
+    started_at, completed_at, minutes = rows["started_at"], rows["completed_at"], rows["time_spent_minutes"]
+    invalid_time = _any_time(rows, lambda times: (times < EARLIEST) | (times > moment))
+    invalid_minutes = (minutes < 0) | (minutes > MAX_MINUTES)
+    flags = invalid_time | invalid_minutes | (started_at - completed_at > MAX_SKEW) | (rows["copies"] > 1)
+    return np.asarray(flags, dtype=bool)
 
 
 def _any_time(rows: pd.DataFrame, invalid: Callable[[pd.Series], pd.Series]) -> pd.Series:

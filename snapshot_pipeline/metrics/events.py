@@ -172,8 +172,9 @@ def _instants(column: pd.Series) -> Ints:
 
 
 def _grid_rows(user_ids: Ints, frame: pd.DataFrame) -> Ints:
-    """The grid row of each event: the position of its student among all, ascending."""
-    return np.searchsorted(user_ids, frame["user_id"].to_numpy(np.int64))
+    """The grid row of each event: the position of its student among all."""
+    rows: Ints = pd.Index(user_ids).get_indexer(pd.Index(frame["user_id"]))
+    return rows
 
 
 def _sort_scored(attempts: pd.DataFrame, students: Ints, instants: Ints) -> Ints:

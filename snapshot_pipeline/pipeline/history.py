@@ -56,7 +56,7 @@ def read_history(
         listed: More rows whose issues to look for.
     """
     moment, score_maximum = reader.rules.moment, reader.rules.score_maximum
-    students = reader.students(users)
+    students = reader.students(users, days.window_start)
     user_ids = np.sort(students["user_id"].to_numpy(np.int64))
     progress_rows = _select(user_ids, reader.progress(users, days.window_start, days.end))
     progress = correct_progress(progress_rows, moment)
@@ -138,7 +138,7 @@ def _lacking_attempts(user_ids: NDArray[np.int64], recent: pd.DataFrame, first_e
     Later days need no more: each uses the newest ten, and newer ones are all in the window.
     """
     scored = recent.loc[recent["is_scored"] & (recent["completed_at"] < first_end), "user_id"].to_numpy(np.int64)
-    known = np.bincount(np.searchsorted(user_ids, scored), minlength=len(user_ids))
+    known = np.bincount(pd.Index(user_ids).get_indexer(pd.Index(scored)), minlength=len(user_ids))
     return np.maximum(len(WEIGHTS) - known, 0)
 
 

@@ -48,7 +48,8 @@ from snapshot_pipeline.store.issues import (
     IssueCount,
     delete_issues_of_inactive_students,
     issues_by_day,
-    listed_keys,
+    listed_issues,
+    no_listed_issues,
     replace_issues,
     students_with_issues,
 )
@@ -214,13 +215,13 @@ class ComputedBatch:
     Attributes:
         user_ids: int64, ascending, shape (students,).
         not_started: Those of them who have no lesson, int64, ascending.
-        raised: Whether the computation raised; the issues of an earlier run stay.
+        listed: The issues of an earlier run whose rows were read again; see `store.issues.listed_issues`.
     """
 
     user_ids: NDArray[np.int64]
     not_started: NDArray[np.int64]
     snapshots: SnapshotBatch
-    raised: bool = False
+    listed: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -259,15 +260,15 @@ class SnapshotWork:
     def compute(self, batch: Batch) -> ComputedBatch:
         """Read and compute the batch; writes nothing."""
         with bulk.transaction(self.uri) as connection:
-            keys = listed_keys(connection, StoreTables.of(self.lease.schema), batch.user_ids)
+            listed = listed_issues(connection, StoreTables.of(self.lease.schema), batch.user_ids)
         with self.source.session() as reader:
-            history = read_history(reader, self._users(batch), self.days, ListedRows.of(keys))
-        return _computed(history.students, compute_snapshots(history, self.days))
+            history = read_history(reader, self._users(batch), self.days, ListedRows.of(listed))
+        return _computed(history.students, compute_snapshots(history, self.days), listed)
 
     def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
         """The failures of a student whose computation raised; writes nothing."""
         with self.source.session() as reader:
-            students = reader.students(self._users(batch))
+            students = reader.students(self._users(batch), self.days.start)
         first_start = students["first_started_at"].min()
         due = [day for day in self.days.dates if first_start < end_of_day(day.item(), self.days.zone)]
         failures = pd.DataFrame(
@@ -279,7 +280,7 @@ class SnapshotWork:
             }
         )
         nothing = compute_snapshots(empty_history(), self.days)
-        return replace(_computed(students, replace(nothing, failures=failures)), raised=True)
+        return _computed(students, replace(nothing, failures=failures), no_listed_issues())
 
     def _users(self, batch: Batch) -> Users:
         return batch.range
@@ -310,8 +311,7 @@ class SnapshotWork:
             self.lease.check(connection)
             tables = StoreTables.of(self.lease.schema)
             publication = replace_snapshots(connection, tables, scope, snapshots.published, snapshots.failures)
-            if not batch.raised:
-                replace_issues(connection, tables, batch.user_ids, snapshots.issues, self.computed_at)
+            replace_issues(connection, tables, batch.listed, snapshots.issues, self.computed_at)
             self._after_publication(connection, tables, publication)
         return list(batch_reports(snapshots, publication, self.days))
 
@@ -319,7 +319,7 @@ class SnapshotWork:
         """Extend the transaction; does nothing if the run records the days after its batches."""
 
 
-def _computed(students: pd.DataFrame, snapshots: SnapshotBatch) -> ComputedBatch:
+def _computed(students: pd.DataFrame, snapshots: SnapshotBatch, listed: pd.DataFrame) -> ComputedBatch:
     students = students.sort_values("user_id")
     user_ids = students["user_id"].to_numpy(np.int64)
-    return ComputedBatch(user_ids, user_ids[students["first_started_at"].isna()], snapshots)
+    return ComputedBatch(user_ids, user_ids[students["first_started_at"].isna()], snapshots, listed)

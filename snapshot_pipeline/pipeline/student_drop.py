@@ -65,7 +65,7 @@ def refuse_student_drop(installation: Installation, source: Source, days: LocalD
 def _late_first_starts(source: Source, days: LocalDays) -> dict[date, list[int]]:
     """The active students whose first start is after the first of the days, by the local date of that start."""
     with source.session() as reader:
-        students = reader.students(_ALL_USERS)
+        students = reader.students(_ALL_USERS, days.start)
     late = students[students["first_started_at"] >= days.start]
     dates = local_dates(late["first_started_at"], days.zone).astype("datetime64[D]")
     return {

@@ -250,21 +250,30 @@ class PlatformReader:
         events = self.fetch(select(sum(counts, start=literal(0)).label("events")))["events"][0].as_py()
         return float(events) / max(1, len(user_ids))
 
-    def students(self, batch: Users) -> pd.DataFrame:
-        """Return `user_id`, `specialization`, `level` (text or None), `first_started_at` of the active students."""
+    def students(self, batch: Users, since: datetime) -> pd.DataFrame:
+        """Return `user_id`, `first_started_at` (NaT: no lesson started) of the active students.
+
+        A first start is exact from `since` on; of an earlier one only that it is earlier. So the completions, which
+        seldom precede a start, are looked up for new students alone.
+        """
         users, progress = self.tables.users, self._lessons_once
-        first_times = {
-            name: select(func.min(moment)).where(progress.c.user_id == users.c.id, self._is_valid(moment))
-            for name, moment in (
-                ("first_started_at", progress.c.started_at),
-                ("first_completed_at", progress.c.completed_at),
-            )
-        }
-        columns = [query.scalar_subquery().label(name) for name, query in first_times.items()]
-        query = select(_id(users.c.id, "user_id"), *self._cohort_columns(), *columns)
-        frame = self._fetch(query.where(self._is_active_student(), batch.hold(users.c.id)), *first_times)
-        first = frame[list(first_times)].min(axis=1)
-        return frame[["user_id", "specialization", "level"]].assign(first_started_at=first)
+        of_user = progress.c.user_id == users.c.id
+        started_at = select(func.min(progress.c.started_at)).where(of_user, self._is_valid(progress.c.started_at))
+        started = (
+            select(users.c.id, started_at.scalar_subquery().label("first_started_at"))
+            .where(self._is_active_student(), batch.hold(users.c.id))
+            .offset(0)  # otherwise PostgreSQL looks the start up twice
+            .subquery("started")
+        )
+        completed_at = select(func.min(progress.c.completed_at)).where(
+            progress.c.user_id == started.c.id, self._is_valid(progress.c.completed_at)
+        )
+        (first,) = bounds(progress.c.started_at, [since], self.rules.naive_zone)
+        if_new = case((started.c.first_started_at < first, None), else_=completed_at.scalar_subquery())
+        columns = (_id(started.c.id, "user_id"), started.c.first_started_at, if_new.label("first_completed_at"))
+        frame = self._fetch(select(*columns), "first_started_at", "first_completed_at")
+        first_times = frame[["first_started_at", "first_completed_at"]].min(axis=1)
+        return pd.DataFrame({"user_id": frame["user_id"], "first_started_at": first_times})
 
     def progress(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
         """Return the lessons with a time in the window, for `metrics.corrections`.
@@ -427,13 +436,13 @@ class PlatformReader:
         minutes = cast(func.coalesce(progress.c.time_spent_minutes, 0), BigInteger).label("time_spent_minutes")
         columns = (*key, progress.c.started_at, progress.c.completed_at, minutes)
         if self.tables.progress_is_unique:
-            query = select(*columns, literal(1).label("copies")).where(of_users, is_wanted)
-        else:
-            has_time = or_(self._is_valid(progress.c.started_at), self._is_valid(progress.c.completed_at))
-            copies = func.count().filter(has_time).over(partition_by=key).label("copies")
-            wanted = func.bool_or(is_wanted).over(partition_by=key).label("is_wanted")
-            rows = select(*columns, copies, wanted).where(of_users).subquery("progress_rows")
-            query = select(*(rows.c[name] for name in PROGRESS_COLUMNS)).where(rows.c.is_wanted)
+            frame = self._fetch(select(*columns).where(of_users, is_wanted), "started_at", "completed_at")
+            return frame.assign(copies=1)
+        has_time = or_(self._is_valid(progress.c.started_at), self._is_valid(progress.c.completed_at))
+        copies = func.count().filter(has_time).over(partition_by=key).label("copies")
+        wanted = func.bool_or(is_wanted).over(partition_by=key).label("is_wanted")
+        rows = select(*columns, copies, wanted).where(of_users).subquery("progress_rows")
+        query = select(*(rows.c[name] for name in PROGRESS_COLUMNS)).where(rows.c.is_wanted)
         return self._fetch(query, "started_at", "completed_at")
 
     def _attempt_rows(self, *conditions: ColumnElement[bool]) -> pd.DataFrame:

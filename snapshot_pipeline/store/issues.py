@@ -28,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     table,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -45,6 +46,8 @@ _TYPES = {
 }
 _KEY = ("source_table", "source_key", "issue")
 _FOUND = table("found_issues", *map(column, _TYPES))
+_LISTED = (*_KEY, "user_id")
+_GONE = table("gone_issues", *map(column, _LISTED))
 
 
 @dataclass(frozen=True)
@@ -67,43 +70,64 @@ class IssueCount:
     detail: str
 
 
-def listed_keys(connection: adbc.Connection, tables: StoreTables, user_ids: NDArray[np.int64]) -> pd.DataFrame:
-    """The distinct `source_table`, `source_key` of the listed rows of some students."""
+def listed_issues(connection: adbc.Connection, tables: StoreTables, user_ids: NDArray[np.int64]) -> pd.DataFrame:
+    """Return `source_table`, `source_key`, `issue`, `user_id` of some students' listed issues; the ids ascend."""
+    if not len(user_ids):
+        return no_listed_issues()
     issues = tables.data_issues
-    query = select(issues.c.source_table, issues.c.source_key).distinct()
-    return bulk.fetch_frame(connection, query.where(issues.c.user_id == any_(bulk.integers(user_ids.tolist()))))
+    in_range = issues.c.user_id.between(int(user_ids[0]), int(user_ids[-1]))
+    listed = bulk.fetch_frame(connection, select(*(issues.c[name] for name in _LISTED)).where(in_range))
+    return listed[np.isin(listed["user_id"].to_numpy(np.int64), user_ids)]
+
+
+def no_listed_issues() -> pd.DataFrame:
+    """No issues: nothing was read again."""
+    return pd.DataFrame({name: np.empty(0, dtype=object) for name in _LISTED})
 
 
 def replace_issues(
     connection: adbc.Connection,
     tables: StoreTables,
-    user_ids: NDArray[np.int64],
-    issues: pd.DataFrame,
+    listed: pd.DataFrame,
+    found: pd.DataFrame,
     computed_at: datetime,
 ) -> None:
-    """Replace the issues of some students, inside the caller's transaction.
+    """Replace issues by those that were found, inside the caller's transaction.
 
     A row that is listed already keeps its `first_seen_at`.
 
     Args:
-        issues: See `metrics.corrections.progress_issues`; all rows of the students that are listed were read again.
+        listed: The issues of rows that were read again: those not found any more are deleted.
+        found: See `metrics.corrections.progress_issues`.
     """
     target = tables.data_issues
-    bulk.create_temporary(
-        connection, _FOUND.name, pa.table({name: pa.array(issues[name], kind) for name, kind in _TYPES.items()})
+    _delete(connection, tables, _rows(listed) - _rows(found))
+    if found.empty:
+        return
+    rows = pa.table({name: pa.array(found[name], kind) for name, kind in _TYPES.items()})
+    bulk.create_temporary(connection, _FOUND.name, rows)
+    seen = literal(computed_at, DateTime(timezone=True))
+    # Sorted by key, so that two runs of different days lock the rows in the same order.
+    sorted_rows = select(*_FOUND.c, seen.label("first_seen_at"), seen.label("last_seen_at")).order_by(
+        *(_FOUND.c[name] for name in _KEY)
     )
-    same_key = and_(*(target.c[name] == _FOUND.c[name] for name in _KEY))
-    is_right = and_(target.c.user_id == any_(bulk.integers(user_ids.tolist())), ~exists().where(same_key))
-    bulk.execute(connection, delete(target).where(is_right))
-    if len(issues):
-        seen = literal(computed_at, DateTime(timezone=True))
-        # Sorted by key, so that two runs of different days lock the rows in the same order.
-        rows = select(*_FOUND.c, seen.label("first_seen_at"), seen.label("last_seen_at")).order_by(
-            *(_FOUND.c[name] for name in _KEY)
-        )
-        statement = insert(target).from_select([*_TYPES, "first_seen_at", "last_seen_at"], rows)
-        updated = {name: statement.excluded[name] for name in ("user_id", "day", "detail", "last_seen_at")}
-        bulk.execute(connection, statement.on_conflict_do_update(index_elements=list(_KEY), set_=updated))
+    statement = insert(target).from_select([*_TYPES, "first_seen_at", "last_seen_at"], sorted_rows)
+    updated = {name: statement.excluded[name] for name in ("user_id", "day", "detail", "last_seen_at")}
+    bulk.execute(connection, statement.on_conflict_do_update(index_elements=list(_KEY), set_=updated))
+
+
+def _rows(issues: pd.DataFrame) -> set[tuple[object, ...]]:
+    return set(issues[list(_LISTED)].itertuples(index=False, name=None))
+
+
+def _delete(connection: adbc.Connection, tables: StoreTables, gone: set[tuple[object, ...]]) -> None:
+    if not gone:
+        return
+    target = tables.data_issues
+    rows = pa.table([pa.array(values) for values in zip(*gone, strict=True)], names=list(_LISTED))
+    bulk.create_temporary(connection, _GONE.name, rows)
+    is_gone = tuple_(*(target.c[name] for name in _LISTED)).in_(select(*_GONE.c))
+    bulk.execute(connection, delete(target).where(is_gone))
 
 
 def delete_issues_of_inactive_students(
