@@ -30,6 +30,10 @@ JITTER = 1.0
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
+_OUT_OF_CONNECTIONS = re.compile(
+    "too many (?:clients|connections)|remaining connection slots|no more connections allowed", re.IGNORECASE
+)
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -165,6 +169,11 @@ _TRANSIENT_MESSAGE = re.compile(
     re.IGNORECASE,
 )
 _LOST_MESSAGE = re.compile("closed|terminat|no connection to the server")
+
+
+def is_out_of_connections(text: str) -> bool:
+    """Whether the server or a pooler, in English, refused a connection because all are in use; there is no SQLSTATE."""
+    return _OUT_OF_CONNECTIONS.search(text) is not None
 
 
 def is_transient(error: BaseException | None) -> bool:

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import dagster as dg
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import URL, Engine, Inspector, create_engine, event, inspect, text
+from sqlalchemy.pool import NullPool
 
+from snapshot_pipeline.orchestration.instance.storage import SnapshotStorage, _engine
+from snapshot_pipeline.orchestration.names import POOLS
 from snapshot_pipeline.orchestration.partitioned_checks import last_materializations
 from snapshot_pipeline_tests.installation import PROJECT, UNTIL, TestInstallation
+from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 LAST = UNTIL - timedelta(days=1)
@@ -117,6 +126,64 @@ def test_a_closed_connection_is_replaced_silently(installation: TestInstallation
     before = installation.instance.get_runs_count()
     assert end_all_sessions(admin, installation) > 0
     assert installation.instance.get_runs_count() == before
+
+
+def test_an_empty_storage_can_be_opened_by_several_processes_at_once(
+    installation: TestInstallation, server_url: URL, monkeypatch: pytest.MonkeyPatch
+):
+    """Web server, daemon and a command start together; each finds no table, and each would create them."""
+    openers = 4
+    all_have_looked = threading.Barrier(openers)
+    found: list[set[str]] = []
+    waiting = threading.local()
+
+    def look(engine: Engine) -> Inspector:
+        inspector = inspect(engine)
+        if not getattr(waiting, "is_over", False):
+            waiting.is_over = True
+            found.append(set(inspector.get_table_names()))
+            all_have_looked.wait(60)
+            return cast("Inspector", SimpleNamespace(get_table_names=lambda: []))
+        return inspector
+
+    monkeypatch.setattr("snapshot_pipeline.orchestration.instance.storage.inspect", look)
+    with new_database(server_url) as url:
+        monkeypatch.setenv("SNAPSHOT_DAGSTER_DATABASE_URL", url.render_as_string(hide_password=False))
+        with ThreadPoolExecutor(openers) as threads:
+            opened = [threads.submit(SnapshotStorage.from_config_value, None, {}) for _ in range(openers)]
+            storages = [future.result() for future in opened]
+        assert found == [set()] * openers  # the fault was injected: all of them have seen an empty database
+        assert {tuple(storage.run_storage.get_runs()) for storage in storages} == {()}
+        assert set(POOLS) <= storages[0].event_log_storage.get_concurrency_keys()
+
+
+def test_a_process_waits_for_a_free_connection(
+    installation: TestInstallation, server_url: URL, monkeypatch: pytest.MonkeyPatch
+):
+    """A run launched while all connections are in use begins when one is free, instead of failing for good."""
+    refused: list[str] = []
+
+    def until_free(seconds: float) -> None:
+        """Called after each refusal; the other session ends after the second one."""
+        refused.append(f"waits {seconds} s")
+        if len(refused) == 2:
+            other.close()
+
+    monkeypatch.setattr("snapshot_pipeline.orchestration.instance.storage.time.sleep", until_free)
+    role = f"limited_{uuid.uuid4().hex[:8]}"
+    with new_database(server_url) as url:
+        execute(url, f"CREATE ROLE {role} LOGIN PASSWORD '{role}' CONNECTION LIMIT 1")
+        limited = url.set(username=role, password=role)
+        engine = _engine(limited, 0)
+        other = create_engine(limited, poolclass=NullPool).connect()
+        try:
+            with engine.connect() as connection:
+                assert connection.execute(text("SELECT current_user")).scalar_one() == role
+            assert refused == ["waits 0.5 s"] * 2
+        finally:
+            other.close()
+            engine.dispose()
+            execute(url, f"DROP ROLE {role}")
 
 
 def test_a_forked_process_uses_its_own_connection(installation: TestInstallation):

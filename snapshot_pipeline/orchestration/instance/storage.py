@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
 
+import psycopg2
 from dagster import Field, IntSource
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import retry_pg_connection_fn
-from sqlalchemy import URL, Engine, create_engine, inspect
+from sqlalchemy import URL, Dialect, Engine, create_engine, event, func, inspect, select
 
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     CapturedLogContext,
@@ -27,6 +29,7 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
 )
 from snapshot_pipeline.orchestration.names import POOLS, SNAPSHOTS_POOL
 from snapshot_pipeline.postgres.engines import dagster_url
+from snapshot_pipeline.postgres.errors import is_out_of_connections
 from snapshot_pipeline.settings import load_settings
 
 EVENT_BATCH_SIZE = "50"
@@ -34,6 +37,13 @@ EVENT_BATCH_SIZE = "50"
 
 _CONNECTION_SECONDS = 30
 """Age at which a connection is replaced: a firewall may have dropped one that was idle."""
+
+_FREE_CONNECTION_SECONDS = 30.0
+_FREE_CONNECTION_PAUSE = 0.5
+"""How long, and how often, a process waits for a free connection."""
+
+_CREATION_SECONDS = 120
+"""How long to wait for another process that creates the tables."""
 
 _FIRST_TABLES = frozenset({"runs", "instance_info", "event_logs", "jobs"})
 """A table of each part of Dagster's storage; if they exist, the tables need not be created."""
@@ -58,22 +68,45 @@ class SnapshotStorage(DagsterPostgresStorage):
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENT_BATCH_SIZE)
         url = dagster_url(load_settings())
         engine = _engine(url, os.getpid())
-        tables = retry_pg_connection_fn(lambda: set(inspect(engine).get_table_names()))
-        storage = cls(
-            postgres_url=url.render_as_string(hide_password=False),
-            should_autocreate_tables=not tables >= _FIRST_TABLES,
-            inst_data=inst_data,
-        )
-        share_engine(storage, engine)
-        # With a default limit only, the first two runs of a new pool overlap; with a stored limit they do not.
-        known_pools = storage.event_log_storage.get_concurrency_keys()
-        for pool in sorted(set(POOLS) - known_pools):
-            storage.event_log_storage.set_concurrency_slots(pool, 1)
+
+        def open_storage(*, creates_tables: bool) -> SnapshotStorage:
+            address = url.render_as_string(hide_password=False)
+            storage = cls(postgres_url=address, should_autocreate_tables=creates_tables, inst_data=inst_data)
+            share_engine(storage, engine)
+            return storage
+
+        storage = open_storage(creates_tables=False)
+        if not _has_tables(engine) or _unknown_pools(storage):
+            with _creation_lock(engine):
+                storage = open_storage(creates_tables=not _has_tables(engine))
+                # With a default limit only, the first two runs of a new pool overlap; with a stored limit they do not.
+                for pool in _unknown_pools(storage):
+                    storage.event_log_storage.set_concurrency_slots(pool, 1)
         if runs := config_value.get("runs_writing_snapshots"):
             limits = {limit.name: limit.limit for limit in storage.event_log_storage.get_pool_limits()}
             if limits.get(SNAPSHOTS_POOL) != runs:
                 storage.event_log_storage.set_concurrency_slots(SNAPSHOTS_POOL, runs)
         return storage
+
+
+def _has_tables(engine: Engine) -> bool:
+    return retry_pg_connection_fn(lambda: set(inspect(engine).get_table_names())) >= _FIRST_TABLES
+
+
+def _unknown_pools(storage: SnapshotStorage) -> list[str]:
+    return sorted(set(POOLS) - storage.event_log_storage.get_concurrency_keys())
+
+
+@contextmanager
+def _creation_lock(engine: Engine) -> Iterator[None]:
+    """Let one process at a time create what is missing: web server, daemon and runs start at the same time."""
+    with engine.connect() as connection:
+        try:
+            connection.execute(select(func.set_config("lock_timeout", f"{_CREATION_SECONDS}s", False)))
+            connection.execute(select(func.pg_advisory_lock(func.hashtext("snapshot_pipeline.dagster_storage"))))
+            yield
+        finally:
+            connection.invalidate()  # ends the session, and with it the lock
 
 
 @lru_cache
@@ -82,7 +115,7 @@ def _engine(url: URL, process_id: int) -> Engine:
 
     The process id is part of the cache key: a forked process must not use its parent's connections.
     """
-    return create_engine(
+    engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
         pool_size=2,
@@ -90,6 +123,20 @@ def _engine(url: URL, process_id: int) -> Engine:
         pool_recycle=_CONNECTION_SECONDS,
         pool_pre_ping=True,  # reconnect silently after a restart of the server
     )
+    event.listen(engine, "do_connect", _wait_for_free_connection)
+    return engine
+
+
+def _wait_for_free_connection(dialect: Dialect, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connect, and try again while all connections are in use: Dagster would give up a run, or its retry, at once."""
+    deadline = time.monotonic() + _FREE_CONNECTION_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except psycopg2.OperationalError as error:
+            if not is_out_of_connections(str(error)) or time.monotonic() > deadline:
+                raise
+        time.sleep(_FREE_CONNECTION_PAUSE)
 
 
 class SnapshotArtifacts(LocalArtifactStorage):
