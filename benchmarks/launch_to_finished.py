@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, create_engine, text
 
-from snapshot_pipeline.cli.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.pipeline.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for

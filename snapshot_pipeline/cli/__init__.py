@@ -31,6 +31,7 @@ _COMMANDS = {
     "retry-failed": ("runs", "Compute only the failed students again."),
     "recommend": ("runs", "Compute the recommendations of a week."),
     "report": ("runs", "Write the report of a week as an HTML page."),
+    "withdraw": ("withdraw", "Delete days, or the recommendations of a week."),
     "student": ("student", "Show one student's days, and how a pace score is computed."),
     "status": ("status", "Show the last days, the newest week and the open incidents."),
     "alerts": ("alerts", "Test the alert channels."),

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import click
 
-from snapshot_pipeline.cli.periods import last_closed_day, last_closed_week
+from snapshot_pipeline.pipeline.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.settings import Settings, load_settings
 
 _DEMO_DAYS = 30

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from snapshot_pipeline.cli.periods import (
-    DAY,
+from snapshot_pipeline.cli.periods import DAY
+from snapshot_pipeline.pipeline.periods import (
     last_closed_week,
     require_ascending,
     require_closed_days,

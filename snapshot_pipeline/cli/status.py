@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from snapshot_pipeline.cli.periods import last_closed_day
 from snapshot_pipeline.cli.terminal import json_option, print_json
+from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # imported late, so that a help text is fast

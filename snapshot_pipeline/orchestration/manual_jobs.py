@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
@@ -20,8 +19,9 @@ from snapshot_pipeline.orchestration.checks import check_success_rate
 from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_numbers, details_metadata
 from snapshot_pipeline.orchestration.names import SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
-from snapshot_pipeline.orchestration.partitions import daily_partitions, run_ranges
+from snapshot_pipeline.orchestration.partitions import run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
+from snapshot_pipeline.pipeline.periods import PeriodError, require_ascending, require_closed_days
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
@@ -101,7 +101,8 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
     def retry_failed_op(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
             first, last = parse_day("from", config.first), parse_day("to", config.last)
-            require_in_order(("from", "to"), first, last)
+            if first and last:
+                require_ascending(first, last, ("from", "to"))
             run = retry_failed(installation, first, last, context.run_id, log_progress(context))
             # Of the last few days only: for all days of many failures they would take longer than the retry.
             last_reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
@@ -136,10 +137,6 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
     return retry_failed_job
 
 
-class RunConfigDaysError(SnapshotPipelineError):
-    """A day in the run configuration is not a day, or cannot be computed. The launchpad checks only names and types."""
-
-
 def parse_day(name: str, text: str) -> date | None:
     """Return a day of the run configuration from ISO 8601; None for an empty text. `name` is the field."""
     if not text.strip():
@@ -147,40 +144,18 @@ def parse_day(name: str, text: str) -> date | None:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise RunConfigDaysError(
+        raise PeriodError(
             f"{name}: {text!r} is not a day; expected a day such as 2026-11-22, or an empty value"
         ) from None
-
-
-def require_in_order(names: tuple[str, str], first: date | None, last: date | None) -> None:
-    """Raise RunConfigDaysError if the first day is after the last day."""
-    if first and last and first > last:
-        raise RunConfigDaysError(f"{names[0]}: {first} is after {names[1]}: {last}; expected the earlier day first")
-
-
-def days_to_compute(first: date, last: date, start: date, newest: date | None) -> list[date]:
-    """Return the days `first … last`, or raise RunConfigDaysError if one of them is outside `start … newest`.
-
-    Args:
-        start: First day that has a partition.
-        newest: Last day that has ended; None before the end of the first one.
-    """
-    if first < start:
-        raise RunConfigDaysError(f"{first} is before SNAPSHOT_START_DATE={start}; expected that day or a later one")
-    if newest is None or last > newest:
-        ended = f"the last day that has ended is {newest}" if newest else "no day has ended yet"
-        raise RunConfigDaysError(f"{last} has not ended; {ended}, expected that day or an earlier one")
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def _days_to_recompute(config: RecomputeConfig, settings: Settings) -> list[date]:
     first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
     if first is None:
-        raise RunConfigDaysError("first_day is empty; expected the first day to recompute, such as 2026-11-22")
-    require_in_order(("first_day", "last_day"), first, last)
-    ended = daily_partitions(settings).get_last_partition_key()
-    newest = date.fromisoformat(ended) if ended else None
-    return days_to_compute(first, last or first, settings.start_date, newest)
+        raise PeriodError("first_day is empty; expected the first day to recompute, such as 2026-11-22")
+    last = last or first
+    require_closed_days(settings, first, last, ("first_day", "last_day" if config.last_day.strip() else "first_day"))
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def _retried_sentence(day: RetriedDay) -> str:

@@ -10,14 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 import sqlalchemy.exc
 
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
+from snapshot_pipeline.orchestration.instance.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, REASON_TAG
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, one_line
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
+from snapshot_pipeline.pipeline.periods import PeriodError, require_closed_days, require_closed_week
 from snapshot_pipeline.pipeline.reasons import BACKFILL, BY_HAND
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun
@@ -34,6 +41,12 @@ MAX_RETRIES = 3
 
 TEXT_TO_SEND = "text_to_send"
 """Metadata key of a failure: the text that may leave the installation. Its description may quote students' rows."""
+
+REJECTED_INPUT = "rejected_input"
+"""Metadata key of a failure: the run was launched with days or a week that cannot be computed; it is no incident."""
+
+_AHEAD = timedelta(minutes=1)
+"""How far the clock of the daemon, which launches a day at 00:00, may be ahead of that of the run's machine."""
 
 _BACKFILL_TAG = "dagster/backfill"
 
@@ -72,12 +85,48 @@ def readable_failures(retry_seconds: float | None = None) -> Iterator[None]:
     try:
         yield
     except SnapshotPipelineError as error:
-        metadata = {TEXT_TO_SEND: text_to_send(error)}
+        metadata: dict[str, bool | str] = {TEXT_TO_SEND: text_to_send(error)}
+        if isinstance(error, PeriodError):
+            metadata[REJECTED_INPUT] = True
         failure = dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
         if retry_seconds is None or not is_transient(error):
             raise failure from None
         failure.__suppress_context__ = True  # one line, without a traceback below it
         raise dg.RetryRequested(MAX_RETRIES, retry_seconds) from failure
+
+
+def requested_days(context: StepContext, settings: Settings) -> tuple[date, date]:
+    """Return the first and the last day of the run's partitions; Dagster's API launches a run for any day.
+
+    Raises:
+        dagster.Failure: One of them has not ended or is before the start date.
+    """
+    with readable_failures():
+        first, last = map(date.fromisoformat, _requested_partitions(context))
+        now = datetime.now(timezone.utc) + _AHEAD  # decides which days there are; no figure depends on it
+        require_closed_days(settings, first, last, ("the partition", "the partition"), now)
+        return first, last
+
+
+def requested_week(context: StepContext, settings: Settings) -> date:
+    """Return the Monday of the run's partition.
+
+    Raises:
+        dagster.Failure: It is not a Monday, or its week has not ended or begins before the start date.
+    """
+    with readable_failures():
+        first, last = map(date.fromisoformat, _requested_partitions(context))
+        if first != last:
+            raise PeriodError(f"the run has the weeks {first} to {last}; expected one week, so launch a run for each")
+        require_closed_week(settings, first, "the partition", datetime.now(timezone.utc) + _AHEAD)
+        return first
+
+
+def _requested_partitions(context: StepContext) -> tuple[str, str]:
+    tags = context.run.tags
+    if PARTITION_NAME_TAG in tags:
+        return tags[PARTITION_NAME_TAG], tags[PARTITION_NAME_TAG]
+    return tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
 
 
 def seconds_before_retry(context: StepContext, settings: Settings) -> float | None:

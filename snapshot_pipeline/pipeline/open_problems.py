@@ -9,6 +9,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import OpenFailures, failing_students, failures_by_reason
+from snapshot_pipeline.store.weeks import computed_weeks
 
 _WEEK = timedelta(days=7)
 _WEEKLY_RUN = timedelta(days=7, hours=6)
@@ -61,11 +62,12 @@ def due_weeks(settings: Settings, now: datetime) -> list[date]:
     return weeks[::-1]
 
 
-def find_open_problems(installation: Installation, days: list[date], missing_weeks: list[date]) -> OpenProblems:
-    """The open problems of consecutive days that are due, at least one, and of weeks that are due and missing."""
+def find_open_problems(installation: Installation, days: list[date], weeks: list[date]) -> OpenProblems:
+    """The open problems of consecutive days that are due, at least one, and of weeks that are due."""
     first, last = days[0], days[-1]
     minimum = installation.settings.min_success_rate
     counts = {count.day: count for count in installation.transaction(day_counts, first, last)}
+    recommended = installation.transaction(computed_weeks, weeks[0], weeks[-1]) if weeks else {}
     return OpenProblems(
         first,
         last,
@@ -73,5 +75,5 @@ def find_open_problems(installation: Installation, days: list[date], missing_wee
         below=[count for count in counts.values() if count.success_rate is not None and count.success_rate < minimum],
         failures=installation.transaction(failures_by_reason, first, last),
         failed_days=list(installation.transaction(failing_students, first, last)),
-        missing_weeks=missing_weeks,
+        missing_weeks=[week for week in weeks if week not in recommended],
     )

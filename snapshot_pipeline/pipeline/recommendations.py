@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.corrections import correct_attempts
@@ -51,6 +52,7 @@ from snapshot_pipeline.store.recommendations import (
     replace_recommendations,
 )
 from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline.store.weeks import record_week
 
 EXERCISE_DAYS = 28
 """Days of exercises, up to the Sunday, that show whether a cohort has any."""
@@ -154,10 +156,15 @@ def run_week(
             report.expected_with_recommendation += part.expected_with_recommendation
             report.types += part.types
             report.failed.update(part.failed)
-        if report.is_newest:
-            installation.leased_transaction(lock, deactivate_older_weeks, week_start)
+        installation.leased_transaction(lock, _record, week, report, run_id)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _record(connection: Connection, tables: StoreTables, week: WeekScope, report: WeekReport, run_id: str) -> None:
+    if week.is_newest:
+        deactivate_older_weeks(connection, tables, week.start)
+    record_week(connection, tables, week.start, report.recipients, len(report.failed), week.computed_at, run_id)
 
 
 @dataclass(frozen=True)

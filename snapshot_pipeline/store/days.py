@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from snapshot_pipeline.store.tables import StoreTables
@@ -79,6 +79,16 @@ def record_days(
     statement = insert(days)
     updated = {name: statement.excluded[name] for name in rows[0] if name != "snapshot_date"}
     connection.execute(statement.on_conflict_do_update(index_elements=["snapshot_date"], set_=updated), rows)
+
+
+def delete_days(connection: Connection, tables: StoreTables, first: date, last: date) -> int:
+    """Delete everything about the days `first … last` but their restatements; returns the number of snapshots."""
+    snapshots = tables.performance_snapshots
+    by_day = (tables.snapshot_failures, tables.day_summary, tables.cohort_summary, tables.snapshot_days)
+    for table in by_day:
+        connection.execute(delete(table).where(table.c.snapshot_date.between(first, last)))
+    connection.execute(delete(tables.data_issues).where(tables.data_issues.c.day.between(first, last)))
+    return connection.execute(delete(snapshots).where(snapshots.c.snapshot_date.between(first, last))).rowcount
 
 
 def read_fingerprints(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, str | None]:

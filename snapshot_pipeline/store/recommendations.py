@@ -22,6 +22,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    delete,
     exists,
     func,
     literal,
@@ -179,8 +180,8 @@ def replace_recommendations(
         _PUBLISHED.c.user_id == recommendations.c.user_id,
         _PUBLISHED.c.recommendation_type == recommendations.c.recommendation_type,
     )
-    outdated = and_(recommendations.c.week_start == week.start, in_range, recommendations.c.is_active, ~still_applies)
-    bulk.execute(connection, update(recommendations).where(outdated).values(is_active=False))
+    outdated = and_(recommendations.c.week_start == week.start, in_range, recommendations.c.applies, ~still_applies)
+    bulk.execute(connection, update(recommendations).where(outdated).values(is_active=False, applies=False))
     if week.is_newest:
         older = and_(recommendations.c.week_start < week.start, in_range, recommendations.c.is_active)
         bulk.execute(connection, update(recommendations).where(older).values(is_active=False))
@@ -194,6 +195,22 @@ def deactivate_older_weeks(connection: Connection, tables: StoreTables, week_sta
     connection.execute(update(recommendations).where(older).values(is_active=False))
 
 
+def withdraw_recommendations(connection: Connection, tables: StoreTables, week_start: date) -> int:
+    """Delete a week; the newest week that remains becomes active again. Returns how many recommendations it had.
+
+    What was dismissed, and what a later computation of the remaining week no longer gave, stays inactive.
+    """
+    recommendations, weeks = tables.adaptive_recommendations, tables.recommendation_weeks
+    deleted = connection.execute(delete(recommendations).where(recommendations.c.week_start == week_start)).rowcount
+    connection.execute(delete(weeks).where(weeks.c.week_start == week_start))
+    newest = newest_week(connection, tables)
+    if newest is not None and newest < week_start:
+        is_open = and_(recommendations.c.applies, recommendations.c.dismissed_at.is_(None))
+        shown = and_(recommendations.c.week_start == newest, is_open)
+        connection.execute(update(recommendations).where(shown).values(is_active=True))
+    return deleted
+
+
 def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
     recommendations = tables.adaptive_recommendations
     values: dict[str, ColumnElement[Any]] = {
@@ -201,6 +218,7 @@ def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
         "metadata": cast(_PUBLISHED.c.metadata, JSONB),
         "week_start": literal(week.start, Date),
         "is_active": literal(week.is_newest, Boolean),
+        "applies": literal(True, Boolean),
         "created_at": literal(week.computed_at, DateTime(timezone=True)),
     }
     statement = insert(recommendations).from_select(list(values), select(*values.values()))
@@ -211,6 +229,7 @@ def _upsert(tables: StoreTables, week: WeekScope) -> Insert:
         for name in ("title", "message", "priority", "metadata")
     }
     updated["is_active"] = and_(statement.excluded.is_active, is_open)
+    updated["applies"] = statement.excluded.applies
     return statement.on_conflict_do_update(
         index_elements=["user_id", "week_start", "recommendation_type"], set_=updated
     )

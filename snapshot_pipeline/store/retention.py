@@ -20,8 +20,8 @@ class RetentionLimits:
 
     Attributes:
         incidents: For incidents by the time they were closed, and messages by the time they were sent.
-        snapshots: For snapshots, failures, days, issues, summaries and recommendations; None keeps all. Summaries are
-            included, because a cohort may be a single student.
+        snapshots: For snapshots, failures, days, issues, summaries, recommendations and weeks; None keeps all.
+            Summaries are included, because a cohort may be a single student.
     """
 
     incidents: datetime
@@ -48,7 +48,6 @@ def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLi
     dropped: dict[str, int] = {}
     if limits.snapshots is not None:
         dropped["performance_snapshots_partitions"] = len(drop_partitions_before(engine, tables, limits.snapshots))
-        recommendations = tables.adaptive_recommendations
         expired += [
             (table, table.c.snapshot_date < limits.snapshots)
             for table in (
@@ -60,7 +59,10 @@ def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLi
             )
         ]
         expired.append((tables.data_issues, tables.data_issues.c.day < limits.snapshots))
-        expired.append((recommendations, recommendations.c.week_start < limits.snapshots))
+        expired += [
+            (table, table.c.week_start < limits.snapshots)
+            for table in (tables.adaptive_recommendations, tables.recommendation_weeks)
+        ]
     return dropped | {table.name: _delete(engine, table, condition) for table, condition in expired}
 
 

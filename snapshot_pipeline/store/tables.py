@@ -26,6 +26,7 @@ from sqlalchemy import (
     false,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -53,6 +54,7 @@ class StoreTables:
     cohort_summary: Table
     snapshot_restatements: Table
     adaptive_recommendations: Table
+    recommendation_weeks: Table
     incidents: Table
     alert_messages: Table
     run_leases: Table
@@ -76,6 +78,7 @@ class StoreTables:
             cohort_summary=_cohort_summary(metadata),
             snapshot_restatements=_snapshot_restatements(metadata),
             adaptive_recommendations=_adaptive_recommendations(metadata),
+            recommendation_weeks=_recommendation_weeks(metadata),
             incidents=_incidents(metadata),
             alert_messages=_alert_messages(metadata),
             run_leases=_run_leases(metadata),
@@ -320,6 +323,12 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
             "Whether to show it: true in the newest week while it applies and is not dismissed.",
             server_default=false(),
         ),
+        _column(
+            "applies",
+            Boolean,
+            "Whether the last computation of its week still gives it; only such a recommendation can be active.",
+            server_default=true(),
+        ),
         _column("created_at", _INSTANT, "When it was first published.", server_default=func.now()),
         _optional("dismissed_at", _INSTANT, "When the student dismissed it, set by the platform; otherwise null."),
         UniqueConstraint(
@@ -328,6 +337,19 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
         Index("adaptive_recommendations_week_start_idx", "week_start"),
         Index("adaptive_recommendations_active_idx", "user_id", postgresql_where=text("is_active")),
         info={DESCRIPTION: "One row per student, week and type of recommendation."},
+    )
+
+
+def _recommendation_weeks(metadata: MetaData) -> Table:
+    return Table(
+        "recommendation_weeks",
+        metadata,
+        _key("week_start", Date, "The Monday of the week."),
+        _column("recipients", BigInteger, "Active students.", _COUNT),
+        _column("failed", BigInteger, "Students whose recommendations could not be computed.", _COUNT),
+        _column("computed_at", _INSTANT, "When the week was last computed completely."),
+        _column("run_id", Text, "The Dagster run, or the command, that computed it."),
+        info={DESCRIPTION: "One row per week whose recommendations were computed, even if no student has one."},
     )
 
 

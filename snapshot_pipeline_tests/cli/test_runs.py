@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.cli import command
-from snapshot_pipeline.cli.periods import (
+from snapshot_pipeline.pipeline.periods import (
     PeriodError,
     last_closed_day,
     last_closed_week,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, delete, insert, update
 
-from snapshot_pipeline.cli.periods import last_closed_day
+from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import TestInstallation
 

@@ -70,9 +70,9 @@ def test_without_a_last_day_one_day_is_recomputed(installation: TestInstallation
             "",
             "first_day: '02/20/2026' is not a day; expected a day such as 2026-11-22, or an empty value",
         ),
-        ("2026-02-20", "2026-02-18", "first_day: 2026-02-20 is after last_day: 2026-02-18"),
-        ("2025-12-31", "", "2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
-        ("2026-02-20", "2999-01-01", "2999-01-01 has not ended"),
+        ("2026-02-20", "2026-02-18", "first_day 2026-02-20 is after last_day 2026-02-18"),
+        ("2025-12-31", "", "first_day 2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
+        ("2026-02-20", "2999-01-01", "last_day 2999-01-01 has not ended yet in UTC; expected "),
     ],
 )
 def test_an_invalid_day_fails_with_one_line(

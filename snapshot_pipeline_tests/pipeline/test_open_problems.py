@@ -11,8 +11,10 @@ from sqlalchemy import delete, update
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.open_problems import due_days, due_weeks, find_open_problems
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline_tests.pipeline.installations import COMPUTED, SUNDAY
+from snapshot_pipeline.store.weeks import record_week
+from snapshot_pipeline_tests.pipeline.installations import COMPUTED, MONDAY, SUNDAY
 
+WEEK = timedelta(days=7)
 ZONE = ZoneInfo("Europe/Budapest")
 SETTINGS = load_settings(timezone=ZONE.key, start_date=date(2025, 10, 1), catch_up_days=14, overdue_minutes=60)
 
@@ -59,6 +61,8 @@ def test_missing_day_and_day_below_the_success_rate_are_found(computed: Installa
     with computed.engine.begin() as connection:
         connection.execute(delete(days).where(days.c.snapshot_date == COMPUTED[2]))
         connection.execute(update(days).where(days.c.snapshot_date == SUNDAY).values(published=80, failed=20))
-    problems = find_open_problems(computed, COMPUTED, [])
+        record_week(connection, computed.store, MONDAY - WEEK, 1, 0, datetime.now(ZONE), "run")
+    problems = find_open_problems(computed, COMPUTED, [MONDAY - WEEK, MONDAY])
     assert problems.missing == [COMPUTED[2]]
+    assert problems.missing_weeks == [MONDAY]
     assert [(count.day, count.success_rate) for count in problems.below] == [(SUNDAY, 0.8)]

@@ -12,7 +12,9 @@ from snapshot_pipeline.metrics.days import start_of_day
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import MissingSundayError, missing_days, run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.pipeline.withdrawal import withdraw_week
 from snapshot_pipeline.store.locks import LockedError, exclusive_recommendations
+from snapshot_pipeline.store.weeks import computed_weeks
 from snapshot_pipeline_tests.pipeline.installations import (
     MONDAY,
     SUNDAY,
@@ -102,6 +104,44 @@ def test_recommendations_of_a_student_who_left_are_deactivated(installation: Ins
     execute(installation.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
     run_week(installation, MONDAY, "two")
     assert leaver not in active_weeks(installation)
+
+
+def test_withdrawing_the_newest_week_shows_the_one_before_as_it_was(installation: Installation):
+    """Also a student's dismissal stays, and what a second computation of that week no longer gave."""
+    run_week(installation, MONDAY - WEEK, "one")
+    user_id, kind = _student_with(installation, "CONTINUE_LEARNING")
+    dismiss(installation, user_id, kind, start_of_day(MONDAY, ZONE))
+    leaver = max(active_weeks(installation))
+    execute(installation.engine.url, f"DELETE FROM user_lesson_progress WHERE user_id = {leaver}")  # noqa: S608
+    run_week(installation, MONDAY - WEEK, "one again")
+    shown = active_weeks(installation)
+    assert kind not in shown.get(user_id, {})
+    run_week(installation, MONDAY, "two")
+    assert active_weeks(installation) != shown
+    withdrawn = withdraw_week(installation, MONDAY)
+    assert withdrawn.recommendations > 0
+    assert withdrawn.newest == MONDAY - WEEK
+    assert active_weeks(installation) == shown
+    run_week(installation, MONDAY, "two again")
+    assert {week for kinds in active_weeks(installation).values() for week in kinds.values()} == {MONDAY}
+
+
+def test_withdrawing_an_older_week_changes_nothing_that_is_shown(installation: Installation):
+    run_week(installation, MONDAY - WEEK, "one")
+    run_week(installation, MONDAY, "two")
+    shown = active_weeks(installation)
+    assert withdraw_week(installation, MONDAY - WEEK).newest == MONDAY
+    assert active_weeks(installation) == shown
+    assert installation.transaction(computed_weeks, MONDAY - WEEK, MONDAY).keys() == {MONDAY}
+    assert withdraw_week(installation, MONDAY).newest is None
+    assert active_weeks(installation) == {}
+
+
+def test_a_week_without_any_recommendation_counts_as_computed(installation: Installation):
+    execute(installation.engine.url, "UPDATE users SET is_active = false")
+    report = run_week(installation, MONDAY, "nobody")
+    assert report.types.total() == 0
+    assert installation.transaction(computed_weeks, MONDAY, MONDAY).keys() == {MONDAY}
 
 
 def test_dismissal_on_monday_before_the_run_is_respected(installation: Installation):

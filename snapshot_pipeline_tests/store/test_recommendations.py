@@ -100,6 +100,7 @@ def test_every_column_is_stored_as_computed(store: Store):
         "priority": 70,
         "metadata": metadata,
         "is_active": True,
+        "applies": True,
         "created_at": week_of(MONDAY).computed_at,
         "dismissed_at": None,
     }

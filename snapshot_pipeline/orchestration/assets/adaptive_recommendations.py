@@ -16,7 +16,14 @@ from snapshot_pipeline.orchestration.checks import (
 from snapshot_pipeline.orchestration.day_metadata import Metadata, table
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
 from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
-from snapshot_pipeline.orchestration.steps import StepContext, best_effort, log_progress, report_week, step_installation
+from snapshot_pipeline.orchestration.steps import (
+    StepContext,
+    best_effort,
+    log_progress,
+    report_week,
+    requested_week,
+    step_installation,
+)
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
@@ -53,7 +60,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         pool=RECOMMENDATIONS_POOL,
     )
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        week_start = date.fromisoformat(context.partition_key)
+        week_start = requested_week(context, settings)
         with step_installation(context, settings) as installation:
             report = run_week(installation, week_start, context.run.run_id, log_progress(context))
             metadata = _week_numbers(report)

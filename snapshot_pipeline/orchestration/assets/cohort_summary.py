@@ -13,7 +13,7 @@ from snapshot_pipeline.orchestration.day_metadata import Metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition, partition_events
 from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, run_ranges
-from snapshot_pipeline.orchestration.steps import log_progress, step_installation
+from snapshot_pipeline.orchestration.steps import log_progress, requested_days, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.summaries import SummarizedDay, SummaryRun, summarize_days
 from snapshot_pipeline.settings import Settings
@@ -48,9 +48,9 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
     def cohort_summary(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        days = [date.fromisoformat(partition) for partition in context.partition_keys]
+        first, last = requested_days(context, settings)
         with step_installation(context, settings) as installation:
-            run = summarize_days(installation, days[0], days[-1], context.run.run_id, log_progress(context))
+            run = summarize_days(installation, first, last, context.run.run_id, log_progress(context))
         for day in run.days:
             context.add_asset_metadata(summary_metadata(day, run), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()

@@ -17,6 +17,7 @@ from snapshot_pipeline.orchestration.steps import (
     allows_student_drop,
     log_progress,
     report_days,
+    requested_days,
     run_reason,
     step_installation,
 )
@@ -55,9 +56,9 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
     def performance_snapshots(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        days = [date.fromisoformat(partition) for partition in context.partition_keys]
+        first, last = requested_days(context, settings)
         with step_installation(context, settings) as installation:
-            metadata, checks = compute_days(context, installation, days[0], days[-1])
+            metadata, checks = compute_days(context, installation, first, last)
         for day, day_metadata in metadata.items():
             context.add_asset_metadata(day_metadata, partition_key=day.isoformat())
         yield dg.MaterializeResult()

@@ -1,15 +1,13 @@
 """The weekly asset `weekly_report`: one HTML file per week with text, plots and tables."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
-from datetime import date
-
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, cohort_summary
 from snapshot_pipeline.orchestration.day_metadata import Metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP
 from snapshot_pipeline.orchestration.partitions import weekly_partitions, weekly_report_freshness
-from snapshot_pipeline.orchestration.steps import step_installation
+from snapshot_pipeline.orchestration.steps import requested_week, step_installation
 from snapshot_pipeline.pipeline.weekly_report import WrittenReport, write_report
 from snapshot_pipeline.settings import Settings
 
@@ -37,8 +35,9 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         deps=[cohort_summary.KEY, adaptive_recommendations.KEY],
     )
     def weekly_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        week_start = requested_week(context, settings)
         with step_installation(context, settings) as installation:
-            report = write_report(installation, date.fromisoformat(context.partition_key))
+            report = write_report(installation, week_start)
         for notice in report.notices:
             context.log.warning(notice)
         return dg.MaterializeResult(metadata=_metadata(report, settings))
