@@ -43,4 +43,4 @@ def text_to_send(error: BaseException) -> str:
     """Return what may be sent to others: the message of an error of ours, only the class name of any other."""
     if isinstance(error, SnapshotPipelineError) and not error.quotes_rows:
         return str(error)
-    return f"{type(error).__name__} (its message may quote students' rows, so it is only in the run's log)"
+    return f"{type(error).__name__} (its message may quote students' rows, so only the log has it)"

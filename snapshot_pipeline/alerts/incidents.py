@@ -14,6 +14,9 @@ FAILED_CHECK = "failed_check"
 FAILED_RUN = "failed_run"
 """A run failed and will not be retried. Closed when the same run succeeds, or its partitions have been materialized."""
 
+FAILED_BACKFILL = "failed_backfill"
+"""Dagster gave up a backfill. Closed when its days or weeks have been materialized since it was launched."""
+
 SLOW_RUN = "slow_run"
 """A run takes, or took, more than SNAPSHOT_MAX_RUN_SECONDS. Closed when a later run of the asset is fast enough."""
 
@@ -23,7 +26,7 @@ MISSING_DAY = "missing_day"
 MISSED_WEEK = "missed_week"
 """A week is missing SNAPSHOT_OVERDUE_MINUTES after its schedule. Closed when it, or a newer week, has been computed."""
 
-KINDS = (FAILED_CHECK, FAILED_RUN, SLOW_RUN, MISSING_DAY, MISSED_WEEK)
+KINDS = (FAILED_CHECK, FAILED_RUN, FAILED_BACKFILL, SLOW_RUN, MISSING_DAY, MISSED_WEEK)
 
 REMIND_AFTER = timedelta(days=1)
 """An open incident whose last message is this old triggers a reminder."""

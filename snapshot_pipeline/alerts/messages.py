@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from snapshot_pipeline.alerts.incidents import FAILED_CHECK, FAILED_RUN, MISSED_WEEK, MISSING_DAY, SLOW_RUN, Observation
+from snapshot_pipeline.alerts.incidents import (
+    FAILED_BACKFILL,
+    FAILED_CHECK,
+    FAILED_RUN,
+    MISSED_WEEK,
+    MISSING_DAY,
+    SLOW_RUN,
+    Observation,
+)
 from snapshot_pipeline.store.incidents import Incident
 
 FAILURE, WARNING, SUCCESS = "failure", "warning", "success"
@@ -20,6 +28,7 @@ FAILURE, WARNING, SUCCESS = "failure", "warning", "success"
 _PLURALS = {
     FAILED_CHECK: "failed checks",
     FAILED_RUN: "failed runs",
+    FAILED_BACKFILL: "failed backfills",
     SLOW_RUN: "slow runs",
     MISSING_DAY: "missing days",
     MISSED_WEEK: "missed weeks",
@@ -31,8 +40,12 @@ _REMEDIATION = {
         "materialize the same days again. The incident closes when the check passes."
     ),
     FAILED_RUN: (
-        "Open the run: its error is one line that says what to do. Then materialize the same days or weeks again. The "
-        "incident closes when they have been materialized."
+        "Fix the cause: the incident names it, or else the run's log does. Then materialize the same days or weeks "
+        "again. The incident closes when they have been materialized."
+    ),
+    FAILED_BACKFILL: (
+        "Open the backfill under Runs, Backfills in the Dagster UI: it shows which days or weeks are left. Launch them "
+        "again. The incident closes when they have been materialized."
     ),
     SLOW_RUN: (
         "Run `snapshot-pipeline check`: it names missing indexes. If the platform has simply grown, raise "
@@ -118,12 +131,22 @@ def resolved_messages(
     ]
 
 
-def monitoring_down(reason: str, since: datetime, message_format: MessageFormat) -> Message:
-    """Return the message that incidents can be neither found nor recorded."""
+def monitoring_down(reason: str, is_foreseen: bool, since: datetime, message_format: MessageFormat) -> Message:
+    """Return the message that incidents can be neither found nor recorded.
+
+    Args:
+        reason: The error in one line, or only its class.
+        is_foreseen: Whether the reason says what to do; otherwise only the sensor's log has the error.
+    """
+    remediation = (
+        "restore access to the database"
+        if is_foreseen
+        else "open incident_scan_sensor in the Dagster UI; the log of its last tick has the error. Please report it"
+    )
     return Message(
         "snapshot_pipeline cannot scan for incidents",
-        f"Since {message_format.time(since)}: {reason}\n\nWhat to do: restore access to the database. Until then there "
-        "are no alerts about failed checks, failed runs or missing days; they are sent afterwards.",
+        f"Since {message_format.time(since)}: {reason}\n\nWhat to do: {remediation}. Until then there are no alerts "
+        "about failed checks, failed runs or missing days; they are sent afterwards.",
         FAILURE,
     )
 

@@ -14,6 +14,7 @@ from snapshot_pipeline.orchestration.assets.cohort_summary import build_cohort_s
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
 from snapshot_pipeline.orchestration.assets.weekly_report import build_weekly_report
+from snapshot_pipeline.orchestration.catch_up import build_catch_up_sensor
 from snapshot_pipeline.orchestration.daily_checks import build_no_open_incidents, build_recompute_matches
 from snapshot_pipeline.orchestration.housekeeping import build_housekeeping_job
 from snapshot_pipeline.orchestration.jobs import (
@@ -83,6 +84,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_incident_scan_sensor(settings),
             build_alert_delivery_sensor(settings),
             build_late_data_sensor(settings),
+            build_catch_up_sensor(settings),
         ],
         # One process per run: a child process that outlives its killed parent could go on writing, and costs 2 s.
         executor=dg.in_process_executor,

@@ -12,7 +12,7 @@ from datetime import date, datetime, timezone
 import dagster as dg
 
 from snapshot_pipeline.metrics.days import contiguous_ranges
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD, rate_sentence
 from snapshot_pipeline.orchestration.day_metadata import table
 from snapshot_pipeline.orchestration.names import SEED_TAG
@@ -46,10 +46,8 @@ def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
         days = due_days(settings, now)
         if not days:
             return dg.AssetCheckResult(passed=True, description="no day is due yet")
-        recommended = context.instance.get_materialized_partitions(adaptive_recommendations.KEY)
-        missing_weeks = [week for week in due_weeks(settings, now) if week.isoformat() not in recommended]
         with step_installation(context, settings) as installation:
-            problems = find_open_problems(installation, days, missing_weeks)
+            problems = find_open_problems(installation, days, due_weeks(settings, now))
         return check_no_open_incidents(problems, settings.min_success_rate, now)
 
     return no_open_incidents

@@ -46,6 +46,14 @@ def range_tags(first: date, last: date) -> dict[str, str]:
     }
 
 
+def in_progress(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[str], partitions: dg.PartitionsDefinition
+) -> set[str]:
+    """Return the partitions that a run computes or will compute, from the moment the run is created."""
+    status = instance.get_status_by_partition(asset, list(keys), partitions) or {} if keys else {}
+    return {key for key, state in status.items() if state is dg.AssetPartitionStatus.IN_PROGRESS}
+
+
 # Freshness is shown in the UI only. To Dagster the materialization of any day, even an old one, makes an asset fresh;
 # missing days are found by `incident_scan.periods`.
 

@@ -19,15 +19,24 @@ from snapshot_pipeline.orchestration.jobs import (
     weekly_recommendations_job,
     weekly_report_job,
 )
-from snapshot_pipeline.orchestration.names import REASON_TAG, SEED_TAG
-from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, run_ranges, weekly_partitions
+from snapshot_pipeline.orchestration.names import PRIORITY_TAG, REASON_TAG, SCHEDULE_PRIORITY, SEED_TAG
+from snapshot_pipeline.orchestration.partitions import (
+    daily_partitions,
+    in_progress,
+    range_tags,
+    run_ranges,
+    weekly_partitions,
+)
+from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.days import day_counts
+from snapshot_pipeline.store.weeks import computed_weeks
 
 Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | list[dg.RunRequest] | dg.SkipReason]
 Status = TypeVar("Status", dg.DefaultScheduleStatus, dg.DefaultSensorStatus)
 
-_COMPUTED_OR_RUNNING = {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.IN_PROGRESS}
+_NIGHT = {REASON_TAG: NIGHTLY, PRIORITY_TAG: SCHEDULE_PRIORITY}
 
 
 def default_status(status: type[Status], settings: Settings) -> Status:
@@ -67,16 +76,18 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "weekly_recommendations_schedule",
             weekly_recommendations_job,
             "0 6 * * 1",
-            f"Every Monday at 06:00 {zone}: computes the recommendations of the week that has just ended. A missed "
-            "week is not computed later, because its recommendations would never be shown.",
-            lambda context: _request_newest_week(context, settings),
+            f"Every Monday at 06:00 {zone}: computes the recommendations of the week that has just ended. If its "
+            "Sunday is not computed yet, catch_up_sensor requests the week when it is. An older week is not computed "
+            "later, because its recommendations would never be shown.",
+            lambda context: _request_week(context, settings),
         ),
         schedule(
             "weekly_report_schedule",
             weekly_report_job,
             "30 6 * * 1",
-            f"Every Monday at 06:30 {zone}: writes the report of the week that has just ended.",
-            lambda context: _request_newest_week(context, settings),
+            f"Every Monday at 06:30 {zone}: writes the report of the week that has just ended. If its recommendations "
+            "are not computed yet, catch_up_sensor requests the report when they are.",
+            lambda context: _request_report(context, settings),
         ),
         schedule(
             "daily_checks_schedule",
@@ -91,16 +102,27 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             housekeeping_job,
             "0 4 * * *",
             f"Every day at 04:00 {zone}: deletes expired rows and creates upcoming monthly partitions.",
-            lambda context: dg.RunRequest(),
+            lambda context: dg.RunRequest(tags={PRIORITY_TAG: SCHEDULE_PRIORITY}),
         ),
     ]
+
+
+def waits_for_sunday(week: date) -> str:
+    """Return why a week is not requested yet."""
+    sunday = week + timedelta(days=6)
+    return f"the week of {week} waits for its Sunday, {sunday}, which is not computed yet; catch_up_sensor requests it"
+
+
+def waits_for_recommendations(week: date) -> str:
+    """Return why the report of a week is not requested yet."""
+    return f"the report waits for the recommendations of the week of {week}; catch_up_sensor requests it then"
 
 
 def _request_days(context: dg.ScheduleEvaluationContext, settings: Settings) -> list[dg.RunRequest] | dg.SkipReason:
     """Request missing days, late days and outdated summaries.
 
     After a downtime Dagster launches only the latest missed tick, so each tick looks back: it requests every day of the
-    last `SNAPSHOT_CATCH_UP_DAYS` that is neither computed nor in progress, contiguous days in one run. The
+    last `SNAPSHOT_CATCH_UP_DAYS` that is neither in `snapshot_days` nor in progress, contiguous days in one run. The
     `SNAPSHOT_LATE_DAYS` before the newest day are requested even if they are computed: their rows may have arrived
     late, and unchanged figures are not written.
 
@@ -109,56 +131,89 @@ def _request_days(context: dg.ScheduleEvaluationContext, settings: Settings) -> 
     """
     days, tick = daily_partitions(settings), context.scheduled_execution_time
     keys = days.get_partition_keys(current_time=tick)
+    if not keys:
+        return dg.SkipReason("no day has ended yet")
     recent = keys[-max(settings.catch_up_days, settings.late_days + 1) :]
-    status = context.instance.get_status_by_partition(performance_snapshots.KEY, recent, days) or {}
-    caught_up = set(recent[-settings.catch_up_days :])
-    late = set(recent[-1 - settings.late_days : -1])
-    wanted = [
-        date.fromisoformat(day)
-        for day in recent
-        if (day in caught_up and status.get(day) not in _COMPUTED_OR_RUNNING)
-        or (day in late and status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS)
-    ]
     window = keys[-settings.late_window_days :]
-    outdated = [day for day in _outdated_summaries(context.instance, settings, window) if day not in wanted]
+    with open_installation(settings) as installation:
+        oldest = date.fromisoformat(min(recent[0], window[0]))
+        counts = installation.transaction(day_counts, oldest, date.fromisoformat(keys[-1]))
+    computed = {count.day.isoformat() for count in counts}
+    running = in_progress(context.instance, performance_snapshots.KEY, recent, days)
+    missing = set(recent[-settings.catch_up_days :]) - computed
+    late = set(recent[-1 - settings.late_days : -1])
+    wanted = [date.fromisoformat(day) for day in recent if day in (missing | late) - running]
+    outdated = [
+        day
+        for day in _outdated_summaries(context.instance, settings, [day for day in window if day in computed])
+        if day not in wanted
+    ]
     if not wanted and not outdated:
         return dg.SkipReason(f"the last {len(recent)} days are all computed or in progress")
     # The run key contains the tick: a day that failed must be requested again the next night.
     at = f"{tick:%Y-%m-%dT%H:%M%z}"
     return [
-        dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), REASON_TAG: NIGHTLY})
+        dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), **_NIGHT})
         for first, last in run_ranges(wanted, settings)
     ] + [
         dg.RunRequest(
             run_key=f"summary {first}..{last}@{at}",
-            tags={**range_tags(first, last), REASON_TAG: NIGHTLY},
+            tags={**range_tags(first, last), **_NIGHT},
             asset_selection=[cohort_summary.KEY],
         )
         for first, last in run_ranges(outdated, settings)
     ]
 
 
-def _outdated_summaries(instance: dg.DagsterInstance, settings: Settings, window: Sequence[str]) -> list[date]:
+def _outdated_summaries(instance: dg.DagsterInstance, settings: Settings, days: Sequence[str]) -> list[date]:
     """Return the days whose snapshots are newer than their summary and that are not in progress, ascending."""
-    if not window:  # Dagster takes an empty set for all partitions
+    if not days:  # Dagster takes an empty set for all partitions
         return []
     event = dg.DagsterEventType.ASSET_MATERIALIZATION
-    computed = instance.get_latest_storage_id_by_partition(performance_snapshots.KEY, event, set(window))
-    summarized = instance.get_latest_storage_id_by_partition(cohort_summary.KEY, event, set(window))
-    outdated = [day for day in window if day in computed and summarized.get(day, -1) < computed[day]]
-    status = instance.get_status_by_partition(cohort_summary.KEY, outdated, daily_partitions(settings)) or {}
-    return [date.fromisoformat(day) for day in outdated if status.get(day) != dg.AssetPartitionStatus.IN_PROGRESS]
+    computed = instance.get_latest_storage_id_by_partition(performance_snapshots.KEY, event, set(days))
+    summarized = instance.get_latest_storage_id_by_partition(cohort_summary.KEY, event, set(days))
+    outdated = [day for day in days if day in computed and summarized.get(day, -1) < computed[day]]
+    running = in_progress(instance, cohort_summary.KEY, outdated, daily_partitions(settings))
+    return [date.fromisoformat(day) for day in outdated if day not in running]
 
 
-def _request_newest_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
-    """Request the week that ended the day before the tick."""
+def _request_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
+    """Request the week that ended the day before the tick, if its Sunday is computed."""
+    week = _ended_week(context, settings)
+    if isinstance(week, dg.SkipReason):
+        return week
+    sunday = week + timedelta(days=6)
+    with open_installation(settings) as installation:
+        if not installation.transaction(day_counts, sunday, sunday):
+            return dg.SkipReason(waits_for_sunday(week))
+    return _request_partition(context, week)
+
+
+def _request_report(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
+    """Request the report of the week that ended the day before the tick, if its recommendations are computed."""
+    week = _ended_week(context, settings)
+    if isinstance(week, dg.SkipReason):
+        return week
+    with open_installation(settings) as installation:
+        if not installation.transaction(computed_weeks, week, week):
+            return dg.SkipReason(waits_for_recommendations(week))
+    return _request_partition(context, week)
+
+
+def _ended_week(context: dg.ScheduleEvaluationContext, settings: Settings) -> date | dg.SkipReason:
     tick = context.scheduled_execution_time
-    week = (tick.date() - timedelta(days=7)).isoformat()
-    if week not in weekly_partitions(settings).get_partition_keys(current_time=tick):
+    week = tick.date() - timedelta(days=7)
+    if week.isoformat() not in weekly_partitions(settings).get_partition_keys(current_time=tick):
         return dg.SkipReason(f"the week of {week} began before SNAPSHOT_START_DATE={settings.start_date}")
-    return dg.RunRequest(run_key=f"{week}@{tick:%Y-%m-%dT%H:%M%z}", partition_key=week)
+    return week
+
+
+def _request_partition(context: dg.ScheduleEvaluationContext, week: date) -> dg.RunRequest:
+    at = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M%z}"
+    tags = {PRIORITY_TAG: SCHEDULE_PRIORITY}
+    return dg.RunRequest(run_key=f"{week}@{at}", partition_key=week.isoformat(), tags=tags)
 
 
 def _request_checks(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     tick = context.scheduled_execution_time.isoformat()
-    return dg.RunRequest(run_key=tick, tags={SEED_TAG: tick})
+    return dg.RunRequest(run_key=tick, tags={SEED_TAG: tick, PRIORITY_TAG: SCHEDULE_PRIORITY})

@@ -8,6 +8,7 @@ the channels directly. See https://docs.dagster.io/guides/automate/sensors.
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
@@ -23,8 +24,8 @@ from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.incident_scan import Scan, find_observations
 from snapshot_pipeline.orchestration.jobs import daily_snapshots_job
-from snapshot_pipeline.orchestration.names import REASON_TAG
-from snapshot_pipeline.orchestration.partitions import daily_partitions, range_tags, run_ranges
+from snapshot_pipeline.orchestration.names import LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
+from snapshot_pipeline.orchestration.partitions import daily_partitions, in_progress, range_tags, run_ranges
 from snapshot_pipeline.orchestration.schedules import default_status
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
@@ -67,9 +68,12 @@ class ScanCursor:
         return json.dumps({name: time.isoformat() for name, time in vars(self).items() if time})
 
     @classmethod
-    def deserialize(cls, cursor: str) -> ScanCursor:
-        """Read a cursor that Dagster has stored."""
-        return cls(**{name: datetime.fromisoformat(time) for name, time in json.loads(cursor).items()})
+    def deserialize(cls, cursor: str | None) -> ScanCursor | None:
+        """Read a cursor that Dagster has stored; an unreadable one counts as lost."""
+        try:
+            return cls(**{name: datetime.fromisoformat(time) for name, time in json.loads(cursor or "").items()})
+        except (ValueError, TypeError, AttributeError):
+            return None
 
     @classmethod
     def initial(cls, now: datetime, still_open: list[Incident], first_opened: datetime | None) -> ScanCursor:
@@ -105,16 +109,16 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
         for problem in channels.problems:
             context.log.error(problem)
         ids = [channel.id for channel in channels.channels]
+        stored = ScanCursor.deserialize(context.cursor)
         try:
             with open_installation(settings) as installation:
-                cursor = _read_cursor(installation, context.cursor, now)
+                cursor = stored or _initial_cursor(installation, now)
                 changes = scan_and_record(installation, context.instance, context.repository_def, cursor, ids, now)
-        except SnapshotPipelineError as error:
-            cursor = ScanCursor.deserialize(context.cursor) if context.cursor else ScanCursor(now, now)
-            cursor = _notify_monitoring_down(settings, channels.channels, cursor, error, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, nobody would hear of any incident
+            cursor = _notify_monitoring_down(settings, channels.channels, stored or ScanCursor(now, now), error, now)
             context.update_cursor(cursor.serialize())
-            context.log.error(str(error))
-            return dg.SkipReason(f"incidents can be neither found nor recorded: {error}")
+            context.log.error(_monitoring_error(error))
+            return dg.SkipReason(f"incidents can be neither found nor recorded: {text_to_send(error)}")
         if cursor.notified_at and cursor.down_since:
             send_immediately(channels.channels, monitoring_restored(cursor.down_since, now))
         for line in _log_lines(changes, bool(ids)):
@@ -164,25 +168,24 @@ def scan_and_record(
     now: datetime,
 ) -> IncidentChanges:
     """Scan once, and record the incidents that begin, last and end; `channels` are the ids of those to notify."""
-    settings = installation.settings
 
     def observe(still_open: Sequence[Incident]) -> list[Observation]:
-        scan = Scan(instance, repository, settings, now, cursor.watching_since, cursor.last_scan, still_open)
+        scan = Scan(instance, repository, installation, now, cursor.watching_since, cursor.last_scan, still_open)
         return find_observations(scan)
 
-    return record_scan(installation.engine, installation.store, observe, channels, _message_format(settings), now)
+    return record_scan(
+        installation.engine, installation.store, observe, channels, _message_format(installation.settings), now
+    )
 
 
-def _read_cursor(installation: Installation, cursor: str | None, now: datetime) -> ScanCursor:
-    if cursor:
-        return ScanCursor.deserialize(cursor)
+def _initial_cursor(installation: Installation, now: datetime) -> ScanCursor:
     with installation.engine.connect() as connection:
         still_open = open_incidents(connection, installation.store)
         return ScanCursor.initial(now, still_open, first_opened_at(connection, installation.store))
 
 
 def _notify_monitoring_down(
-    settings: Settings, channels: Sequence[Channel], cursor: ScanCursor, error: SnapshotPipelineError, now: datetime
+    settings: Settings, channels: Sequence[Channel], cursor: ScanCursor, error: Exception, now: datetime
 ) -> ScanCursor:
     """Send a message after `_FAILED_SCANS` failed scans, and once a day from then on, without the outbox."""
     down_since = cursor.down_since or now
@@ -191,8 +194,17 @@ def _notify_monitoring_down(
         return cursor
     if cursor.notified_at and now - cursor.notified_at < _REMINDER:
         return cursor
-    send_immediately(channels, monitoring_down(text_to_send(error), down_since, _message_format(settings)))
+    is_foreseen = isinstance(error, SnapshotPipelineError)
+    message = monitoring_down(text_to_send(error), is_foreseen, down_since, _message_format(settings))
+    send_immediately(channels, message)
     return replace(cursor, notified_at=now)
+
+
+def _monitoring_error(error: Exception) -> str:
+    """Return what the sensor's log says: one line for an error of ours, the stack trace of any other."""
+    if isinstance(error, SnapshotPipelineError):
+        return str(error)
+    return f"the scan for incidents has failed; please report this:\n{''.join(traceback.format_exception(error))}"
 
 
 def _message_format(settings: Settings) -> MessageFormat:
@@ -252,19 +264,12 @@ def request_late_days(
     if not changed:
         return dg.SkipReason(f"no row from {scan.scanned_from} on has changed since its day was computed")
     wanted = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
-    in_progress = _in_progress(instance, settings, wanted)
-    if in_progress:
+    keys = [day.isoformat() for day in wanted]
+    running = in_progress(instance, performance_snapshots.KEY, keys, daily_partitions(settings))
+    if running:
         return dg.SkipReason(
-            f"rows of {', '.join(map(str, changed))} have changed; {in_progress[0]} is being computed, so the next "
+            f"rows of {', '.join(map(str, changed))} have changed; {min(running)} is being computed, so the next "
             "tick decides"
         )
-    return [
-        dg.RunRequest(tags={**range_tags(first, last), REASON_TAG: LATE_DATA})
-        for first, last in run_ranges(wanted, settings)
-    ]
-
-
-def _in_progress(instance: dg.DagsterInstance, settings: Settings, days: Sequence[date]) -> list[date]:
-    keys = [day.isoformat() for day in days]
-    status = instance.get_status_by_partition(performance_snapshots.KEY, keys, daily_partitions(settings)) or {}
-    return [day for day in days if status.get(day.isoformat()) == dg.AssetPartitionStatus.IN_PROGRESS]
+    tags = {REASON_TAG: LATE_DATA, PRIORITY_TAG: LATE_DATA_PRIORITY}
+    return [dg.RunRequest(tags={**range_tags(first, last), **tags}) for first, last in run_ranges(wanted, settings)]

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 from sqlalchemy import create_engine, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.recording import IncidentChanges
@@ -17,6 +18,7 @@ from snapshot_pipeline.orchestration.sensors import ScanCursor, scan_and_record
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline.store.weeks import record_week
 from snapshot_pipeline_tests.installation import TestInstallation
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -58,8 +60,9 @@ class Scanner:
 
     def materialize(self, first: date, last: date) -> None:
         """Report materializations without computing anything."""
-        for n in range((last - first).days + 1):
-            day = (first + timedelta(days=n)).isoformat()
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        mark_computed(self.settings, *days)
+        for day in map(str, days):
             for asset in ("performance_snapshots", "cohort_summary"):
                 event = dg.AssetMaterialization(asset, partition=day)
                 self.installation.instance.report_runless_asset_event(event)
@@ -78,9 +81,33 @@ def scanning(installation: TestInstallation) -> Iterator[Scanner]:
     installation.instance.wipe()
     with open_installation(installation.settings) as opened, opened.engine.begin() as connection:
         tables = StoreTables.of(installation.settings.store_schema)
-        for table in (tables.incidents, tables.alert_messages):
+        for table in (tables.incidents, tables.alert_messages, tables.snapshot_days, tables.recommendation_weeks):
             connection.execute(table.delete())
     yield Scanner(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
+
+
+def mark_computed(settings: Settings, *days: date) -> None:
+    """Record days as computed, without computing them."""
+    now = datetime.now(timezone.utc)
+    figures = {"published": 1, "failed": 0, "students_with_issues": 0, "computed_at": now, "run_id": "marked"}
+    with open_installation(settings) as opened, opened.engine.begin() as connection:
+        for day in days:
+            row = insert(opened.store.snapshot_days).values(snapshot_date=day, **figures)
+            connection.execute(row.on_conflict_do_nothing())
+
+
+def mark_recommended(settings: Settings, week_start: date, computed_at: datetime | None = None) -> None:
+    """Record a week as computed, without computing it."""
+    with open_installation(settings) as opened, opened.engine.begin() as connection:
+        computed_at = computed_at or datetime.now(timezone.utc)
+        record_week(connection, opened.store, week_start, 1, 0, computed_at, "marked")
+
+
+def forget_computed(settings: Settings) -> None:
+    """Delete the records of computed days and weeks."""
+    with open_installation(settings) as opened, opened.engine.begin() as connection:
+        connection.execute(opened.store.snapshot_days.delete())
+        connection.execute(opened.store.recommendation_weeks.delete())
 
 
 def spoil(first: str, last: str) -> str:

@@ -9,12 +9,16 @@ from datetime import date
 
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.launcher import RunLauncher
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._grpc import impl
+from dagster._scheduler import scheduler
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine, event
 
 from snapshot_pipeline.orchestration.instance import dagster_internals as internals
+from snapshot_pipeline.orchestration.names import LATE_DATA_PRIORITY, PRIORITY_TAG, SCHEDULE_PRIORITY
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 
@@ -122,6 +126,29 @@ def test_the_tags_and_final_statuses_of_runs_are_the_known_ones() -> None:
     assert internals.AUTO_RETRY_RUN_ID_TAG == "dagster/auto_retry_run_id"
     assert internals.WILL_RETRY_TAG == "dagster/will_retry"
     assert {status.value for status in internals.FINISHED_STATUSES} == {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+def test_queued_runs_start_by_priority_and_a_run_without_one_has_0(instance: dg.DagsterInstance) -> None:
+    backfill, late, night = (
+        instance.create_run_for_job(failing_job, tags={PRIORITY_TAG: priority} if priority else {})
+        for priority in (None, LATE_DATA_PRIORITY, SCHEDULE_PRIORITY)
+    )
+    queue = QueuedRunCoordinatorDaemon(interval_seconds=1)._priority_sort([backfill, late, night])
+    assert [run.run_id for run in queue] == [night.run_id, late.run_id, backfill.run_id]
+
+
+def test_a_tick_of_a_schedule_that_fails_is_evaluated_again(installation: TestInstallation) -> None:
+    assert installation.instance.scheduler.max_tick_retries == 60
+    assert "latest_tick.failure_count <= max_tick_retries" in inspect.getsource(scheduler)
+
+
+def test_a_run_that_fails_before_its_first_step_is_retried_with_all_steps(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(failing_job)
+    instance.report_run_failed(run)
+    failed = instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    steps, _ = KnownExecutionState.build_resume_retry_reexecution(instance, failed)
+    assert steps == ["fails"]
 
 
 def test_the_event_log_has_the_columns_that_log_retention_uses() -> None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 from dagster import DagsterEvent, DagsterEventType
+from dagster._core.errors import DagsterAssetBackfillDataLoadError, DagsterLaunchFailedError
+from dagster._core.events import EngineEventData
+from dagster._utils.error import serializable_error_info_from_exc_info
+from psycopg2 import OperationalError
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.incident_scan.periods import day_due_at, week_due_at
-from snapshot_pipeline.orchestration.instance.dagster_internals import WILL_RETRY_TAG
+from snapshot_pipeline.orchestration.instance.dagster_internals import (
+    WILL_RETRY_TAG,
+    BulkActionStatus,
+    PartitionBackfill,
+    SerializableErrorInfo,
+)
+from snapshot_pipeline.orchestration.manual_jobs import recompute_run_config
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.withdrawal import withdraw_days
+from snapshot_pipeline.settings import SettingsError, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, scanning, spoil
+from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, mark_recommended, scanning, spoil
 
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
@@ -188,6 +202,126 @@ def test_retried_and_canceled_runs_are_not_incidents(scanner: Scanner) -> None:
     assert incident.run_id == failed
 
 
+def test_a_run_launched_with_impossible_days_is_not_an_incident(scanner: Scanner) -> None:
+    """Whoever launched it sees the line; nobody is called at night for a typing error."""
+    tomorrow = datetime.now(timezone.utc).date() + timedelta(days=2)
+    assert not scanner.run({"dagster/partition": tomorrow.isoformat()}).success
+    job = build_defs(scanner.settings).resolve_job_def("recompute_days_job")
+    rejected = job.execute_in_process(
+        instance=scanner.installation.instance,
+        run_config={**QUIET, **recompute_run_config("02/20/2026")},
+        raise_on_error=False,
+    )
+    assert not rejected.success
+    assert not scanner.scan().opened
+    job = build_defs(scanner.settings.model_copy(update={"platform_schema": "nowhere"})).resolve_job_def(job.name)
+    failed = job.execute_in_process(
+        instance=scanner.installation.instance,
+        run_config={**QUIET, **recompute_run_config("2026-02-10")},
+        raise_on_error=False,
+    )
+    (incident,) = scanner.scan().opened
+    assert incident.run_id == failed.run_id
+
+
+def recorded(error: Exception) -> SerializableErrorInfo:
+    """An error as Dagster records it."""
+    try:
+        raise error
+    except Exception:  # noqa: BLE001
+        return serializable_error_info_from_exc_info(sys.exc_info())
+
+
+def launch_failure(scanner: Scanner, error: Exception) -> None:
+    """A run whose process could not begin, as the daemon records it."""
+    run = reported(scanner)
+    instance = scanner.installation.instance
+    data = EngineEventData.engine_error(recorded(error))
+    dagster_run = instance.get_run_by_id(run)
+    assert dagster_run is not None
+    instance.report_engine_event("Caught an unrecoverable error while dequeuing the run.", dagster_run, data)
+    instance.report_run_failed(dagster_run)
+
+
+@pytest.mark.parametrize(
+    ("cause", "detail"),
+    [
+        (
+            OperationalError("connection to server at 10.0.0.7 failed: FATAL:  sorry, too many clients already"),
+            "the run could not begin: its process found no free connection to Dagster's database",
+        ),
+        (
+            OperationalError("connection to server at 10.0.0.7 failed: Connection refused"),
+            "the run could not begin: its process could not connect to Dagster's database",
+        ),
+        (SettingsError("SNAPSHOT_WORKERS=x is not a number"), "SNAPSHOT_WORKERS=x is not a number"),
+        (KeyError("student 4711"), "the run could not begin: its process raised KeyError; see its log"),
+    ],
+)
+def test_the_incident_of_a_run_that_could_not_begin_says_why(scanner: Scanner, cause: Exception, detail: str) -> None:
+    error = DagsterLaunchFailedError("Error during RPC setup for executing run")
+    error.__cause__ = cause
+    launch_failure(scanner, error)
+    (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    assert incident.detail == detail
+
+
+def backfill(scanner: Scanner, status: BulkActionStatus, first: date, last: date, error: Exception | None) -> str:
+    """A backfill of some days that has ended, as the daemon records it."""
+    instance = scanner.installation.instance
+    graph = build_defs(scanner.settings).get_repository_def().asset_graph
+    asset = dg.AssetKey("performance_snapshots")
+    now = datetime.now(timezone.utc).timestamp()
+    keys = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    begun = PartitionBackfill.from_asset_partitions(
+        backfill_id=uuid4().hex[:8],
+        asset_graph=graph,
+        partition_names=keys,
+        asset_selection=[asset],
+        backfill_timestamp=now,
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    info = recorded(error) if error else None
+    instance.add_backfill(begun.with_status(status).with_error(info).with_end_timestamp(now))
+    return begun.backfill_id
+
+
+def test_a_backfill_that_dagster_gave_up_is_an_incident_until_its_days_are_computed(scanner: Scanner) -> None:
+    scanner.materialize(DAY, DAY)  # before the backfill, so it does not count
+    error = DagsterAssetBackfillDataLoadError("Targeted partitions have been removed since this backfill was stored")
+    failed = backfill(scanner, BulkActionStatus.FAILED, DAY, date(2026, 2, 12), error)
+    changes = scanner.scan()
+    (incident,) = changes.opened
+    assert (incident.kind, incident.subject) == ("failed_backfill", failed)
+    assert incident.detail == "Targeted partitions have been removed since this backfill was stored"
+    assert "Launch them again" in " ".join(changes.messages[0].body.split())
+    assert not scanner.scan().messages
+    scanner.materialize(DAY, date(2026, 2, 11))
+    assert not scanner.scan().closed
+    scanner.settings = scanner.settings.model_copy(update={"start_date": date(2026, 2, 11)})
+    scanner.materialize(date(2026, 2, 12), date(2026, 2, 12))
+    assert [closed.id for closed in scanner.scan().closed] == [incident.id]
+
+
+def test_a_backfill_is_no_incident_beside_those_of_its_runs(scanner: Scanner) -> None:
+    instance = scanner.installation.instance
+    for status in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.CANCELED):
+        backfill(scanner, status, DAY, DAY, None)
+    with_canceled_run = backfill(scanner, BulkActionStatus.COMPLETED_FAILED, DAY, DAY, None)
+    run = reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_CANCELED)
+    instance.add_run_tags(run, {"dagster/backfill": with_canceled_run})
+    assert not scanner.scan().opened
+    stalled = backfill(scanner, BulkActionStatus.COMPLETED_FAILED, DAY, DAY, ValueError("student 4711"))
+    (incident,) = scanner.scan().opened
+    assert incident.subject == stalled
+    assert "4711" not in incident.detail
+
+
 def test_deleting_a_failed_run_closes_its_incident(scanner: Scanner) -> None:
     failed = reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)
     later = datetime.now(timezone.utc) + timedelta(minutes=6)
@@ -259,10 +393,34 @@ def test_a_missed_week_is_an_incident_until_it_is_computed(scanner: Scanner) -> 
 def test_a_newer_week_closes_the_incident_of_a_missed_week(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 16, 5, tzinfo=timezone.utc)
     scanner.scan(datetime(2026, 2, 16, 8, tzinfo=timezone.utc))
-    instance = scanner.installation.instance
-    instance.report_runless_asset_event(dg.AssetMaterialization("adaptive_recommendations", partition="2026-02-16"))
+    mark_recommended(scanner.settings, date(2026, 2, 16))
     closed = scanner.scan(datetime(2026, 2, 23, 8, tzinfo=timezone.utc)).closed
     assert "missed_week" in [incident.kind for incident in closed]
+
+
+def test_a_withdrawn_day_is_missing_although_dagster_calls_it_materialized(scanner: Scanner) -> None:
+    scanner.since = datetime(2026, 2, 11, 0, 30, tzinfo=timezone.utc)
+    due_at = day_due_at(DAY, scanner.settings)
+    scanner.run(days(DAY))
+    assert not scanner.scan(due_at).opened
+    with open_installation(scanner.settings) as opened:
+        withdraw_days(opened, DAY, DAY)
+    assert DAY.isoformat() in scanner.installation.instance.get_materialized_partitions(
+        dg.AssetKey("performance_snapshots")
+    )
+    (incident,) = scanner.scan(due_at).opened
+    assert (incident.kind, incident.subject) == ("missing_day", DAY.isoformat())
+
+
+def test_a_failed_check_of_a_day_that_no_longer_exists_is_resolved(scanner: Scanner) -> None:
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    scanner.run(days(DAY))
+    assert scanner.scan().opened
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))  # restores the rows
+    scanner.settings = scanner.settings.model_copy(update={"start_date": date(2026, 2, 11)})
+    (closed,) = scanner.scan().closed
+    assert closed.subject == "performance_snapshots/data_quality 2026-02-10"
+    assert not scanner.scan().messages
 
 
 def test_due_times_follow_daylight_saving() -> None:

@@ -159,10 +159,48 @@ def test_a_database_outage_is_sent_directly_once_a_day_and_cleared(scanner: Scan
     assert len(receiver.titles) == 3
 
 
+def test_an_unforeseen_error_of_the_scan_is_sent_past_the_outbox(
+    scanner: Scanner, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A programming error at every scan: without this message nobody would hear of any incident."""
+    raised: list[str] = []
+
+    def raises(*_: object) -> None:
+        raised.append("student 4711 cannot be encoded")
+        raise UnicodeEncodeError("latin-1", raised[0], 0, 1, "ordinal not in range")
+
+    urls = SecretStr(f"json://{receiver.address}/")
+    scan = build_incident_scan_sensor(scanner.settings.model_copy(update={"alert_urls": urls}))
+    _, cursor = tick(scanner, scan)
+    with monkeypatch.context() as patch:
+        patch.setattr("snapshot_pipeline.orchestration.sensors.find_observations", raises)
+        message, cursor = tick(scanner, scan, cursor)
+        assert "UnicodeEncodeError" in message
+        _, cursor = tick(scanner, scan, earlier(cursor, "down_since", timedelta(minutes=3)))
+    assert len(raised) == 2
+    assert receiver.titles == ["snapshot_pipeline cannot scan for incidents"]
+    assert "UnicodeEncodeError" in receiver.messages[0]["message"]
+    assert "4711" not in receiver.messages[0]["message"]
+    assert "open incident_scan_sensor in the Dagster UI" in receiver.messages[0]["message"]
+    logged = capfd.readouterr()
+    assert "in raises" in logged.out + logged.err  # the stack trace is in the tick's log
+    _, cursor = tick(scanner, scan, cursor)
+    assert receiver.titles[1:] == ["Resolved: snapshot_pipeline scans for incidents again"]
+
+
+def test_an_unreadable_cursor_counts_as_lost(scanner: Scanner) -> None:
+    scan = build_incident_scan_sensor(scanner.settings)
+    for cursor in ("not JSON", "[]", '{"watching_since": 5}', '{"other": "2026-02-01"}'):
+        message, renewed = tick(scanner, scan, cursor)
+        assert message == "no incident has begun or ended"
+        assert ScanCursor.deserialize(renewed) is not None
+
+
 def earlier(cursor: str | None, name: str, by: timedelta) -> str:
     """The cursor with one of its times moved back."""
     assert cursor is not None
     scan = ScanCursor.deserialize(cursor)
+    assert scan is not None
     time = getattr(scan, name)
     assert time is not None
     return replace(scan, **{name: time - by}).serialize()

@@ -70,7 +70,11 @@ def test_a_change_is_requested_until_it_is_computed(computed: TestInstallation) 
     assert "no row from 2026-02-18 on has changed" in skipped(computed)
     execute(computed.url, CHANGE)
     (request,) = requests(computed)
-    assert request.tags == {**range_tags(CHANGED, LAST), "snapshot_pipeline/reason": "late data"}
+    assert request.tags == {
+        **range_tags(CHANGED, LAST),
+        "snapshot_pipeline/reason": "late data",
+        "dagster/priority": "1",
+    }
 
     # After a failed run the change is requested again.
     nowhere = computed.settings.model_copy(update={"batch_rows": 1_000, "platform_schema": "nowhere"})
@@ -108,7 +112,7 @@ def test_a_change_over_several_runs_is_requested_until_the_last(computed: TestIn
     assert first.tags["dagster/asset_partition_range_end"] == "2026-02-20"
     assert compute(computed, dict(first.tags))
     assert [request.tags for request in requests(computed, settings)] == [
-        {**range_tags(date(2026, 2, 21), date(2026, 2, 23)), "snapshot_pipeline/reason": "late data"},
+        {**first.tags, **range_tags(date(2026, 2, 21), date(2026, 2, 23))},
         third.tags,
     ]
     assert compute(computed, dict(second.tags))

@@ -11,8 +11,11 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.withdrawal import withdraw_days
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.scanning import forget_computed, mark_computed, mark_recommended
 
 ZONE = ZoneInfo("Europe/Budapest")
 START_DATE = date(2025, 1, 1)
@@ -31,6 +34,7 @@ def settings() -> Settings:
 def instance(installation: TestInstallation) -> dg.DagsterInstance:
     """A real instance in which no day has been computed."""
     installation.instance.wipe_assets([KEY, SUMMARY])
+    forget_computed(installation.settings)
     return installation.instance
 
 
@@ -45,6 +49,8 @@ def tick(schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: date
 
 
 def materialized(instance: dg.DagsterInstance, *days: date, assets: tuple[dg.AssetKey, ...] = (KEY, SUMMARY)) -> None:
+    if KEY in assets:
+        mark_computed(load_settings(), *days)
     for day in days:
         for asset in assets:
             instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day.isoformat()))
@@ -156,10 +162,49 @@ def test_catching_up_is_split_into_runs_of_a_month(instance: dg.DagsterInstance)
 def test_monday_requests_the_week_that_has_just_ended(
     settings: Settings, instance: dg.DagsterInstance, monday: datetime, week: str
 ) -> None:
+    mark_computed(settings, monday.date() - timedelta(days=1))
     (request,) = tick(schedule_of(settings, WEEKLY), instance, monday).run_requests or []
     assert request.partition_key == week
+    mark_recommended(settings, date.fromisoformat(week))
     (page,) = tick(schedule_of(settings, REPORT), instance, monday + timedelta(minutes=30)).run_requests or []
     assert page.partition_key == week
+
+
+def test_the_week_waits_for_its_sunday_and_the_report_for_its_week(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    """After an outage the ticks of Monday come within seconds, long before the missing days are computed."""
+    monday = datetime(2026, 7, 13, 6, tzinfo=ZONE)
+    mark_computed(settings, date(2026, 7, 11))
+    week = tick(schedule_of(settings, WEEKLY), instance, monday)
+    assert not week.run_requests
+    assert "the week of 2026-07-06 waits for its Sunday, 2026-07-12" in str(week.skip_message)
+    report = tick(schedule_of(settings, REPORT), instance, monday + timedelta(minutes=30))
+    assert not report.run_requests
+    assert "the report waits for the recommendations of the week of 2026-07-06" in str(report.skip_message)
+
+
+def test_a_withdrawn_day_is_requested_although_dagster_calls_it_materialized(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    materialized(instance, *(date(2026, 6, 20) + timedelta(days=n) for n in range(25)))  # to 2026-07-14
+    with open_installation(settings) as opened:
+        withdraw_days(opened, date(2026, 7, 6), date(2026, 7, 6))
+    data = tick(schedule_of(settings, DAILY), instance, datetime(2026, 7, 15, tzinfo=ZONE))
+    assert requested_ranges(data) == [("2026-07-06", "2026-07-06"), ("2026-07-11", "2026-07-13")]
+
+
+def test_scheduled_runs_start_before_those_of_a_backfill(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """A run of a backfill has no priority, which counts as 0; Dagster starts a higher number first."""
+    mark_computed(settings, date(2026, 7, 12))
+    mark_recommended(settings, date(2026, 7, 6))
+    monday = datetime(2026, 7, 13, 6, 30, tzinfo=ZONE)
+    schedules = build_defs(settings).get_repository_def().schedule_defs
+    assert len(schedules) == 5
+    for schedule in schedules:
+        requests = tick(schedule, instance, monday).run_requests or []
+        assert requests, schedule.name
+        assert {request.tags["dagster/priority"] for request in requests} == {"2"}
 
 
 def test_a_week_that_began_before_the_start_date_is_skipped_with_a_reason(
@@ -213,6 +258,8 @@ def test_each_monday_requests_its_week_across_a_clock_change(
     name: str, changing: date, instance: dg.DagsterInstance
 ) -> None:
     settings = load_settings(timezone=name, start_date=changing - timedelta(days=40))
+    forget_computed(settings)
+    mark_computed(settings, *(changing + timedelta(days=n) for n in range(-20, 20)))
     schedule, repository = (
         schedule_of(settings, WEEKLY),
         build_defs(settings).get_repository_def(),

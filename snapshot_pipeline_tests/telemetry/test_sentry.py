@@ -63,7 +63,7 @@ def test_no_message_cause_or_local_variable_contains_a_student(receiver: WebRece
     assert str(STUDENT).encode() not in receiver.bodies[0]
     values = event_of(receiver)["exception"]["values"]
     assert [value["type"] for value in values] == ["ValueError", "SystematicError"]
-    assert all("only in the run's log" in value["value"] for value in values)
+    assert all("so only the log has it" in value["value"] for value in values)
     assert not any(frame.get("vars") for value in values for frame in value["stacktrace"]["frames"])
 
 

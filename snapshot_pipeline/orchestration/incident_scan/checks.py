@@ -30,17 +30,28 @@ def find_failing_checks(scan: Scan) -> Iterator[Observation]:
         evaluation = event.event_log_entry.asset_check_evaluation
         if evaluation is None or evaluation.asset_check_key not in defined:
             continue
-        if evaluation.partition is None and defined[evaluation.asset_check_key].partitions_def is not None:
+        partitions = defined[evaluation.asset_check_key].partitions_def
+        if evaluation.partition is None and partitions is not None:
+            continue
+        if not _exists(partitions, evaluation.partition or ""):
             continue
         observation = _observation(evaluation, event.event_log_entry)
         known = latest.get(observation.subject)
         if known is None or known.event_at is None or event.timestamp >= known.event_at.timestamp():
             latest[observation.subject] = observation
     yield from latest.values()
-    names = {_name(key) for key in defined}
+    by_name = {_name(key): node for key, node in defined.items()}
     for subject, incident in scan.open_incidents(FAILED_CHECK).items():
-        if subject.split(" ")[0] not in names:
+        name, _, partition = subject.partition(" ")
+        if name not in by_name:
             yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is not defined any more")
+        elif not _exists(by_name[name].partitions_def, partition):
+            detail = f"the partition {partition} does not exist"
+            yield Observation(FAILED_CHECK, subject, False, incident.title, detail)
+
+
+def _exists(partitions: dg.PartitionsDefinition[str] | None, key: str) -> bool:
+    return not key or partitions is None or partitions.has_partition_key(key)
 
 
 def _observation(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> Observation:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import date, datetime, time, timedelta, timezone
-
-import dagster as dg
 
 from snapshot_pipeline.alerts.incidents import MISSED_WEEK, MISSING_DAY, Observation
 from snapshot_pipeline.metrics.days import end_of_day
@@ -13,6 +11,8 @@ from snapshot_pipeline.orchestration.assets import adaptive_recommendations, per
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.days import day_counts
+from snapshot_pipeline.store.weeks import computed_weeks
 
 HORIZON = timedelta(days=60)
 """How far before the last scan days and weeks are examined; those with an open incident always are."""
@@ -37,7 +37,7 @@ def find_missing_days(scan: Scan) -> Iterator[Observation]:
     """Find the days that are due and not computed, and those with an incident that are computed by now."""
     keys = daily_partitions(scan.settings).get_partition_keys(current_time=scan.now)
     examined = {*_overdue(scan, keys, day_due_at), *scan.open_incidents(MISSING_DAY)}
-    computed = _computed(scan, performance_snapshots.KEY, examined)
+    computed = _computed_days(scan, examined)
     for day in sorted(examined):
         is_problem = day not in computed and day in keys
         ended = "the day has been computed" if day in computed else "the day has no partition any more"
@@ -53,7 +53,7 @@ def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
     """
     keys = weekly_partitions(scan.settings).get_partition_keys(current_time=scan.now)
     examined = {*_overdue(scan, keys, week_due_at), *scan.open_incidents(MISSED_WEEK)}
-    computed = _computed(scan, adaptive_recommendations.KEY, {*examined, *_recent(scan, keys)})
+    computed = _computed_weeks(scan, {*examined, *_recent(scan, keys)})
     newest = max(computed, default="")
     for week in sorted(examined):
         is_problem = week > newest and week in keys
@@ -78,8 +78,15 @@ def _overdue(scan: Scan, keys: Sequence[str], due_at: DueAt) -> list[str]:
     return [key for key in recent if scan.watching_since < due_at(date.fromisoformat(key), scan.settings) <= scan.now]
 
 
-def _computed(scan: Scan, asset: dg.AssetKey, partitions: set[str]) -> set[str]:
-    if not partitions:  # Dagster takes an empty set for all partitions
+def _computed_days(scan: Scan, days: Set[str]) -> set[str]:
+    if not days:
         return set()
-    event = dg.DagsterEventType.ASSET_MATERIALIZATION
-    return set(scan.instance.get_latest_storage_id_by_partition(asset, event, partitions))
+    counts = scan.installation.transaction(day_counts, date.fromisoformat(min(days)), date.fromisoformat(max(days)))
+    return {count.day.isoformat() for count in counts}
+
+
+def _computed_weeks(scan: Scan, weeks: Set[str]) -> set[str]:
+    if not weeks:
+        return set()
+    first, last = date.fromisoformat(min(weeks)), date.fromisoformat(max(weeks))
+    return {week.isoformat() for week in scan.installation.transaction(computed_weeks, first, last)}

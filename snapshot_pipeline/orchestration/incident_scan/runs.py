@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
+from snapshot_pipeline.orchestration.incident_scan.errors import launch_error, one_line
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -18,15 +19,13 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     WILL_RETRY_TAG,
     quotes_an_error,
 )
-from snapshot_pipeline.orchestration.steps import TEXT_TO_SEND
+from snapshot_pipeline.orchestration.steps import REJECTED_INPUT, TEXT_TO_SEND
 from snapshot_pipeline.store.incidents import Incident
 
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 _RETRY_DEADLINE = timedelta(minutes=5)
 """How long a failed run that Dagster has announced to retry may wait for its retry."""
-
-_LONGEST_TEXT = 500
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,9 @@ def find_failed_runs(scan: Scan) -> Iterator[Observation]:
 def _recently_failed(scan: Scan) -> Iterator[dg.RunRecord]:
     filter_ = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=scan.since)
     for record in scan.instance.get_run_records(filter_, ascending=True):
-        if _ended(record) >= scan.since and not _may_be_retried(scan, record):
-            yield record
+        if _ended(record) < scan.since or _may_be_retried(scan, record) or _is_rejected(scan, record.dagster_run):
+            continue
+        yield record
 
 
 def _may_be_retried(scan: Scan, record: dg.RunRecord) -> bool:
@@ -224,16 +224,25 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
         failure = entry.get_dagster_event().step_failure_data
         if failure.user_failure_data:
             text = failure.user_failure_data.metadata.get(TEXT_TO_SEND)
-            return _one_line(str(text.value) if text else f"the step {entry.step_key} has failed; its log says why")
+            return one_line(str(text.value) if text else f"the step {entry.step_key} has failed; its log says why")
         error = failure.error.cause or failure.error if failure.error else None
         return f"the step {entry.step_key} raised {error.cls_name if error else 'an error'}; see its log"
+    has_begun = bool(instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_START))
+    for entry in () if has_begun else instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        error = entry.get_dagster_event().engine_event_data.error
+        if error is not None:
+            return launch_error(error)
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
         event = entry.get_dagster_event()
         if event.message and not quotes_an_error(event):
-            return _one_line(event.message)
+            return one_line(event.message)
     return "no step has failed; see the run's log"
 
 
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
+def _is_rejected(scan: Scan, run: dg.DagsterRun) -> bool:
+    """Return whether the run was launched with days or a week that cannot be computed: whoever did so sees it."""
+    for entry in scan.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        failure = entry.get_dagster_event().step_failure_data.user_failure_data
+        if failure and REJECTED_INPUT in failure.metadata:
+            return True
+    return False

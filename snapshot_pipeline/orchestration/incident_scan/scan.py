@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
+from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.incidents import Incident
 
@@ -22,6 +23,7 @@ class Scan:
     Attributes:
         instance: Dagster's records.
         repository: The definitions of this code location; runs and checks of others are ignored.
+        installation: Our tables, which say what is computed.
         now: Time of this scan.
         watching_since: Start of monitoring; what was due or failed before is ignored.
         last_scan: Time of the scan before.
@@ -30,11 +32,16 @@ class Scan:
 
     instance: dg.DagsterInstance
     repository: dg.RepositoryDefinition
-    settings: Settings
+    installation: Installation
     now: datetime
     watching_since: datetime
     last_scan: datetime
     still_open: Sequence[Incident]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the installation."""
+        return self.installation.settings
 
     @property
     def since(self) -> datetime:

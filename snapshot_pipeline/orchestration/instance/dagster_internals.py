@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.events import JobFailureData
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.compute_log_manager import CapturedLogContext
@@ -26,11 +27,13 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, pack_value, unpack_value
+from dagster_shared.error import SerializableErrorInfo
 
 if TYPE_CHECKING:
     from dagster_postgres import DagsterPostgresStorage
@@ -40,10 +43,13 @@ __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
     "AUTO_RETRY_RUN_ID_TAG",
+    "BACKFILL_ID_TAG",
     "FINISHED_STATUSES",
     "PARTITION_NAME_TAG",
     "WILL_RETRY_TAG",
     "AssetCheckEvaluationTargetMaterializationData",
+    "BulkActionStatus",
+    "BulkActionsFilter",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "ConfigurableClassData",
@@ -52,7 +58,9 @@ __all__ = [
     "LaunchRunContext",
     "LocalArtifactStorage",
     "LocalComputeLogManager",
+    "PartitionBackfill",
     "RunsTable",
+    "SerializableErrorInfo",
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "WorkerStatus",
