@@ -50,6 +50,19 @@ CREATE SCHEMA IF NOT EXISTS :"store_schema";
 GRANT USAGE, CREATE ON SCHEMA :"store_schema" TO :"migrator";
 GRANT USAGE ON SCHEMA :"store_schema" TO :"pipeline";
 
+-- In English the pipeline can say which GRANT is missing. Only a superuser, or a role that was granted SET on it, may.
+SELECT current_setting('is_superuser')::boolean AS may_set_lc_messages,
+       :SERVER_VERSION_NUM >= 150000 AS has_parameter_privileges \gset
+\if :has_parameter_privileges
+  SELECT has_parameter_privilege('lc_messages', 'SET') AS may_set_lc_messages \gset
+\endif
+\if :may_set_lc_messages
+  ALTER ROLE :"migrator" IN DATABASE :"database" SET lc_messages = 'C';
+  ALTER ROLE :"pipeline" IN DATABASE :"database" SET lc_messages = 'C';
+\else
+  \echo 'lc_messages stays as it is, since' :USER 'may not set it: the pipeline shows messages in the language of the server'
+\endif
+
 -- The pipeline may read and write all tables of the migrator, present and future; pg_dump also reads their sequences.
 GRANT :"migrator" TO CURRENT_USER;
 ALTER DEFAULT PRIVILEGES FOR ROLE :"migrator" IN SCHEMA :"store_schema"

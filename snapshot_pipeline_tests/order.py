@@ -14,6 +14,7 @@ SYSTEM_DIRECTORIES = (
     "integration/celery",
     "integration/dask",
     "integration/embedded",
+    "integration/pooler",
     "integration/replica",
 )
 """Every test below these has the marker `system`; single files elsewhere set `pytestmark`."""

@@ -124,6 +124,18 @@ def test_one_module_imports_dask_and_only_for_a_named_scheduler():
     assert imported.isdisjoint({"dask", "distributed", f"{OURS}.pipeline.dask_cluster"})
 
 
+def test_one_module_per_driver_opens_connections():
+    """Encoding, time limits and keepalives are set there; the embedded server's are its own."""
+    opening = {"create_engine", "psycopg2.connect", "adbc.connect"}
+    openers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in opening
+    }
+    assert openers == {"postgres/sessions.py", "postgres/bulk.py", "embedded/connection.py"}
+
+
 def test_no_package_imports_cli_and_settings_import_only_errors():
     assert importers_of(f"{OURS}.cli") <= {"cli"}
     assert own_imports("settings") == {"errors"}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.channels import Channel
@@ -67,8 +67,10 @@ def deliver(
         timeout_seconds: How long to wait for all channels together.
     """
     deadline = time.monotonic() + timeout_seconds
+    from snapshot_pipeline.postgres.sessions import open_engine  # with the driver, which `alerts --help` does not need
+
     # Not the caller's pool: a channel that hangs keeps its connection beyond the end of this call.
-    own_engine = create_engine(engine.url, poolclass=NullPool)
+    own_engine = open_engine(engine.url, poolclass=NullPool)
 
     def send(channel: Channel, report: ChannelReport) -> None:
         _send_due_messages(own_engine, tables, channel, report, now, deadline)

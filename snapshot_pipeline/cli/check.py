@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from snapshot_pipeline.cli.terminal import json_option, print_json
-from snapshot_pipeline.pipeline.platform_check import find_platform_findings
+from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_session_findings
 from snapshot_pipeline.pipeline.store_check import find_store_findings
 from snapshot_pipeline.platform.contract import Finding, Severity, sort_findings
 from snapshot_pipeline.plots.text import count_noun
@@ -51,9 +51,10 @@ def check(full: bool, as_json: bool) -> None:
     engine = create_platform_engine(settings)
     source = create_source_engine(settings) or engine
     try:
-        findings = sort_findings(
-            [*find_store_findings(engine, settings.store_schema), *find_platform_findings(settings, source, full=full)]
-        )
+        findings = find_store_findings(engine, settings.store_schema)
+        if source is not engine:
+            findings += find_session_findings(engine)
+        findings = sort_findings([*findings, *find_platform_findings(settings, source, full=full)])
     finally:
         engine.dispose()
         source.dispose()

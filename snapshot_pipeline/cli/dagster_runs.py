@@ -57,14 +57,13 @@ def execute(
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
-    from snapshot_pipeline.orchestration.instance.launcher import this_process
     from snapshot_pipeline.orchestration.steps import progress_listener
 
     job = build_defs(settings).resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance, progress_listener(progress):
         result = job.execute_in_process(
             instance=instance,
-            tags={**tags, **this_process()},
+            tags=dict(tags),
             partition_key=partition_key,
             raise_on_error=False,
             run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import click
 
+from snapshot_pipeline.cli.terminal import BoundedInteger
 from snapshot_pipeline.pipeline.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -73,7 +74,7 @@ Next steps:
 
 
 @click.command(epilog="Example: snapshot-pipeline dev --port 3001")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port of the UI.")
+@click.option("--port", type=BoundedInteger(1, 65_535), default=3000, show_default=True, help="The port of the UI.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens.")
 def dev(port: int, host: str) -> None:
     """Start the Dagster UI, and the daemon that runs the schedules, on this machine.

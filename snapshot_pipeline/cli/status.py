@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from snapshot_pipeline.cli.terminal import json_option, print_json
+from snapshot_pipeline.cli.terminal import BoundedInteger, json_option, print_json
 from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -54,7 +54,7 @@ class Status:
 
 
 @click.command(epilog="Example: snapshot-pipeline status --days 30 --json | jq '.problems'")
-@click.option("--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How many days to show.")
+@click.option("--days", type=BoundedInteger(1, 366), default=14, show_default=True, help="How many days to show.")
 @json_option
 def status(days: int, as_json: bool) -> None:
     """Show the last days, open failures, the newest week and open incidents.

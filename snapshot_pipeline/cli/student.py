@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snapshot_pipeline.cli.periods import DAY
-from snapshot_pipeline.cli.terminal import print_json
+from snapshot_pipeline.cli.terminal import BoundedInteger, print_json
 from snapshot_pipeline.pipeline.periods import last_closed_day, require_closed_day
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings, load_settings
@@ -23,17 +23,12 @@ NOT_UP_TO_DATE_STATUS = 3
 """Exit status if the day is missing, has failed, or is out of date; 2 is click's for a wrong option."""
 
 
-class _StudentId(click.IntRange):
-    """An id that fits PostgreSQL's bigint."""
-
-    name = "student id"
-
-    def __init__(self) -> None:
-        super().__init__(-(2**63), 2**63 - 1)
+_STUDENT_ID = BoundedInteger(-(2**63), 2**63 - 1, "student id")
+"""An id that fits PostgreSQL's bigint."""
 
 
 @click.command(epilog="Example: snapshot-pipeline student 4711 --day 2026-11-22")
-@click.argument("user_id", metavar="ID", type=_StudentId())
+@click.argument("user_id", metavar="ID", type=_STUDENT_ID)
 @click.option("--day", type=DAY, help="The day to explain.  [default: the last day that has ended]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; its keys are in docs/operations.md.")
 def student(user_id: int, day: date | None, as_json: bool) -> None:

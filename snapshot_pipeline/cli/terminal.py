@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import date
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -24,6 +24,26 @@ def is_drawable(stream: TextIO) -> bool:
 def colors() -> bool | None:
     """Return False if colors are off (https://no-color.org) or not supported; None lets the stream decide."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") in _TERMINALS_WITHOUT_CURSOR else None
+
+
+class BoundedInteger(click.IntRange):
+    """An integer between two bounds, both included."""
+
+    def __init__(self, least: int, most: int, name: str = "integer") -> None:
+        super().__init__(least, most)
+        self.name = name
+        self._range = f"{least} to {most}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the integer.
+
+        Raises:
+            click.BadParameter: The text is not an integer, or out of range.
+        """
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{str(value)!r} is not a valid {self.name}; expected {self._range}.", param, ctx)
 
 
 json_option = click.option(

@@ -43,6 +43,7 @@ def connected(directory: ServerDirectory) -> Iterator[Connection]:
         dbname="postgres",
         sslmode="disable",
         connect_timeout=3,
+        client_encoding="UTF8",
         options="-c statement_timeout=60s",
     )
     try:

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
+
 from snapshot_pipeline.embedded import processes
 from snapshot_pipeline.embedded.cluster import initialize
-from snapshot_pipeline.embedded.connection import HOST, USER, create_databases, missing_databases
+from snapshot_pipeline.embedded.connection import HOST, USER, NotOurServerError, create_databases, missing_databases
 from snapshot_pipeline.embedded.directory import EmbeddedServerError, ServerDirectory
 
 if TYPE_CHECKING:
@@ -38,7 +40,13 @@ class EmbeddedServer:
             if not self.is_running():
                 initialize(self._directory)
                 processes.start(self._directory)
-            create_databases(self._directory)
+            try:
+                create_databases(self._directory)
+            except (psycopg2.Error, NotOurServerError) as error:
+                raise EmbeddedServerError(
+                    f"the embedded server below {self.home} runs, but its databases cannot be created: "
+                    f"{' '.join(str(error).split())}; see {self._directory.log}"
+                ) from None
 
     def stop(self) -> bool:
         """Stop the server and end all connections to it; return whether it was running."""

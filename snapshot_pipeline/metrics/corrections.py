@@ -24,6 +24,9 @@ EARLIEST = pd.Timestamp("2000-01-01", tz="UTC")
 MAX_MINUTES = 10_080
 """A week. More minutes for one lesson are listed."""
 
+NOT_A_NUMBER = -(2**63)
+"""The minutes of a row whose column is NaN, which an integer cannot hold."""
+
 MAX_SKEW = pd.Timedelta(minutes=5)
 """By how much a completion may precede its start without being listed: clocks differ."""
 
@@ -63,8 +66,8 @@ def correct_progress(rows: pd.DataFrame, moment: datetime) -> pd.DataFrame:
 
     Args:
         rows: `user_id`, `lesson_id`, `started_at`, `completed_at` (`datetime64[us, UTC]` or NaT), `time_spent_minutes`
-            (int64), `copies` (how many rows with a valid time the table has for the student and lesson; all of them
-            are there).
+            (int64, `NOT_A_NUMBER` for NaN), `copies` (how many rows with a valid time the table has for the student and
+            lesson; all of them are there).
         moment: When the run began.
 
     Returns:
@@ -130,8 +133,8 @@ def progress_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.
     rows, started_at, completed_at = rows.loc[valid.index], valid["started_at"], valid["completed_at"]
     minutes = rows["time_spent_minutes"]
     kinds: list[_Kind] = [
-        (NEGATIVE_MINUTES, minutes < 0, _value_of("time_spent_minutes")),
-        (IMPLAUSIBLE_MINUTES, minutes > MAX_MINUTES, _value_of("time_spent_minutes")),
+        (NEGATIVE_MINUTES, (minutes < 0) & (minutes != NOT_A_NUMBER), _value_of("time_spent_minutes")),
+        (IMPLAUSIBLE_MINUTES, (minutes > MAX_MINUTES) | (minutes == NOT_A_NUMBER), _minutes_of),
         (COMPLETED_BEFORE_STARTED, started_at - completed_at > MAX_SKEW, _both_times),
         (DUPLICATE_PROGRESS, rows["copies"] > 1, lambda found: [f"{copies} rows" for copies in found["copies"]]),
         (FUTURE_TIMESTAMP, _any_time(rows, lambda times: times > moment), _times_that(lambda times: times > moment)),
@@ -247,6 +250,11 @@ def _any_time(rows: pd.DataFrame, invalid: Callable[[pd.Series], pd.Series]) -> 
 
 def _value_of(column: str) -> Callable[[pd.DataFrame], list[str]]:
     return lambda found: [f"{column} {value}" for value in found[column].tolist()]
+
+
+def _minutes_of(found: pd.DataFrame) -> list[str]:
+    minutes = found["time_spent_minutes"].tolist()
+    return [f"time_spent_minutes {'NaN' if value == NOT_A_NUMBER else value}" for value in minutes]
 
 
 def _both_times(found: pd.DataFrame) -> list[str]:

@@ -36,9 +36,9 @@ def build_no_open_incidents(settings: Settings) -> dg.AssetChecksDefinition:
         asset=NO_OPEN_INCIDENTS.asset_key,
         name=NO_OPEN_INCIDENTS.name,
         description=(
-            f"The last {settings.catch_up_days} days have no missing day, no day below the success rate, no open "
-            "failure, and no week without recommendations. The result names the command that fixes each; open failures "
-            "alone are a warning."
+            f"In the last {count_noun(settings.catch_up_days, 'day')} no day is missing or below the success rate, no "
+            "failure is open, and no week lacks recommendations. The result names the command that fixes each; open "
+            "failures alone are a warning."
         ),
     )
     def no_open_incidents(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

@@ -65,7 +65,7 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         pool=SNAPSHOTS_POOL,
-        description=f"Recomputes the days in ranges of at most {settings.days_per_run} days.",
+        description=f"Recomputes the days in ranges of at most {count_noun(settings.days_per_run, 'day')}.",
     )
     def recompute_days_op(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
         with readable_failures():

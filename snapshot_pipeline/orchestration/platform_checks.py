@@ -18,6 +18,7 @@ from snapshot_pipeline.orchestration.table_metadata import table_key
 from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_table_states
 from snapshot_pipeline.platform.contract import Finding, TableState
 from snapshot_pipeline.platform.tables import TABLE_NAMES
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 
 CONTRACT = "contract"
@@ -44,8 +45,8 @@ def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
                 asset=key.asset_key,
                 description=(
                     "The table has the columns, types, permissions and indexes that the pipeline needs, and the values "
-                    f"of the last {settings.late_window_days} days look plausible. Rows that are corrected or ignored "
-                    "are notes, and pass."
+                    f"of the last {count_noun(settings.late_window_days, 'day')} look plausible. Rows that are "
+                    "corrected or ignored are notes, and pass."
                 ),
             )
             for key in CONTRACT_CHECKS

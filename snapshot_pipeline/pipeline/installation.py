@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine, run_transaction
 from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.sessions import require_utf8
 from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.locks import LeasedLock, exclusive_days, exclusive_recommendations
@@ -114,6 +115,8 @@ def _connected(settings: Settings) -> Iterator[Installation]:
     try:
         uri = adbc_uri(engine.url)
         with readable_database_errors(engine.url), bulk.shared_type_cache(uri, adbc_uri(source_engine.url)):
+            for database in dict.fromkeys((engine, source_engine)):
+                require_utf8(database)
             yield Installation(settings, engine, uri, source_engine)
     finally:
         engine.dispose()

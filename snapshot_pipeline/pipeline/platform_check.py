@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from snapshot_pipeline.platform.contract import Finding, RowRules, TableState, check_platform, read_table_states
+from snapshot_pipeline.platform.contract.sessions import session_findings
+from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.settings import Settings
 
 
@@ -17,6 +19,12 @@ def row_rules(settings: Settings, *, full: bool) -> RowRules:
 def find_platform_findings(settings: Settings, source: Engine, *, full: bool = False) -> list[Finding]:
     """Check the database of the platform's tables; see `check_platform`."""
     return check_platform(source, settings.platform_schema, rules=row_rules(settings, full=full))
+
+
+def find_session_findings(engine: Engine) -> list[Finding]:
+    """Check the sessions of a database that the platform is not read from: encoding, time limits, pooling."""
+    with readable_database_errors(engine.url), engine.connect() as connection:
+        return list(session_findings(connection))
 
 
 def find_table_states(settings: Settings, source: Engine) -> dict[str, TableState]:

@@ -23,7 +23,6 @@ import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Double,
     Engine,
     Select,
     String,
@@ -47,13 +46,13 @@ from sqlalchemy import (
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform import replication
 from snapshot_pipeline.platform.contract.findings import require_structure
+from snapshot_pipeline.platform.numbers import LARGEST_FLOAT, double, whole
 from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
 from snapshot_pipeline.platform.timestamps import bounds, to_utc
 from snapshot_pipeline.postgres import bulk
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)  # as metrics.corrections.EARLIEST
 PROGRESS_COLUMNS = ("user_id", "lesson_id", "started_at", "completed_at", "time_spent_minutes", "copies")
-_LARGEST_FLOAT = 1.7976931348623157e308
 # Set for the transaction. Batches run in parallel, so each uses only one of the server's processors.
 _SESSION = {"jit": "off", "work_mem": "64MB", "max_parallel_workers_per_gather": "0"}
 
@@ -398,7 +397,7 @@ class PlatformReader:
             cast(lessons.c.title, String).label("title"),
             cast(lessons.c.specialization_id, String).label("specialization"),
             cast(lessons.c.level_id, String).label("level"),
-            cast(lessons.c.display_order, Double).label("display_order"),
+            double(lessons.c.display_order).label("display_order"),
         ).where(lessons.c.is_published)
         return self._fetch(query)
 
@@ -433,7 +432,7 @@ class PlatformReader:
     def _progress_rows(self, of_users: ColumnElement[bool], is_wanted: ColumnElement[bool]) -> pd.DataFrame:
         progress = self.tables.user_lesson_progress
         key = _id(progress.c.user_id, "user_id"), _id(progress.c.lesson_id, "lesson_id")
-        minutes = cast(func.coalesce(progress.c.time_spent_minutes, 0), BigInteger).label("time_spent_minutes")
+        minutes = whole(progress.c.time_spent_minutes).label("time_spent_minutes")
         columns = (*key, progress.c.started_at, progress.c.completed_at, minutes)
         if self.tables.progress_is_unique:
             frame = self._fetch(select(*columns).where(of_users, is_wanted), "started_at", "completed_at")
@@ -468,7 +467,7 @@ class PlatformReader:
             _id(attempts.c.user_id, "user_id"),
             _id(attempts.c.id, "attempt_id"),
             attempts.c.completed_at,
-            cast(attempts.c.score, Double).label("score"),
+            double(attempts.c.score).label("score"),
             attempts.c.score.is_not(None).label("is_scored"),
         ]
 
@@ -531,4 +530,4 @@ def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:
 
 
 def _is_graded(attempts: Table) -> ColumnElement[bool]:
-    return cast(attempts.c.score, Double).between(-_LARGEST_FLOAT, _LARGEST_FLOAT)  # neither null, NaN nor infinite
+    return double(attempts.c.score).between(-LARGEST_FLOAT, LARGEST_FLOAT)  # neither null, NaN nor infinite

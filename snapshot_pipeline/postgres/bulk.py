@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.expression import ClauseElement
 
 from snapshot_pipeline.errors import truncate_middle
+from snapshot_pipeline.postgres.sessions import session_settings, set_statement
 
 MAX_MESSAGE_LENGTH = 4_000
 """Characters of a driver's error message that are kept."""
@@ -135,9 +136,16 @@ _LOCK = threading.Lock()
 
 def _connect(uri: str) -> adbc.Connection:
     with _LOCK:
-        if first := _FIRST_CONNECTIONS.get(uri):
-            return first.clone()
-    return adbc.connect(uri)
+        first = _FIRST_CONNECTIONS.get(uri)
+        connection = first.clone() if first else adbc.connect(uri)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(set_statement(session_settings(uri)))
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
-from snapshot_pipeline.postgres.urls import CONNECTION_DEFAULTS, parse_url
+from snapshot_pipeline.postgres.sessions import open_engine
+from snapshot_pipeline.postgres.urls import parse_url
 from snapshot_pipeline.settings import Settings
 
 P = ParamSpec("P")
@@ -83,7 +84,7 @@ def check_connection(url: URL) -> None:
     Raises:
         DatabaseError: The connection fails; one line that says why and what to do.
     """
-    engine = create_engine(url, poolclass=NullPool)
+    engine = open_engine(url, poolclass=NullPool)
     with readable_database_errors(url), engine.connect() as connection:
         connection.execute(text("SELECT 1"))
 
@@ -95,22 +96,13 @@ def _embedded_url(settings: Settings, database: str) -> URL:
 
 
 def _create_engine(url: URL, settings: Settings) -> Engine:
-    # In the URL, not in connect_args, so that bulk transfers have them as well.
-    url = url.update_query_dict({name: value for name, value in CONNECTION_DEFAULTS.items() if name not in url.query})
-    # PostgreSQL uses the last of two equal options: the user's own come last.
-    url = url.update_query_dict({"options": f"{_timeout_options(settings)} {_user_options(url)}".strip()})
-    return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+    return open_engine(url, _time_limits(settings), pool_pre_ping=True, pool_size=2, max_overflow=8)
 
 
-def _timeout_options(settings: Settings) -> str:
-    timeouts = {
+def _time_limits(settings: Settings) -> dict[str, str]:
+    limits = {
         "lock_timeout": settings.lock_timeout_seconds,
         "statement_timeout": settings.statement_timeout_seconds,
         "idle_in_transaction_session_timeout": settings.statement_timeout_seconds,
     }
-    return " ".join(f"-c {name}={max(1, round(seconds * 1000))}" for name, seconds in timeouts.items())
-
-
-def _user_options(url: URL) -> str:
-    options = url.query.get("options", "")
-    return options if isinstance(options, str) else " ".join(options)
+    return {name: str(max(1, round(seconds * 1000))) for name, seconds in limits.items()}

@@ -66,6 +66,7 @@ _CONNECTION_LOST = _Condition(
         "57P01",  # the server is stopped, or an administrator has ended the session
         "57P02",  # the server has crashed
         "57P03",  # the server is starting, stopping or recovering
+        "57P05",  # the session was idle for longer than idle_session_timeout
         "53300",  # too many connections
     ),
     None,
@@ -157,8 +158,8 @@ _CONDITIONS = (
 )
 _INSUFFICIENT_PRIVILEGE = "42501"
 
-# When libpq itself notices an error, there is no SQLSTATE: ADBC and failed connections give a message only, which libpq
-# translates only if it was built to. All of these were observed, or are in libpq's source beside those that were.
+# When libpq itself notices an error, there is no SQLSTATE but a message only, in English: the drivers' libpq does not
+# translate. All of these were observed, or are in libpq's source beside those that were.
 _NO_SQLSTATE = (psycopg2.OperationalError, psycopg2.InterfaceError, adbc_driver_manager.OperationalError)
 _TRANSIENT_MESSAGE = re.compile(
     "server closed the connection|no connection to the server|connection (?:is |was )?already closed|"
@@ -168,6 +169,16 @@ _TRANSIENT_MESSAGE = re.compile(
     "temporary failure in name resolution|network is unreachable|no route to host",
     re.IGNORECASE,
 )
+# A failed connection has no SQLSTATE either, but may have a message of the server, in the server's language: that it is
+# starting, stopping or full, for example. So a failure to connect is transient, unless these say otherwise.
+_LASTING_CONNECTION_MESSAGE = re.compile(
+    'authentication failed|no password supplied|pg_hba.conf|(?:database|role) ".*" does not exist|'
+    "is not permitted to log in|permission denied|does not support SSL|certificate|"
+    "could not translate host name (?!.*temporary failure)|invalid .*(?:value|option|port|parameter)|"
+    "unsupported startup parameter",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONNECT = "Failed to connect: "
 _LOST_MESSAGE = re.compile("closed|terminat|no connection to the server")
 
 
@@ -179,9 +190,10 @@ def is_out_of_connections(text: str) -> bool:
 def is_transient(error: BaseException | None) -> bool:
     """Return whether the same operation, repeated later, may well succeed.
 
-    True for a connection that was lost or refused, a server that starts or stops, a deadlock, a serialization failure
-    and a lock timeout. False for a student's data, a wrong password, a missing privilege or table, a full disk, a
-    read-only database, a setting, and a statement that took too long: it would take too long again.
+    True for a connection that was lost, for a failure to connect (also one whose reason the server gives in another
+    language than English), a server that starts or stops, a deadlock, a serialization failure and a lock timeout. False
+    for a student's data, a wrong password, a missing privilege or table, a full disk, a read-only database, a setting,
+    and a statement that took too long: it would take too long again.
 
     Args:
         error: An error of psycopg2, SQLAlchemy or ADBC, or one of ours that was raised from such an error.
@@ -194,7 +206,16 @@ def is_transient(error: BaseException | None) -> bool:
     if state is not None:
         condition = _condition(state)
         return condition is not None and condition.is_transient
-    return isinstance(error, _NO_SQLSTATE) and _TRANSIENT_MESSAGE.search(str(error)) is not None
+    if not isinstance(error, _NO_SQLSTATE):
+        return False
+    if _is_failed_connection(error):
+        return _LASTING_CONNECTION_MESSAGE.search(str(error)) is None
+    return _TRANSIENT_MESSAGE.search(str(error)) is not None
+
+
+def _is_failed_connection(error: BaseException) -> bool:
+    # psycopg2 gives each error of a statement a SQLSTATE, unless the connection is lost.
+    return isinstance(error, psycopg2.OperationalError) or _CONNECT in str(error)
 
 
 def sqlstate(error: BaseException | None) -> str | None:
@@ -294,7 +315,7 @@ def _statement(error: Exception) -> str:
 
 def _one_line(message: str, url: URL) -> str:
     """Return a driver's message in one line, without the statement that ADBC appends."""
-    line = " ".join(message.split()).removeprefix("IO: [libpq] Failed to connect: ")
+    line = " ".join(message.split()).removeprefix(f"IO: [libpq] {_CONNECT}")
     if url.password and len(url.password) > 3:  # libpq shows no password; a safeguard against the day that it does
         line = line.replace(url.password, "***")
     return line.split(" Query was")[0]
@@ -305,14 +326,16 @@ def _connection_sentence(message: str, url: URL) -> str:
     if match := re.search(r'database "(.*)" does not exist', message):
         create = f"CREATE DATABASE {quote_identifier(match[1])}"
         return f"the server of {database} has no database {match[1]!r}; create it there ({create};) or set another one"
+    if "unsupported startup parameter" in message:
+        return f"{database}: {message}; set ignore_startup_parameters = options in pgbouncer.ini"
     if "password authentication failed" in message or "no password supplied" in message:
         return (
             f"the server of {database} does not accept the user name and password ({message}); check both, "
             "and that special characters in the password are percent-encoded (@ is %40, / is %2F)"
         )
     return (
-        f"cannot connect to {database}: {message}; check host and port, that the server is running, and that "
-        "pg_hba.conf and the firewall allow the connection"
+        f"cannot connect to {database}: {message}; check host, port, user name, password and database, that the server "
+        "is running, and that pg_hba.conf and the firewall allow the connection"
     )
 
 
@@ -322,7 +345,7 @@ def _privilege_sentence(message: str, statement: str, url: URL) -> str:
     objects = "table|foreign table|view|materialized view|sequence|schema|database"
     match = re.search(f"(permission denied for|must be owner of) ({objects}) (.+)", message)
     if match is None:
-        return f"{beginning}: {_one_line(message, url)}"
+        return f"{beginning}: {_one_line(message, url)}; run `snapshot-pipeline check`, which names the GRANT"
     reason, kind, name = match.groups()
     grant = _missing_grant(reason, kind, name, statement, url)
     return f"{beginning}: {reason} {kind} {name}; run as its owner: {grant};"

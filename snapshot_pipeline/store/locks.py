@@ -1,16 +1,19 @@
 """Locks and leases: keep two runs from writing the same days or recommendations.
 
 A run holds advisory locks on a connection of its own. PostgreSQL releases them when the session ends, however the
-process ends; they also hold where Dagster's own limits do not: the command line, a second installation.
+process ends; they also hold where Dagster's own limits do not: the command line, a second installation. The server ends
+the session when the process sends no heartbeat for `LEASE_SECONDS`, so a frozen process keeps nothing locked.
 
 When a run loses its locks, a batch of it may still be in progress: in a frozen process, or on a worker that does not
 know that the run is gone. So a run also holds a lease, a row in `run_leases` that each publishing transaction reads
 `FOR SHARE` before it writes. The next run that locks any of the same days deletes the row; the deletion waits for the
-transactions that have read it and makes all later ones fail, so there is no moment in between.
+transactions that have read it and makes all later ones fail, so there is no moment in between. A transaction that a
+frozen process has left open is ended.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
 from calendar import monthrange
@@ -32,6 +35,11 @@ from snapshot_pipeline.store.tables import StoreTables
 RELEASE_SECONDS = 2
 """How long a finishing run waits for its publications in progress; after that the next run deletes its lease."""
 
+LEASE_SECONDS = 30.0
+"""How long a run keeps its locks without a heartbeat. The next run waits longer (SNAPSHOT_RUN_LOCK_SECONDS)."""
+
+HEARTBEAT_SECONDS = 5.0
+
 _LOCK_NOT_AVAILABLE = "55P03"
 
 # If a machine disappears without closing its connection, the server notices after 25 s instead of two hours.
@@ -45,6 +53,18 @@ _HOLDERS = text(
      WHERE held.locktype = 'advisory' AND held.granted
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
        AND held.classid::bigint = :space AND held.objid::bigint = ANY(:numbers)
+    """
+)
+
+
+# Sessions of our role that have an open publication and have waited for their process for a while.
+_END_PUBLICATIONS = text(
+    """
+    SELECT count(pg_terminate_backend(pid, 5000))
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+       AND application_name = ANY(:names) AND wait_event_type = 'Client'
+       AND state_change < clock_timestamp() - make_interval(secs => :seconds)
     """
 )
 
@@ -97,8 +117,20 @@ class RunLease:
         Raises:
             LeaseLostError: The run has ended, or another run has taken over.
         """
-        if _first(connection, self._row().with_for_update(read=True)) is None:
+        name = func.set_config("application_name", _publication(self.token), True)
+        if _first(connection, self._row().add_columns(name.label("name")).with_for_update(read=True)) is None:
             raise self._lost(connection)
+
+    def end_frozen_publications(self, connection: Connection) -> bool:
+        """End the open publications of earlier runs whose processes have not gone on for `LEASE_SECONDS`.
+
+        Returns:
+            Whether there were any.
+        """
+        tokens = connection.execute(select(self._leases.c.token).where(*self._overlap())).scalars()
+        names = [_publication(token) for token in tokens]
+        ended = connection.execute(_END_PUBLICATIONS, {"names": names, "seconds": LEASE_SECONDS})
+        return bool(ended.scalar_one())
 
     def require_held(self, connection: Connection) -> None:
         """Check that no other run has taken over.
@@ -152,6 +184,7 @@ class RunLock:
         owner: The run, shown to those that wait.
         seconds: How long to wait for another run.
         shared: Numbers that are locked in shared mode.
+        lease_seconds: How long the locks are kept without `send_heartbeat`; 0 for ever.
     """
 
     engine: Engine
@@ -161,6 +194,7 @@ class RunLock:
     owner: str
     seconds: float
     shared: Set[int] = frozenset()
+    lease_seconds: float = 0
     _connection: Connection | None = None
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
@@ -182,6 +216,12 @@ class RunLock:
                     self._close()
                     raise
 
+    def send_heartbeat(self) -> None:
+        """Keep the lock, if it is held; thread-safe."""
+        with self._mutex:
+            if self._connection is not None and not _is_alive(self._connection):
+                self._close()  # `check_lock` acquires the lock again
+
     def release(self) -> None:
         """Release the lock, if it is held."""
         with self._mutex:
@@ -196,6 +236,8 @@ class RunLock:
         # The statement timeout is a second longer, so that the lock timeout always fires first.
         for limit, seconds in (("lock_timeout", self.seconds), ("statement_timeout", self.seconds + 1)):
             connection.execute(select(func.set_config(limit, f"{int(seconds * 1000)}ms", False)))
+        idle = f"{int(self.lease_seconds * 1000)}ms"
+        connection.execute(select(func.set_config("idle_session_timeout", idle, False)))
         for number in self.numbers:
             lock = func.pg_advisory_lock_shared if number in self.shared else func.pg_advisory_lock
             try:
@@ -238,7 +280,7 @@ class LeasedLock(RunLock):
             self.lease.require_held(connection)
             return
         try:
-            self.lease.acquire(connection)
+            self._acquire_lease(connection)
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise
@@ -248,6 +290,14 @@ class LeasedLock(RunLock):
                 "after SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"
             ) from None
         self._has_lease = True
+
+    def _acquire_lease(self, connection: Connection) -> None:
+        try:
+            self.lease.acquire(connection)
+        except OperationalError as error:
+            if not is_lock_timeout(error) or not self.lease.end_frozen_publications(connection):
+                raise
+            self.lease.acquire(connection)
 
 
 @contextmanager
@@ -267,7 +317,10 @@ def exclusive_days(
     months, parts, days = _months_and_days(first, last)
     space, description = "performance_snapshots", f"the days {first} to {last}"
     lease = RunLease(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, description)
-    lock = LeasedLock(engine, f"{schema}.{space}", [*months, *days], description, owner, seconds, parts, lease=lease)
+    numbers = [*months, *days]
+    lock = LeasedLock(
+        engine, f"{schema}.{space}", numbers, description, owner, seconds, parts, LEASE_SECONDS, lease=lease
+    )
     with _held(lock):
         yield lock
 
@@ -280,7 +333,9 @@ def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: 
     """
     space, description = "adaptive_recommendations", "the recommendations"
     lease = RunLease(schema, space, 0, 0, uuid.uuid4().hex, owner, description)
-    lock = LeasedLock(engine, f"{schema}.{space}", [0], description, owner, seconds, lease=lease)
+    lock = LeasedLock(
+        engine, f"{schema}.{space}", [0], description, owner, seconds, lease_seconds=LEASE_SECONDS, lease=lease
+    )
     with _held(lock):
         yield lock
 
@@ -318,11 +373,26 @@ def _months_and_days(first: date, last: date) -> tuple[list[int], frozenset[int]
 
 @contextmanager
 def _held(lock: LeasedLock) -> Iterator[None]:
+    ended = threading.Event()
+    heartbeat = threading.Thread(target=_send_heartbeats, args=(lock, ended), name="lease", daemon=True)
     try:
         retry_transient(lock.check_lock)
+        heartbeat.start()
         yield
     finally:
+        ended.set()
         lock.release()
+
+
+def _send_heartbeats(lock: LeasedLock, ended: threading.Event) -> None:
+    while not ended.wait(HEARTBEAT_SECONDS):
+        with suppress(DBAPIError):  # `check_lock` finds out, too
+            lock.send_heartbeat()
+
+
+def _publication(token: str) -> str:
+    """Return the application name of the sessions in which a run publishes; it does not reveal the token."""
+    return f"snapshot_pipeline publication {hashlib.sha256(token.encode()).hexdigest()[:16]}"
 
 
 def _is_alive(connection: Connection) -> bool:

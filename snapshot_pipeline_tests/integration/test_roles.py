@@ -48,22 +48,57 @@ class Roles:
     pipeline: URL
 
 
+def run_script(url: URL, names: dict[str, str], passwords: dict[str, str]) -> str:
+    """Run the script; return what it prints."""
+    variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}}
+    command: list[Any] = [program("psql", Path(), None), adbc_uri(url), "-v", "ON_ERROR_STOP=1", "--quiet", "-X"]
+    command += [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
+    finished = subprocess.run([*command, "-f", ROLES], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout
+
+
 @pytest.fixture(scope="module")
 def roles(server_url: URL, sample_template: URL) -> Iterator[Roles]:
     with new_database(server_url, sample_template) as url:
         suffix = str(url.database)
         names = {"migrator": f"Migrator {suffix}", "pipeline": f"Pipeline {suffix}"}
         passwords = {"migrator": 'it\'s a "secret"', "pipeline": "another $1 ö"}
-        variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}}
         # The roles use a schema of their own, so our tables in `public` do not matter.
-        command: list[Any] = [program("psql", Path(), None), adbc_uri(url), "-v", "ON_ERROR_STOP=1", "--quiet", "-X"]
-        command += [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
         for _ in range(2):
-            finished = subprocess.run([*command, "-f", ROLES], capture_output=True, text=True, check=False)
-            assert (finished.returncode, finished.stderr) == (0, "")
+            assert run_script(url, names, passwords) == ""
         yield Roles(url, *(url.set(username=names[role], password=passwords[role]) for role in names))
         for name in names.values():
             execute(url, f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
+
+
+def test_messages_are_english_for_both_roles(roles: Roles):
+    for url in (roles.migrator, roles.pipeline):
+        with create_engine(url, poolclass=NullPool).connect() as connection:
+            assert connection.execute(text("SHOW lc_messages")).scalar_one() == "C"
+
+
+def test_the_script_goes_on_where_lc_messages_may_not_be_set(server_url: URL):
+    with new_database(server_url) as url:
+        owner = f"Owner {url.database}"
+        names = {"migrator": f"Migrator {url.database}", "pipeline": f"Pipeline {url.database}"}
+        execute(
+            url,
+            f"CREATE ROLE \"{owner}\" LOGIN CREATEROLE PASSWORD 'x'",
+            f'ALTER DATABASE {url.database} OWNER TO "{owner}"',
+        )
+        try:
+            said = run_script(url.set(username=owner, password="x"), names, dict.fromkeys(names, "x"))  # noqa: S106
+            assert said.strip().startswith(f"lc_messages stays as it is, since {owner} may not set it")
+        finally:
+            execute(url, *(f'DROP OWNED BY "{name}" CASCADE' for name in names.values()))
+            execute(url, *(f'DROP ROLE "{name}"' for name in names.values()))
+            execute(
+                url,
+                f"ALTER DATABASE {url.database} OWNER TO CURRENT_USER",
+                f'DROP OWNED BY "{owner}" CASCADE',
+                f'DROP ROLE "{owner}"',
+            )
 
 
 def run_command(url: URL, *arguments: str) -> Any:

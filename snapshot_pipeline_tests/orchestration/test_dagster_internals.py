@@ -12,7 +12,6 @@ import pytest
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.launcher import RunLauncher
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
-from dagster._grpc import impl
 from dagster._scheduler import scheduler
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine, event
@@ -57,15 +56,6 @@ def test_only_one_module_imports_private_modules_of_dagster() -> None:
         if module.startswith("dagster._")
     }
     assert importing == {"orchestration/instance/dagster_internals.py"}
-
-
-def test_the_event_of_a_started_run_process_contains_its_id(instance: dg.DagsterInstance) -> None:
-    assert 'f"Started process for run (pid: {pid})."' in inspect.getsource(impl)  # what the code server reports
-    run = instance.create_run_for_job(failing_job)
-    for message in ("Started process for run (pid: 4711).", "Starting initialization of resources"):
-        instance.report_engine_event(message, run)
-    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    assert [internals.started_process_id(entry) for entry in entries] == [4711, None]
 
 
 def test_a_run_failure_quotes_the_error_that_caused_it(instance: dg.DagsterInstance) -> None:

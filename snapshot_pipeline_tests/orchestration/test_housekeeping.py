@@ -114,7 +114,7 @@ def test_old_log_rows_are_deleted_and_everything_else_is_kept(
 
 
 def test_a_run_in_progress_keeps_its_log_rows(instance: dg.DagsterInstance):
-    """The launcher's health check reads the process id of a run from one of them."""
+    """They say how far it is."""
     run = instance.create_run_for_job(dg.job(name="at_work")(lambda: None), status=dg.DagsterRunStatus.STARTED)
     instance.report_engine_event("Started process for run (pid: 1)", run)
     assert delete_old_log_rows(instance, datetime.now(timezone.utc) + timedelta(minutes=1)) == 0

@@ -1,7 +1,8 @@
 """A second process for concurrency tests: `python -m … TASK URL [ARGUMENTS]`.
 
 It prints `ready` after its imports, starts when it reads a line, and prints `done` at the end. `hold` and `publish`
-print `held` while they hold the lock; `publish` then reads a line and prints whether it may still publish.
+print `held` while they hold the lock; `publish` then reads a line and prints whether it may still publish; `stay in
+publication` prints `publishing` in an open transaction, then reads a line.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
+import adbc_driver_postgresql.dbapi as adbc
 from sqlalchemy import URL, create_engine, make_url
 
 from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.postgres.urls import adbc_uri
+from snapshot_pipeline.store import locks
 from snapshot_pipeline.store.locks import LeaseLostError, exclusive_days
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions
@@ -79,8 +83,9 @@ def main(task: str, url: URL, *arguments: str) -> None:
             send("held")
             sys.stdin.readline()
     elif task == "publish":
+        locks.LEASE_SECONDS = float(next(iter(arguments[2:]), locks.LEASE_SECONDS))
         with exclusive_days(
-            create_engine(url), "public", *map(date.fromisoformat, arguments), "frozen run", 10
+            create_engine(url), "public", *map(date.fromisoformat, arguments[:2]), "frozen run", 10
         ) as lock:
             send("held")
             sys.stdin.readline()
@@ -90,6 +95,18 @@ def main(task: str, url: URL, *arguments: str) -> None:
                 send("published")
             except LeaseLostError:
                 send("lost")
+    elif task == "stay in publication":
+        locks.LEASE_SECONDS = float(arguments[2])
+        first, last = map(date.fromisoformat, arguments[:2])
+        with exclusive_days(create_engine(url), "public", first, last, "frozen run", 10) as lock:
+            try:
+                with bulk.transaction(adbc_uri(url)) as connection:
+                    lock.lease.check(connection)
+                    send("publishing")
+                    sys.stdin.readline()
+                send("published")
+            except adbc.Error as error:
+                send("ended" if is_transient(error) else repr(error))
     send("done")
 
 

@@ -16,12 +16,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import URL, select
+from sqlalchemy import URL, select, text
+from sqlalchemy.exc import DBAPIError
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.student_drop import StudentDropError
+from snapshot_pipeline.platform.contract import check_platform
 from snapshot_pipeline.platform.csv_files import find_csv_files, load_csv_files
 from snapshot_pipeline_tests.pipeline.installations import (
     differences,
@@ -407,6 +409,57 @@ def test_impossible_minutes_on_the_weekend_are_limited(week: Computed):
 
 def test_a_student_without_a_valid_time_has_no_snapshot(week: Computed):
     assert not {17, 25, 26} & {user_id for user_id, _ in week.snapshots}
+
+
+# Numbers that integers and double precision do not hold
+
+HUGE = {"numeric": "1e400", "double precision": "1e300"}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_a_number_out_of_range_fails_nobody(installation: Installation, kind: str):
+    """Such a value fails the cast (SQLSTATE 0A000 or 22003), and with it the query of all students."""
+    url, huge = installation.engine.url, HUGE[kind]
+    minutes = {1: "NaN", 2: "Infinity", 6: "-Infinity", 9: huge, 27: f"-{huge}"}
+    scores = {101: huge, 102: "1e-400" if kind == "numeric" else "1e-320", 103: f"-{huge}", 120: "-Infinity"}
+    orders = {2: "NaN", 3: huge, 4: "Infinity", 5: f"-{huge}", 6: "-Infinity"}
+    execute(
+        url,
+        f"ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE {kind}",
+        f"ALTER TABLE quiz_attempts ALTER score TYPE {kind}",
+        f"ALTER TABLE lessons ALTER display_order TYPE {kind}",
+        *(f"UPDATE user_lesson_progress SET time_spent_minutes = '{n}' WHERE user_id = {k}"  # noqa: S608
+          for k, n in minutes.items()),
+        *(f"UPDATE quiz_attempts SET score = '{n}' WHERE id = {k}" for k, n in scores.items()),  # noqa: S608
+        *(f"UPDATE lessons SET display_order = '{n}' WHERE id = {k}" for k, n in orders.items()),  # noqa: S608
+    )  # fmt: skip
+    for cast in (
+        "time_spent_minutes::bigint FROM user_lesson_progress",
+        "max(time_spent_minutes::int) FROM user_lesson_progress",
+    ):
+        with installation.engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+            connection.execute(text(f"SELECT {cast}")).all()
+        assert getattr(caught.value.orig, "pgcode", None) in ("0A000", "22003")
+    run_days(installation, MONDAY, SUNDAY, "range")
+    run_week(installation, MONDAY, "week")
+    computed = read(installation)
+    assert computed.failures == 0
+    published_minutes = {user_id: computed.snapshots[user_id, DAY][4] for user_id in minutes}
+    # 09:00 to midnight are 900 minutes; student 9 has no start, and completed at 10:00.
+    assert published_minutes == {1: 0, 2: 900, 6: 0, 9: 840, 27: 0}
+    averages = {user_id: computed.snapshots[user_id, DAY][2] for user_id in (1, 2, 3, 20)}
+    assert averages == {1: 100.0, 2: 0.0, 3: 0.0, 20: None}
+    listed = {(key, issue) for _, key, issue, *_ in computed.issues}
+    assert listed >= {
+        ("1/1", "implausible_minutes"), ("2/1", "implausible_minutes"), ("9/1", "implausible_minutes"),
+        ("6/1", "negative_minutes"), ("27/1", "negative_minutes"),
+        ("103", "negative_score"), ("120", "non_finite_score"),
+    }  # fmt: skip
+    assert ("1/1", "negative_minutes") not in listed
+    assert ("101", "non_finite_score") not in listed
+    assert {detail for _, key, *_, detail in computed.issues if key == "1/1"} == {"time_spent_minutes NaN"}
+    findings = check_platform(installation.engine, "public")
+    assert not [finding for finding in findings if "cannot be read" in finding.message]
 
 
 # The week

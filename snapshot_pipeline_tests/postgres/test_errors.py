@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
 
 import adbc_driver_manager
@@ -25,7 +27,7 @@ from snapshot_pipeline.postgres.errors import (
     readable_database_errors,
     retry_transient,
 )
-from snapshot_pipeline.postgres.urls import adbc_uri
+from snapshot_pipeline.postgres.urls import DRIVER, adbc_uri
 from snapshot_pipeline_tests.postgres.administration import PASSWORD, SECRET, administration
 
 Execute = Callable[[str], object]
@@ -248,6 +250,7 @@ def test_a_refused_connection_is_transient_and_a_wrong_login_is_not(database_url
         ("08006", True),
         ("57P01", True),
         ("57P03", True),
+        ("57P05", True),
         ("53300", True),
         ("40001", True),
         ("40P01", True),
@@ -280,6 +283,70 @@ def test_an_error_of_ours_is_transient_if_its_cause_is(database_url: URL):
     assert not is_transient(SnapshotPipelineError("a setting"))
     assert not is_transient(ValueError("server closed the connection"))
     assert not is_transient(None)
+
+
+# Servers whose messages are not English
+
+
+@contextlib.contextmanager
+def refusing_server(message: str, sqlstate: str) -> Iterator[URL]:
+    """A server that refuses every connection with a FATAL message, as PostgreSQL does before the login."""
+    fields = b"".join(
+        code + value.encode() + b"\0" for code, value in ((b"S", "FATAL"), (b"C", sqlstate), (b"M", message))
+    )
+    answer = b"E" + struct.pack("!I", len(fields) + 5) + fields + b"\0"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        client.recv(10_000)
+                        client.sendall(answer)
+                        client.shutdown(socket.SHUT_WR)
+                        client.recv(10_000)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = URL.create(DRIVER, "me", "secret", "127.0.0.1", listener.getsockname()[1], "app")
+        yield url.set(query={"sslmode": "disable", "gssencmode": "disable"})
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@ALL_DRIVERS
+@pytest.mark.parametrize(
+    ("message", "sqlstate", "expected"),
+    [
+        ("das Datenbanksystem startet gerade", "57P03", True),
+        ("le système de bases de données s'arrête", "57P03", True),
+        ("lo siento, ya tenemos demasiados clientes", "53300", True),
+        # Not known, so it is reported after the retries.
+        ("Passwort-Authentifizierung für Benutzer »me« fehlgeschlagen", "28P01", True),
+        ('password authentication failed for user "me"', "28P01", False),
+        ('no pg_hba.conf entry for host "127.0.0.1", user "me", database "app", no encryption', "28000", False),
+        ('role "me" is not permitted to log in', "28000", False),
+        ('database "app" does not exist', "3D000", False),
+    ],
+)
+def test_a_refused_connection_is_transient_in_every_language(
+    driver: Driver, message: str, sqlstate: str, expected: bool
+):
+    """A failed connection has no SQLSTATE in either driver, and the server writes its message in its language."""
+    with refusing_server(message, sqlstate) as url:
+        with pytest.raises(Exception) as caught, driver(url) as execute:  # noqa: PT011
+            execute("SELECT 1")
+        assert message in str(caught.value)
+        assert errors.sqlstate(caught.value) is None
+        assert is_transient(caught.value) is expected
+        shown = refusal(driver, url) or ""
+        assert (message in shown and "check" in shown) or "create it there (CREATE DATABASE app;)" in shown
+
+
+def test_a_missing_privilege_in_another_language_says_where_to_find_the_grant(database: URL):
+    raising = "DO $$ BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle x' USING ERRCODE = '42501'; END $$"
+    message = refusal(sqlalchemy_driver, database, raising) or ""
+    assert "lacks a privilege: keine Berechtigung für Tabelle x" in message
+    assert message.endswith("run `snapshot-pipeline check`, which names the GRANT")
 
 
 # Retries

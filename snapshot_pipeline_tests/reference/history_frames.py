@@ -5,6 +5,7 @@ The rows are corrected by the code under test, as when they are read from a data
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from snapshot_pipeline.metrics.corrections import (
+    NOT_A_NUMBER,
     attempt_issues,
     correct_attempts,
     correct_exercises,
@@ -151,7 +153,7 @@ def _history(
                 row.lesson_id,
                 row.started_at,
                 row.completed_at,
-                row.time_spent_minutes or 0,
+                whole_minutes(row),
                 copies[row.user_id, row.lesson_id],
             )
             for row in progress
@@ -186,6 +188,12 @@ def _history(
         exercises=correct_exercises(exercise_rows, rows.moment),
         issues=pd.concat(issues, ignore_index=True),
     )
+
+
+def whole_minutes(row: Progress) -> int:
+    """Return the minutes as the database's query returns them."""
+    minutes = row.time_spent_minutes or 0
+    return NOT_A_NUMBER if math.isnan(minutes) else int(minutes)
 
 
 def frame_of(rows: Iterable[tuple[object, ...]], dtypes: dict[str, str]) -> pd.DataFrame:

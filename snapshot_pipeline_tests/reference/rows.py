@@ -45,13 +45,13 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Progress:
-    """A row of `user_lesson_progress`; instants are aware, in UTC."""
+    """A row of `user_lesson_progress`; instants are aware, in UTC; minutes are whole, or NaN."""
 
     user_id: int
     lesson_id: int
     started_at: datetime | None
     completed_at: datetime | None
-    time_spent_minutes: int | None
+    time_spent_minutes: float | None
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _copies(moment: datetime, rows: list[Progress]) -> list[_Copy]:
 
 def _lesson(copies: list[_Copy], zone: ZoneInfo) -> DatedProgress:
     best = copies[0]
-    minutes = max(max(copy.row.time_spent_minutes or 0, 0) for copy in copies)
+    minutes = max(_minutes(copy.row) for copy in copies)
     day = local_day(best.start, zone)
     return DatedProgress(
         row=Progress(best.row.user_id, best.row.lesson_id, best.started_at, best.completed_at, minutes),
@@ -278,6 +278,11 @@ def _lesson(copies: list[_Copy], zone: ZoneInfo) -> DatedProgress:
         started_on=None if best.started_at is None else local_day(best.started_at, zone),
         completed_on=None if best.completed_at is None else local_day(best.completed_at, zone),
     )
+
+
+def _minutes(row: Progress) -> int:
+    minutes = row.time_spent_minutes
+    return 0 if minutes is None or math.isnan(minutes) or minutes < 0 else int(minutes)
 
 
 def _progress_issues(moment: datetime, copies: list[_Copy], zone: ZoneInfo) -> list[Issue]:
@@ -299,6 +304,8 @@ def _flaws(moment: datetime, copy: _Copy) -> Iterator[tuple[str, str]]:
     row = copy.row
     if (row.time_spent_minutes or 0) < 0:
         yield "negative_minutes", f"time_spent_minutes {row.time_spent_minutes}"
+    if row.time_spent_minutes is not None and math.isnan(row.time_spent_minutes):
+        yield "implausible_minutes", "time_spent_minutes NaN"
     if (row.time_spent_minutes or 0) > WEEK_MINUTES:
         yield "implausible_minutes", f"time_spent_minutes {row.time_spent_minutes}"
     if copy.started_at and copy.completed_at and copy.started_at - copy.completed_at > 5 * MINUTE:

@@ -6,6 +6,7 @@ so that ties and days with several events are frequent.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ RARELY_FLAWED = [*["none"] * 16, *FLAWS]
 # Around the length of a day of 23, 24 and 25 hours, and around a week.
 MINUTES = [None, 0, 1, 59, 600, 600]
 LONG_MINUTES = [1379, 1380, 1381, 1439, 1440, 1441, 1499, 1500, 1501, 10_080, 10_081, 2**31 - 1]
-NEGATIVE_MINUTES = [-1, -(2**31)]
+INVALID_MINUTES = [-1, -(2**31), math.nan]
 FIVE_MINUTES = timedelta(minutes=5)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Days from the first day to the first start (None: nothing started), around the bounds of 7 and 30 days.
@@ -200,7 +201,7 @@ def _progress(
     moment = st.sampled_from([None, *pool, *pool])
     minutes = st.sampled_from([*MINUTES, *LONG_MINUTES])
     if flaw in ("minutes", "every"):
-        minutes = st.sampled_from([*MINUTES, *LONG_MINUTES, *NEGATIVE_MINUTES, *NEGATIVE_MINUTES])
+        minutes = st.sampled_from([*MINUTES, *LONG_MINUTES, *INVALID_MINUTES, *INVALID_MINUTES])
     rows = []
     copies = [1] if flaw not in ("copies", "every") else [1, 1, 2, 3]
     for lesson in draw(st.permutations(range(draw(st.integers(0, 7))))):

@@ -14,7 +14,7 @@ from snapshot_pipeline.metrics.week import ACTIVITY_DAYS, week_activity
 from snapshot_pipeline.recommendations import WeekFacts
 from snapshot_pipeline.recommendations.cohorts import mark_cohorts
 from snapshot_pipeline_tests.reference.days import end_of_day, start_of_day
-from snapshot_pipeline_tests.reference.history_frames import INSTANT, frame_of
+from snapshot_pipeline_tests.reference.history_frames import INSTANT, frame_of, whole_minutes
 from snapshot_pipeline_tests.reference.recommendations import DEFAULT_RULES, WeekRules
 from snapshot_pipeline_tests.reference.rows import PlatformRows
 
@@ -73,7 +73,7 @@ def _corrected(
     lesson_of_quiz = {quiz.id: quiz.lesson_id for quiz in rows.quizzes}
     progress = frame_of(
         [
-            (row.user_id, row.lesson_id, row.started_at, row.completed_at, row.time_spent_minutes or 0)
+            (row.user_id, row.lesson_id, row.started_at, row.completed_at, whole_minutes(row))
             for row in rows.user_lesson_progress
             if row.user_id in ids
         ],

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import pickle
 import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from datetime import date
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ from sqlalchemy import text
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.urls import adbc_uri
+from snapshot_pipeline.store import locks
 from snapshot_pipeline.store.locks import (
     LeaseLostError,
     LockedError,
@@ -124,10 +127,77 @@ def test_a_lost_session_is_restored_unless_another_run_has_been_there(store: Sto
         lock.check_lock()
         publish(store, lock.lease)
         lose_session(store)
+        lock.send_heartbeat()
+        lock.check_lock()
+        publish(store, lock.lease)
+        lose_session(store)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
             pass
         with pytest.raises(LeaseLostError, match="another run has started and finished while its connection was lost"):
             lock.check_lock()
+
+
+def holder(store: Store) -> dict[str, Any] | None:
+    """Return the session that holds the advisory locks; None if there is none."""
+    query = text(
+        "SELECT pid, extract(epoch FROM query_start - backend_start) AS age FROM pg_stat_activity WHERE pid IN (SELECT "
+        "pid FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE "
+        "datname = current_database()))"
+    )
+    with store.engine.connect() as connection:
+        row = connection.execute(query).mappings().one_or_none()
+        return dict(row) if row else None
+
+
+def freeze(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the process is frozen", WAIT)
+
+
+def test_without_heartbeats_a_lease_ends_and_with_them_it_does_not(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.5)
+    with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run one", WAIT) as lock:  # the first beat is in 5 s
+        assert holder(store)
+        wait_for(lambda: holder(store) is None or None, "the lease has ended", WAIT)
+        lock.check_lock()  # no other run has been there
+        publish(store, lock.lease)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(locks, "HEARTBEAT_SECONDS", 0.1)
+    with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run one", WAIT):
+        first = holder(store)
+        assert first
+        outlived = lambda: now if (now := holder(store)) and now["age"] > 3.1 else None  # noqa: E731
+        beaten = wait_for(outlived, "the lease is twice as old as it may get without heartbeats", 2 * WAIT)
+        assert beaten["pid"] == first["pid"]
+
+
+def test_a_frozen_process_does_not_keep_its_days_locked(store: Store):
+    with other_process("publish", store.engine.url, JANUARY, FEBRUARY, 0.5) as frozen:
+        begin(frozen)
+        expect(frozen, "held")
+        freeze(frozen)
+        with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT) as lock:
+            publish(store, lock.lease)
+            frozen.send_signal(signal.SIGCONT)
+            begin(frozen)
+            expect(frozen, "lost")
+        expect(frozen, "done")
+
+
+def test_a_process_frozen_within_a_publication_does_not_keep_its_days_locked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.5)
+    with other_process("stay in publication", store.engine.url, JANUARY, FEBRUARY, 0.5) as frozen:
+        begin(frozen)
+        expect(frozen, "publishing")
+        freeze(frozen)
+        with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", 2) as lock:
+            publish(store, lock.lease)
+            frozen.send_signal(signal.SIGCONT)
+            begin(frozen)
+            expect(frozen, "ended")
+        expect(frozen, "done")
 
 
 def test_a_frozen_process_publishes_nothing_after_another_run_took_over(store: Store):
@@ -135,8 +205,7 @@ def test_a_frozen_process_publishes_nothing_after_another_run_took_over(store: S
     with other_process("publish", store.engine.url, JANUARY, FEBRUARY) as frozen:
         begin(frozen)
         expect(frozen, "held")
-        frozen.send_signal(signal.SIGSTOP)
-        wait_for(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED, "the process is frozen", WAIT)
+        freeze(frozen)
         lose_session(store)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
             frozen.send_signal(signal.SIGCONT)

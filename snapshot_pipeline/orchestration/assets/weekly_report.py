@@ -9,6 +9,7 @@ from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GRO
 from snapshot_pipeline.orchestration.partitions import weekly_partitions, weekly_report_freshness
 from snapshot_pipeline.orchestration.steps import requested_week, step_installation
 from snapshot_pipeline.pipeline.weekly_report import WrittenReport, write_report
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 
 NAME = "weekly_report"
@@ -23,7 +24,7 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         description=(
             "One report per week, compared with the week before: text, plots and tables in one HTML file without "
             "scripts. The file is `reports/<Monday>.html` in SNAPSHOT_HOME on the machine of the run, and is kept for "
-            f"{settings.report_weeks} weeks."
+            f"{count_noun(settings.report_weeks, 'week')}."
         ),
         group_name=RECOMMENDATIONS_GROUP,
         owners=settings.owners,

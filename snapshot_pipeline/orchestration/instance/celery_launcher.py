@@ -25,7 +25,7 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     WorkerStatus,
     pack_value,
 )
-from snapshot_pipeline.orchestration.instance.launcher import health_of_tagged_process
+from snapshot_pipeline.orchestration.instance.launcher import health_of_process
 from snapshot_pipeline.orchestration.instance.run_lock import run_lock_holders
 from snapshot_pipeline.settings import load_settings
 
@@ -87,7 +87,7 @@ class CeleryLauncher(CeleryRunLauncher):
         A run that was not launched through Celery is checked like a run of `LocalRunLauncher`.
         """
         if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
-            return health_of_tagged_process(run)
+            return health_of_process(run)
         if run_lock_holders(self._settings, run.run_id):
             self._unlocked_since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)

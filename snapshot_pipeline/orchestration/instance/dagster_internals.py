@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,19 +66,24 @@ __all__ = [
     "WorkerStatus",
     "pack_value",
     "quotes_an_error",
+    "record_processes",
     "share_engine",
-    "started_process_id",
     "unpack_value",
     "workspace_context",
 ]
 
-_PROCESS_STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
+def record_processes(storage: DagsterPostgresStorage, tags: Callable[[], dict[str, str]]) -> None:
+    """Add the tags to each run when it starts, in the process that executes it, before its status is STARTED."""
+    runs: Any = storage._run_storage
+    handle = runs.handle_run_event
 
-def started_process_id(entry: dg.EventLogEntry) -> int | None:
-    """Return the process id in the event with which Dagster's own launcher reports a new run process, else None."""
-    match = _PROCESS_STARTED.match(entry.message)
-    return int(match.group(1)) if match else None
+    def handle_and_tag(run_id: str, event: dg.DagsterEvent, update_timestamp: Any = None) -> None:
+        if event.event_type is dg.DagsterEventType.RUN_START:
+            runs.add_run_tags(run_id, tags())
+        handle(run_id, event, update_timestamp)
+
+    runs.handle_run_event = handle_and_tag
 
 
 def quotes_an_error(event: dg.DagsterEvent) -> bool:

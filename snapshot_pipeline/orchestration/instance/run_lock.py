@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres.engines import dagster_url
 from snapshot_pipeline.postgres.errors import retry_transient
+from snapshot_pipeline.postgres.sessions import open_engine
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.locks import RunLock, holders
 
@@ -46,7 +46,7 @@ def run_lock(settings: Settings, run_id: str, is_run_active: Callable[[], bool])
         LockedError: Another process executes the run.
     """
     owner = f"run {run_id[:8]} on {socket.gethostname()[:20]}, {os.getpid()}"
-    engine = create_engine(dagster_url(settings), poolclass=NullPool)
+    engine = open_engine(dagster_url(settings), poolclass=NullPool)
     lock = RunLock(engine, _SPACE, [_key(run_id)], f"the figures of run {run_id}", owner, _WAIT_SECONDS)
     ended = threading.Event()
     checker = threading.Thread(
@@ -65,7 +65,7 @@ def run_lock(settings: Settings, run_id: str, is_run_active: Callable[[], bool])
 
 def run_lock_holders(settings: Settings, run_id: str) -> list[str]:
     """Return the application names of the sessions that hold the lock of a run; empty if no process executes it."""
-    engine = create_engine(dagster_url(settings), poolclass=NullPool)
+    engine = open_engine(dagster_url(settings), poolclass=NullPool)
     with engine.connect() as connection:
         return holders(connection, _SPACE, _key(run_id))
 

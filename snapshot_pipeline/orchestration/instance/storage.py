@@ -18,18 +18,21 @@ import psycopg2
 from dagster import Field, IntSource
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import retry_pg_connection_fn
-from sqlalchemy import URL, Dialect, Engine, create_engine, event, func, inspect, select
+from sqlalchemy import URL, Dialect, Engine, event, func, inspect, select
 
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     CapturedLogContext,
     ConfigurableClassData,
     LocalArtifactStorage,
     LocalComputeLogManager,
+    record_processes,
     share_engine,
 )
+from snapshot_pipeline.orchestration.instance.run_process import this_process
 from snapshot_pipeline.orchestration.names import POOLS, SNAPSHOTS_POOL
 from snapshot_pipeline.postgres.engines import dagster_url
 from snapshot_pipeline.postgres.errors import is_out_of_connections
+from snapshot_pipeline.postgres.sessions import complete_url, open_engine, require_utf8
 from snapshot_pipeline.settings import load_settings
 
 EVENT_BATCH_SIZE = "50"
@@ -66,15 +69,18 @@ class SnapshotStorage(DagsterPostgresStorage):
         """Open the storage, create its tables if necessary, and set the limits of the pools."""
         # Here, because every process of a run opens the storage. A value that the operator has set is kept.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENT_BATCH_SIZE)
-        url = dagster_url(load_settings())
+        settings = load_settings()
+        url = complete_url(dagster_url(settings))
         engine = _engine(url, os.getpid())
 
         def open_storage(*, creates_tables: bool) -> SnapshotStorage:
             address = url.render_as_string(hide_password=False)
             storage = cls(postgres_url=address, should_autocreate_tables=creates_tables, inst_data=inst_data)
             share_engine(storage, engine)
+            record_processes(storage, lambda: this_process(settings.home))
             return storage
 
+        retry_pg_connection_fn(lambda: require_utf8(engine))
         storage = open_storage(creates_tables=False)
         if not _has_tables(engine) or _unknown_pools(storage):
             with _creation_lock(engine):
@@ -115,7 +121,7 @@ def _engine(url: URL, process_id: int) -> Engine:
 
     The process id is part of the cache key: a forked process must not use its parent's connections.
     """
-    engine = create_engine(
+    engine = open_engine(
         url,
         isolation_level="AUTOCOMMIT",
         pool_size=2,

@@ -21,6 +21,7 @@ from snapshot_pipeline.platform.contract.findings import (
 )
 from snapshot_pipeline.platform.contract.plausibility import plausibility_findings
 from snapshot_pipeline.platform.contract.rows import RowRules, Rows, row_findings
+from snapshot_pipeline.platform.contract.sessions import session_findings
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.postgres.errors import readable_database_errors
 
@@ -45,9 +46,10 @@ def check_platform(
         DatabaseError: The database cannot be reached.
     """
     with readable_database_errors(source.url), source.connect() as connection:
+        findings = [*session_findings(connection)]
         database = read_database_info(connection, schema)
         tables = read_tables(connection, schema)
-    findings = [*schema_findings(database)]
+    findings += schema_findings(database)
     if database.schema_exists:
         findings += _platform_findings(database, Rows(source, schema, tables, data_check_seconds, rules))
     return sort_findings(findings)

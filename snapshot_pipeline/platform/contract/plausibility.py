@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Double,
     Row,
     String,
     and_,
@@ -32,6 +31,7 @@ from sqlalchemy import (
 from snapshot_pipeline.platform.contract.findings import Finding, with_count
 from snapshot_pipeline.platform.contract.requirements import TIMES
 from snapshot_pipeline.platform.contract.rows import Rows
+from snapshot_pipeline.platform.numbers import double
 
 MIN_ROWS = 30
 """Fewer rows say nothing about the unit of a column, or about a share."""
@@ -264,7 +264,7 @@ def _score_findings(rows: Rows) -> Iterator[Finding]:
     if not rows.can_query(table, "score"):
         return
     maximum = rows.rules.score_maximum
-    score = cast(rows.tables[table].c.score, Double)
+    score = double(rows.tables[table].c.score)
     is_positive = and_(score > 0, score < math.inf)
     top = func.percentile_cont(0.99).within_group(score.asc()).filter(is_positive)
     query = select(
@@ -305,7 +305,7 @@ def _minutes_findings(rows: Rows) -> Iterator[Finding]:
     if not rows.can_query(table, "started_at", "completed_at", "time_spent_minutes"):
         return
     progress = rows.tables[table].c
-    minutes = cast(progress.time_spent_minutes, Double)
+    minutes = double(progress.time_spent_minutes)
     is_complete = and_(
         rows.is_valid(progress.started_at),
         rows.is_valid(progress.completed_at),

@@ -13,6 +13,7 @@ from sqlalchemy import (
     DateTime,
     Engine,
     Executable,
+    Numeric,
     Row,
     String,
     and_,
@@ -94,6 +95,10 @@ class Rows:
                 if name in found and column in found[name].columns:
                     has_zone = found[name].columns[column].type_name != "timestamp"
                     self.tables[name].c[column].type = DateTime(timezone=has_zone)
+        for name, existing in found.items():
+            for column, properties in existing.columns.items():
+                if properties.type_name == "numeric":
+                    self.tables[name].c[column].type = Numeric()
 
     def can_query(self, table: str, *columns: str) -> bool:
         """Return whether the table has the columns, with accepted types, and the role may read them."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -191,3 +193,42 @@ def test_a_home_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(EmbeddedServerError, match="set SNAPSHOT_HOME to a writable directory"):
         EmbeddedServer(tmp_path / "home").start()
+
+
+def test_databases_that_cannot_be_created_are_reported_in_one_line(new_server: EmbeddedServer) -> None:
+    new_server.start()
+    for statement in ("ALTER DATABASE template1 IS_TEMPLATE false", "DROP DATABASE template1", "DROP DATABASE dagster"):
+        execute(new_server, statement, "postgres")
+    with pytest.raises(EmbeddedServerError, match=r'its databases cannot be created: .*"template1" does not') as caught:
+        new_server.start()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ('LOG: could not bind IPv4 address "127.0.0.1": Address already in use', True),
+        ('FATAL: lock file "postmaster.pid" already exists', True),
+        ('FATAL: could not write lock file "postmaster.pid": No space left on device', False),
+        ("FATAL: database files are incompatible with server", False),
+    ],
+)
+def test_a_start_on_a_full_disk_is_not_repeated_for_two_minutes(log: str, expected: bool) -> None:
+    assert processes.may_be_repeated(log) is expected
+
+
+def test_a_full_disk_at_the_first_start_is_reported_in_one_line(shelf: Path) -> None:
+    """No file may have more than a megabyte, as if the disk were full."""
+    limit = 2**20
+    finished = subprocess.run(
+        [sys.executable, "-m", "snapshot_pipeline.cli", "db", "url"],
+        env={**os.environ, "SNAPSHOT_HOME": str(shelf / "full")},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1, finished.stdout
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("error: no PostgreSQL cluster could be created")
+    assert "File too large" in line
