@@ -178,7 +178,7 @@ def test_modules_loaded_by_every_dagster_process_import_no_computation():
     imported = modules_after(f"import {OURS}.orchestration.instance.storage, {OURS}.orchestration.instance.launcher")
     assert top_level_packages(imported).isdisjoint(ARITHMETIC | NOTIFYING | DRAWING)
     subpackages = {name.split(".")[1] for name in imported if is_inside(name, OURS) and name != OURS}
-    assert subpackages <= {"orchestration", "postgres", "embedded", "errors", "gc_settings", "settings"}
+    assert subpackages <= {"orchestration", "postgres", "embedded", "errors", "gc_settings", "home", "settings"}
 
 
 def test_run_imports_nothing_that_only_other_processes_need():

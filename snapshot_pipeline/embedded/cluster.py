@@ -63,7 +63,6 @@ def initialize(directory: ServerDirectory) -> None:
 def _choose_cluster_dir(directory: ServerDirectory, account: Account | None) -> Path:
     if account is None:
         return directory.path
-    directory.path.chmod(0o711)  # the account can pass through, and cannot list the files
     if can_write(account, directory.path):
         return directory.path
     for parent in FALLBACK_PARENTS:

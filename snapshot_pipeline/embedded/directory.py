@@ -14,6 +14,7 @@ from typing import IO
 from filelock import FileLock, Timeout
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.home import check_home, create_directory
 
 if sys.platform != "win32":
     import fcntl
@@ -63,6 +64,14 @@ class ServerDirectory:
         status = self.data.stat()
         return f"snapshot_pipeline_{status.st_dev:x}_{status.st_ino:x}_"
 
+    def check(self) -> None:
+        """Check the directory and the home before anything in them is read; they may not exist.
+
+        Raises:
+            HomeError: They are links; or we are root, and another account can write to them.
+        """
+        check_home(self.home, "postgres")
+
     def read(self, name: str) -> str | None:
         """Return the text of the file `name` below `path`; None if it does not exist.
 
@@ -110,8 +119,9 @@ class ServerDirectory:
             ) from None
 
     def _create(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
-        self.path.mkdir(mode=0o700, exist_ok=True)
+        # Root's server runs as another account, which must pass through.
+        is_root = sys.platform != "win32" and os.geteuid() == 0
+        create_directory(self.home, "postgres", 0o711 if is_root else 0o700)
         owner = self.path.stat().st_uid
         if sys.platform != "win32" and owner != os.geteuid():
             # Root could go on, but would leave files that the owner cannot use, or follow links that the owner made.
@@ -127,7 +137,11 @@ class ServerDirectory:
         Raises:
             EmbeddedServerError: A server holds it already.
         """
-        with (self.path / "alive").open("ab") as file:
+        # Private: everybody who can open it can lock it, and so keep the server from starting.
+        path = self.path / "alive"
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        with path.open("ab") as file:
             if sys.platform != "win32":
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,6 +34,7 @@ class EmbeddedServer:
         Raises:
             EmbeddedServerError: It could not be started; the message ends with the last lines of its log.
         """
+        self._directory.check()
         if missing_databases(self._directory) == ():
             return
         with self._directory.locked():
@@ -50,6 +51,7 @@ class EmbeddedServer:
 
     def stop(self) -> bool:
         """Stop the server and end all connections to it; return whether it was running."""
+        self._directory.check()
         if self._directory.read("port") is None:
             return False
         with self._directory.locked():
@@ -57,6 +59,7 @@ class EmbeddedServer:
 
     def delete(self) -> None:
         """Stop the server and remove all its files, its databases included; the home itself stays."""
+        self._directory.check()
         if self._directory.read("lock") is None:
             return
         with self._directory.locked():
@@ -66,6 +69,7 @@ class EmbeddedServer:
 
     def is_running(self) -> bool:
         """Return whether the server of this home answers; a process id or another server on its port does not count."""
+        self._directory.check()
         return missing_databases(self._directory) is not None
 
     def url(self, database: str) -> URL:
@@ -76,6 +80,7 @@ class EmbeddedServer:
         """
         from sqlalchemy import URL  # by far the slowest import of this package
 
+        self._directory.check()
         password, port = self._directory.read("password"), self._directory.read("port")
         if password is None or port is None:
             raise EmbeddedServerError(f"no embedded server was ever started below {self.home}; start it first")

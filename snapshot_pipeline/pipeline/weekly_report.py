@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.home import HomeError, create_directory
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, GroupFigures, ReportFigures
@@ -83,7 +84,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
     plots = draw_plots(figures)
     page = render(figures, plots).encode()
     path = report_path(installation.settings, week_start)
-    _write(path, page)
+    _write(installation.settings, path, page)
     return WrittenReport(
         week_start=week_start,
         path=path,
@@ -126,16 +127,18 @@ def read_figures(installation: Installation, week_start: date) -> ReportFigures:
         )
 
 
-def _write(path: Path, page: bytes) -> None:
+def _write(settings: Settings, path: Path, page: bytes) -> None:
     """Replace the file atomically: a reader sees the old page or the new one."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        create_directory(settings.home, "reports")
         try:
             temporary.write_bytes(page)
             os.replace(temporary, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
         finally:
             temporary.unlink(missing_ok=True)
+    except HomeError as error:
+        raise ReportError(f"the report {path} cannot be written: {error}") from error
     except OSError as error:
         raise ReportError(
             f"the report {path} cannot be written: {error.strerror}; give this user write permission on "

@@ -325,8 +325,46 @@ def test_the_functions_touch_only_months_of_this_table(three_months: Store, role
         "drop_snapshot_partition('performance_snapshots', 'precious')",
         f"drop_snapshot_partition('own.{PARENT}', '{PARENT}_2026_01')",
     ):
-        with pytest.raises(DBAPIError, match=r"must be owner|not a name of a partition"):
+        with pytest.raises(DBAPIError, match=r"must be owner|not the name of this partition"):
             _autocommit(writer, f"SELECT {call}")
+
+
+@pytest.mark.parametrize(
+    ("first", "until", "name"),
+    [
+        ("2030-01-01", "2030-03-01", "2030_01"),
+        ("2030-01-01", "2031-01-01", "2030_01"),
+        ("2030-01-01", "2030-01-02", "2030_01_01"),
+        ("2030-01-15", "2030-02-01", "2030_01_15"),
+        ("2030-01-15", "2030-02-15", "2030_01_15"),
+        ("2030-01-01", "2030-01-01", "2030_01_01"),
+        ("2030-02-01", "2030-01-01", "2030_02"),
+        ("2030-01-01", "infinity", "2030_01"),
+        ("-infinity", "2026-01-01", "2025_12"),
+        ("2030-01-01", "2030-02-01", "2031_01"),
+        ("2030-01-01", "2030-02-01", "2030_01_01"),
+    ],
+)
+def test_a_writer_cannot_create_a_partition_that_is_not_a_month(
+    three_months: Store, role: str, first: str, until: str, name: str
+):
+    """A partition for all years to come would keep every later month from being created."""
+    run(three_months, f"GRANT SELECT, INSERT ON {PARENT} TO {role}")
+    before = names(three_months.engine, three_months.tables)
+    call = f"SELECT make_snapshot_partition('{PARENT}', '{first}', '{until}', '{PARENT}_{name}')"
+    with pytest.raises(DBAPIError, match=r"not a month, or the rest of one|not the name of this partition"):
+        _autocommit(as_role(three_months, role), call)
+    assert names(three_months.engine, three_months.tables) == before
+
+
+def test_a_writer_creates_what_other_partitions_left_of_a_month(three_months: Store, role: str):
+    run(
+        three_months,
+        f"GRANT SELECT, INSERT ON {PARENT} TO {role}",
+        f"CREATE TABLE days PARTITION OF {PARENT} FOR VALUES FROM ('2026-05-10') TO ('2026-05-20')",
+    )
+    made = ensure_partitions(as_role(three_months, role), three_months.tables, date(2026, 5, 1), date(2026, 5, 31))
+    assert made == [f"{PARENT}_2026_05_01", f"{PARENT}_2026_05_20"]
 
 
 # Statistics: the planner must know the rows of days that have snapshots

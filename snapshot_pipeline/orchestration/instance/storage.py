@@ -20,6 +20,7 @@ from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import retry_pg_connection_fn
 from sqlalchemy import URL, Dialect, Engine, event, func, inspect, select
 
+from snapshot_pipeline.home import create_directory
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     CapturedLogContext,
     ConfigurableClassData,
@@ -156,7 +157,7 @@ class SnapshotArtifacts(LocalArtifactStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotArtifacts:
         """Create the artifact storage."""
-        return cls(base_dir=str(load_settings().home / "artifacts"), inst_data=inst_data)
+        return cls(base_dir=str(create_directory(load_settings().home, "artifacts")), inst_data=inst_data)
 
 
 class SnapshotComputeLogs(LocalComputeLogManager):
@@ -170,7 +171,7 @@ class SnapshotComputeLogs(LocalComputeLogManager):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SnapshotComputeLogs:
         """Create the log manager."""
-        return cls(base_dir=str(load_settings().home / "logs"), inst_data=inst_data)
+        return cls(base_dir=str(create_directory(load_settings().home, "logs")), inst_data=inst_data)
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError
+from snapshot_pipeline.home import HomeError
 from snapshot_pipeline_tests.integration.embedded.servers import (
     IS_ROOT,
     as_ordinary_user,
@@ -113,7 +114,7 @@ def test_root_copies_binaries_that_its_server_account_cannot_reach(
 @AS_ROOT
 def test_root_refuses_the_server_of_another_user(stopped_server: EmbeddedServer) -> None:
     os.chown(stopped_server.home / "postgres", 65534, 65534)
-    with pytest.raises(EmbeddedServerError, match=r"belongs to the user with id 65534.*run as that user"):
+    with pytest.raises(HomeError, match=r"belongs to the user with id 65534.*run as that user"):
         stopped_server.start()
     os.chown(stopped_server.home / "postgres", 0, 0)
 

@@ -15,9 +15,12 @@ down_revision = None
 # the owner of the table. They set their own search path, and touch no table of another owner.
 _CREATE_MONTH = """
 CREATE OR REPLACE FUNCTION {schema}.make_snapshot_partition(parent regclass, first date, until date, name text)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+AS $function$
 DECLARE
   place record;
+  month date := date_trunc('month', first);
+  next_month date := date_trunc('month', first) + interval '1 month';
 BEGIN
   SELECT n.nspname AS schema, 'TABLESPACE ' || quote_ident(s.spcname) AS tablespace INTO place
     FROM pg_class AS c
@@ -32,8 +35,20 @@ BEGIN
   IF NOT has_table_privilege(session_user, parent, 'INSERT') THEN
     RAISE EXCEPTION 'permission denied for table performance_snapshots' USING ERRCODE = '42501';
   END IF;
-  IF name !~ '^performance_snapshots_[0-9_]+$' THEN
-    RAISE EXCEPTION 'not a name of a partition of performance_snapshots: %', name USING ERRCODE = '42602';
+  -- A month, or what other partitions have left of one: each of its bounds is the month's or another partition's.
+  IF (first >= until OR until > next_month OR NOT isfinite(first)
+      OR first <> month AND NOT EXISTS (
+        SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+         WHERE i.inhparent = parent AND pg_get_expr(c.relpartbound, c.oid) LIKE format('%% TO (%L)', first))
+      OR until <> next_month AND NOT EXISTS (
+        SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+         WHERE i.inhparent = parent AND pg_get_expr(c.relpartbound, c.oid) LIKE format('%% FROM (%L) TO %%', until))
+  ) IS NOT FALSE THEN
+    RAISE EXCEPTION 'not a month, or the rest of one: % to %', first, until USING ERRCODE = '22023';
+  END IF;
+  IF name IS DISTINCT FROM 'performance_snapshots_'
+      || to_char(first, CASE WHEN first = month AND until = next_month THEN 'YYYY_MM' ELSE 'YYYY_MM_DD' END) THEN
+    RAISE EXCEPTION 'not the name of this partition of performance_snapshots: %', name USING ERRCODE = '42602';
   END IF;
   -- Created apart and then attached, because CREATE TABLE ... PARTITION OF would block all readers of the parent. With
   -- the constraint PostgreSQL need not scan the new table.
