@@ -88,7 +88,11 @@ def connection(extended: Path, module_database_url: URL) -> Iterator[Connection]
     with engine.begin() as owner:
         for statement in SQL:
             owner.execute(text(statement))
-    variables = {"SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False), "SNAPSHOT_HOME": str(extended)}
+    variables = {
+        "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
+        "SNAPSHOT_HOME": str(extended),
+        "SNAPSHOT_STORE_SCHEMA": "public",
+    }
     assert str(extended) in _run_python(extended, variables, "-c", ONE_WEEK)
     with engine.connect() as connection:
         yield connection

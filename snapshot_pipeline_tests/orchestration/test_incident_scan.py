@@ -202,6 +202,7 @@ def test_retried_and_canceled_runs_are_not_incidents(scanner: Scanner) -> None:
     assert incident.run_id == failed
 
 
+@pytest.mark.clock
 def test_a_run_launched_with_impossible_days_is_not_an_incident(scanner: Scanner) -> None:
     """Whoever launched it sees the line; nobody is called at night for a typing error."""
     tomorrow = datetime.now(timezone.utc).date() + timedelta(days=2)
@@ -287,14 +288,18 @@ def backfill(scanner: Scanner, status: BulkActionStatus, first: date, last: date
         run_config=None,
     )
     info = recorded(error) if error else None
-    instance.add_backfill(begun.with_status(status).with_error(info).with_end_timestamp(now))
+    ended = begun.with_status(status).with_error(info)
+    instance.add_backfill(ended if status is BulkActionStatus.FAILING else ended.with_end_timestamp(now))
     return begun.backfill_id
 
 
-def test_a_backfill_that_dagster_gave_up_is_an_incident_until_its_days_are_computed(scanner: Scanner) -> None:
+@pytest.mark.parametrize("status", [BulkActionStatus.FAILED, BulkActionStatus.FAILING])
+def test_a_backfill_that_dagster_gave_up_is_an_incident_until_its_days_are_computed(
+    scanner: Scanner, status: BulkActionStatus
+) -> None:
     scanner.materialize(DAY, DAY)  # before the backfill, so it does not count
     error = DagsterAssetBackfillDataLoadError("Targeted partitions have been removed since this backfill was stored")
-    failed = backfill(scanner, BulkActionStatus.FAILED, DAY, date(2026, 2, 12), error)
+    failed = backfill(scanner, status, DAY, date(2026, 2, 12), error)
     changes = scanner.scan()
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("failed_backfill", failed)

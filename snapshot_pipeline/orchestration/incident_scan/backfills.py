@@ -6,7 +6,7 @@ For example SNAPSHOT_START_DATE was moved while the backfill was in progress, so
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -23,7 +23,8 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
 _LONGEST_BACKFILL = timedelta(days=14)
 """How long before the last scan a backfill that fails may have been launched."""
 
-_GIVEN_UP = [BulkActionStatus.FAILED, BulkActionStatus.COMPLETED_FAILED]
+_GIVEN_UP = [BulkActionStatus.FAILED, BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILING]
+"""A backfill whose definition can no longer be read stays FAILING for ever."""
 
 
 def find_failed_backfills(scan: Scan) -> Iterator[Observation]:
@@ -32,7 +33,7 @@ def find_failed_backfills(scan: Scan) -> Iterator[Observation]:
     failed = {
         backfill.backfill_id: backfill
         for backfill in scan.instance.get_backfills(filters=filter_)
-        if _ended(backfill) >= scan.since.timestamp() and _is_ours(scan, backfill) and not _is_explained(scan, backfill)
+        if _is_recent(scan, backfill) and _is_ours(scan, backfill) and not _is_explained(scan, backfill)
     }
     still_open = scan.open_incidents(FAILED_BACKFILL)
     for backfill_id, incident in still_open.items():
@@ -50,12 +51,17 @@ def find_failed_backfills(scan: Scan) -> Iterator[Observation]:
             is_problem=not is_computed,
             title=f"{_assets(backfill)}: the backfill {backfill.backfill_id} has failed",
             detail="its days or weeks have been computed since" if is_computed else _reason(backfill),
-            event_at=None if is_computed else from_timestamp(_ended(backfill)),
+            event_at=None if is_computed else _ended(backfill),
         )
 
 
-def _ended(backfill: PartitionBackfill) -> float:
-    return backfill.backfill_end_timestamp or backfill.backfill_timestamp
+def _ended(backfill: PartitionBackfill) -> datetime | None:
+    return from_timestamp(backfill.backfill_end_timestamp) if backfill.backfill_end_timestamp else None
+
+
+def _is_recent(scan: Scan, backfill: PartitionBackfill) -> bool:
+    ended = _ended(backfill)
+    return backfill.status is BulkActionStatus.FAILING or (ended is not None and ended >= scan.since)
 
 
 def _is_ours(scan: Scan, backfill: PartitionBackfill) -> bool:
