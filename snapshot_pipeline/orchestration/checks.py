@@ -46,6 +46,9 @@ REMEDIATION_ISSUES = (
     "or materialize it at once"
 )
 REMEDIATION_NO_STUDENTS = "check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day"
+REMEDIATION_NO_ACTIVE_STUDENT = (
+    "check that SNAPSHOT_DATABASE_URL is the right platform, and SNAPSHOT_STUDENT_ROLES the roles of its students"
+)
 REMEDIATION_SLOW = (
     "`snapshot-pipeline check` names missing indexes; docs/scaling.md describes the cost of large platforms"
 )
@@ -57,9 +60,12 @@ REMEDIATION_SUMMARY = (
     "something other than a run has deleted rows of `performance_snapshots` or `snapshot_failures`; find out what, "
     "then materialize the snapshots and the summary of the day again"
 )
+REMEDIATION_WEEK_FAILED = (
+    "the run's log has the students and their errors. Report an error of the pipeline; once its cause is fixed, "
+    "materialize the week again"
+)
 REMEDIATION_COVERAGE = (
-    "check that the platform's lessons are published and its students have a specialization and a level; the run's log "
-    "names the students that failed"
+    "check that the platform's lessons are published and its students have a specialization and a level"
 )
 REMEDIATION_WEEK = "materialize `performance_snapshots` for the missing days, then this week again"
 
@@ -92,6 +98,10 @@ def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetC
         asset,
         weekly_partitions(settings),
         {
+            SUCCESS_RATE: (
+                f"The recommendations of at least {percent(settings.min_success_rate)} of the active students could be "
+                "computed; the others keep their earlier ones."
+            ),
             RECOMMENDATION_COVERAGE: (
                 f"At least {percent(MIN_COVERAGE)} of the active students with a lesson left, who have started or "
                 "whose cohort has begun, have a recommendation."
@@ -251,22 +261,49 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
     )
 
 
+def check_week(report: WeekReport, settings: Settings) -> list[dg.AssetCheckResult]:
+    """Evaluate all checks of a week of recommendations."""
+    return [
+        check_week_success_rate(report, settings.min_success_rate),
+        check_recommendation_coverage(report),
+        check_week_complete(report),
+    ]
+
+
+def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheckResult:
+    """Check that at least `minimum` of the students did not fail; a week without students is a warning."""
+    rate, failed = report.success_rate, len(report.failed)
+    week = f"the week of {report.week_start}"
+    return _result(
+        SUCCESS_RATE,
+        passed=rate is not None and rate >= minimum,
+        severity=dg.AssetCheckSeverity.WARN if rate is None else dg.AssetCheckSeverity.ERROR,
+        description=(
+            f"{week}: no active student"
+            if rate is None
+            else f"{week}: {percent(rate)} of {count_noun(report.recipients, 'student')} computed, expected at least "
+            f"{percent(minimum)}; {failed:,} failed"
+        ),
+        remediation=REMEDIATION_NO_ACTIVE_STUDENT if rate is None else REMEDIATION_WEEK_FAILED,
+        metadata={**({} if rate is None else {OBSERVED: rate}), THRESHOLD: minimum, "failed": failed},
+    )
+
+
 def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
-    """Check that at least half of the students with something to do have a recommendation, and that none failed.
+    """Check that at least half of the students with something to do have a recommendation.
 
     These have a lesson left, and have started, or their cohort has begun.
     """
     share = report.coverage
-    failed = f"; {count_noun(len(report.failed), 'student')} failed" if report.failed else ""
     return _result(
         RECOMMENDATION_COVERAGE,
-        passed=share is not None and share >= MIN_COVERAGE and not report.failed,
+        passed=share is not None and share >= MIN_COVERAGE,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"the week of {report.week_start}: no active student has a lesson left in a course that has begun{failed}"
+            f"the week of {report.week_start}: no active student has a lesson left in a course that has begun"
             if share is None
             else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.expected, 'student')} with "
-            f"a lesson left have a recommendation, expected at least {percent(MIN_COVERAGE)}{failed}"
+            f"a lesson left have a recommendation, expected at least {percent(MIN_COVERAGE)}"
         ),
         remediation=REMEDIATION_COVERAGE,
         metadata={
@@ -275,7 +312,6 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
             "recipients": report.recipients,
             "students_with_lesson_left": report.expected,
             "with_recommendation": report.expected_with_recommendation,
-            "failed": len(report.failed),
         },
     )
 

@@ -244,8 +244,8 @@ def report_week(context: dg.AssetExecutionContext, report: WeekReport) -> None:
         "failed": (failed, "{student}"),
         "recipients": (report.recipients, "{student}"),
     }
-    if report.recipients:
-        values["success_rate"] = (1 - failed / report.recipients, "1")
+    if report.success_rate is not None:
+        values["success_rate"] = (report.success_rate, "1")
     week = Metrics({"asset": asset, "week": report.week_start.isoformat()}, values)
     _send(context, [week, _speed(asset, report.types.total(), report.seconds)])
 

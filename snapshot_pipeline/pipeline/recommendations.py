@@ -45,7 +45,7 @@ from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.recommendations import (
     WeekScope,
-    deactivate_older_weeks,
+    finish_week,
     newest_week,
     read_dismissals,
     read_dismissed_lessons,
@@ -90,6 +90,11 @@ class WeekReport:
     failed: dict[int, str] = field(default_factory=dict)
     is_newest: bool = True
     seconds: float = 0.0
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the students that did not fail; None without students."""
+        return 1 - len(self.failed) / self.recipients if self.recipients else None
 
     @property
     def coverage(self) -> float | None:
@@ -156,14 +161,20 @@ def run_week(
             report.expected_with_recommendation += part.expected_with_recommendation
             report.types += part.types
             report.failed.update(part.failed)
-        installation.leased_transaction(lock, _record, week, report, run_id)
+        installation.leased_transaction(lock, _record, week, report, overview.user_ids, run_id)
     report.seconds = time.monotonic() - started
     return report
 
 
-def _record(connection: Connection, tables: StoreTables, week: WeekScope, report: WeekReport, run_id: str) -> None:
-    if week.is_newest:
-        deactivate_older_weeks(connection, tables, week.start)
+def _record(
+    connection: Connection,
+    tables: StoreTables,
+    week: WeekScope,
+    report: WeekReport,
+    recipients: NDArray[np.int64],
+    run_id: str,
+) -> None:
+    finish_week(connection, tables, week, recipients, list(report.failed))
     record_week(connection, tables, week.start, report.recipients, len(report.failed), week.computed_at, run_id)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
@@ -32,7 +31,6 @@ from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.failures import (
-    count_retried,
     delete_failures_of_inactive_students,
     failing_students,
     failures_by_reason,
@@ -42,7 +40,6 @@ from snapshot_pipeline.store.failures import (
 from snapshot_pipeline.store.issues import issues_by_day, recount_students_with_issues
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.snapshot_queries import day_totals, pace_counts
-from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -191,13 +188,10 @@ def _delete_failures(
 
 
 class RetryWork(SnapshotWork):
-    """As `SnapshotWork`, for a few students with arbitrary ids; also updates the counts of their days."""
+    """As `SnapshotWork`, for a few students with arbitrary ids."""
 
     def _users(self, batch: Batch) -> Users:
         return UserSet(tuple(batch.user_ids.tolist()))
-
-    def _after_publication(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
-        count_retried(connection, tables, self.days.dates.astype(object).tolist(), publication)
 
 
 def _read_report(connection: Connection, tables: StoreTables, day: date, restated: int) -> DayReport | None:

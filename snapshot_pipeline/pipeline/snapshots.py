@@ -42,7 +42,7 @@ from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
 from snapshot_pipeline.platform.reads import PlatformReader, Users
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
-from snapshot_pipeline.store.days import DayCount, record_days
+from snapshot_pipeline.store.days import DayCount, RecordedRun, begun_run, move_counts, record_days
 from snapshot_pipeline.store.failures import delete_failures_of_inactive_students
 from snapshot_pipeline.store.issues import (
     IssueCount,
@@ -55,7 +55,7 @@ from snapshot_pipeline.store.issues import (
 )
 from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.months import ensure_partitions, has_snapshots, refresh_statistics
-from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
+from snapshot_pipeline.store.snapshots import PublicationScope, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
 
 _LOG = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def run_days(
         retry_transient(ensure_partitions, installation.engine, installation.store, first, last)
         is_first = retry_transient(_prepare_tables, installation, first, last)
         overview = retry_transient(_read_overview, source, days, executor.local_executor)
+        run = installation.leased_transaction(lock, begun_run, lock.lease.token, computed_at, run_id)
         if not is_first and not allow_student_drop:
             refuse_student_drop(installation, overview.source, days)
         work = SnapshotWork(installation.uri, overview.source, lock.lease, days, computed_at, run_id, reason, is_first)
@@ -116,10 +117,9 @@ def run_days(
         issues = installation.leased_transaction(
             lock,
             _record,
+            run,
             overview.user_ids,
             [report.count for report in reports.values()],
-            computed_at,
-            run_id,
             overview.fingerprints.result(),
         )
     for day, report in reports.items():
@@ -138,10 +138,9 @@ def _prepare_tables(installation: Installation, first: date, last: date) -> bool
 def _record(
     connection: Connection,
     tables: StoreTables,
+    run: RecordedRun,
     user_ids: NDArray[np.int64],
     counts: Sequence[DayCount],
-    computed_at: datetime,
-    run_id: str,
     fingerprints: Mapping[date, str | None],
 ) -> tuple[dict[date, int], dict[date, tuple[IssueCount, ...]]]:
     """Record the days; returns by day how many students have an issue, and the issues."""
@@ -150,7 +149,7 @@ def _record(
     delete_issues_of_inactive_students(connection, tables, user_ids)
     with_issues = students_with_issues(connection, tables, first, last)
     counts = [replace(count, with_issues=with_issues.get(count.day, 0)) for count in counts]
-    record_days(connection, tables, counts, computed_at, run_id, fingerprints)
+    record_days(connection, tables, run, counts, fingerprints)
     return with_issues, issues_by_day(connection, tables, first, last)
 
 
@@ -312,11 +311,8 @@ class SnapshotWork:
             tables = StoreTables.of(self.lease.schema)
             publication = replace_snapshots(connection, tables, scope, snapshots.published, snapshots.failures)
             replace_issues(connection, tables, batch.listed, snapshots.issues, self.computed_at)
-            self._after_publication(connection, tables, publication)
+            move_counts(connection, tables, self.days.first, publication)
         return list(batch_reports(snapshots, publication, self.days))
-
-    def _after_publication(self, connection: adbc.Connection, tables: StoreTables, publication: Publication) -> None:
-        """Extend the transaction; does nothing if the run records the days after its batches."""
 
 
 def _computed(students: pd.DataFrame, snapshots: SnapshotBatch, listed: pd.DataFrame) -> ComputedBatch:

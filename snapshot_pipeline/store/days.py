@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Date,
+    Select,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -38,19 +55,48 @@ class DayCount:
         return self.with_issues / self.students if self.students else None
 
 
+@dataclass(frozen=True)
+class RecordedRun:
+    """The run that computed some days.
+
+    Attributes:
+        computed_at: Time of the computation, with its zone.
+        run_id: The Dagster run, or the command.
+        number: The number of its lease.
+        newest: The newest number of any run after this one had begun to read: whoever has a higher one reads the same
+            rows or later ones.
+    """
+
+    computed_at: datetime
+    run_id: str
+    number: int
+    newest: int
+
+
+def begun_run(
+    connection: Connection, tables: StoreTables, token: str, computed_at: datetime, run_id: str
+) -> RecordedRun:
+    """The run that holds the lease `token`; call it when the run has begun to read, and not before."""
+    leases, days = tables.run_leases, tables.snapshot_days
+    number = connection.execute(select(leases.c.number).where(leases.c.token == token)).scalar_one()
+    numbers = union_all(select(leases.c.number), select(days.c.run_number)).subquery()
+    newest = connection.execute(select(func.max(numbers.c.number))).scalar_one()
+    return RecordedRun(computed_at, run_id, number, newest)
+
+
 def record_days(
     connection: Connection,
     tables: StoreTables,
+    run: RecordedRun,
     counts: Sequence[DayCount],
-    computed_at: datetime,
-    run_id: str,
     fingerprints: Mapping[date, str | None],
 ) -> None:
     """Record that consecutive days were computed completely, after all their batches.
 
-    If source rows of one of the days have changed since its last computation, later days that were computed before have
-    not seen the change either. The next of these loses its fingerprint, so that the scan for late data requests it and
-    all following days.
+    If source rows of one of the days have changed since its last computation, later days may have been computed
+    without the change. The first of these loses its fingerprint, so that the scan for late data requests it and all
+    following days. A run in progress, whose days may not have a row yet, finds the change in `late_changes`: only a run
+    that has begun after the change was read records its days as unchanged.
 
     Args:
         counts: One per day, ascending.
@@ -58,27 +104,79 @@ def record_days(
             change.
     """
     days = tables.snapshot_days
-    known = read_fingerprints(connection, tables, counts[0].day, counts[-1].day)
-    if any(fingerprints[count.day] is None or known.get(count.day) != fingerprints[count.day] for count in counts):
-        following = select(func.min(days.c.snapshot_date)).where(days.c.snapshot_date > counts[-1].day)
-        connection.execute(
-            update(days).where(days.c.snapshot_date == following.scalar_subquery()).values(source_fingerprint=None)
-        )
+    first, last = counts[0].day, counts[-1].day
+    # One run at a time: of two, the later one sees what the earlier one has written.
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(days.fullname), 0)))
+    known = read_fingerprints(connection, tables, first, last)
+    has_changed = any(
+        fingerprints[count.day] is None or known.get(count.day) != fingerprints[count.day] for count in counts
+    )
+    recorded = {**fingerprints, **dict.fromkeys(_days_read_too_early(connection, tables, run, first, last))}
     rows = [
         {
             "snapshot_date": count.day,
             "published": count.published,
             "failed": count.failed,
             "students_with_issues": count.with_issues,
-            "computed_at": computed_at,
-            "run_id": run_id,
-            "source_fingerprint": fingerprints[count.day],
+            "computed_at": run.computed_at,
+            "run_id": run.run_id,
+            "run_number": run.number,
+            "source_fingerprint": recorded[count.day],
         }
         for count in counts
     ]
     statement = insert(days)
     updated = {name: statement.excluded[name] for name in rows[0] if name != "snapshot_date"}
     connection.execute(statement.on_conflict_do_update(index_elements=["snapshot_date"], set_=updated), rows)
+    if has_changed:
+        _mark_later_days(connection, tables, run, last)
+
+
+def _days_read_too_early(
+    connection: Connection, tables: StoreTables, run: RecordedRun, first: date, last: date
+) -> list[date]:
+    """The days of `first … last` from which on the run may have missed a change that another run has recorded."""
+    changes = tables.late_changes
+    missed = select(changes.c.first_day).where(changes.c.first_day <= last, changes.c.run_number >= run.number)
+    return [max(first, day) for day in connection.execute(missed).scalars()]
+
+
+def _mark_later_days(connection: Connection, tables: StoreTables, run: RecordedRun, last: date) -> None:
+    """Mark the first day after `last` that may have been computed without a change, and runs in progress."""
+    days, changes, leases = tables.snapshot_days, tables.late_changes, tables.run_leases
+    following = select(func.min(days.c.snapshot_date)).where(
+        days.c.snapshot_date > last, days.c.run_number <= run.newest
+    )
+    connection.execute(
+        update(days).where(days.c.snapshot_date == following.scalar_subquery()).values(source_fingerprint=None)
+    )
+    # A change is needed as long as a run is in progress that may have missed it.
+    in_progress = exists().where(leases.c.space == tables.performance_snapshots.name, leases.c.number != run.number)
+    connection.execute(delete(changes).where(~in_progress.where(leases.c.number <= changes.c.run_number)))
+    change = select(literal(last + timedelta(days=1), Date), literal(run.newest, BigInteger))
+    connection.execute(
+        insert(changes).from_select(
+            ["first_day", "run_number"], change.where(in_progress.where(leases.c.number <= run.newest))
+        )
+    )
+
+
+def move_counts(connection: adbc.Connection, tables: StoreTables, first: date, publication: Publication) -> None:
+    """Update the counts of the days from `first` on with the rows that a batch has published, in its transaction.
+
+    So they are right even if its run is interrupted. They are changed relatively, because another batch may change the
+    same days. A day that was never recorded stays unrecorded.
+    """
+    days = tables.snapshot_days
+    published, failed = publication.more_published, publication.more_failed
+    # One day at a time and ascending, so that two batches never deadlock.
+    for number in np.flatnonzero((published != 0) | (failed != 0)).tolist():
+        values: Mapping[str, ColumnElement[int]] = {
+            "published": func.greatest(days.c.published + int(published[number]), 0),
+            "failed": func.greatest(days.c.failed + int(failed[number]), 0),
+        }
+        is_day = days.c.snapshot_date == first + timedelta(days=number)
+        bulk.execute(connection, update(days).where(is_day).values(values))
 
 
 def delete_days(connection: Connection, tables: StoreTables, first: date, last: date) -> int:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 
-import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, ColumnElement, Connection, any_, cast, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, any_, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -143,23 +140,3 @@ def recount_failures(connection: Connection, tables: StoreTables, days: Sequence
     failures, counted = tables.snapshot_failures, tables.snapshot_days
     still_open = select(func.count()).where(failures.c.snapshot_date == counted.c.snapshot_date).scalar_subquery()
     connection.execute(update(counted).where(counted.c.snapshot_date.in_(days)).values(failed=still_open))
-
-
-def count_retried(
-    connection: adbc.Connection, tables: StoreTables, days: Sequence[date], publication: Publication
-) -> None:
-    """Update the counts of days after some failed students were computed again, in the same transaction.
-
-    The counts are changed relatively, because another batch may change the same days. A day that was never recorded
-    stays unrecorded.
-    """
-    counted = tables.snapshot_days
-    fewer = publication.failed_before - publication.failed
-    # One day at a time and ascending, so that two batches never deadlock.
-    for number in np.flatnonzero((publication.recovered != 0) | (fewer != 0)).tolist():
-        statement = update(counted).where(counted.c.snapshot_date == days[number])
-        values: Mapping[str, ColumnElement[int]] = {
-            "published": counted.c.published + int(publication.recovered[number]),
-            "failed": func.greatest(counted.c.failed - int(fewer[number]), 0),
-        }
-        bulk.execute(connection, statement.values(values))

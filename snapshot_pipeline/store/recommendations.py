@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     and_,
+    any_,
     case,
     cast,
     column,
@@ -31,7 +34,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.tables import StoreTables
@@ -188,11 +191,33 @@ def replace_recommendations(
     bulk.execute(connection, _upsert(tables, week))
 
 
-def deactivate_older_weeks(connection: Connection, tables: StoreTables, week_start: date) -> None:
-    """Deactivate all weeks before `week_start`, also for users outside every batch."""
+def finish_week(
+    connection: Connection,
+    tables: StoreTables,
+    week: WeekScope,
+    recipients: NDArray[np.int64],
+    failed: Collection[int],
+) -> None:
+    """Deactivate what no batch has: recommendations of users outside of every batch's range of ids.
+
+    Of this week these are the recommendations of users who are no longer active students; the newest week also
+    deactivates those of older weeks, except for the students whose computation failed, who keep them.
+
+    Args:
+        recipients: The active students, int64, ascending.
+        failed: Those of them whose computation failed.
+    """
     recommendations = tables.adaptive_recommendations
-    older = and_(recommendations.c.week_start < week_start, recommendations.c.is_active)
-    connection.execute(update(recommendations).where(older).values(is_active=False))
+    of_this_week = and_(recommendations.c.week_start == week.start, recommendations.c.applies)
+    holders = connection.execute(select(recommendations.c.user_id).where(of_this_week).distinct()).scalars().all()
+    others = np.setdiff1d(np.array(holders, dtype=np.int64), recipients).tolist()
+    is_other = recommendations.c.user_id == any_(cast(others, ARRAY(BigInteger)))
+    withdrawn = {"is_active": False, "applies": False}
+    connection.execute(update(recommendations).where(of_this_week, is_other).values(withdrawn))
+    if week.is_newest:
+        keeps = recommendations.c.user_id == any_(cast(list(failed), ARRAY(BigInteger)))
+        older = and_(recommendations.c.week_start < week.start, recommendations.c.is_active, ~keeps)
+        connection.execute(update(recommendations).where(older).values(is_active=False))
 
 
 def withdraw_recommendations(connection: Connection, tables: StoreTables, week_start: date) -> int:

@@ -69,16 +69,14 @@ class Publication:
     Attributes:
         restated: Published figures that changed: rows of `snapshot_restatements`.
         removed: Published rows that were deleted, because no snapshot is due any more.
-        recovered: Students that had failed and are published now.
-        failed_before: Students that had failed before.
-        failed: Students that fail now.
+        more_published: Students published now, less those that were published before.
+        more_failed: Students that fail now, less those that had failed before.
     """
 
     restated: NDArray[np.int64]
     removed: NDArray[np.int64]
-    recovered: NDArray[np.int64]
-    failed_before: NDArray[np.int64]
-    failed: NDArray[np.int64]
+    more_published: NDArray[np.int64]
+    more_failed: NDArray[np.int64]
 
 
 def replace_snapshots(
@@ -102,16 +100,21 @@ def replace_snapshots(
     """
     new, failed = as_snapshots(published), as_failures(failures)
     index = scope.index
-    retained = np.concatenate([index.numbers_of(failed), index.numbers_of_students(scope.not_started)])
-    restated = _replace_snapshots(connection, tables, scope, new, retained)
+    not_started = index.numbers_of_students(scope.not_started)
+    retained = np.concatenate([index.numbers_of(failed), not_started])
+    old, restated = _replace_snapshots(connection, tables, scope, new, retained)
     is_removed = pc.equal(restated["column_name"], WHOLE_ROW)
     failed_before = _replace_failures(connection, tables, scope, failed)
+    # A student who failed, or has no lesson any more, has kept a row that does not count.
+    was_published = np.zeros(index.count, dtype=bool)
+    was_published[old] = True
+    was_published[failed_before] = False
+    was_published[not_started] = False
     return Publication(
         restated=np.bincount(index.day_numbers(restated), minlength=index.days),
         removed=np.bincount(index.day_numbers(restated.filter(is_removed)), minlength=index.days),
-        recovered=index.count_by_day(np.intersect1d(failed_before, index.numbers_of(new))),
-        failed_before=index.count_by_day(failed_before),
-        failed=index.count_by_day(index.numbers_of(failed)),
+        more_published=index.count_by_day(index.numbers_of(new)) - index.count_by_day(np.flatnonzero(was_published)),
+        more_failed=index.count_by_day(index.numbers_of(failed)) - index.count_by_day(failed_before),
     )
 
 
@@ -141,8 +144,8 @@ def _replace_snapshots(
     scope: PublicationScope,
     new: pa.Table,
     retained: NDArray[np.int64],
-) -> pa.Table:
-    """Write the snapshots that differ; returns the restatements."""
+) -> tuple[NDArray[np.int64], pa.Table]:
+    """Write the snapshots that differ; returns the numbers of the stored student-days, and the restatements."""
     target = tables.performance_snapshots
     empty = pa.schema(_SNAPSHOT_TYPES).empty_table()
     old = empty if scope.is_first else read_published(connection, tables, scope.index)
@@ -153,7 +156,7 @@ def _replace_snapshots(
     bulk.append(connection, target, with_constants(written, computed_at=scope.computed_at))
     recorded = with_constants(restated, restated_at=scope.computed_at, run_id=scope.run_id, reason=scope.reason)
     bulk.append(connection, tables.snapshot_restatements, recorded)
-    return restated
+    return scope.index.numbers_of(old), restated
 
 
 def _replace_failures(

@@ -58,6 +58,7 @@ class StoreTables:
     incidents: Table
     alert_messages: Table
     run_leases: Table
+    late_changes: Table
 
     @property
     def metadata(self) -> MetaData:
@@ -82,6 +83,7 @@ class StoreTables:
             incidents=_incidents(metadata),
             alert_messages=_alert_messages(metadata),
             run_leases=_run_leases(metadata),
+            late_changes=_late_changes(metadata),
         )
 
 
@@ -184,6 +186,7 @@ def _snapshot_days(metadata: MetaData) -> Table:
         ),
         _column("computed_at", _INSTANT, "When the day was last computed completely."),
         _column("run_id", Text, "The Dagster run, or the command, that computed it."),
+        _column("run_number", BigInteger, "The number of that run's lease: a run that began later has a higher one."),
         _optional(
             "source_fingerprint",
             Text,
@@ -320,7 +323,8 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
         _column(
             "is_active",
             Boolean,
-            "Whether to show it: true in the newest week while it applies and is not dismissed.",
+            "Whether to show it: true in the newest week, while it applies and is not dismissed. A student whose "
+            "computation failed keeps an earlier week's.",
             server_default=false(),
         ),
         _column(
@@ -410,5 +414,20 @@ def _run_leases(metadata: MetaData) -> Table:
         _column("last", BigInteger, "The last leased number, inclusive."),
         _column("owner", Text, "The run, named in messages to waiting runs."),
         _column("taken_at", _INSTANT, "When it was acquired.", server_default=func.now()),
+        _column("number", BigInteger, "Counts the runs, in the order in which they begin.", server_default=Identity()),
         info={DESCRIPTION: "One row per run that may write days or recommendations."},
+    )
+
+
+def _late_changes(metadata: MetaData) -> Table:
+    return Table(
+        "late_changes",
+        metadata,
+        _number("Number of the change."),
+        _column("first_day", Date, "The first day after those that were computed with the change."),
+        _column("run_number", BigInteger, "Runs up to this number may have read the rows before the change."),
+        info={
+            DESCRIPTION: "One row per range of days whose rows of the platform had changed when it was computed, while "
+            "another run was in progress: that run leaves its later days marked as changed."
+        },
     )

@@ -15,6 +15,7 @@ from snapshot_pipeline.orchestration.checks import (
     check_student_count_stable,
     check_success_rate,
     check_week_complete,
+    check_week_success_rate,
     percent,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport
@@ -113,6 +114,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
         check_student_count_stable(DayCount(DAY, 1_000, 0), earlier, 0.2),
         check_recommendation_coverage(WeekReport(monday, recipients=10, expected=10, expected_with_recommendation=10)),
         check_week_complete(WeekReport(monday)),
+        check_week_success_rate(WeekReport(monday, recipients=10), 0.9),
     ]
     bad = [
         check_success_rate(report(1, 999), 0.9),
@@ -121,6 +123,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
         check_student_count_stable(DayCount(DAY, 1, 0), earlier, 0.2),
         check_recommendation_coverage(WeekReport(monday, recipients=10, expected=10, expected_with_recommendation=1)),
         check_week_complete(WeekReport(monday, missing_days=[date(2026, 2, 18)])),
+        check_week_success_rate(WeekReport(monday, recipients=1, failed={7: "ValueError: x"}), 0.9),
     ]
     for result in [*good, *bad]:
         assert {"observed", "threshold"} <= set(result.metadata), result.check_name
@@ -176,11 +179,16 @@ def test_a_week_without_a_student_who_has_a_lesson_left_does_not_pass(recipients
     assert "no active student has a lesson left" in str(result.description)
 
 
-def test_a_failed_student_is_a_warning_for_the_week() -> None:
-    result = check_recommendation_coverage(
-        WeekReport(
-            date(2026, 2, 16), recipients=100, expected=99, expected_with_recommendation=99, failed={7: "ValueError: x"}
-        )
+@pytest.mark.parametrize(("failed", "passed"), [(0, True), (10, True), (11, False), (100, False)])
+def test_a_week_in_which_many_students_failed_is_an_error(failed: int, passed: bool) -> None:
+    errors = dict.fromkeys(range(failed), "ValueError: x")
+    result = check_week_success_rate(WeekReport(date(2026, 2, 16), recipients=100, failed=errors), 0.9)
+    assert (result.passed, result.severity) == (passed, ERROR)
+    assert f"{100 - failed} % of 100 students computed, expected at least 90 %; {failed} failed" in str(
+        result.description
     )
-    assert not result.passed
-    assert "1 student failed" in str(result.description)
+
+
+def test_a_week_without_students_is_a_warning() -> None:
+    result = check_week_success_rate(WeekReport(date(2026, 2, 16)), 0.9)
+    assert (result.passed, result.severity) == (False, WARN)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from sqlalchemy import select, update
+import pytest
+from sqlalchemy import delete, select, update
 
 from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.installation import Installation
@@ -70,6 +71,30 @@ def test_rows_changed_while_a_run_reads_are_found_by_the_next_scan(computed: Ins
 
     run_days(computed, FIRST, LAST, "disturbed", change_after_first_batch)
     assert CHANGED in changed_days(computed, FIRST, LAST)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["days without a row", "days computed before"])
+def test_late_row_between_ranges_that_overlap_in_time_is_not_lost(computed: Installation, is_first: bool):
+    """A run of later days has read; a row of an earlier day changes, and another run on the earlier days finds it."""
+    days = computed.store.snapshot_days
+    if is_first:
+        with computed.engine.begin() as connection:
+            connection.execute(delete(days).where(days.c.snapshot_date > CHANGED))
+    overlapping = []
+
+    def change_and_compute_earlier_days(progress: Progress) -> None:
+        if progress.done == progress.total:
+            change_a_past_day(computed)
+            overlapping.append(run_days(computed, FIRST, CHANGED, "earlier days").reports)
+
+    run_days(computed, CHANGED + timedelta(days=1), LAST, "later days", change_and_compute_earlier_days)
+    assert len(overlapping) == 1
+    assert any(report.restated for report in overlapping[0])  # the change has an effect
+    assert compare_days(computed, [LAST]).differences  # and the later run has missed it
+    assert changed_days(computed, FIRST, LAST) == [CHANGED + timedelta(days=1)]
+    run_days(computed, CHANGED + timedelta(days=1), LAST, "late data")
+    assert compare_days(computed, COMPUTED).differences == []
+    assert changed_days(computed, FIRST, LAST) == []
 
 
 def test_day_without_a_fingerprint_counts_as_changed_once(computed: Installation):

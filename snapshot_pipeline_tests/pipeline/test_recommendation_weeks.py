@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import URL, select, text, update
 
@@ -13,6 +14,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import MissingSundayError, missing_days, run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.withdrawal import withdraw_week
+from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.store.locks import LockedError, exclusive_recommendations
 from snapshot_pipeline.store.weeks import computed_weeks
 from snapshot_pipeline_tests.pipeline.installations import (
@@ -142,6 +144,42 @@ def test_a_week_without_any_recommendation_counts_as_computed(installation: Inst
     report = run_week(installation, MONDAY, "nobody")
     assert report.types.total() == 0
     assert installation.transaction(computed_weeks, MONDAY, MONDAY).keys() == {MONDAY}
+
+
+def test_students_who_left_have_no_active_recommendation_whatever_their_ids(installation: Installation):
+    """The first and the last one are outside of every batch's range of ids in the second run."""
+    run_week(installation, MONDAY, "one")
+    students = sorted(active_weeks(installation))
+    leavers = [students[0], students[len(students) // 2], students[-1]]
+    execute(
+        installation.engine.url,
+        f"UPDATE users SET is_active = false WHERE id IN ({', '.join(map(str, leavers))})",  # noqa: S608
+    )
+    run_week(installation, MONDAY, "two")
+    assert sorted(active_weeks(installation)) == sorted(set(students) - set(leavers))
+
+
+def test_student_who_fails_keeps_the_earlier_recommendations(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    run_week(installation, MONDAY - WEEK, "one")
+    before = active_weeks(installation)
+    student = sorted(before)[len(before) // 2]
+
+    def raising_for_student(facts: WeekFacts) -> pd.DataFrame:
+        if student in facts.students["user_id"].to_numpy():
+            raise ValueError("injected")
+        return recommend(facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("snapshot_pipeline.pipeline.recommendations.recommend", raising_for_student)
+        report = run_week(installation, MONDAY, "two")
+    assert report.failed == {student: "ValueError: injected"}
+    students = active_weeks(installation)
+    assert students[student] == before[student]
+    assert {week for user_id in students.keys() - {student} for week in students[user_id].values()} == {MONDAY}
+    run_week(installation, MONDAY, "fixed")
+    assert MONDAY - WEEK not in active_weeks(installation).get(student, {}).values()
 
 
 def test_dismissal_on_monday_before_the_run_is_respected(installation: Installation):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, literal_column, select
 
+from snapshot_pipeline.pipeline.batches import Progress
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.retry import FailedRange, contiguous_ranges, failed_ranges, retry_failed
 from snapshot_pipeline.pipeline.snapshots import run_days
@@ -129,6 +130,31 @@ def test_full_run_deletes_failures_of_students_who_left(failed: Installation):
         run_days(failed, SUNDAY, SUNDAY, "again")
     assert failing(failed)[SUNDAY] == tuple(others)
     assert counts(failed)[SUNDAY].failed == len(others)
+
+
+def test_counts_are_right_when_a_run_is_interrupted_before_it_records_its_days(computed: Installation):
+    before = counts(computed)
+    raising = published(computed)["performance_snapshots"]["user_id"].unique().to_pylist()[:6]
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done == progress.total:
+            raise KeyboardInterrupt
+
+    with raising_for(raising), pytest.raises(KeyboardInterrupt):
+        run_days(computed, FIRST, SUNDAY, "interrupted", interrupt)
+    interrupted, failing_now = counts(computed), failing(computed)
+    assert failing_now[SUNDAY] == tuple(raising)
+    for day, count in interrupted.items():
+        assert count.failed == len(failing_now.get(day, ()))
+        assert count.students == before[day].students
+    leaver, *others = raising
+    execute(computed.engine.url, f"UPDATE users SET is_active = false WHERE id = {leaver}")  # noqa: S608
+    with raising_for(others[:2]):
+        retry_failed(computed, None, None, "retry")
+    assert counts(computed)[SUNDAY] == replace(before[SUNDAY], published=before[SUNDAY].published - 3, failed=2)
+    execute(computed.engine.url, f"UPDATE users SET is_active = true WHERE id = {leaver}")  # noqa: S608
+    run_days(computed, FIRST, SUNDAY, "whole")
+    assert counts(computed) == before
 
 
 def test_retry_without_failures_does_nothing(failed: Installation):

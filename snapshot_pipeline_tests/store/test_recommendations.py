@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import func, select, update
@@ -13,7 +15,7 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.recommendations import (
     WeekScope,
     active_counts,
-    deactivate_older_weeks,
+    finish_week,
     newest_week,
     read_dismissals,
     read_dismissed_lessons,
@@ -137,9 +139,27 @@ def test_batch_leaves_students_of_other_batches_unchanged(store: Store):
     publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (50, "TAKE_BREAK")))
     publish(store, week_of(MONDAY + WEEK), recommended((1, "TAKE_BREAK")), users=(1, 10))
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK"), (50, MONDAY, "TAKE_BREAK")}
-    with store.engine.begin() as connection:
-        deactivate_older_weeks(connection, store.tables, MONDAY + WEEK)
+    finish(store, recipients=[1, 50])
     assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK")}
+
+
+def finish(store: Store, recipients: Sequence[int], failed: Sequence[int] = ()) -> None:
+    with store.engine.begin() as connection:
+        finish_week(connection, store.tables, week_of(MONDAY + WEEK), np.array(recipients, np.int64), failed)
+
+
+def test_finished_week_deactivates_users_outside_every_batch_who_are_no_recipients(store: Store):
+    publish(store, week_of(MONDAY + WEEK), recommended((1, "TAKE_BREAK"), (50, "TAKE_BREAK"), (90, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), recommended((50, "TAKE_BREAK")), users=(50, 50))
+    finish(store, recipients=[50])
+    assert active(store) == {(50, MONDAY + WEEK, "TAKE_BREAK")}
+
+
+def test_failed_student_keeps_the_recommendations_of_an_earlier_week(store: Store):
+    publish(store, week_of(MONDAY), recommended((1, "TAKE_BREAK"), (50, "TAKE_BREAK"), (90, "TAKE_BREAK")))
+    publish(store, week_of(MONDAY + WEEK), recommended((1, "TAKE_BREAK")), users=(1, 1))
+    finish(store, recipients=[1, 50], failed=[50])
+    assert active(store) == {(1, MONDAY + WEEK, "TAKE_BREAK"), (50, MONDAY, "TAKE_BREAK")}
 
 
 def test_older_week_never_replaces_a_newer_one(store: Store):

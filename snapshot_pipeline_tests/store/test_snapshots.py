@@ -9,10 +9,17 @@ from datetime import date, datetime, timedelta, timezone
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import literal_column, select
+from sqlalchemy import delete, insert, literal_column, select
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.store.days import DayCount, day_counts, last_day_count_before, read_fingerprints, record_days
+from snapshot_pipeline.store.days import (
+    DayCount,
+    RecordedRun,
+    day_counts,
+    last_day_count_before,
+    read_fingerprints,
+    record_days,
+)
 from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
 from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
 from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
@@ -202,10 +209,8 @@ def test_thousands_of_students_over_weeks_are_replaced_at_once(store: Store):
 
 def test_later_run_replaces_the_recorded_counts_of_a_day(store: Store):
     with store.engine.begin() as connection:
-        record_days(
-            connection, store.tables, [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], NOW, "first", FINGERPRINTS
-        )
-        record_days(connection, store.tables, [DayCount(YESTERDAY, 10, 0)], NOW, "second", FINGERPRINTS)
+        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], FINGERPRINTS)
+        record_days(connection, store.tables, run_of(2), [DayCount(YESTERDAY, 10, 0)], FINGERPRINTS)
         counts = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
         before_day = last_day_count_before(connection, store.tables, DAY)
         before_yesterday = last_day_count_before(connection, store.tables, YESTERDAY)
@@ -213,6 +218,18 @@ def test_later_run_replaces_the_recorded_counts_of_a_day(store: Store):
     assert (before_day, before_yesterday) == (DayCount(YESTERDAY, 10, 0), None)
     assert [count.success_rate for count in counts] == [1.0, None]
     assert replace(counts[0], failed=30).success_rate == 0.25
+
+
+def test_publication_counts_how_many_students_more_are_published_and_failed(store: Store):
+    def counts(publication: Publication) -> tuple[int, int]:
+        return publication.more_published.item(), publication.more_failed.item()
+
+    both = [(1, DAY), (2, DAY)]
+    assert counts(publish(store, [1, 2, 3], snapshots(both), failures([(3, DAY)]))) == (2, 1)
+    assert counts(publish(store, [1, 2, 3], snapshots(both), failures([(3, DAY)]))) == (0, 0)
+    failed_later = publish(store, [1, 2, 3], snapshots([(1, DAY)]), failures([(2, DAY), (3, DAY)]))
+    assert counts(failed_later) == (-1, 1)  # its row stays and does not count
+    assert counts(publish(store, [1, 2, 3], snapshots([*both, (3, DAY)]))) == (2, -2)
 
 
 def test_status_counts_open_failures_and_averages_the_pace(store: Store):
@@ -334,25 +351,74 @@ def test_failure_that_recurs_after_recovery_starts_anew(store: Store):
     table = store.tables.snapshot_failures
     publish(store, [1], snapshots([]), failures([(1, DAY)]))
     recovered = publish(store, [1], snapshots([(1, DAY)]), at=LATER)
-    assert (recovered.recovered.tolist(), recovered.failed_before.tolist(), recovered.failed.tolist()) == (
-        [1],
-        [1],
-        [0],
-    )
+    assert (recovered.more_published.tolist(), recovered.more_failed.tolist()) == ([1], [-1])
     publish(store, [1], snapshots([]), failures([(1, DAY)]), at=LATER)
     with store.engine.connect() as connection:
         (row,) = connection.execute(select(table)).mappings()
     assert (row["first_seen_at"], row["attempts"]) == (LATER, 1)
 
 
+def run_of(number: int) -> RecordedRun:
+    """Return a run that was the newest when it had begun to read."""
+    return RecordedRun(NOW, f"run {number}", number, newest=number)
+
+
 def test_change_on_a_day_computed_alone_keeps_the_next_day_pending(store: Store):
     counts = [DayCount(YESTERDAY, 1, 0), DayCount(DAY, 1, 0)]
     tomorrow = {TOMORROW: "1 started=3:9"}
     with store.engine.begin() as connection:
-        record_days(connection, store.tables, counts, NOW, "first", FINGERPRINTS)
-        record_days(connection, store.tables, [DayCount(TOMORROW, 1, 0)], NOW, "first", tomorrow)
-        record_days(connection, store.tables, counts, NOW, "unchanged", FINGERPRINTS)
+        record_days(connection, store.tables, run_of(1), counts, FINGERPRINTS)
+        record_days(connection, store.tables, run_of(2), [DayCount(TOMORROW, 1, 0)], tomorrow)
+        record_days(connection, store.tables, run_of(3), counts, FINGERPRINTS)
         assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {**FINGERPRINTS, **tomorrow}
         changed = {YESTERDAY: "1 started=2:99"}
-        record_days(connection, store.tables, counts[:1], NOW, "alone", changed)
+        record_days(connection, store.tables, run_of(4), counts[:1], changed)
         assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {**changed, DAY: None, **tomorrow}
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["days without a row", "days computed before"])
+def test_only_a_run_begun_later_clears_the_mark_of_a_late_change(store: Store, is_first: bool):
+    """Run 2 on the later days has read before the change that run 3 on the earlier day finds, and records after it."""
+    earlier, later = {YESTERDAY: "1 started=3:7"}, {DAY: "1 started=4:8"}
+    with store.engine.begin() as connection:
+        connection.execute(insert(store.tables.run_leases), [lease(number) for number in (2, 3)])
+        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=2:6"})
+        if not is_first:
+            record_days(connection, store.tables, run_of(1), [DayCount(DAY, 1, 0)], later)
+        record_days(connection, store.tables, run_of(3), [DayCount(YESTERDAY, 1, 0)], earlier)
+        record_days(connection, store.tables, run_of(2), [DayCount(DAY, 1, 0)], later)
+        assert read_fingerprints(connection, store.tables, DAY, DAY) == {DAY: None}
+        record_days(connection, store.tables, run_of(4), [DayCount(DAY, 1, 0)], later)
+        assert read_fingerprints(connection, store.tables, DAY, DAY) == later
+
+
+def test_run_that_began_after_a_change_was_read_is_not_marked(store: Store):
+    """As in a backfill of several runs at once, where each day is computed for the first time."""
+    later = {DAY: "1 started=4:8"}
+    with store.engine.begin() as connection:
+        connection.execute(insert(store.tables.run_leases), [lease(number) for number in (1, 2)])
+        record_days(connection, store.tables, run_of(2), [DayCount(DAY, 1, 0)], later)
+        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=2:6"})
+        assert read_fingerprints(connection, store.tables, DAY, DAY) == later
+
+
+def test_changes_are_kept_only_while_a_run_may_have_missed_them(store: Store):
+    changes = store.tables.late_changes
+    with store.engine.begin() as connection:
+        connection.execute(insert(store.tables.run_leases), [lease(number) for number in (2, 3)])
+        record_days(connection, store.tables, run_of(3), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=3:7"})
+        assert connection.execute(select(changes.c.first_day, changes.c.run_number)).all() == [(DAY, 3)]
+        connection.execute(delete(store.tables.run_leases))
+        record_days(connection, store.tables, run_of(4), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=5:9"})
+        assert connection.execute(select(changes)).all() == []
+
+
+def lease(number: int) -> dict[str, object]:
+    return {
+        "number": number,
+        "token": f"token {number}",
+        "space": "performance_snapshots",
+        "first": 1,
+        "last": 2,
+        "owner": "a run",
+    }

@@ -8,11 +8,7 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES
-from snapshot_pipeline.orchestration.checks import (
-    check_recommendation_coverage,
-    check_week_complete,
-    recommendation_check_specs,
-)
+from snapshot_pipeline.orchestration.checks import check_week, recommendation_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, table
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
 from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
@@ -71,9 +67,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         report_week(context, report)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} failed and keeps the previous recommendations: {error}")
-        return dg.MaterializeResult(
-            metadata=metadata, check_results=[check_recommendation_coverage(report), check_week_complete(report)]
-        )
+        return dg.MaterializeResult(metadata=metadata, check_results=check_week(report, settings))
 
     return adaptive_recommendations
 

@@ -22,7 +22,7 @@ from snapshot_pipeline.platform.contract import check_platform
 from snapshot_pipeline.platform.replication import ReplicaBehindError
 from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.postgres.errors import DatabaseError, is_transient
-from snapshot_pipeline.store.days import DayCount, record_days
+from snapshot_pipeline.store.days import DayCount, RecordedRun, record_days
 from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
 from snapshot_pipeline_tests.integration.replica.servers import await_replay, query
@@ -108,9 +108,9 @@ def test_day_or_week_incomplete_on_the_replica_is_an_error(pair: Pair):
         assert published(installation)["snapshot_days"].num_rows == 0
         monday = today - timedelta(days=today.weekday())
         sunday = DayCount(monday + timedelta(days=6), 1, 0)
-        now = datetime.now(timezone.utc)
+        run = RecordedRun(datetime.now(timezone.utc), "an earlier run", number=1, newest=1)
         with installation.engine.begin() as connection:
-            record_days(connection, installation.store, [sunday], now, "an earlier run", {sunday.day: None})
+            record_days(connection, installation.store, run, [sunday], {sunday.day: None})
         with pytest.raises(ReplicaBehindError):
             run_week(installation, monday, "too early")
 
