@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ _FILES = ("dagster.yaml", "workspace.yaml")
 
 class RunFailedError(SnapshotPipelineError):
     """A run failed; the message is the run's own, in one line."""
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """The result of a check that found something.
+
+    Attributes:
+        description: What it found, a sentence without a full stop.
+        is_error: Whether it did not pass and is an error; otherwise a few students failed.
+    """
+
+    description: str
+    is_error: bool
 
 
 def set_dagster_home() -> Path:
@@ -46,8 +60,11 @@ def execute(
     progress: ProgressListener,
     partition_key: str | None = None,
     run_config: Mapping[str, Any] | None = None,
-) -> None:
+) -> list[FailedCheck]:
     """Execute a job in this process and record it in the Dagster instance.
+
+    Returns:
+        The checks in which a student failed, or that failed themselves with severity ERROR.
 
     Raises:
         RunFailedError: The run failed.
@@ -73,6 +90,16 @@ def execute(
         raise KeyboardInterrupt
     if not result.success:
         raise RunFailedError(_failure_message(result))
+    error = dg.AssetCheckSeverity.ERROR
+    return [
+        FailedCheck(str(check.description), is_error=not check.passed and check.severity is error)
+        for check in result.get_asset_check_evaluations()
+        if (not check.passed and check.severity is error) or _count(check.metadata.get("failed"))
+    ]
+
+
+def _count(value: object) -> int:
+    return int(getattr(value, "value", 0) or 0)
 
 
 class RunSeries:

@@ -35,7 +35,7 @@ def demo(context: click.Context, students: int, days: int, seed: int) -> None:
     _print_command(f"sample --students {students} --days {days} --seed {seed}")
     context.invoke(sample, students=students, days=days, seed=seed)
     _print_command(f"materialize --from {first} --to {last}")
-    compute_days(settings, first, last)
+    compute_days(settings, [first + timedelta(days=n) for n in range((last - first).days + 1)])
     _print_command(f"recommend --week {week}")
     compute_week(settings, week)
     _print_command(f"report --week {week}")

@@ -6,6 +6,9 @@ from datetime import date, datetime
 
 import click
 
+SHOWN_DAYS = 14
+"""How many days `status` shows, and `materialize --missing` looks at, unless told otherwise."""
+
 
 class _Day(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
     """A date as YYYY-MM-DD."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.periods import DAY
+from snapshot_pipeline.cli.periods import DAY, SHOWN_DAYS
+from snapshot_pipeline.cli.terminal import PROBLEM_STATUS
 from snapshot_pipeline.pipeline.periods import (
+    last_closed_day,
     last_closed_week,
     require_ascending,
     require_closed_days,
@@ -17,45 +20,96 @@ from snapshot_pipeline.pipeline.periods import (
 )
 from snapshot_pipeline.settings import Settings, load_settings
 
+if TYPE_CHECKING:  # imported late, so that a help text is fast
+    from snapshot_pipeline.cli.dagster_runs import FailedCheck
+
 
 @click.command(epilog="Example: snapshot-pipeline materialize --from 2026-11-01 --to 2026-11-22")
-@click.option("--from", "first", type=DAY, required=True, help="The first day.")
-@click.option("--to", "last", type=DAY, required=True, help="The last day, inclusive.")
+@click.option("--from", "first", type=DAY, help=f"The first day.  [with --missing by default {SHOWN_DAYS} days ago]")
+@click.option("--to", "last", type=DAY, help="The last day, inclusive.  [with --missing by default yesterday]")
+@click.option("--missing", is_flag=True, help="Compute only the days that `status` calls missing.")
 @click.option(
     "--allow-student-drop",
     is_flag=True,
     help="Publish even if that removes more rows of a day than SNAPSHOT_MAX_STUDENT_DROP.",
 )
-def materialize(first: date, last: date, *, allow_student_drop: bool) -> None:
+def materialize(first: date | None, last: date | None, *, missing: bool, allow_student_drop: bool) -> None:
     """Compute the snapshots of the days from --from to --to, and show them.
 
     Each Dagster run computes SNAPSHOT_DAYS_PER_RUN days; the UI shows the runs, their checks and their plots. Days that
     exist are computed again: figures that differ are updated, and recorded in snapshot_restatements.
+
+    The exit status is 3 if one of the days has too few students published or many students with invalid rows.
     """
     settings = load_settings()
+    if missing:
+        last = last or last_closed_day(settings)
+        first = first or max(settings.start_date, last - timedelta(days=SHOWN_DAYS - 1))
+    if first is None or last is None:
+        raise click.UsageError(
+            f"Missing option '{'--to' if first else '--from'}'; expected both --from and --to, or --missing"
+        )
     require_closed_days(settings, first, last)
-    compute_days(settings, first, last, allow_student_drop=allow_student_drop)
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    if missing:
+        days = _missing_days(settings, days)
+        if not days:
+            click.echo(f"No day from {first} to {last} is missing; nothing to do.")
+            return
+    compute_days(settings, days, allow_student_drop=allow_student_drop).exit_if_any()
 
 
-def compute_days(settings: Settings, first: date, last: date, *, allow_student_drop: bool = False) -> None:
-    """Compute the days, SNAPSHOT_DAYS_PER_RUN per run, and print a table of them."""
+def _missing_days(settings: Settings, days: Sequence[date]) -> list[date]:
+    from snapshot_pipeline.cli.tables import read_days
+    from snapshot_pipeline.pipeline.installation import open_installation
+
+    with open_installation(settings) as installation:
+        return [day.day for day in read_days(installation, days[0], days[-1]) if day.state == "missing"]
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is wrong with computed days or weeks: phrases without a full stop."""
+
+    phrases: Sequence[str]
+
+    def exit_if_any(self) -> None:
+        """Print the problems in one line and exit with 3, as `status` does; return if there are none."""
+        if self.phrases:
+            click.secho(f"\nProblems: {'; '.join(self.phrases)}.", fg="red")
+            raise click.exceptions.Exit(PROBLEM_STATUS)
+
+
+def compute_days(settings: Settings, days: Sequence[date], *, allow_student_drop: bool = False) -> Problems:
+    """Compute the days, SNAPSHOT_DAYS_PER_RUN per run, and print a table of them.
+
+    Args:
+        days: Ascending, at least one.
+    """
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
-    from snapshot_pipeline.cli.tables import print_days, read_days
     from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, REASON_TAG
     from snapshot_pipeline.orchestration.partitions import range_tags, run_ranges
-    from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     tags = {REASON_TAG: COMMAND_LINE} | ({ALLOW_STUDENT_DROP_TAG: "true"} if allow_student_drop else {})
     with progress_display("starting Dagster") as show:
         series = RunSeries(show)
         for start, end in run_ranges(days, settings):
-            listener = series.start_run(f"{start} to {end}", runs_left=(last - end) / (end - start + timedelta(days=1)))
+            left = sum(day > end for day in days)
+            listener = series.start_run(f"{start} to {end}", runs_left=left / ((end - start).days + 1))
             execute(settings, "daily_snapshots_job", {**range_tags(start, end), **tags}, listener)
+    return _print_days(settings, days)
+
+
+def _print_days(settings: Settings, days: Sequence[date]) -> Problems:
+    from snapshot_pipeline.cli.tables import day_problems, print_days, read_days
+    from snapshot_pipeline.pipeline.installation import open_installation
+
     with open_installation(settings) as installation:
-        print_days(read_days(installation, first, last))
+        shown = [day for day in read_days(installation, days[0], days[-1]) if day.day in set(days)]
+    print_days(shown)
+    return Problems(day_problems(shown))
 
 
 @click.command(epilog="Example: snapshot-pipeline retry-failed --from 2026-11-01 --to 2026-11-22")
@@ -65,9 +119,9 @@ def retry_failed(first: date | None, last: date | None) -> None:
     """Compute the students with open failures again, only for the days on which they failed.
 
     Use this after the cause of their errors was fixed. It is one Dagster run, and updates the success rates of the
-    days.
+    days. The exit status is 3 if one of the days still has too few students published.
     """
-    from snapshot_pipeline.cli.tables import print_days, print_failures, read_days
+    from snapshot_pipeline.cli.tables import print_failures
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.store.failures import failing_students, failures_by_reason
 
@@ -83,11 +137,12 @@ def retry_failed(first: date | None, last: date | None) -> None:
 
     oldest, newest = days[0], days[-1]
     _run(settings, "retry_failed_job", f"{oldest} to {newest}", run_config=retry_run_config(first, last))
+    problems = _print_days(settings, [oldest + timedelta(days=n) for n in range((newest - oldest).days + 1)])
     with open_installation(settings) as installation:
-        print_days(read_days(installation, oldest, newest))
         click.echo()
         failures = installation.transaction(failures_by_reason, oldest, newest)
         print_failures(failures, oldest, newest, settings.zone)
+    problems.exit_if_any()
 
 
 @click.command(epilog="Example: snapshot-pipeline recommend --week 2026-11-16")
@@ -95,27 +150,33 @@ def retry_failed(first: date | None, last: date | None) -> None:
 def recommend(week: date) -> None:
     """Compute the recommendations of a week that has ended, in one Dagster run.
 
-    The snapshots of its Sunday must exist. If a newer week has recommendations, students keep seeing those.
+    The snapshots of its Sunday must exist. If a newer week has recommendations, students keep seeing those. A student
+    whose computation fails keeps the earlier ones; the exit status is 3 if too many fail.
     """
     settings = load_settings()
     require_closed_week(settings, week)
-    compute_week(settings, week)
+    compute_week(settings, week).exit_if_any()
 
 
-def compute_week(settings: Settings, week_start: date) -> None:
-    """Compute the week's recommendations and print how many there are of each type."""
+def compute_week(settings: Settings, week_start: date) -> Problems:
+    """Compute the week's recommendations, and print how many there are of each type and how many students failed."""
     from snapshot_pipeline.cli.tables import WeekCounts, print_week
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.store.recommendations import active_counts, counts_by_week
 
-    _run(settings, "weekly_recommendations_job", f"week of {week_start}", partition_key=week_start.isoformat())
+    task = f"week of {week_start}"
+    checks = _run(settings, "weekly_recommendations_job", task, partition_key=week_start.isoformat())
     with open_installation(settings) as installation:
         counts = installation.transaction(active_counts, week_start)
         if not counts:  # a newer week is shown, so none of this one is active
             counts = installation.transaction(counts_by_week, week_start, week_start).get(week_start, {})
             print_week(WeekCounts(week_start, counts, is_newest=False))
-            return
-        print_week(WeekCounts(week_start, counts))
+        else:
+            print_week(WeekCounts(week_start, counts))
+    for check in checks:
+        if not check.is_error:
+            click.echo(f"\n{check.description}.")
+    return Problems([check.description for check in checks if check.is_error])
 
 
 @click.command(epilog="Example: snapshot-pipeline report --week 2026-11-16 --open")
@@ -149,10 +210,10 @@ def _run(
     task: str,
     partition_key: str | None = None,
     run_config: Mapping[str, Any] | None = None,
-) -> None:
+) -> list[FailedCheck]:
     """Execute one run and show its progress as `task`."""
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
 
     with progress_display("starting Dagster") as show:
-        execute(settings, job_name, {}, RunSeries(show).start_run(task), partition_key, run_config)
+        return execute(settings, job_name, {}, RunSeries(show).start_run(task), partition_key, run_config)

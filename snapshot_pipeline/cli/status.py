@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from snapshot_pipeline.cli.terminal import BoundedInteger, json_option, print_json
+from snapshot_pipeline.cli.periods import SHOWN_DAYS
+from snapshot_pipeline.cli.terminal import PROBLEM_STATUS, BoundedInteger, json_option, print_json
 from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:  # imported late, so that a help text is fast
     from snapshot_pipeline.cli.tables import DayStatus, IncidentOverview, WeekCounts
     from snapshot_pipeline.store.failures import OpenFailures
     from snapshot_pipeline.store.outbox import Undelivered
-
-PROBLEM_STATUS = 3
-"""Exit status if there are problems; 1 means that the status could not be read, 2 is click's for a wrong option."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class Status:
     failures: list[OpenFailures]
     week: WeekCounts | None
     incidents: IncidentOverview
+    warnings: list[str]
 
     @property
     def problems(self) -> list[str]:
@@ -39,22 +38,21 @@ class Status:
 
         Open failures are not a problem: they wait for a fix of their cause, and many of them make a day `too few`.
         """
-        missing = sum(day.state == "missing" for day in self.days)
-        too_few = sum(day.state == "too few" for day in self.days)
-        invalid = sum(day.state == "invalid" for day in self.days)
+        from snapshot_pipeline.cli.tables import day_problems
+
         counts = (
-            (missing, "day missing", "days missing"),
-            (too_few, "day with too few students published", "days with too few students published"),
-            (invalid, "day with many invalid rows", "days with many invalid rows"),
             (len(self.incidents.open), "open incident", "open incidents"),
             (len(self.incidents.failing_channels), "failing alert channel", "failing alert channels"),
             (len(self.incidents.channel_problems), "invalid alert URL", "invalid alert URLs"),
         )
-        return [f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in counts if count]
+        others = [f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in counts if count]
+        return day_problems(self.days) + others
 
 
 @click.command(epilog="Example: snapshot-pipeline status --days 30 --json | jq '.problems'")
-@click.option("--days", type=BoundedInteger(1, 366), default=14, show_default=True, help="How many days to show.")
+@click.option(
+    "--days", type=BoundedInteger(1, 366), default=SHOWN_DAYS, show_default=True, help="How many days to show."
+)
 @json_option
 def status(days: int, as_json: bool) -> None:
     """Show the last days, open failures, the newest week and open incidents.
@@ -84,6 +82,8 @@ def status(days: int, as_json: bool) -> None:
       channels                  name; of its undelivered messages: messages,
                                 oldest_at, attempts, last_error
       channel_problems          one line per invalid URL
+      warnings                  one line per range of days computed with
+                                another formula, time zone or maximum score
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     settings = load_settings()
     current = _read(settings, days)
@@ -98,6 +98,7 @@ def status(days: int, as_json: bool) -> None:
 def _read(settings: Settings, days: int) -> Status:
     from snapshot_pipeline.cli import tables
     from snapshot_pipeline.pipeline.installation import open_for_reading
+    from snapshot_pipeline.pipeline.outdated import outdated_days
     from snapshot_pipeline.store.failures import failures_by_reason
 
     last = last_closed_day(settings)
@@ -110,6 +111,7 @@ def _read(settings: Settings, days: int) -> Status:
             failures=installation.transaction(failures_by_reason, first, last),
             week=tables.read_newest_week(installation),
             incidents=tables.read_incidents(installation),
+            warnings=[str(days) for days in outdated_days(installation)],
         )
 
 
@@ -124,6 +126,8 @@ def _print(status: Status, settings: Settings) -> None:
     click.echo()
     tables.print_incidents(status.incidents, settings.zone)
     click.echo()
+    for warning in status.warnings:
+        click.secho(f"Warning: {warning}.", fg="yellow")
     if status.problems:
         click.secho(f"Problems: {', '.join(status.problems)}.", fg="red")
     else:
@@ -162,6 +166,7 @@ def _document(status: Status, settings: Settings) -> dict[str, object]:
             for channel, name in status.incidents.channels.items()
         ],
         "channel_problems": list(status.incidents.channel_problems),
+        "warnings": status.warnings,
     }
 
 

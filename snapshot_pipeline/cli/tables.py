@@ -106,6 +106,13 @@ def _state(count: DayCount | None, is_due: bool, settings: Settings) -> DayState
     return "invalid" if (count.issue_rate or 0) > settings.max_issue_rate else "ok"
 
 
+def day_problems(days: Sequence[DayStatus]) -> list[str]:
+    """Return one phrase per kind of problem of the days, e.g. `3 days missing`."""
+    phrases = {"missing": "missing", "too few": "with too few students published", "invalid": "with many invalid rows"}
+    counts = {state: sum(day.state == state for day in days) for state in phrases}
+    return [f"{count_noun(count, 'day')} {phrases[state]}" for state, count in counts.items() if count]
+
+
 def read_newest_week(installation: Installation) -> WeekCounts | None:
     """Return the active recommendations of the newest week; None if no week has been computed."""
     newest = installation.transaction(newest_week)

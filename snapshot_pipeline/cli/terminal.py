@@ -13,6 +13,9 @@ from typing import Any, TextIO
 
 import click
 
+PROBLEM_STATUS = 3
+"""Exit status if there are problems; 1 means an error, 2 is click's for a wrong option."""
+
 _TERMINALS_WITHOUT_CURSOR = ("dumb", "unknown")
 
 

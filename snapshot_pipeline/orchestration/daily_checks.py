@@ -126,7 +126,8 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
         name=RECOMPUTE_MATCHES.name,
         description=(
             "A randomly chosen day, recomputed from the platform's rows, equals its stored snapshots; nothing is "
-            "written. Differences that late rows explain are a warning."
+            "written. Differences that late rows explain are a warning, and so are days that were computed with "
+            "another version of the formula or other settings."
         ),
     )
     def recompute_matches(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -145,19 +146,21 @@ def build_recompute_matches(settings: Settings) -> dg.AssetChecksDefinition:
 def check_recompute_matches(recomputed: Recomputation, seed: str, searched: Sequence[date]) -> dg.AssetCheckResult:
     """Check that the stored snapshots of a day equal the recomputed ones; late or added rows are a warning.
 
+    Days that were computed with another formula or other settings are a warning, too, whether they differ or not.
+
     Args:
         recomputed: The comparison.
         seed: The seed of the random choice of the day.
         searched: The days that `late_data_sensor` searches, ascending.
     """
     differences = recomputed.columns.total()
-    is_explained = bool(recomputed.changed_days) or _is_regraded_before(recomputed)
+    is_explained = recomputed.is_outdated or bool(recomputed.changed_days) or _is_regraded_before(recomputed)
     is_severe = not is_explained and bool(differences or recomputed.rows_missing)
     return dg.AssetCheckResult(
         check_name=RECOMPUTE_MATCHES.name,
-        passed=not recomputed.differs,
+        passed=not recomputed.differs and not recomputed.outdated,
         severity=_ERROR if is_severe else _WARN,
-        description=_recompute_sentence(recomputed, searched),
+        description="; ".join([_recompute_sentence(recomputed, searched), *map(str, recomputed.outdated)]),
         metadata={
             OBSERVED: differences + recomputed.rows_missing + recomputed.unpublished,
             THRESHOLD: 0,
@@ -193,6 +196,8 @@ def _recompute_sentence(recomputed: Recomputation, searched: Sequence[date]) -> 
         f"{count_noun(recomputed.unpublished, 'student')} without a row" if recomputed.unpublished else "",
     ]
     what = f"{day}: {', '.join(part for part in parts if part)}"
+    if recomputed.is_outdated:
+        return what
     if recomputed.changed_days:
         changed = recomputed.changed_days[0]
         if changed in searched:

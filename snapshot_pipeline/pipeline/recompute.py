@@ -22,6 +22,7 @@ from snapshot_pipeline.pipeline.batches import Batch, open_local_executor
 from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
+from snapshot_pipeline.pipeline.outdated import OutdatedDays, outdated_days
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, estimate_memory
 from snapshot_pipeline.pipeline.source import open_source
@@ -66,6 +67,7 @@ class Recomputation:
         unpublished: Number of students who should have a row and have neither a row nor a failure.
         rows_missing: How many rows of those that the day's computation published were deleted.
         changed_days: Days up to this one whose source rows have changed since they were computed.
+        outdated: Days that were computed with another formula or other settings, this one or others.
         first_computed: The first computed day; changes of older rows are not recorded.
         differing: Number of students with a difference.
         regraded_before: Number of students whose quiz average differs and depends on attempts of before that day.
@@ -78,6 +80,7 @@ class Recomputation:
     unpublished: int = 0
     rows_missing: int = 0
     changed_days: list[date] = field(default_factory=list)
+    outdated: list[OutdatedDays] = field(default_factory=list)
     first_computed: date | None = None
     differing: int = 0
     regraded_before: int = 0
@@ -86,6 +89,11 @@ class Recomputation:
     def differs(self) -> bool:
         """Whether there is any difference."""
         return bool(self.columns.total() or self.unpublished or self.rows_missing)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the day itself was computed with another formula or other settings."""
+        return any(days.first <= self.day <= days.last for days in self.outdated)
 
     def add(self, other: Recomputation) -> None:
         """Add another batch of the same day."""
@@ -113,7 +121,7 @@ def recompute_day(installation: Installation, day: date, run_id: str) -> Recompu
     days = LocalDays(day, day, installation.settings.zone)
     source = open_source(installation, days.end)
     first_computed = installation.transaction(day_counts, date.min, date.max)[0].day
-    result = Recomputation(day, first_computed=first_computed)
+    result = Recomputation(day, outdated=outdated_days(installation), first_computed=first_computed)
     with (
         installation.lock_days(day, day, f"recompute_matches, run {run_id}") as lock,
         open_local_executor(installation.settings) as executor,

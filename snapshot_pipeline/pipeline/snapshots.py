@@ -36,6 +36,7 @@ from snapshot_pipeline.pipeline.day_reports import DayReport, batch_reports
 from snapshot_pipeline.pipeline.history import ListedRows, empty_history, read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints
+from snapshot_pipeline.pipeline.outdated import computed_with
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
@@ -105,7 +106,9 @@ def run_days(
         retry_transient(ensure_partitions, installation.engine, installation.store, first, last)
         is_first = retry_transient(_prepare_tables, installation, first, last)
         overview = retry_transient(_read_overview, source, days, executor.local_executor)
-        run = installation.leased_transaction(lock, begun_run, lock.lease.token, computed_at, run_id)
+        run = installation.leased_transaction(
+            lock, begun_run, lock.lease.token, computed_at, run_id, computed_with(installation.settings)
+        )
         if not is_first and not allow_student_drop:
             refuse_student_drop(installation, overview.source, days)
         work = SnapshotWork(installation.uri, overview.source, lock.lease, days, computed_at, run_id, reason, is_first)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Date,
     Select,
+    cast,
     delete,
     exists,
     func,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.snapshots import Publication
@@ -63,25 +64,32 @@ class RecordedRun:
         computed_at: Time of the computation, with its zone.
         run_id: The Dagster run, or the command.
         number: The number of its lease.
+        computed_with: The formula's version and the settings, see `pipeline.outdated`.
         newest: The newest number of any run after this one had begun to read: whoever has a higher one reads the same
             rows or later ones.
     """
 
     computed_at: datetime
     run_id: str
+    computed_with: Mapping[str, Any]
     number: int
     newest: int
 
 
 def begun_run(
-    connection: Connection, tables: StoreTables, token: str, computed_at: datetime, run_id: str
+    connection: Connection,
+    tables: StoreTables,
+    token: str,
+    computed_at: datetime,
+    run_id: str,
+    computed_with: Mapping[str, Any],
 ) -> RecordedRun:
     """The run that holds the lease `token`; call it when the run has begun to read, and not before."""
     leases, days = tables.run_leases, tables.snapshot_days
     number = connection.execute(select(leases.c.number).where(leases.c.token == token)).scalar_one()
     numbers = union_all(select(leases.c.number), select(days.c.run_number)).subquery()
     newest = connection.execute(select(func.max(numbers.c.number))).scalar_one()
-    return RecordedRun(computed_at, run_id, number, newest)
+    return RecordedRun(computed_at, run_id, computed_with, number, newest)
 
 
 def record_days(
@@ -121,6 +129,7 @@ def record_days(
             "computed_at": run.computed_at,
             "run_id": run.run_id,
             "run_number": run.number,
+            "computed_with": dict(run.computed_with),
             "source_fingerprint": recorded[count.day],
         }
         for count in counts
@@ -194,6 +203,17 @@ def read_fingerprints(connection: Connection, tables: StoreTables, first: date, 
     days = tables.snapshot_days
     query = select(days.c.snapshot_date, days.c.source_fingerprint).where(days.c.snapshot_date.between(first, last))
     return {day: fingerprint for day, fingerprint in connection.execute(query)}
+
+
+def computed_with_others(
+    connection: Connection, tables: StoreTables, first: date, computed_with: Mapping[str, Any]
+) -> dict[date, dict[str, Any]]:
+    """What the days from `first` on were computed with that were not computed with `computed_with`, ascending."""
+    days = tables.snapshot_days
+    query = select(days.c.snapshot_date, days.c.computed_with).where(
+        days.c.snapshot_date >= first, days.c.computed_with != cast(dict(computed_with), JSONB)
+    )
+    return {day: other for day, other in connection.execute(query.order_by(days.c.snapshot_date))}
 
 
 def day_counts(connection: Connection, tables: StoreTables, first: date, last: date) -> list[DayCount]:

@@ -187,6 +187,12 @@ def _snapshot_days(metadata: MetaData) -> Table:
         _column("computed_at", _INSTANT, "When the day was last computed completely."),
         _column("run_id", Text, "The Dagster run, or the command, that computed it."),
         _column("run_number", BigInteger, "The number of that run's lease: a run that began later has a higher one."),
+        _column(
+            "computed_with",
+            JSONB,
+            "The version of the formula and the settings that it was computed with: `formula`, `timezone`, "
+            "`naive_timezone`, `score_maximum`.",
+        ),
         _optional(
             "source_fingerprint",
             Text,

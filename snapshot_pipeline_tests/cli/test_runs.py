@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import dagster as dg
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
@@ -22,6 +23,7 @@ from snapshot_pipeline.pipeline.periods import (
     require_closed_days,
     require_closed_week,
 )
+from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
@@ -32,6 +34,13 @@ def run(*arguments: str) -> str:
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def run_with_problems(*arguments: str) -> str:
+    """Run a command that succeeds and finds a problem; return the line that names it."""
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 3, result.output
+    return result.output.splitlines()[-1]
 
 
 def refused(*arguments: str) -> str:
@@ -93,6 +102,63 @@ def test_a_failed_run_is_one_line_with_a_remediation(installation: TestInstallat
     line = refused("recommend", "--week", "2026-01-12")
     assert "no snapshots for its Sunday, 2026-01-18" in line
     assert "snapshot-pipeline materialize --from 2026-01-18" in line
+
+
+def test_a_day_in_which_many_students_fail_is_status_3(installation: TestInstallation) -> None:
+    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 100)):
+        line = run_with_problems("materialize", "--from", "2026-02-17", "--to", "2026-02-18")
+    assert line == "Problems: 2 days with too few students published."
+    assert run("retry-failed", "--from", "2026-02-17", "--to", "2026-02-18")
+
+
+def test_missing_days_are_those_that_status_calls_missing(installation: TestInstallation) -> None:
+    run("materialize", "--from", "2026-01-20", "--to", "2026-01-20")
+    output = run("materialize", "--missing", "--from", "2026-01-19", "--to", "2026-01-21")
+    assert re.findall(r"2026-\d\d-\d\d", output) == ["2026-01-19", "2026-01-21"]
+    again = run("materialize", "--missing", "--from", "2026-01-19", "--to", "2026-01-21")
+    assert again == "No day from 2026-01-19 to 2026-01-21 is missing; nothing to do.\n"
+
+
+def test_days_without_a_bound_are_refused(installation: TestInstallation) -> None:
+    result = CliRunner().invoke(command, ["materialize", "--from", "2026-02-01"])
+    assert result.exit_code == 2
+    assert "Missing option '--to'; expected both --from and --to, or --missing" in result.output
+
+
+@pytest.mark.parametrize("share", [1.0, 0.02], ids=["all", "few"])
+def test_a_week_says_how_many_students_failed(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    run("materialize", "--from", "2026-02-15", "--to", "2026-02-15")
+    run("recommend", "--week", "2026-02-09")
+    before = active(installation)
+    failed = students_started_before(installation.url, date(2026, 2, 1), 2)
+
+    def raising(facts: WeekFacts) -> pd.DataFrame:
+        if share == 1 or facts.students["user_id"].isin(failed).any():
+            raise ValueError("injected")
+        return recommend(facts)
+
+    monkeypatch.setattr("snapshot_pipeline.pipeline.recommendations.recommend", raising)
+    if share == 1:
+        line = run_with_problems("recommend", "--week", "2026-02-09")
+        assert re.fullmatch(
+            r"Problems: the week of 2026-02-09: 0 % of (\d+) students computed, expected at least 90 %; \1 failed\.",
+            line,
+        )
+    else:
+        line = run("recommend", "--week", "2026-02-09").splitlines()[-1]
+        assert re.fullmatch(r"the week of 2026-02-09: [\d.]+ % of \d+ students computed, .*; 2 failed\.", line)
+    assert active(installation) == before  # all students keep what they had
+
+
+def active(installation: TestInstallation) -> list[tuple[int, str]]:
+    engine = create_engine(installation.url)
+    query = "SELECT user_id, recommendation_type FROM adaptive_recommendations WHERE is_active ORDER BY 1, 2"
+    with engine.connect() as connection:
+        rows = [(user_id, kind) for user_id, kind in connection.execute(text(query))]
+    engine.dispose()
+    return rows
 
 
 def test_failures_and_issues_of_a_day_are_recorded(installation: TestInstallation) -> None:

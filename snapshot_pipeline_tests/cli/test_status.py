@@ -76,6 +76,7 @@ def test_no_problems_is_status_0(installation: TestInstallation, yesterday: date
         "incidents": [],
         "channels": [],
         "channel_problems": [],
+        "warnings": [],
     }
     assert day == {
         "day": str(yesterday),
@@ -143,6 +144,14 @@ def test_an_open_incident_is_status_3(installation: TestInstallation, yesterday:
         "run_id": None,
         "opened_at": "2026-03-01T06:00:00+00:00",
     }
+
+
+def test_days_computed_with_another_setting_are_a_warning(installation: TestInstallation, yesterday: date) -> None:
+    found = document(installation, 0, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_SCORE_MAXIMUM="20")
+    assert found["warnings"] == [
+        f"{yesterday} was computed with SNAPSHOT_SCORE_MAXIMUM=100, not with SNAPSHOT_SCORE_MAXIMUM=20: "
+        f"`snapshot-pipeline materialize --from {yesterday} --to {yesterday}`"
+    ]
 
 
 def test_an_invalid_channel_is_status_3_and_stderr_stays_empty(installation: TestInstallation, yesterday: date) -> None:

@@ -12,6 +12,7 @@ from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.daily_checks import check_no_open_incidents, check_recompute_matches
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.pipeline.open_problems import OpenProblems
+from snapshot_pipeline.pipeline.outdated import OutdatedDays
 from snapshot_pipeline.pipeline.recompute import Recomputation, StoredDifference
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import OpenFailures
@@ -123,6 +124,25 @@ def test_students_who_became_active_later_are_a_warning() -> None:
     result = check_recompute_matches(Recomputation(LAST, 1_000, unpublished=4), "a seed", SEARCHED)
     assert (result.passed, result.severity) == (False, WARN)
     assert "4 students without a row" in result.description
+
+
+@pytest.mark.parametrize("differences", [0, 2])
+def test_days_computed_with_another_zone_are_a_warning_with_the_command(differences: int) -> None:
+    now = {"formula": 1, "timezone": "Europe/Budapest", "naive_timezone": "UTC", "score_maximum": 100}
+    outdated = OutdatedDays(date(2026, 2, 1), LAST, {**now, "timezone": "UTC"}, now)
+    columns = Counter(pace_score=differences) if differences else Counter()
+    result = check_recompute_matches(Recomputation(LAST, 1_000, columns, outdated=[outdated]), "a seed", SEARCHED)
+    assert (result.passed, result.severity) == (False, WARN)
+    assert result.description.endswith(
+        "; 2026-02-01 to 2026-02-25 were computed with SNAPSHOT_TIMEZONE=UTC, not with "
+        "SNAPSHOT_TIMEZONE=Europe/Budapest: `snapshot-pipeline materialize --from 2026-02-01 --to 2026-02-25`"
+    )
+
+
+def test_a_difference_of_a_day_computed_as_now_stays_an_error_beside_outdated_days() -> None:
+    outdated = OutdatedDays(date(2026, 2, 1), date(2026, 2, 2), {"formula": 0}, {"formula": 1})
+    different = Recomputation(LAST, 1_000, Counter(pace_score=2), outdated=[outdated])
+    assert check_recompute_matches(different, "a seed", SEARCHED).severity == ERROR
 
 
 def run_checks(installation: TestInstallation, **tags: str) -> dict[str, dg.AssetCheckEvaluation]:

@@ -58,7 +58,8 @@ def test_only_closed_incidents_and_sent_messages_expire(store: Store):
 
 def day(snapshot_date: date) -> dict[str, Any]:
     counts = {"published": 1, "failed": 0, "students_with_issues": 0}
-    return {"snapshot_date": snapshot_date, **counts, "computed_at": NOW, "run_id": "r"}
+    run = {"computed_at": NOW, "run_id": "r", "run_number": 1, "computed_with": {}}
+    return {"snapshot_date": snapshot_date, **counts, **run}
 
 
 def snapshot(user_id: int, snapshot_date: date) -> dict[str, Any]:

@@ -360,7 +360,7 @@ def test_failure_that_recurs_after_recovery_starts_anew(store: Store):
 
 def run_of(number: int) -> RecordedRun:
     """Return a run that was the newest when it had begun to read."""
-    return RecordedRun(NOW, f"run {number}", number, newest=number)
+    return RecordedRun(NOW, f"run {number}", {"formula": 1}, number, newest=number)
 
 
 def test_change_on_a_day_computed_alone_keeps_the_next_day_pending(store: Store):

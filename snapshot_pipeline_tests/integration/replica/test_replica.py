@@ -108,7 +108,7 @@ def test_day_or_week_incomplete_on_the_replica_is_an_error(pair: Pair):
         assert published(installation)["snapshot_days"].num_rows == 0
         monday = today - timedelta(days=today.weekday())
         sunday = DayCount(monday + timedelta(days=6), 1, 0)
-        run = RecordedRun(datetime.now(timezone.utc), "an earlier run", number=1, newest=1)
+        run = RecordedRun(datetime.now(timezone.utc), "an earlier run", {}, number=1, newest=1)
         with installation.engine.begin() as connection:
             record_days(connection, installation.store, run, [sunday], {sunday.day: None})
         with pytest.raises(ReplicaBehindError):
