@@ -126,10 +126,12 @@ def test_students_who_became_active_later_are_a_warning() -> None:
     assert "4 students without a row" in result.description
 
 
+COMPUTED_WITH = {"formula": 1, "timezone": "Europe/Budapest", "naive_timezone": "UTC", "score_maximum": 100}
+
+
 @pytest.mark.parametrize("differences", [0, 2])
 def test_days_computed_with_another_zone_are_a_warning_with_the_command(differences: int) -> None:
-    now = {"formula": 1, "timezone": "Europe/Budapest", "naive_timezone": "UTC", "score_maximum": 100}
-    outdated = OutdatedDays(date(2026, 2, 1), LAST, {**now, "timezone": "UTC"}, now)
+    outdated = OutdatedDays(date(2026, 2, 1), LAST, {**COMPUTED_WITH, "timezone": "UTC"}, COMPUTED_WITH)
     columns = Counter(pace_score=differences) if differences else Counter()
     result = check_recompute_matches(Recomputation(LAST, 1_000, columns, outdated=[outdated]), "a seed", SEARCHED)
     assert (result.passed, result.severity) == (False, WARN)
@@ -140,7 +142,7 @@ def test_days_computed_with_another_zone_are_a_warning_with_the_command(differen
 
 
 def test_a_difference_of_a_day_computed_as_now_stays_an_error_beside_outdated_days() -> None:
-    outdated = OutdatedDays(date(2026, 2, 1), date(2026, 2, 2), {"formula": 0}, {"formula": 1})
+    outdated = OutdatedDays(date(2026, 2, 1), date(2026, 2, 2), {**COMPUTED_WITH, "formula": 0}, COMPUTED_WITH)
     different = Recomputation(LAST, 1_000, Counter(pace_score=2), outdated=[outdated])
     assert check_recompute_matches(different, "a seed", SEARCHED).severity == ERROR
 
