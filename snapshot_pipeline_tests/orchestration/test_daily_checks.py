@@ -143,7 +143,7 @@ def test_days_computed_with_another_zone_are_a_warning_with_the_command(differen
 
 def test_a_difference_of_a_day_computed_as_now_stays_an_error_beside_outdated_days() -> None:
     outdated = OutdatedDays(date(2026, 2, 1), date(2026, 2, 2), {**COMPUTED_WITH, "formula": 0}, COMPUTED_WITH)
-    different = Recomputation(LAST, 1_000, Counter(pace_score=2), outdated=[outdated])
+    different = Recomputation(LAST, 1_000, Counter(pace_score=2), outdated=[outdated], differing=2)
     assert check_recompute_matches(different, "a seed", SEARCHED).severity == ERROR
 
 
