@@ -7,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from snapshot_pipeline.metrics.corrections import no_issues
+from snapshot_pipeline.metrics.corrections import local_dates, no_issues
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
-from snapshot_pipeline.metrics.grid import Flags, Ints, Shape, latest_by_day, sum_by_day
+from snapshot_pipeline.metrics.grid import Flags, Ints, Shape, inside, latest_by_day, sum_by_day
 from snapshot_pipeline.metrics.pace import window_lengths
 
 
@@ -111,6 +112,29 @@ class Events:
         shape = (self.shape[0], len(self.computed_days))
         sums = sum_by_day(self.progress_students, self.start_days - LEAD_DAYS, self.minutes, shape)
         return np.minimum(sums, self.day_minutes[LEAD_DAYS:])
+
+    def last_activity_dates(self, days: LocalDays) -> NDArray[np.datetime64]:
+        """The latest local date with activity up to the end of each computed day; NaT without any.
+
+        Activity is a lesson started or completed as recorded, an attempt, or an exercise.
+
+        Returns:
+            `datetime64[s]`, shape (students, computed days).
+        """
+        active = np.zeros((self.shape[0], days.count), dtype=bool)
+        for students, indices in (
+            (self.progress_students, self.recorded_start_days),
+            (self.progress_students, self.completion_days),
+            (self.attempt_students, self.attempt_days),
+            (self.exercise_students, self.exercise_days),
+        ):
+            computed = indices - LEAD_DAYS
+            inner = inside(computed, active.shape)
+            active[students[inner], computed[inner]] = True
+        latest = np.maximum.accumulate(np.where(active, np.arange(days.count), -1), axis=1)
+        dates = np.datetime64(days.first, "s") + latest.astype("timedelta64[D]")
+        before = pd.Series(pd.DatetimeIndex(self.activity_before.view("datetime64[us]")).tz_localize("UTC"))
+        return np.where(latest >= 0, dates, local_dates(before, days.zone)[:, None])
 
     @classmethod
     def of(cls, history: StudentHistory, days: LocalDays) -> Events:

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.corrections import no_issues
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
 from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.grid import (
     Counts,
-    Flags,
     Floats,
-    Ints,
     count_by_day,
     round_half_away,
     window_sums,
@@ -89,17 +86,15 @@ def _published(events: Events, days: LocalDays) -> pd.DataFrame:
     selected, lessons, averages = events.due, lessons_by_day(events), quiz_averages(events)
     # The lead days are needed for lessons only.
     shape = (events.shape[0], days.count)
-    started = count_by_day(events.progress_students, events.recorded_start_days - LEAD_DAYS, shape)
     quizzes = count_by_day(events.attempt_students, events.attempt_days - LEAD_DAYS, shape)
     exercises = count_by_day(events.exercise_students, events.exercise_days - LEAD_DAYS, shape)
     completed = lessons[:, LEAD_DAYS:]
-    active = (completed > 0) | (started > 0) | (quizzes > 0) | (exercises > 0)
     scores = round_half_away(pace_terms(events, lessons, averages).scores[selected])
     rows, columns = np.nonzero(selected)
     return pd.DataFrame(
         {
             "user_id": events.user_ids[rows],
-            "snapshot_date": _seconds(days.dates[columns]),
+            "snapshot_date": days.dates[columns].astype("datetime64[s]"),
             "pace_score": scores,
             "learning_pace": learning_paces(scores),
             "quiz_average": round_half_away(averages[selected]),
@@ -107,24 +102,6 @@ def _published(events: Events, days: LocalDays) -> pd.DataFrame:
             "time_spent_minutes_today": events.minutes_by_day[selected],
             "quizzes_completed_count": quizzes[selected],
             "exercises_submitted_count": exercises[selected],
-            "last_activity_date": _seconds(_last_active_dates(active, events.activity_before, days)[selected]),
+            "last_activity_date": events.last_activity_dates(days)[selected],
         }
     )
-
-
-def _last_active_dates(active: Flags, activity_before: Ints, days: LocalDays) -> NDArray[np.datetime64]:
-    """The latest date with activity up to each computed day, `datetime64[D]`; NaT without any.
-
-    Args:
-        active: Whether the student was active on the day, shape (students, computed days).
-        activity_before: The instant of the latest activity before the first day, shape (students,).
-    """
-    latest = np.maximum.accumulate(np.where(active, np.arange(days.count), -1), axis=1)
-    dates = np.datetime64(days.first, "D") + latest.astype("timedelta64[D]")
-    before = pd.DatetimeIndex(activity_before.view("datetime64[us]")).tz_localize("UTC").tz_convert(days.zone)
-    older_dates = before.tz_localize(None).to_numpy().astype("datetime64[D]")
-    return np.where(latest >= 0, dates, older_dates[:, None])
-
-
-def _seconds(dates: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
-    return dates.astype("datetime64[s]")

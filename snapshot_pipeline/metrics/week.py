@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from snapshot_pipeline.metrics.corrections import local_dates
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
 from snapshot_pipeline.metrics.events import Events, StudentHistory
-from snapshot_pipeline.metrics.grid import count_by_day, inside
+from snapshot_pipeline.metrics.grid import count_by_day
 
 ACTIVITY_DAYS = 14
 """Days of lessons and exercises, the week's Sunday included."""
@@ -39,22 +37,6 @@ def week_activity(history: StudentHistory, days: LocalDays) -> pd.DataFrame:
             "minutes": events.minutes_by_day[:, -BREAK_DAYS:].sum(axis=1, dtype=np.int64),
             "lessons": lessons.sum(axis=1, dtype=np.int64),
             "exercises": exercises.sum(axis=1, dtype=np.int64),
-            "last_activity_date": _last_activity_dates(events, days),
+            "last_activity_date": events.last_activity_dates(days)[:, -1],
         }
     )
-
-
-def _last_activity_dates(events: Events, days: LocalDays) -> NDArray[np.datetime64]:
-    """The local date of each student's latest activity, `datetime64[s]`."""
-    latest = np.full(len(events.user_ids), -1)
-    for rows, indices in (
-        (events.progress_students, events.recorded_start_days),
-        (events.progress_students, events.completion_days),
-        (events.attempt_students, events.attempt_days),
-        (events.exercise_students, events.exercise_days),
-    ):
-        inner = inside(indices, events.shape)
-        np.maximum.at(latest, rows[inner], indices[inner])
-    dates = np.datetime64(days.first, "D") - LEAD_DAYS + latest
-    before = pd.Series(pd.DatetimeIndex(events.activity_before.view("datetime64[us]")).tz_localize("UTC"))
-    return np.where(latest >= 0, dates.astype("datetime64[s]"), local_dates(before, days.zone))

@@ -55,11 +55,13 @@ def test_days_and_a_week_are_computed_printed_and_recorded_in_dagster(installati
     output = run("materialize", "--from", "2026-01-30", "--to", "2026-02-15")
     assert "Sun 2026-02-15" in output
     assert "100.00%" in output
-    assert "CONTINUE_LEARNING" in run("recommend", "--week", "2026-02-09")
+    assert re.search(r"week of 2026-02-09 +active\nCONTINUE_LEARNING", run("recommend", "--week", "2026-02-09"))
+    older_week = run("recommend", "--week", "2026-02-02")
+    assert re.search(r"week of 2026-02-02 +not active: a newer week is shown\nCONTINUE_LEARNING +\d+", older_week)
     days = installation.instance.get_materialized_partitions(dg.AssetKey("performance_snapshots"))
     assert {"2026-01-30", "2026-02-15"} <= set(days)
     weeks = installation.instance.get_materialized_partitions(dg.AssetKey("adaptive_recommendations"))
-    assert weeks == {"2026-02-09"}
+    assert weeks == {"2026-02-02", "2026-02-09"}
     assert max(map(len, output.splitlines())) <= 80
 
 
