@@ -23,11 +23,11 @@ from snapshot_pipeline.metrics.grid import (
 from snapshot_pipeline.metrics.pace import PaceTerms, learning_paces
 from snapshot_pipeline.metrics.quiz_average import running_averages
 
-FORMULA_VERSION = 1
-"""Increase it with each change after which the same rows give another figure: it is kept with each computed day."""
-
 UNEXPECTED_ERROR = "unexpected_error"
 """The reason of every failure: the computation of the student raised."""
+
+FORMULA_VERSION = 1
+"""Increase it with each change after which the same rows give another figure: it is kept with each computed day."""
 
 
 def _no_failures() -> pd.DataFrame:
