@@ -113,24 +113,30 @@ class Events:
         sums = sum_by_day(self.progress_students, self.start_days - LEAD_DAYS, self.minutes, shape)
         return np.minimum(sums, self.day_minutes[LEAD_DAYS:])
 
-    def last_activity_dates(self, days: LocalDays) -> NDArray[np.datetime64]:
-        """The latest local date with activity up to the end of each computed day; NaT without any.
+    @cached_property
+    def active(self) -> Flags:
+        """Whether the student started or completed a lesson, as recorded, attempted a quiz or submitted an exercise.
 
-        Activity is a lesson started or completed as recorded, an attempt, or an exercise.
-
-        Returns:
-            `datetime64[s]`, shape (students, computed days).
+        Shape (students, days).
         """
-        active = np.zeros((self.shape[0], days.count), dtype=bool)
+        active = np.zeros(self.shape, dtype=bool)
         for students, indices in (
             (self.progress_students, self.recorded_start_days),
             (self.progress_students, self.completion_days),
             (self.attempt_students, self.attempt_days),
             (self.exercise_students, self.exercise_days),
         ):
-            computed = indices - LEAD_DAYS
-            inner = inside(computed, active.shape)
-            active[students[inner], computed[inner]] = True
+            inner = inside(indices, self.shape)
+            active[students[inner], indices[inner]] = True
+        return active
+
+    def last_activity_dates(self, days: LocalDays) -> NDArray[np.datetime64]:
+        """The latest local date with activity up to the end of each computed day; NaT without any.
+
+        Returns:
+            `datetime64[s]`, shape (students, computed days).
+        """
+        active = self.active[:, LEAD_DAYS:]
         latest = np.maximum.accumulate(np.where(active, np.arange(days.count), -1), axis=1)
         dates = np.datetime64(days.first, "s") + latest.astype("timedelta64[D]")
         before = pd.Series(pd.DatetimeIndex(self.activity_before.view("datetime64[us]")).tz_localize("UTC"))

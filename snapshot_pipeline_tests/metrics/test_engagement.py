@@ -1,0 +1,229 @@
+"""The engagement score: the made-up cohort on which independent implementations agree, and the slow reference."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Callable
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.metrics.engagement import WEIGHTS, engagement, is_paced, members_of, quiz_records
+from snapshot_pipeline.metrics.events import Events
+from snapshot_pipeline_tests.reference.engagement import Engagement, reference_engagement
+from snapshot_pipeline_tests.reference.history_frames import full_history
+from snapshot_pipeline_tests.reference.rows import (
+    Attempt,
+    Exercise,
+    Lesson,
+    PlatformRows,
+    Progress,
+    Quiz,
+    Student,
+    User,
+)
+from snapshot_pipeline_tests.reference.strategies import property_settings
+
+GOLDEN = Path(__file__).parent / "engagement_golden"
+DAY = date(2026, 3, 17)
+UTC = ZoneInfo("UTC")
+
+
+def computed(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int, Engagement]:
+    """Compute the engagement of all cohorts with the code under test."""
+    days = LocalDays(day, day, zone)
+    events = Events.of(full_history(rows, zone), days)
+    members = members_of(events, events.last_activity_dates(days)[:, 0], np.datetime64(day))
+    users = {user.id: (user.current_specialization, user.current_level) for user in rows.users}
+    found: dict[int, Engagement] = {}
+    for cohort in sorted({users[user_id] for user_id in members["user_id"]}, key=str):
+        of_cohort = members[[users[user_id] == cohort for user_id in members["user_id"]]]
+        if not all(cohort):
+            for row in of_cohort.itertuples():
+                found[row.user_id] = Engagement(None, None, None, None, None, row.days_since_activity)
+            continue
+        attempts = _attempts(rows, set(of_cohort["user_id"]), _counted(rows, cohort), day, zone)
+        for row in engagement(of_cohort, quiz_records(attempts)).itertuples():
+            parts = [None if np.isnan(getattr(row, name)) else getattr(row, name) for name in WEIGHTS]
+            score = None if np.isnan(row.engagement_score) else float(row.engagement_score)
+            found[row.user_id] = Engagement(*parts, score, row.days_since_activity)
+    return found
+
+
+def _counted(rows: PlatformRows, cohort: tuple[str | None, str | None]) -> set[int]:
+    lessons = {lesson.id: lesson for lesson in rows.lessons if lesson.is_published}
+    return {
+        quiz.id
+        for quiz in rows.quizzes
+        if quiz.lesson_id is None
+        or (
+            quiz.lesson_id in lessons
+            and (lessons[quiz.lesson_id].specialization_id, lessons[quiz.lesson_id].level_id) == cohort
+        )
+    }
+
+
+def _attempts(rows: PlatformRows, users: set[int], quizzes: set[int], day: date, zone: ZoneInfo) -> pd.DataFrame:
+    students: list[Student] = [student for student in rows.active_students(zone) if student.user.id in users]
+    return pd.DataFrame(
+        [
+            (
+                attempt.row.user_id,
+                attempt.row.quiz_id,
+                attempt.row.id,
+                pd.Timestamp(attempt.row.completed_at),
+                attempt.completed_on.toordinal(),
+                np.nan if attempt.score is None else float(attempt.score),
+            )
+            for student in students
+            for attempt in student.attempts
+            if attempt.completed_on <= day and attempt.row.quiz_id in quizzes
+        ],
+        columns=["user_id", "quiz_id", "attempt_id", "completed_at", "day", "score"],
+    ).astype({"user_id": np.int64, "quiz_id": np.int64, "day": np.int64, "score": np.float64})
+
+
+def assert_same(rows: PlatformRows, day: date, zone: ZoneInfo) -> None:
+    """Compare the code under test with the slow reference."""
+    expected, found = reference_engagement(rows, day, zone), computed(rows, day, zone)
+    assert found.keys() == expected.keys()
+    for user_id, right in expected.items():
+        for name in (*WEIGHTS, "engagement_score", "days_since_activity"):
+            value, wanted = getattr(found[user_id], name), getattr(right, name)
+            assert (value is None) == (wanted is None), (user_id, name, value, wanted)
+            assert value is None or value == pytest.approx(float(wanted), abs=1e-12), (user_id, name)
+
+
+def golden_rows() -> PlatformRows:
+    """Read the six tables of the made-up cohort."""
+
+    def table(name: str, convert: Callable[[dict[str, str]], object]) -> list[object]:
+        with (GOLDEN / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return [convert(row) for row in csv.DictReader(file)]
+
+    def instant(text: str) -> datetime | None:
+        return datetime.fromisoformat(text) if text else None
+
+    def number(text: str) -> int | None:
+        return int(float(text)) if text else None
+
+    return PlatformRows(
+        users=table(  # type: ignore[arg-type]
+            "users",
+            lambda row: User(
+                int(row["id"]),
+                row["role"],
+                row["is_active"] == "True",
+                row["current_specialization"] or None,
+                row["current_level"] or None,
+            ),
+        ),
+        lessons=table(  # type: ignore[arg-type]
+            "lessons",
+            lambda row: Lesson(
+                int(row["id"]),
+                row["title"],
+                row["specialization_id"] or None,
+                row["level_id"] or None,
+                number(row["display_order"]),
+                row["is_published"] == "True",
+            ),
+        ),
+        user_lesson_progress=table(  # type: ignore[arg-type]
+            "user_lesson_progress",
+            lambda row: Progress(
+                int(row["user_id"]),
+                int(row["lesson_id"]),
+                instant(row["started_at"]),
+                instant(row["completed_at"]),
+                number(row["time_spent_minutes"]),
+            ),
+        ),
+        quizzes=table(  # type: ignore[arg-type]
+            "quizzes", lambda row: Quiz(int(row["id"]), number(row["lesson_id"]), row["title"] or None)
+        ),
+        quiz_attempts=table(  # type: ignore[arg-type]
+            "quiz_attempts",
+            lambda row: Attempt(
+                int(row["id"]),
+                int(row["user_id"]),
+                int(row["quiz_id"]),
+                float(row["score"]) if row["score"] else None,
+                instant(row["completed_at"]),
+            ),
+        ),
+        exercise_submissions=table(  # type: ignore[arg-type]
+            "exercise_submissions",
+            lambda row: Exercise(int(row["id"]), int(row["user_id"]), instant(row["created_at"])),
+        ),
+    )
+
+
+def test_made_up_cohort_has_the_agreed_values():
+    with (GOLDEN / "expected_2026-03-17.csv").open(encoding="utf-8", newline="") as file:
+        expected = {int(row["user_id"]): row for row in csv.DictReader(file)}
+    found = computed(golden_rows(), DAY, UTC)
+    assert expected.keys() <= found.keys()
+    for user_id, row in expected.items():
+        for name in (*WEIGHTS, "engagement_score", "days_since_activity"):
+            value = getattr(found[user_id], name)
+            assert (value is None) == (row[name] == ""), (user_id, name)
+            assert value is None or value == pytest.approx(float(row[name]), abs=5e-7), (user_id, name)
+
+
+def test_made_up_cohort_equals_the_slow_reference():
+    assert_same(golden_rows(), DAY, UTC)
+
+
+def any_rows(generator: random.Random) -> PlatformRows:
+    """Make a platform with two courses, up to 30 students, and attempts at all kinds of quizzes on few days."""
+    start = datetime(2026, 1, 20, 12, tzinfo=timezone.utc)
+
+    def moment() -> datetime:
+        return start + timedelta(
+            days=generator.choice([3, 20, 30, 40, 47, 50, 55, 56, 57]), hours=generator.randrange(9)
+        )
+
+    users = [
+        User(number, "student", True, generator.choice(["a", "a", "a", "b", None]), "1")
+        for number in range(generator.randrange(1, 31))
+    ]
+    attempts = [
+        Attempt(
+            number, user.id, generator.randrange(7), generator.choice([None, 0.0, 49.5, 50.0, 50.4, 100.0]), moment()
+        )
+        for number, user in enumerate(user for user in users for _ in range(generator.randrange(8)))
+    ]
+    return PlatformRows(
+        users=users,
+        lessons=[Lesson(number, "", "ab"[number % 2], "1", number, number < 4) for number in range(5)],
+        user_lesson_progress=[
+            Progress(user.id, lesson, moment(), generator.choice([None, moment()]), 5)
+            for user in users
+            for lesson in range(generator.randrange(4))
+        ],
+        quizzes=[Quiz(number, None if number > 4 else number, None) for number in range(7)],
+        quiz_attempts=attempts,
+        exercise_submissions=[Exercise(1, user.id, moment()) for user in users if generator.random() < 0.3],
+    )
+
+
+@property_settings(60)
+@given(generator=st.randoms(use_true_random=False))
+def test_engagement_of_any_rows_equals_the_slow_reference(generator: random.Random):
+    assert_same(any_rows(generator), DAY, UTC)
+
+
+def test_quiz_is_paced_if_the_middle_half_of_its_first_attempts_lies_within_21_days():
+    days = [0, 0, 10, 10, 10, 20, 20, 31, 90, 90]
+    assert is_paced(np.array(days, dtype=np.float64))
+    assert not is_paced(np.array([0, 0, *days[2:-3], 32, 90, 90], dtype=np.float64))
+    assert not is_paced(np.zeros(9))
