@@ -20,6 +20,8 @@ from typing import IO
 
 from dagster import DagsterRun
 
+from snapshot_pipeline.home import HomeError, create_directory
+
 if sys.platform != "win32":
     import fcntl
 
@@ -43,10 +45,10 @@ def this_process(home: Path) -> dict[str, str]:
     name = "unknown"
     try:
         if key not in _held and sys.platform != "win32":
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_directory(home, "processes")
             _delete_old(directory)
             _held[key] = _create_locked(directory / uuid.uuid4().hex)
-    except OSError as error:
+    except (OSError, HomeError) as error:
         _LOG.warning("without a locked file the end of this process would not be noticed: %s", error)
     if key in _held:
         name = Path(_held[key].name).name
