@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError, directory, processes
+from snapshot_pipeline.home import HomeError
 from snapshot_pipeline_tests.integration.embedded.servers import (
     data_of,
     execute,
@@ -191,7 +192,7 @@ def test_a_broken_cluster_is_reported_with_the_end_of_the_log(
 
 def test_a_home_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(EmbeddedServerError, match="set SNAPSHOT_HOME to a writable directory"):
+    with pytest.raises(HomeError, match="is not a directory; set SNAPSHOT_HOME"):
         EmbeddedServer(tmp_path / "home").start()
 
 
