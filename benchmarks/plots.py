@@ -71,6 +71,19 @@ def draw_all(results: Sequence[Result], directory: Path) -> list[Path]:
     return [_draw(plot, directory) for plot in plots if any(len(points) > 1 for points in plot.lines.values())]
 
 
+def plot_signals(curves: Mapping[str, Sequence[float]], days: Sequence[int], path: Path) -> None:
+    """Draw the AUC of each signal by the day of the course."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
+        axes = figure.add_subplot()
+        for (name, values), (color, marker, dashes) in zip(curves.items(), _LOOKS.values(), strict=False):
+            axes.plot(days, values, color=color, marker=marker, linestyle=dashes, label=name)
+        axes.set(title="Who will fail or withdraw: AUC of each figure", xlabel="day of the course", ylabel="AUC")
+        axes.set_xticks(days)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.savefig(path, transparent=True, metadata={"Software": None})
+
+
 def _by_students(results: Sequence[Result]) -> Plot:
     nights = [result for result in results if result.kind == "days" and result.computed_days == 1 and result.days > 60]
     points = {name: [(night.students, timed.seconds) for night, timed in _with(nights, name)] for name in _LOOKS}
