@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     )
     dagster_database_url: SecretStr | None = Field(
         default=None,
-        description="Dagster's own database; if unset, the database `dagster` on the same server.",
+        description="Dagster's own database; if unset, `<platform's database>_dagster` on the same server, and "
+        "`dagster` on the embedded one.",
     )
     source_database_url: SecretStr | None = Field(
         default=None,

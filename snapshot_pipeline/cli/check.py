@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 import click
 
 from snapshot_pipeline.cli.terminal import json_option, print_json
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.orchestration.instance.database import check_dagster_database
 from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_session_findings
 from snapshot_pipeline.pipeline.store_check import find_store_findings
 from snapshot_pipeline.platform.contract import Finding, Severity, sort_findings
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
-from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.settings import Settings, load_settings
 
 ADVICE_STATUS = 3
 """Exit status if there is advice but no error; 2 is click's for a wrong option."""
@@ -51,7 +53,7 @@ def check(full: bool, as_json: bool) -> None:
     engine = create_platform_engine(settings)
     source = create_source_engine(settings) or engine
     try:
-        findings = find_store_findings(engine, settings.store_schema)
+        findings = [*find_store_findings(engine, settings.store_schema), *_dagster_findings(settings)]
         if source is not engine:
             findings += find_session_findings(engine)
         findings = sort_findings([*findings, *find_platform_findings(settings, source, full=full)])
@@ -71,6 +73,13 @@ def check(full: bool, as_json: bool) -> None:
         click.echo(f"schema {schema} of database {database}: {_summary(count)}")
     if count["error"] or count["advice"]:
         raise click.exceptions.Exit(1 if count["error"] else ADVICE_STATUS)
+
+
+def _dagster_findings(settings: Settings) -> Iterator[Finding]:
+    try:
+        check_dagster_database(settings)
+    except SnapshotPipelineError as error:
+        yield Finding("error", None, f"Dagster's database: {error}")
 
 
 def _print_finding(finding: Finding) -> None:

@@ -17,6 +17,10 @@ from snapshot_pipeline.settings import Settings
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
+_EMBEDDED_PLATFORM = "platform"
+_DAGSTER_SUFFIX = "_dagster"
+_NAME_BYTES = 63  # PostgreSQL cuts longer names
+
 
 def run_transaction(
     engine: Engine, function: Callable[Concatenate[Connection, P], Result], *args: P.args, **kwargs: P.kwargs
@@ -49,15 +53,25 @@ def platform_url(settings: Settings) -> URL:
     """
     if settings.database_url:
         return parse_url(settings.database_url.get_secret_value(), "SNAPSHOT_DATABASE_URL")
-    return _embedded_url(settings, "platform")
+    return _embedded_url(settings, _EMBEDDED_PLATFORM)
+
+
+def platform_database_name(settings: Settings) -> str:
+    """Return the name of the platform's database; connects to nothing and starts no server."""
+    return str(platform_url(settings).database) if settings.database_url else _EMBEDDED_PLATFORM
 
 
 def dagster_url(settings: Settings) -> URL:
-    """Return SNAPSHOT_DAGSTER_DATABASE_URL or, if unset, the database `dagster` of the server of `platform_url`."""
+    """Return the URL of Dagster's database.
+
+    It is SNAPSHOT_DAGSTER_DATABASE_URL or, when that is unset, `<platform's database>_dagster` on the platform's
+    server, and `dagster` on the embedded one.
+    """
     if settings.dagster_database_url:
         return parse_url(settings.dagster_database_url.get_secret_value(), "SNAPSHOT_DAGSTER_DATABASE_URL")
     if settings.database_url:
-        return platform_url(settings).set(database="dagster")
+        name = platform_database_name(settings).encode()[: _NAME_BYTES - len(_DAGSTER_SUFFIX)].decode(errors="ignore")
+        return platform_url(settings).set(database=name + _DAGSTER_SUFFIX)
     return _embedded_url(settings, "dagster")
 
 

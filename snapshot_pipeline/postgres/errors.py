@@ -324,7 +324,8 @@ def _one_line(message: str, url: URL) -> str:
 def _connection_sentence(message: str, url: URL) -> str:
     database = masked_url(url)
     if match := re.search(r'database "(.*)" does not exist', message):
-        create = f"CREATE DATABASE {quote_identifier(match[1])}"
+        owner = f" OWNER {quote_identifier(url.username)}" if url.username else ""
+        create = f"CREATE DATABASE {quote_identifier(match[1])}{owner}"
         return f"the server of {database} has no database {match[1]!r}; create it there ({create};) or set another one"
     if "unsupported startup parameter" in message:
         return f"{database}: {message}; set ignore_startup_parameters = options in pgbouncer.ini"

@@ -18,8 +18,9 @@ OUR_TABLES = tuple(table.name for table in StoreTables.of("public").metadata.sor
 
 
 @pytest.fixture
-def engine(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """A database with a complete platform and one student; the settings use it."""
+def engine(database_url: URL, module_database_url: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database with a complete platform and one student, and one for Dagster; the settings use them."""
+    monkeypatch.setenv("SNAPSHOT_DAGSTER_DATABASE_URL", module_database_url.render_as_string(hide_password=False))
     monkeypatch.setenv("SNAPSHOT_DATABASE_URL", database_url.render_as_string(hide_password=False))
     with replace_platform(database_url, "public"):
         pass

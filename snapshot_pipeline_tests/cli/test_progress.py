@@ -12,9 +12,12 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.cli import command
 from snapshot_pipeline.cli.progress import ProgressUpdate, Speed, _LineDisplay
+from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline_tests.cli.terminals import Terminal
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
@@ -24,6 +27,11 @@ DAYS = ["materialize", "--from", "2026-02-01", "--to", "2026-02-10"]
 SMALL = {"SNAPSHOT_BATCH_ROWS": "400", "SNAPSHOT_DAYS_PER_RUN": "5"}
 ESCAPE, HIDDEN_CURSOR = "\x1b", "\x1b[?25l"
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-9]|9[0-7])(?:;\d+)*m")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _our_tables(installation: TestInstallation) -> None:
+    migrate(create_engine(installation.url, poolclass=NullPool), "public")
 
 
 def test_a_terminal_shows_a_bar_with_parts_speed_and_time_left(installation: TestInstallation):

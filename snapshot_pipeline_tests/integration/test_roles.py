@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import URL, create_engine, text
+from sqlalchemy import URL, create_engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline import cli
 from snapshot_pipeline.embedded.programs import program
+from snapshot_pipeline.orchestration.instance.storage import _engine
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES
@@ -48,9 +49,9 @@ class Roles:
     pipeline: URL
 
 
-def run_script(url: URL, names: dict[str, str], passwords: dict[str, str]) -> str:
+def run_script(url: URL, names: dict[str, str], passwords: dict[str, str], **others: str) -> str:
     """Run the script; return what it prints."""
-    variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}}
+    variables = {**names, **{f"{role}_password": secret for role, secret in passwords.items()}, **others}
     command: list[Any] = [program("psql", Path(), None), adbc_uri(url), "-v", "ON_ERROR_STOP=1", "--quiet", "-X"]
     command += [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
     finished = subprocess.run([*command, "-f", ROLES], capture_output=True, text=True, check=False)
@@ -67,9 +68,18 @@ def roles(server_url: URL, sample_template: URL) -> Iterator[Roles]:
         # The roles use a schema of their own, so our tables in `public` do not matter.
         for _ in range(2):
             assert run_script(url, names, passwords) == ""
+        execute_apart(url, f'CREATE DATABASE "{url.database}_dagster" OWNER "{names["pipeline"]}"')
         yield Roles(url, *(url.set(username=names[role], password=passwords[role]) for role in names))
+        execute_apart(url, f'DROP DATABASE "{url.database}_dagster"')
         for name in names.values():
             execute(url, f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
+
+
+def execute_apart(url: URL, statement: str) -> None:
+    """Execute a statement that cannot be part of a transaction."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(statement))
 
 
 def test_messages_are_english_for_both_roles(roles: Roles):
@@ -101,10 +111,11 @@ def test_the_script_goes_on_where_lc_messages_may_not_be_set(server_url: URL):
             )
 
 
-def run_command(url: URL, *arguments: str) -> Any:
+def run_command(url: URL, *arguments: str, **variables: str) -> Any:
     environment = {
         "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
         "SNAPSHOT_STORE_SCHEMA": "",  # the default
+        **variables,
     }
     return CliRunner().invoke(cli.command, arguments, env=environment)
 
@@ -185,3 +196,36 @@ def test_the_documented_backup_restores_tables_and_permissions(roles: Roles, tmp
         assert run_days(installation, date(2025, 11, 3), date(2025, 12, 1), "after").reports, "a new month is created"
     execute(roles.migrator, "CREATE TABLE snapshots.later (day date)")
     execute(roles.pipeline, "INSERT INTO snapshots.later VALUES ('2026-01-01')")
+
+
+def test_dagsters_records_fit_into_a_schema_of_the_platforms_database(roles: Roles, tmp_path: Path):
+    """Regression: Dagster's tables were among the application's, and shared its `alembic_version`."""
+    execute(roles.owner, "CREATE TABLE IF NOT EXISTS public.alembic_version (version_num text)")
+    one_database = {
+        "DAGSTER_HOME": str(PROJECT),
+        "SNAPSHOT_HOME": str(tmp_path),
+        "SNAPSHOT_DAGSTER_DATABASE_URL": roles.pipeline.render_as_string(hide_password=False),
+    }
+    assert run_command(roles.migrator, "db", "migrate").exit_code == 0
+    materialize = ("materialize", "--from", "2025-11-02", "--to", "2025-11-02")
+    for command in (("check",), materialize):
+        refused = run_command(roles.pipeline, *command, **one_database)
+        assert refused.exit_code == 1
+        assert "has tables that are not Dagster's (public." in f"{refused.output}{refused.exception}"
+    before = relations(roles.owner, "public")
+    assert "alembic_version" in before
+    names = {"migrator": str(roles.migrator.username), "pipeline": str(roles.pipeline.username)}
+    passwords = {"migrator": str(roles.migrator.password), "pipeline": str(roles.pipeline.password)}
+    run_script(roles.owner, names, passwords, dagster_schema="dagster")
+    _engine.cache_clear()  # a new process has no session with the former search path
+    checked = run_command(roles.pipeline, "check", **one_database)
+    assert checked.exit_code == 0, checked.output
+    computed = run_command(roles.pipeline, *materialize, **one_database)
+    assert computed.exit_code == 0, computed.output
+    assert relations(roles.owner, "public") == before
+    assert {"runs", "event_logs", "jobs", "alembic_version"} <= relations(roles.owner, "dagster")
+    execute(roles.owner, f'ALTER ROLE "{roles.pipeline.username}" IN DATABASE {roles.owner.database} RESET search_path')
+
+
+def relations(url: URL, schema: str) -> set[str]:
+    return set(inspect(create_engine(url, poolclass=NullPool)).get_table_names(schema))

@@ -26,7 +26,9 @@ def settings(**values: object) -> Settings:
 
 def test_dagsters_database_is_on_the_platforms_server_unless_set() -> None:
     beside = settings(database_url="postgres://u:p@h:1/app?sslmode=require")
-    assert masked_url(dagster_url(beside)) == "postgresql://u:***@h:1/dagster?sslmode=require"
+    assert masked_url(dagster_url(beside)) == "postgresql://u:***@h:1/app_dagster?sslmode=require"
+    long = dagster_url(settings(database_url=f"postgres://u:p@h:1/{'ö' * 30}")).database
+    assert long == f"{'ö' * 27}_dagster", "a name has at most 63 bytes, and no half character"
     separate = settings(database_url="postgres://u:p@h:1/app", dagster_database_url="postgres://v:q@i/own")
     assert dagster_url(separate).render_as_string(hide_password=False) == "postgresql+psycopg2://v:q@i/own"
     with pytest.raises(DatabaseUrlError, match=r"^SNAPSHOT_DATABASE_URL begins with"):

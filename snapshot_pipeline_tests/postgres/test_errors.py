@@ -107,14 +107,14 @@ def test_a_wrong_password_is_named_as_the_reason(role: URL, driver: Driver):
 def test_a_missing_database_comes_with_the_statement_that_creates_it(role: URL, driver: Driver):
     message = refusal(driver, role.set(database="No Such")) or ""
     assert "has no database 'No Such'" in message
-    assert 'CREATE DATABASE "No Such";' in message
+    assert f'CREATE DATABASE "No Such" OWNER "{role.username}";' in message
 
 
 def test_a_percent_sign_in_a_database_name_is_not_doubled(role: URL):
     """psycopg2's style of quoting doubles it, and the pasted statement would create another database."""
     with pytest.raises(DatabaseError) as caught:
         check_connection(role.set(database="50% Off"))
-    assert 'CREATE DATABASE "50% Off";' in str(caught.value)
+    assert 'CREATE DATABASE "50% Off" OWNER ' in str(caught.value)
 
 
 @THREE_DRIVERS

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import psycopg2
 from dagster import Field, IntSource
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import retry_pg_connection_fn
-from sqlalchemy import URL, Dialect, Engine, event, func, inspect, select
+from sqlalchemy import URL, Connection, Dialect, Engine, event, func, select
 
 from snapshot_pipeline.home import create_directory
+from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     CapturedLogContext,
     ConfigurableClassData,
@@ -29,12 +31,18 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     record_processes,
     share_engine,
 )
+from snapshot_pipeline.orchestration.instance.database import (
+    has_dagster_tables,
+    owner,
+    record_owner,
+    require_owner,
+)
 from snapshot_pipeline.orchestration.instance.run_process import this_process
 from snapshot_pipeline.orchestration.names import POOLS, SNAPSHOTS_POOL
 from snapshot_pipeline.postgres.engines import dagster_url
-from snapshot_pipeline.postgres.errors import is_out_of_connections
+from snapshot_pipeline.postgres.errors import is_out_of_connections, readable_database_errors, retry_transient
 from snapshot_pipeline.postgres.sessions import complete_url, open_engine, require_utf8
-from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.settings import Settings, load_settings
 
 EVENT_BATCH_SIZE = "50"
 """Materializations that Dagster writes at a time: a range of 365 days took 5.7 s instead of 14.6 s."""
@@ -48,9 +56,6 @@ _FREE_CONNECTION_PAUSE = 0.5
 
 _CREATION_SECONDS = 120
 """How long to wait for another process that creates the tables."""
-
-_FIRST_TABLES = frozenset({"runs", "instance_info", "event_logs", "jobs"})
-"""A table of each part of Dagster's storage; if they exist, the tables need not be created."""
 
 
 class SnapshotStorage(DagsterPostgresStorage):
@@ -70,34 +75,56 @@ class SnapshotStorage(DagsterPostgresStorage):
         """Open the storage, create its tables if necessary, and set the limits of the pools."""
         # Here, because every process of a run opens the storage. A value that the operator has set is kept.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENT_BATCH_SIZE)
-        settings = load_settings()
-        url = complete_url(dagster_url(settings))
-        engine = _engine(url, os.getpid())
-
-        def open_storage(*, creates_tables: bool) -> SnapshotStorage:
-            address = url.render_as_string(hide_password=False)
-            storage = cls(postgres_url=address, should_autocreate_tables=creates_tables, inst_data=inst_data)
-            share_engine(storage, engine)
-            record_processes(storage, lambda: this_process(settings.home))
-            return storage
-
-        retry_pg_connection_fn(lambda: require_utf8(engine))
-        storage = open_storage(creates_tables=False)
-        if not _has_tables(engine) or _unknown_pools(storage):
-            with _creation_lock(engine):
-                storage = open_storage(creates_tables=not _has_tables(engine))
-                # With a default limit only, the first two runs of a new pool overlap; with a stored limit they do not.
-                for pool in _unknown_pools(storage):
-                    storage.event_log_storage.set_concurrency_slots(pool, 1)
+        try:
+            storage = cls._open(load_settings(), inst_data)
+        except SnapshotPipelineError:
+            sys.excepthook = _print_on_one_line  # Dagster's own commands leave the error to the interpreter
+            raise
         if runs := config_value.get("runs_writing_snapshots"):
             limits = {limit.name: limit.limit for limit in storage.event_log_storage.get_pool_limits()}
             if limits.get(SNAPSHOTS_POOL) != runs:
                 storage.event_log_storage.set_concurrency_slots(SNAPSHOTS_POOL, runs)
         return storage
 
+    @classmethod
+    def _open(cls, settings: Settings, inst_data: ConfigurableClassData | None) -> SnapshotStorage:
+        """Open the storage if the database is this installation's; create what is missing."""
+        address, installation = dagster_url(settings), owner(settings)
+        url = complete_url(address)
+        engine = _engine(url, os.getpid())
 
-def _has_tables(engine: Engine) -> bool:
-    return retry_pg_connection_fn(lambda: set(inspect(engine).get_table_names())) >= _FIRST_TABLES
+        def open_storage(*, creates_tables: bool) -> SnapshotStorage:
+            named = url.render_as_string(hide_password=False)
+            storage = cls(postgres_url=named, should_autocreate_tables=creates_tables, inst_data=inst_data)
+            share_engine(storage, engine)
+            record_processes(storage, lambda: this_process(settings.home))
+            return storage
+
+        with readable_database_errors(address):
+            retry_transient(require_utf8, engine)
+            with engine.connect() as connection:
+                is_ours = has_dagster_tables(connection, address) and require_owner(connection, address, installation)
+            storage = open_storage(creates_tables=False)
+            if not is_ours or _unknown_pools(storage):
+                with _creation_lock(engine) as connection:
+                    storage = open_storage(creates_tables=not has_dagster_tables(connection, address))
+                    if not require_owner(connection, address, installation):
+                        record_owner(connection, installation)
+                    # With a default limit only, the first two runs of a new pool overlap; with a stored limit not.
+                    for pool in _unknown_pools(storage):
+                        storage.event_log_storage.set_concurrency_slots(pool, 1)
+        return storage
+
+
+def _print_on_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print an error that a user can fix without its traceback; all others as usual."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, SnapshotPipelineError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        print(f"error: {cause}", file=sys.stderr)
 
 
 def _unknown_pools(storage: SnapshotStorage) -> list[str]:
@@ -105,13 +132,13 @@ def _unknown_pools(storage: SnapshotStorage) -> list[str]:
 
 
 @contextmanager
-def _creation_lock(engine: Engine) -> Iterator[None]:
+def _creation_lock(engine: Engine) -> Iterator[Connection]:
     """Let one process at a time create what is missing: web server, daemon and runs start at the same time."""
     with engine.connect() as connection:
         try:
             connection.execute(select(func.set_config("lock_timeout", f"{_CREATION_SECONDS}s", False)))
             connection.execute(select(func.pg_advisory_lock(func.hashtext("snapshot_pipeline.dagster_storage"))))
-            yield
+            yield connection
         finally:
             connection.invalidate()  # ends the session, and with it the lock
 
