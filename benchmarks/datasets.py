@@ -78,8 +78,8 @@ class Dataset:
 
     @property
     def dagster_url(self) -> URL:
-        """The database of Dagster's records."""
-        return self.url.set(database="dagster")
+        """The database of Dagster's records, which belong to one installation."""
+        return self.url.set(database=f"{self.url.database}_dagster")
 
 
 _SHORTEN = (
@@ -127,6 +127,7 @@ class Datasets:
         if name not in self._databases():
             say(f"generating {students:,} students over {days:,} days …")
             self._make(dataset, name, say)
+        self._ensure_dagster_database(dataset)
         return dataset
 
     def shortened(self, dataset: Dataset, history_days: int, say: Callable[[str], None] = lambda _: None) -> Dataset:
@@ -140,7 +141,13 @@ class Datasets:
         if name not in self._databases():
             say(f"keeping {history_days:,} of {dataset.days:,} days …")
             self._shorten(dataset, shorter.first_day(history_days), name)
+        self._ensure_dagster_database(shorter)
         return shorter
+
+    def _ensure_dagster_database(self, dataset: Dataset) -> None:
+        if dataset.dagster_url.database not in self._databases():
+            with self._administration() as connection:
+                connection.execute(text(f'CREATE DATABASE "{dataset.dagster_url.database}"'))
 
     def _shorten(self, dataset: Dataset, first: date, name: str) -> None:
         unfinished = f"unfinished_{name}"

@@ -19,7 +19,7 @@ from snapshot_pipeline.orchestration.instance.database import (
     DagsterDatabaseError,
     check_dagster_database,
 )
-from snapshot_pipeline.orchestration.instance.storage import SnapshotStorage
+from snapshot_pipeline.orchestration.instance.storage import SnapshotStorage, _engine
 from snapshot_pipeline.postgres.errors import DatabaseError
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import PROJECT
@@ -40,6 +40,7 @@ def open_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
         monkeypatch.setenv("SNAPSHOT_DAGSTER_DATABASE_URL", dagster_url.render_as_string(hide_password=False))
         monkeypatch.setenv("SNAPSHOT_DATABASE_URL", platform)
         monkeypatch.setenv("SNAPSHOT_STORE_SCHEMA", schema)
+        _engine.cache_clear()  # a new process has no session yet, and reads the search path of its role anew
         return SnapshotStorage.from_config_value(None, {})
 
     return open_storage
@@ -83,10 +84,9 @@ def test_another_installation_is_refused(open_storage: Open, dagster_copy: URL):
     open_storage(dagster_copy)
     open_storage(dagster_copy, "postgresql://nobody@failover/platform")
     other_platform = refusal(open_storage, dagster_copy, "postgresql://nobody@nowhere/other")
-    assert "has the runs of another installation, that of the database platform with SNAPSHOT_STORE_" in other_platform
-    assert "for this one, that of the database other with" in other_platform
-    assert "set SNAPSHOT_DAGSTER_DATABASE_URL to a database of its own" in other_platform
-    assert "with SNAPSHOT_STORE_SCHEMA=it's" in refusal(open_storage, dagster_copy, schema="it's")
+    theirs, ours = (f"(database {name}, SNAPSHOT_STORE_SCHEMA=snapshots)" for name in ("platform", "other"))
+    assert f"has the records of another installation {theirs}; for this one {ours} set SNAP" in other_platform
+    assert "(database platform, SNAPSHOT_STORE_SCHEMA=ours)" in refusal(open_storage, dagster_copy, schema="ours")
 
 
 def test_a_renamed_installation_gets_the_statement(open_storage: Open, dagster_copy: URL):

@@ -127,9 +127,9 @@ def has_dagster_tables(connection: Connection, url: URL) -> bool:
         if state.relations:
             raise DagsterDatabaseError(
                 f"{masked_url(url)} has tables that are not Dagster's ({_listed(state.relations)}) where Dagster would "
-                f"create its own (search_path {state.search_path}); create a database for Dagster (CREATE DATABASE … "
-                f"OWNER {quote_identifier(state.role)};) and name it in SNAPSHOT_DAGSTER_DATABASE_URL, or give Dagster "
-                f"a schema of its own there: {_own_schema(state)}"
+                f"create its own (search_path {state.search_path}); create an empty database for Dagster "
+                f"that the role {state.role} owns and name it in SNAPSHOT_DAGSTER_DATABASE_URL, or give Dagster a "
+                f"schema of its own there: {_own_schema(state)}"
             )
         if not state.may_create:
             raise DagsterDatabaseError(
@@ -157,8 +157,8 @@ def require_owner(connection: Connection, url: URL, expected: Owner) -> bool:
     if recorded != expected:
         rename = f"UPDATE kvs SET value = {_literal(_value(expected))} WHERE key = '{OWNER_KEY}';"  # noqa: S608
         raise DagsterDatabaseError(
-            f"{masked_url(url)} has the runs of another installation, {_described(recorded)}; for this one, "
-            f"{_described(expected)}, {instead}. If it is the same installation with a new name, run there: {rename}"
+            f"{masked_url(url)} has the records of another installation ({_described(recorded)}); for this one "
+            f"({_described(expected)}) {instead}. If it is the same one with a new name, run there: {rename}"
         )
     return True
 
@@ -177,7 +177,7 @@ def _literal(value: str) -> str:
 
 
 def _described(installation: Owner) -> str:
-    return f"that of the database {installation.database} with SNAPSHOT_STORE_SCHEMA={installation.store_schema}"
+    return f"database {installation.database}, SNAPSHOT_STORE_SCHEMA={installation.store_schema}"
 
 
 def _listed(names: list[str]) -> str:
