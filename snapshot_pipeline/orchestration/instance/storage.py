@@ -21,8 +21,8 @@ from dagster import Field, IntSource
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import URL, Connection, Dialect, Engine, event, func, select
 
-from snapshot_pipeline.home import create_directory
 from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.home import create_directory
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     CapturedLogContext,
     ConfigurableClassData,
