@@ -12,14 +12,13 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from types import SimpleNamespace
-from typing import cast
 
 import dagster as dg
 import pytest
-from sqlalchemy import URL, Engine, Inspector, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
+from snapshot_pipeline.orchestration.instance.database import has_dagster_tables
 from snapshot_pipeline.orchestration.instance.storage import SnapshotStorage, _engine
 from snapshot_pipeline.orchestration.names import POOLS
 from snapshot_pipeline.orchestration.partitioned_checks import last_materializations
@@ -134,25 +133,24 @@ def test_an_empty_storage_can_be_opened_by_several_processes_at_once(
     """Web server, daemon and a command start together; each finds no table, and each would create them."""
     openers = 4
     all_have_looked = threading.Barrier(openers)
-    found: list[set[str]] = []
+    found: list[bool] = []
     waiting = threading.local()
 
-    def look(engine: Engine) -> Inspector:
-        inspector = inspect(engine)
+    def look(connection: Connection, url: URL) -> bool:
+        has_tables = has_dagster_tables(connection, url)
         if not getattr(waiting, "is_over", False):
             waiting.is_over = True
-            found.append(set(inspector.get_table_names()))
+            found.append(has_tables)
             all_have_looked.wait(60)
-            return cast("Inspector", SimpleNamespace(get_table_names=lambda: []))
-        return inspector
+        return has_tables
 
-    monkeypatch.setattr("snapshot_pipeline.orchestration.instance.storage.inspect", look)
+    monkeypatch.setattr("snapshot_pipeline.orchestration.instance.storage.has_dagster_tables", look)
     with new_database(server_url) as url:
         monkeypatch.setenv("SNAPSHOT_DAGSTER_DATABASE_URL", url.render_as_string(hide_password=False))
         with ThreadPoolExecutor(openers) as threads:
             opened = [threads.submit(SnapshotStorage.from_config_value, None, {}) for _ in range(openers)]
             storages = [future.result() for future in opened]
-        assert found == [set()] * openers  # the fault was injected: all of them have seen an empty database
+        assert found == [False] * openers  # the fault was injected: all of them have seen an empty database
         assert {tuple(storage.run_storage.get_runs()) for storage in storages} == {()}
         assert set(POOLS) <= storages[0].event_log_storage.get_concurrency_keys()
 
