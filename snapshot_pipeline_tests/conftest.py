@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -44,6 +45,11 @@ os.environ["SNAPSHOT_STORE_SCHEMA"] = "public"
 
 if "FAKETIME" in os.environ:  # integration/test_faked_clocks.py: the server must have the same time as the tests
     programs._ENVIRONMENT += ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import the files of which `-m` selects no test."""
+    return order.has_none_of(collection_path, config.option.markexpr) or None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker

@@ -1,4 +1,4 @@
-"""Which tests are system tests, and the order in which the test files start."""
+"""Which tests are system tests, which files need not be imported, and the order in which the files start."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ SYSTEM_DIRECTORIES = (
     "integration/replica",
 )
 """Every test below these has the marker `system`; single files elsewhere set `pytestmark`."""
+
+SYSTEM_PATHS = tuple(f"{directory}/" for directory in SYSTEM_DIRECTORIES)
 
 SLOWEST_FILES = (
     "integration/test_faked_clocks.py",
@@ -51,11 +53,22 @@ SLOWEST_FILES = (
 """The files that take longest, in this order. They start first: a slow file that starts last runs alone at the end."""
 
 
+def has_none_of(path: Path, marker_expression: str) -> bool:
+    """Whether a file has no test that `pytest -m` selects: importing all files takes longer than most tests."""
+    is_system = path.relative_to(TESTS).as_posix().startswith(SYSTEM_PATHS)
+    if marker_expression == "not system":
+        return is_system
+    if marker_expression not in ("system", "clock") or not path.match("test_*.py"):
+        return False
+    return f"mark.{marker_expression}" not in path.read_text(encoding="utf-8") and not (
+        is_system and marker_expression == "system"
+    )
+
+
 def prepare(items: list[pytest.Item]) -> None:
     """Mark the system tests, and sort the files: the slowest first, the others as collected."""
     for item in items:
-        path = item.path.relative_to(TESTS).as_posix()
-        if path.startswith(tuple(f"{directory}/" for directory in SYSTEM_DIRECTORIES)):
+        if item.path.relative_to(TESTS).as_posix().startswith(SYSTEM_PATHS):
             item.add_marker("system")
     rank = {TESTS / name: number for number, name in enumerate(SLOWEST_FILES)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
