@@ -97,7 +97,7 @@ def engagement(members: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """
     since = members["days_since_activity"].to_numpy(np.int64)
     peers = peers_of(since)
-    quizzes = _Quizzes(members["user_id"].to_numpy(np.int64), records, peers)
+    quizzes = QuizTable(members["user_id"].to_numpy(np.int64), records, peers)
     lengths = presence_days(members["tenure"].to_numpy(np.int64))
     raw = {
         RESULTS: quizzes.results(),
@@ -137,40 +137,51 @@ def percentile_ranks(values: Floats, peers: Floats) -> Floats:
     return np.where(np.isnan(values), np.nan, positions / (2 * len(known)))
 
 
-class _Quizzes:
-    """The quizzes of a cohort: for each the members who attempted it, their first days and their latest scores."""
+class QuizTable:
+    """The quizzes of a cohort: for each the members who attempted it, their first days and their latest scores.
+
+    Attributes:
+        ids: The quizzes, ascending, shape (quizzes,).
+        quizzes: For each of them the positions of the members who attempted it, the day of their first attempt, and
+            their latest graded score (NaN: none).
+    """
 
     def __init__(self, user_ids: Ints, records: pd.DataFrame, peers: Flags) -> None:
         self._peers = peers
         ordered = records.sort_values("quiz_id", kind="stable")
-        _, starts = np.unique(ordered["quiz_id"].to_numpy(np.int64), return_index=True)
+        self.ids, starts = np.unique(ordered["quiz_id"].to_numpy(np.int64), return_index=True)
         rows = pd.Index(user_ids).get_indexer(pd.Index(ordered["user_id"]))
         columns = (rows, ordered["first_day"].to_numpy(np.float64), ordered["score"].to_numpy(np.float64))
-        self._quizzes = list(zip(*(np.split(column, starts[1:]) for column in columns), strict=True))
+        self.quizzes = (
+            list(zip(*(np.split(column, starts[1:]) for column in columns), strict=True)) if len(rows) else []
+        )
 
     def results(self) -> Floats:
         """The mean of the latest scores and of their ranks, each quiz weighted by the share of peers who took it."""
         mean = _WeightedMean(len(self._peers))
-        for rows, _, scores in self._quizzes:
+        for rows, _, scores in self.quizzes:
             graded = ~np.isnan(scores)
             peers = graded & self._peers[rows]
             whole = np.floor(scores + 0.5 + 1e-9)
             ranks = np.nan_to_num(percentile_ranks(whole, whole[peers]), nan=0.5)
-            mean.add(self._share(peers), rows[graded], ((scores / 100 + ranks) / 2)[graded], without=rows[~graded])
+            mean.add(
+                self.share(rows, scores), rows[graded], ((scores / 100 + ranks) / 2)[graded], without=rows[~graded]
+            )
         return mean.values()
 
     def timeliness(self) -> Floats:
         """How early the first attempts were at the paced quizzes, weighted likewise."""
         mean = _WeightedMean(len(self._peers))
-        for rows, first_days, scores in self._quizzes:
+        for rows, first_days, scores in self.quizzes:
             if is_paced(first_days):
                 peers = self._peers[rows]
                 earliness = 1 - percentile_ranks(first_days, first_days[peers])
-                mean.add(self._share(peers & ~np.isnan(scores)), rows, np.nan_to_num(earliness, nan=0.5))
+                mean.add(self.share(rows, scores), rows, np.nan_to_num(earliness, nan=0.5))
         return mean.values()
 
-    def _share(self, peers: Flags) -> float:
-        return float(peers.sum() / max(1, self._peers.sum()))
+    def share(self, rows: Ints, scores: Floats) -> float:
+        """The share of the peers with a graded attempt at a quiz."""
+        return float((self._peers[rows] & ~np.isnan(scores)).sum() / max(1, self._peers.sum()))
 
 
 def is_paced(first_days: Floats) -> bool:

@@ -10,16 +10,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.metrics.engagement import WEIGHTS, engagement, is_paced, members_of, quiz_records
-from snapshot_pipeline.metrics.events import Events
+from snapshot_pipeline.metrics.engagement import WEIGHTS, engagement, is_paced
+from snapshot_pipeline_tests.reference.cohort_frames import cohorts_of
 from snapshot_pipeline_tests.reference.engagement import Engagement, reference_engagement
-from snapshot_pipeline_tests.reference.history_frames import full_history
 from snapshot_pipeline_tests.reference.rows import (
     Attempt,
     Exercise,
@@ -27,7 +24,6 @@ from snapshot_pipeline_tests.reference.rows import (
     PlatformRows,
     Progress,
     Quiz,
-    Student,
     User,
 )
 from snapshot_pipeline_tests.reference.strategies import property_settings
@@ -39,56 +35,17 @@ UTC = ZoneInfo("UTC")
 
 def computed(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int, Engagement]:
     """Compute the engagement of all cohorts with the code under test."""
-    days = LocalDays(day, day, zone)
-    events = Events.of(full_history(rows, zone), days)
-    members = members_of(events, events.last_activity_dates(days)[:, 0], np.datetime64(day))
-    users = {user.id: (user.current_specialization, user.current_level) for user in rows.users}
     found: dict[int, Engagement] = {}
-    for cohort in sorted({users[user_id] for user_id in members["user_id"]}, key=str):
-        of_cohort = members[[users[user_id] == cohort for user_id in members["user_id"]]]
-        if not all(cohort):
-            for row in of_cohort.itertuples():
+    for cohort in cohorts_of(rows, day, zone):
+        if not cohort.exists:
+            for row in cohort.members.itertuples():
                 found[row.user_id] = Engagement(None, None, None, None, None, row.days_since_activity)
             continue
-        attempts = _attempts(rows, set(of_cohort["user_id"]), _counted(rows, cohort), day, zone)
-        for row in engagement(of_cohort, quiz_records(attempts)).itertuples():
+        for row in engagement(cohort.members, cohort.records).itertuples():
             parts = [None if np.isnan(getattr(row, name)) else getattr(row, name) for name in WEIGHTS]
             score = None if np.isnan(row.engagement_score) else float(row.engagement_score)
             found[row.user_id] = Engagement(*parts, score, row.days_since_activity)
     return found
-
-
-def _counted(rows: PlatformRows, cohort: tuple[str | None, str | None]) -> set[int]:
-    lessons = {lesson.id: lesson for lesson in rows.lessons if lesson.is_published}
-    return {
-        quiz.id
-        for quiz in rows.quizzes
-        if quiz.lesson_id is None
-        or (
-            quiz.lesson_id in lessons
-            and (lessons[quiz.lesson_id].specialization_id, lessons[quiz.lesson_id].level_id) == cohort
-        )
-    }
-
-
-def _attempts(rows: PlatformRows, users: set[int], quizzes: set[int], day: date, zone: ZoneInfo) -> pd.DataFrame:
-    students: list[Student] = [student for student in rows.active_students(zone) if student.user.id in users]
-    return pd.DataFrame(
-        [
-            (
-                attempt.row.user_id,
-                attempt.row.quiz_id,
-                attempt.row.id,
-                pd.Timestamp(attempt.row.completed_at),
-                attempt.completed_on.toordinal(),
-                np.nan if attempt.score is None else float(attempt.score),
-            )
-            for student in students
-            for attempt in student.attempts
-            if attempt.completed_on <= day and attempt.row.quiz_id in quizzes
-        ],
-        columns=["user_id", "quiz_id", "attempt_id", "completed_at", "day", "score"],
-    ).astype({"user_id": np.int64, "quiz_id": np.int64, "day": np.int64, "score": np.float64})
 
 
 def assert_same(rows: PlatformRows, day: date, zone: ZoneInfo) -> None:

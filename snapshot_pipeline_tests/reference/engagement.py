@@ -1,4 +1,4 @@
-"""The engagement score of a day, as defined in `metrics.md`: exact fractions, one student at a time."""
+"""The engagement score of a day and the reasons of students at risk, as defined in `metrics.md`, in exact fractions."""
 
 from __future__ import annotations
 
@@ -49,19 +49,122 @@ class Member:
 
 def reference_engagement(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int, Engagement]:
     """Return the engagement of every student with a snapshot due on `day`, by id."""
-    cohorts: dict[tuple[str, str], list[Member]] = {}
-    found: dict[int, Engagement] = {}
-    for student in rows.active_students(zone):
-        if student.first_started_on is not None and student.first_started_on <= day:
-            member = _member(student, day)
-            specialization, level = student.user.current_specialization, student.user.current_level
-            if specialization and level:
-                cohorts.setdefault((specialization, level), []).append(member)
-            else:
-                found[student.user.id] = Engagement(None, None, None, None, None, member.since)
+    cohorts = _cohorts(rows, day, zone)
+    found = {
+        member.student.user.id: Engagement(None, None, None, None, None, member.since)
+        for member in cohorts.pop(None, [])
+    }
     for cohort, members in cohorts.items():
+        assert cohort is not None
         found |= _engagement(members, _counted_quizzes(rows, cohort), day)
     return found
+
+
+def reference_reasons(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int, list[tuple[str, str]]]:
+    """Return code and text of the reasons that each student with a snapshot would have on the list, by id."""
+    titles = {quiz.id: quiz.title or f"Quiz {quiz.id}" for quiz in rows.quizzes}
+    found: dict[int, list[tuple[str, str]]] = {}
+    for cohort, members in _cohorts(rows, day, zone).items():
+        peers = _peers(members)
+        quizzes = [] if cohort is None else _counted_quizzes(rows, cohort)
+        ranked = {} if cohort is None else _engagement(members, quizzes, day)
+        for member in members:
+            user_id = member.student.user.id
+            reasons = [("DORMANT", f"No activity for {_days(member.since)}.")] if member.since >= 28 else []
+            if cohort is not None and len(peers) >= 10:
+                reasons += _reasons(member, members, quizzes, titles, ranked[user_id], day)
+            found[user_id] = reasons[:3]
+    return found
+
+
+def _cohorts(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[tuple[str, str] | None, list[Member]]:
+    """Return the members by cohort; None are the students without one."""
+    cohorts: dict[tuple[str, str] | None, list[Member]] = {}
+    for student in rows.active_students(zone):
+        if student.first_started_on is not None and student.first_started_on <= day:
+            specialization, level = student.user.current_specialization, student.user.current_level
+            cohort = (specialization, level) if specialization and level else None
+            cohorts.setdefault(cohort, []).append(_member(student, day))
+    return cohorts
+
+
+def _peers(members: list[Member]) -> list[Member]:
+    peers = [member for member in members if member.since < 28]
+    return members if len(peers) < 10 else peers
+
+
+def _reasons(
+    member: Member,
+    members: list[Member],
+    quizzes: list[int],
+    titles: dict[int, str],
+    ranked: Engagement,
+    day: date,
+) -> list[tuple[str, str]]:
+    peers = _peers(members)
+    results, presence, timeliness, recency = (
+        None if part is None else _rounded(part, 4)
+        for part in (ranked.results, ranked.presence, ranked.timeliness, ranked.recency)
+    )
+    reasons: list[tuple[str, str]] = []
+    if 14 <= member.since < 28 and recency is not None and recency <= Fraction(1, 4):
+        within = sorted(peer.since for peer in peers)[(len(peers) - 1) // 2] + 1
+        last = "on the last day" if within == 1 else f"in the last {_days(within)}"
+        reasons.append(("INACTIVE", f"No activity for {_days(member.since)}; half of the peers were active {last}."))
+    others: list[tuple[Fraction, str, str]] = []
+
+    def add(weight: int, percentile: Fraction | None, code: str, text: str) -> None:
+        others.append((weight * (1 - (HALF if percentile is None else percentile)), code, text))
+
+    common = [quiz for quiz in quizzes if 2 * sum(peer.score(quiz) is not None for peer in peers) >= len(peers)]
+    missed = [titles[quiz] for quiz in sorted(common) if quiz not in member.attempts]
+    if missed:
+        more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+        noun, verb = "quiz" if len(common) == 1 else "quizzes", "is" if len(missed) == 1 else "are"
+        add(
+            50,
+            results,
+            "MISSED_QUIZZES",
+            f"{len(missed)} of {len(common)} {noun} that at least half of the peers have taken {verb} missing: "
+            f"{', '.join(missed[:3])}{more}.",
+        )
+    means = sorted(mean for peer in peers if (mean := _mean_score(peer, quizzes)) is not None)
+    own = _mean_score(member, quizzes)
+    rank = pct(own, means)
+    if own is not None and rank is not None and rank <= Fraction(1, 4):
+        low = means[ceil(Fraction(len(means), 4)) - 1]
+        text = (
+            f"Mean quiz score {float(_rounded(own, 2)):.2f}; a quarter of the peers have {float(_rounded(low, 2)):.2f}"
+        )
+        add(50, results, "LOW_RESULTS", f"{text} or less.")
+    length = min(max(member.tenure, 7), 28)
+    if presence is not None and presence <= Fraction(1, 5):
+        counts = sorted(_active_days(peer, length, day) for peer in peers)
+        text = f"Active on {_active_days(member, length, day)} of the last {_days(length)}"
+        add(20, presence, "FEW_ACTIVE_DAYS", f"{text}; half of the peers on {counts[len(counts) // 2]} or more.")
+    behind = []
+    for quiz in _paced(members, quizzes):
+        first, firsts = member.first_day(quiz), sorted(f for peer in peers if (f := peer.first_day(quiz)) is not None)
+        if first is not None and firsts:
+            behind.append(first - firsts[(len(firsts) - 1) // 2])
+    distance = Fraction(sum(behind), len(behind)) if behind else Fraction(0)
+    if distance >= 3 and timeliness is not None and timeliness <= Fraction(1, 4):
+        add(20, timeliness, "BEHIND_PEERS", f"Takes quizzes {_days(floor(distance + HALF))} later than most.")
+    others.sort(key=lambda other: -other[0])
+    return reasons + [(code, text) for _, code, text in others]
+
+
+def _mean_score(member: Member, quizzes: list[int]) -> Fraction | None:
+    scores = [score for quiz in quizzes if (score := member.score(quiz)) is not None]
+    return _rounded(Fraction(sum(scores), len(scores)), 9) if scores else None
+
+
+def _active_days(member: Member, length: int, day: date) -> int:
+    return sum(0 <= (day - active).days < length for active in member.active)
+
+
+def _days(number: int) -> str:
+    return f"{number} day" if number == 1 else f"{number} days"
 
 
 def _member(student: Student, day: date) -> Member:
@@ -87,9 +190,7 @@ def _counted_quizzes(rows: PlatformRows, cohort: tuple[str, str]) -> list[int]:
 
 
 def _engagement(members: list[Member], quizzes: list[int], day: date) -> dict[int, Engagement]:
-    peers = [member for member in members if member.since < 28]
-    if len(peers) < 10:
-        peers = members
+    peers = _peers(members)
     raw: list[Callable[[Member], Fraction | None]] = [
         lambda member: _results(member, peers, quizzes),
         lambda member: _presence(member, day),
@@ -139,8 +240,8 @@ def _results(member: Member, peers: list[Member], quizzes: list[int]) -> Fractio
 
 
 def _presence(member: Member, day: date) -> Fraction:
-    days = min(max(member.tenure, 7), 28)
-    return Fraction(sum(0 <= (day - active).days < days for active in member.active), days)
+    length = min(max(member.tenure, 7), 28)
+    return Fraction(_active_days(member, length, day), length)
 
 
 def _paced(members: list[Member], quizzes: list[int]) -> list[int]:

@@ -1,0 +1,83 @@
+"""Convert plain rows to the input of the engagement score: the members of each cohort and their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.metrics.engagement import MAX_PRESENCE_DAYS, members_of, quiz_records
+from snapshot_pipeline.metrics.events import Events
+from snapshot_pipeline_tests.reference.history_frames import full_history
+from snapshot_pipeline_tests.reference.rows import PlatformRows
+
+
+@dataclass(frozen=True)
+class CohortFrames:
+    """A cohort, or the students without one.
+
+    Attributes:
+        active: Whether each member was active on the last 28 days.
+        titles: The titles of the counted quizzes.
+    """
+
+    exists: bool
+    members: pd.DataFrame
+    active: NDArray[np.bool_]
+    records: pd.DataFrame
+    titles: dict[int, str]
+
+
+def cohorts_of(rows: PlatformRows, day: date, zone: ZoneInfo) -> Iterator[CohortFrames]:
+    """Yield the cohorts that have a student due on `day`."""
+    days = LocalDays(day, day, zone)
+    events = Events.of(full_history(rows, zone), days)
+    members = members_of(events, events.last_activity_dates(days)[:, 0], np.datetime64(day))
+    active = events.active[events.due[:, -1], -MAX_PRESENCE_DAYS:]
+    users = {user.id: (user.current_specialization, user.current_level) for user in rows.users}
+    of_members = [users[user_id] for user_id in members["user_id"]]
+    for cohort in sorted(set(of_members), key=str):
+        selected = np.array([other == cohort for other in of_members])
+        quizzes = _counted(rows, cohort)
+        attempts = _attempts(rows, set(members.loc[selected, "user_id"]), quizzes, day, zone)
+        titles = {quiz.id: quiz.title or f"Quiz {quiz.id}" for quiz in rows.quizzes if quiz.id in quizzes}
+        yield CohortFrames(all(cohort), members[selected], active[selected], quiz_records(attempts), titles)
+
+
+def _counted(rows: PlatformRows, cohort: tuple[str | None, str | None]) -> set[int]:
+    lessons = {lesson.id: lesson for lesson in rows.lessons if lesson.is_published}
+    return {
+        quiz.id
+        for quiz in rows.quizzes
+        if quiz.lesson_id is None
+        or (
+            quiz.lesson_id in lessons
+            and (lessons[quiz.lesson_id].specialization_id, lessons[quiz.lesson_id].level_id) == cohort
+        )
+    }
+
+
+def _attempts(rows: PlatformRows, users: set[int], quizzes: set[int], day: date, zone: ZoneInfo) -> pd.DataFrame:
+    students = [student for student in rows.active_students(zone) if student.user.id in users]
+    return pd.DataFrame(
+        [
+            (
+                attempt.row.user_id,
+                attempt.row.quiz_id,
+                attempt.row.id,
+                pd.Timestamp(attempt.row.completed_at),
+                attempt.completed_on.toordinal(),
+                np.nan if attempt.score is None else float(attempt.score),
+            )
+            for student in students
+            for attempt in student.attempts
+            if attempt.completed_on <= day and attempt.row.quiz_id in quizzes
+        ],
+        columns=["user_id", "quiz_id", "attempt_id", "completed_at", "day", "score"],
+    ).astype({"user_id": np.int64, "quiz_id": np.int64, "day": np.int64, "score": np.float64})
