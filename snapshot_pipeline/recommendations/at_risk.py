@@ -62,10 +62,10 @@ def states(
         entered, left = earlier_scores < ENTER_BELOW, earlier_scores >= LEAVE_AT
         stays = (entered & ~np.logical_or.accumulate(left, axis=1)).any(axis=1)
         is_listed = (tenure >= MIN_TENURE) & ((scores < ENTER_BELOW) | ((scores < LEAVE_AT) & stays))
-    found = np.full(len(scores), None, dtype=object)
-    found[is_listed] = LISTED
-    found[days_since_activity >= DORMANT_DAYS] = DORMANT
-    return found
+    state = np.full(len(scores), None, dtype=object)
+    state[is_listed] = LISTED
+    state[days_since_activity >= DORMANT_DAYS] = DORMANT
+    return state
 
 
 def dormant_reason(days_since_activity: int) -> Reason:
