@@ -38,8 +38,8 @@ test: setup  ## runs the tests that need only PostgreSQL and Dagster
 test-system: setup  ## runs the other tests: browser, Celery, Dask clusters, a replica, running instances, faults, faked clocks
 	$(PYTEST) -m system --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2))
 
-faults: setup  ## runs only the tests that break a whole installation; prints a table of the injected faults
-	$(BIN)/python -m pytest snapshot_pipeline_tests/faults
+faults: setup  ## runs only the tests that break a whole installation, more often than test-system; prints a table of the injected faults
+	SNAPSHOT_TEST_FAULTS=thorough $(BIN)/python -m pytest snapshot_pipeline_tests/faults
 
 bench: setup  ## times the pipeline against other ways to compute the same; 10 minutes, 20 the first time
 	$(BIN)/python -m benchmarks all

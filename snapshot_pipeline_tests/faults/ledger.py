@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
+
+
+def injections(thorough: int, otherwise: int) -> int:
+    """How often to inject a fault: `make faults` does it more often than the other targets."""
+    return thorough if os.environ.get("SNAPSHOT_TEST_FAULTS") == "thorough" else otherwise
 
 
 @dataclass

@@ -13,14 +13,14 @@ import psutil
 import pytest
 from sqlalchemy import Connection, text
 
-from snapshot_pipeline_tests.faults.ledger import Ledger
+from snapshot_pipeline_tests.faults.ledger import Ledger, injections
 from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
 from snapshot_pipeline_tests.faults.system import ROLE, FaultSystem
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("normal_run_seconds")]
 
-CONNECTION_TERMINATIONS, SERVER_KILLS = 5, 2
+CONNECTION_TERMINATIONS, SERVER_KILLS = injections(5, 2), injections(2, 1)
 
 
 @dataclass(frozen=True)

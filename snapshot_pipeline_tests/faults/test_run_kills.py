@@ -9,15 +9,15 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from snapshot_pipeline_tests.faults.ledger import Ledger
+from snapshot_pipeline_tests.faults.ledger import Ledger, injections
 from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
 from snapshot_pipeline_tests.faults.system import FaultSystem
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-RUN_KILLS, KILLS_A_RUN = 4, 2  # a crashed run is retried twice (dagster.yaml)
-POWER_FAILURES = 2
+RUN_KILLS, KILLS_A_RUN = injections(4, 2), 2  # a crashed run is retried twice (dagster.yaml)
+POWER_FAILURES = injections(2, 1)
 
 
 def test_killed_run_is_detected_and_retried(
