@@ -143,8 +143,8 @@ def _missing_report(
 def _due_week(settings: Settings, at: timedelta, since: datetime, now: datetime) -> date | None:
     """Return the week that ended last, if its schedule was after `since` and long enough ago."""
     week = last_closed_week(settings, now)
-    scheduled = datetime.combine(week + timedelta(weeks=1), datetime.min.time()) + at  # no clock changes after 06:00
-    due_at = scheduled.replace(tzinfo=settings.zone)
+    midnight = datetime.combine(week + timedelta(weeks=1), datetime.min.time(), settings.zone)
+    due_at = midnight + at  # by the clock on the wall, as the schedules
     exists = week.isoformat() in weekly_partitions(settings).get_partition_keys(current_time=now)
     return week if exists and since < due_at <= now - _GRACE else None
 
