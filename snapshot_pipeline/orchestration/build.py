@@ -23,7 +23,11 @@ from snapshot_pipeline.orchestration.jobs import (
     weekly_recommendations_job,
     weekly_report_job,
 )
-from snapshot_pipeline.orchestration.manual_jobs import build_recompute_days_job, build_retry_failed_job
+from snapshot_pipeline.orchestration.manual_jobs import (
+    build_late_data_job,
+    build_recompute_days_job,
+    build_retry_failed_job,
+)
 from snapshot_pipeline.orchestration.platform_checks import build_platform_contract
 from snapshot_pipeline.orchestration.schedules import build_schedules
 from snapshot_pipeline.orchestration.sensors import (
@@ -77,6 +81,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             daily_checks_job,
             build_recompute_days_job(settings),
             build_retry_failed_job(settings),
+            build_late_data_job(settings),
             housekeeping_job,
         ],
         schedules=build_schedules(settings, housekeeping_job),

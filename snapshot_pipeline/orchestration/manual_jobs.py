@@ -1,4 +1,4 @@
-"""The jobs that an operator launches with days in the launchpad: `recompute_days_job` and `retry_failed_job`.
+"""The jobs that take days in the launchpad: `recompute_days_job`, `retry_failed_job` and `late_data_job`.
 
 Each is one run that yields the events of every day it changes: materializations and check results, for the snapshots
 and for their summaries. A backfill in the UI does the same as `recompute_days_job`, which also works by a link.
@@ -15,12 +15,13 @@ from pydantic import Field
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
-from snapshot_pipeline.orchestration.checks import check_success_rate
+from snapshot_pipeline.orchestration.checks import check_data_quality, check_success_rate
 from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_numbers, details_metadata
-from snapshot_pipeline.orchestration.names import SNAPSHOTS_POOL
+from snapshot_pipeline.orchestration.names import LATE_DATA_JOB, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
+from snapshot_pipeline.pipeline.late_run import compute_late_data
 from snapshot_pipeline.pipeline.periods import PeriodError, require_ascending, require_closed_days
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.plots.text import count_noun
@@ -49,6 +50,14 @@ class RetryConfig(dg.Config):
     )
 
 
+class LateDataConfig(dg.Config):
+    """Run configuration of `late_data_job`."""
+
+    first: str = Field(
+        default="", alias="from", description="First day to search, for example 2026-11-01. Default: the start date."
+    )
+
+
 def recompute_run_config(first: str = "", last: str = "") -> dict[str, Any]:
     """Return the run configuration that recomputes some days; without arguments the launchpad's empty form."""
     return {"ops": {"recompute_days_op": {"config": {"first_day": first, "last_day": last}}}}
@@ -58,6 +67,11 @@ def retry_run_config(first: date | None, last: date | None) -> dict[str, Any]:
     """Return the run configuration that retries the failures of the days `first … last`; None means no bound."""
     days = {"from": first.isoformat() if first else "", "to": last.isoformat() if last else ""}
     return {"ops": {"retry_failed_op": {"config": days}}}
+
+
+def late_data_run_config(first: date | None) -> dict[str, Any]:
+    """Return the run configuration that searches the days from `first` on; None for all computed days."""
+    return {"ops": {"late_data_op": {"config": {"from": first.isoformat() if first else ""}}}}
 
 
 def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
@@ -135,6 +149,55 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
         retry_failed_op()
 
     return retry_failed_job
+
+
+def build_late_data_job(settings: Settings) -> dg.JobDefinition:
+    """Build the job that recomputes the students whose rows in the platform have changed."""
+
+    @dg.op(
+        pool=SNAPSHOTS_POOL,
+        description=(
+            "Finds the days whose rows in the platform have changed since they were computed, recomputes the students "
+            "concerned from the changed day on, and reports the days that this has changed."
+        ),
+    )
+    def late_data_op(context: dg.OpExecutionContext, config: LateDataConfig) -> Iterator[Any]:
+        with step_installation(context, settings) as installation:
+            first = parse_day("from", config.first) or settings.start_date
+            run = compute_late_data(installation, first, context.run_id, log_progress(context))
+            last_reports = run.reports[-DETAILED_DAYS:]
+            details = {report.day: details_metadata(context, installation, report) for report in last_reports}
+        context.log.info(
+            f"{count_noun(run.students, 'student')} recomputed, {run.student_days:,} student-days; "
+            f"{count_noun(len(run.reports), 'day')} changed"
+        )
+        yield from partition_events(
+            context.instance,
+            performance_snapshots.KEY,
+            {report.day: {**day_numbers(report), **details.get(report.day, {})} for report in run.reports},
+            {
+                report.day: [
+                    check_success_rate(report, settings.min_success_rate),
+                    check_data_quality(report, settings.max_issue_rate),
+                ]
+                for report in run.reports
+            },
+        )
+        yield from summarize_again(context, settings, [report.day for report in run.reports])
+        yield dg.Output(None)
+
+    @dg.job(
+        name=LATE_DATA_JOB,
+        description=(
+            "Recomputes the students whose rows in the platform have changed since their days were computed, from the "
+            "changed day on. `late_data_sensor` launches it; leave the day empty to search all computed days."
+        ),
+        config=late_data_run_config(None),
+    )
+    def late_data_job() -> None:
+        late_data_op()
+
+    return late_data_job
 
 
 def parse_day(name: str, text: str) -> date | None:

@@ -19,6 +19,9 @@ The limits are set in `dagster.yaml` and by `instance.storage`; the locks of `st
 Dagster does not know. See https://docs.dagster.io/guides/operate/managing-concurrency.
 """
 
+LATE_DATA_JOB = "late_data_job"
+"""The job that `late_data_sensor` launches."""
+
 REASON_TAG = "snapshot_pipeline/reason"
 """Run tag: why the run computes its days; stored with every figure that it restates."""
 

@@ -23,9 +23,9 @@ from snapshot_pipeline.alerts.recording import IncidentChanges, record_scan
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.incident_scan import Scan, find_observations
-from snapshot_pipeline.orchestration.jobs import daily_snapshots_job
-from snapshot_pipeline.orchestration.names import LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
-from snapshot_pipeline.orchestration.partitions import daily_partitions, in_progress, range_tags, run_ranges
+from snapshot_pipeline.orchestration.manual_jobs import late_data_run_config
+from snapshot_pipeline.orchestration.names import LATE_DATA_JOB, LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
+from snapshot_pipeline.orchestration.partitions import daily_partitions, in_progress
 from snapshot_pipeline.orchestration.schedules import default_status
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
@@ -45,6 +45,14 @@ _FAILED_SCANS = 4
 """How many scans in a row must fail before a message is sent: a restart of the database is not worth one."""
 
 _REMINDER = timedelta(days=1)
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dataclass(frozen=True)
@@ -220,20 +228,20 @@ def _log_lines(changes: IncidentChanges, has_channels: bool) -> list[str]:
 
 
 def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Build the sensor that requests days whose rows in the platform have changed."""
+    """Build the sensor that requests the computation of rows of the platform that have changed."""
     days = daily_partitions(settings)
 
     @dg.sensor(
-        job=daily_snapshots_job,
+        job_name=LATE_DATA_JOB,
         minimum_interval_seconds=settings.late_check_minutes * 60,
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
             f"Finds days of the last {settings.late_window_days} whose rows in the platform were added, changed or "
-            "deleted since they were computed, and requests the earliest of them and all later days. Only differences "
-            "are written."
+            "deleted since they were computed, and launches late_data_job, which recomputes the students concerned "
+            "from the earliest of these days on. Only differences are written."
         ),
     )
-    def late_data_sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def late_data_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         # A sensor has no scheduled time: it requests what has changed by now.
         window = [date.fromisoformat(day) for day in days.get_partition_keys()[-settings.late_window_days :]]
         if not window:
@@ -242,7 +250,7 @@ def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
             scan = scan_for_late_data(installation, remaining_window(window, context.cursor), LATE_DATA_SECONDS)
         is_complete = scan.scanned_from == window[0]
         context.update_cursor("" if is_complete else scan.scanned_from.isoformat())
-        return request_late_days(context.instance, settings, scan, window[-1])
+        return request_late_data(context.instance, settings, scan, window[-1])
 
     return late_data_sensor
 
@@ -252,24 +260,24 @@ def remaining_window(window: Sequence[date], cursor: str | None) -> Sequence[dat
     return [day for day in window if cursor and day.isoformat() < cursor] or window
 
 
-def request_late_days(
+def request_late_data(
     instance: dg.DagsterInstance, settings: Settings, scan: LateDataScan, last: date
-) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request all days from the earliest changed day on, unless one of them is being computed.
+) -> dg.RunRequest | dg.SkipReason:
+    """Request a run from the earliest changed day on, unless these days are being computed.
 
-    The run requests have no run key: once a change is computed it is no longer found, while it is being computed its
-    days are in progress, from the moment the run is created, and after a failed run it must be requested again.
+    The request has no run key: once a change is computed it is no longer found, while it is being computed the run is
+    unfinished, from the moment it is created, and after a failed run it must be requested again.
     """
     changed = scan.changed
     if not changed:
         return dg.SkipReason(f"no row from {scan.scanned_from} on has changed since its day was computed")
-    wanted = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
-    keys = [day.isoformat() for day in wanted]
+    found = f"rows of {', '.join(map(str, changed))} have changed"
+    if instance.get_run_records(dg.RunsFilter(job_name=LATE_DATA_JOB, statuses=_UNFINISHED), limit=1):
+        return dg.SkipReason(f"{found}; a run of {LATE_DATA_JOB} is not finished, so the next tick decides")
+    later = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
+    keys = [day.isoformat() for day in later]
     running = in_progress(instance, performance_snapshots.KEY, keys, daily_partitions(settings))
     if running:
-        return dg.SkipReason(
-            f"rows of {', '.join(map(str, changed))} have changed; {min(running)} is being computed, so the next "
-            "tick decides"
-        )
+        return dg.SkipReason(f"{found}; {min(running)} is being computed, so the next tick decides")
     tags = {REASON_TAG: LATE_DATA, PRIORITY_TAG: LATE_DATA_PRIORITY}
-    return [dg.RunRequest(tags={**range_tags(first, last), **tags}) for first, last in run_ranges(wanted, settings)]
+    return dg.RunRequest(run_config=late_data_run_config(changed[0]), tags=tags)

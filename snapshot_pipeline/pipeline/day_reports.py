@@ -10,22 +10,25 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.metrics.score_counts import ScoreCounts
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.store.days import DayCount, day_counts
-from snapshot_pipeline.store.failures import FailedStudent
-from snapshot_pipeline.store.issues import IssueCount
+from snapshot_pipeline.store.failures import FailedStudent, failures_by_reason, failures_of
+from snapshot_pipeline.store.issues import IssueCount, issues_by_day
 from snapshot_pipeline.store.snapshot_queries import (
     PaceChange,
     WithoutData,
+    day_totals,
     largest_pace_changes,
     pace_counts,
     students_without_data,
 )
 from snapshot_pipeline.store.snapshots import Publication
+from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
 """Number of failed students and of pace changes to name."""
@@ -145,6 +148,34 @@ def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: Loca
             restated=int(publication.restated[number]),
             removed=int(publication.removed[number]),
         )
+
+
+def read_report(
+    connection: Connection, tables: StoreTables, day: date, restated: int, removed: int = 0
+) -> DayReport | None:
+    """The report of a day from our tables; None if the day was never recorded."""
+    counts = day_counts(connection, tables, day, day)
+    if not counts:
+        return None
+    failures = failures_by_reason(connection, tables, day, day)
+    totals = day_totals(connection, tables, day)
+    return DayReport(
+        day,
+        published=counts[0].published,
+        failures=Counter({failure.reason: failure.student_days for failure in failures}),
+        examples=failures_of(connection, tables, day, EXAMPLES),
+        first_failed={failure.reason: failure.first_student for failure in failures},
+        active=totals.active,
+        lessons=totals.lessons,
+        minutes=totals.minutes,
+        paces=pace_counts(connection, tables, day),
+        students_with_average=totals.students_with_average,
+        quiz_total=totals.quiz_total,
+        restated=restated,
+        removed=removed,
+        with_issues=counts[0].with_issues,
+        issues=issues_by_day(connection, tables, day, day).get(day, ()),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Late data: find the days whose source rows changed after they were computed.
 
-A change on a day affects it and all later ones, because pace uses 30 days, and the quiz average and the last activity
-have no limit. So everything from the earliest changed day to yesterday is computed again; a day whose figures do not
-change costs its computation, but nothing is written.
+A change on a day affects the same student on it and all later days, because pace uses 30 days, and the quiz average and
+the last activity have no limit. `late_run` computes these student-days again.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from snapshot_pipeline.metrics.days import start_of_day
@@ -18,7 +17,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform import fingerprints
 from snapshot_pipeline.platform.reads import PlatformReader
-from snapshot_pipeline.store import days as stored_days
+from snapshot_pipeline.store.source_states import SourceState, read_fingerprints
 
 SLICE_DAYS = 7
 """Days that are compared at once, newest first; a scan can stop after each slice."""
@@ -56,9 +55,20 @@ def scan_for_late_data(installation: Installation, window: Sequence[date], secon
 
 def day_fingerprints(reader: PlatformReader, first: date, last: date, zone: ZoneInfo) -> dict[date, str]:
     """The fingerprints of the platform's rows of the local days `first … last`, in an open session."""
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    starts = [start_of_day(day, zone) for day in [*days, last + timedelta(days=1)]]
+    days, starts = _days_and_starts(first, last, zone)
     return dict(zip(days, fingerprints.read_fingerprints(reader, starts), strict=True))
+
+
+def day_states(reader: PlatformReader, first: date, last: date, zone: ZoneInfo) -> dict[date, SourceState]:
+    """The platform's rows of the local days `first … last`, in an open session."""
+    days, starts = _days_and_starts(first, last, zone)
+    rows = fingerprints.read_rows(reader, starts)
+    return {day: SourceState(of_day.fingerprint, of_day.digests) for day, of_day in zip(days, rows, strict=True)}
+
+
+def _days_and_starts(first: date, last: date, zone: ZoneInfo) -> tuple[list[date], list[datetime]]:
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return days, [start_of_day(day, zone) for day in [*days, last + timedelta(days=1)]]
 
 
 def changed_days(installation: Installation, first: date, last: date) -> list[date]:
@@ -66,7 +76,7 @@ def changed_days(installation: Installation, first: date, last: date) -> list[da
 
     A day without a known fingerprint counts as changed, e.g. one that follows a changed day that was computed alone.
     """
-    known = installation.transaction(stored_days.read_fingerprints, first, last)
+    known = installation.transaction(read_fingerprints, first, last)
     if not known:
         return []
     with open_source(installation, None).session() as reader:

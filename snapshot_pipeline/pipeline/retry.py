@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -14,7 +13,6 @@ from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
 from snapshot_pipeline.pipeline.batches import (
-    Batch,
     Progress,
     ProgressListener,
     ignore_progress,
@@ -22,24 +20,19 @@ from snapshot_pipeline.pipeline.batches import (
     open_local_executor,
     sample_students,
 )
-from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport
+from snapshot_pipeline.pipeline.day_reports import DayReport, read_report
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import RETRY
-from snapshot_pipeline.pipeline.snapshots import SnapshotWork
+from snapshot_pipeline.pipeline.snapshots import SelectedStudentsWork
 from snapshot_pipeline.pipeline.source import Source, open_source
-from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.postgres.errors import retry_transient
-from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.failures import (
     delete_failures_of_inactive_students,
     failing_students,
-    failures_by_reason,
-    failures_of,
     recount_failures,
 )
-from snapshot_pipeline.store.issues import issues_by_day, recount_students_with_issues
+from snapshot_pipeline.store.issues import recount_students_with_issues
 from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline.store.snapshot_queries import day_totals, pace_counts
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -106,7 +99,7 @@ def retry_failed(
         # Includes failures that another run has resolved meanwhile.
         counter.set(before + sum(len(users) for day, users in failing.items() if start <= day <= end))
     for day, retried in days.items():
-        retried.report = installation.transaction(_read_report, day, retried.restated)
+        retried.report = installation.transaction(read_report, day, retried.restated)
     return RetryRun(list(days.values()), time.monotonic() - started)
 
 
@@ -159,7 +152,8 @@ def _retry_range(
         # Read again, because another run may have resolved some before the days were locked.
         for failed in failed_ranges(installation.transaction(failing_students, first, last)):
             local_days = LocalDays(failed.first, failed.last, zone)
-            work = RetryWork(installation.uri, source, lock.lease, local_days, source.rules.moment, run_id, RETRY)
+            moment = source.rules.moment
+            work = SelectedStudentsWork(installation.uri, source, lock.lease, local_days, moment, run_id, RETRY)
             user_ids = np.array(failed.user_ids, dtype=np.int64)
             batches = executor.split(user_ids, memory_per_student(local_days.count, events))
             for reports in executor.map_batches(batches, work, lock.check_lock):
@@ -185,35 +179,3 @@ def _delete_failures(
     if deleted:
         recount_failures(connection, tables, list(deleted))
     return deleted
-
-
-class RetryWork(SnapshotWork):
-    """As `SnapshotWork`, for a few students with arbitrary ids."""
-
-    def _users(self, batch: Batch) -> Users:
-        return UserSet(tuple(batch.user_ids.tolist()))
-
-
-def _read_report(connection: Connection, tables: StoreTables, day: date, restated: int) -> DayReport | None:
-    """The report of a day from our tables; None if the day was never recorded."""
-    counts = day_counts(connection, tables, day, day)
-    if not counts:
-        return None
-    failures = failures_by_reason(connection, tables, day, day)
-    totals = day_totals(connection, tables, day)
-    return DayReport(
-        day,
-        published=counts[0].published,
-        failures=Counter({failure.reason: failure.student_days for failure in failures}),
-        examples=failures_of(connection, tables, day, EXAMPLES),
-        first_failed={failure.reason: failure.first_student for failure in failures},
-        active=totals.active,
-        lessons=totals.lessons,
-        minutes=totals.minutes,
-        paces=pace_counts(connection, tables, day),
-        students_with_average=totals.students_with_average,
-        quiz_total=totals.quiz_total,
-        restated=restated,
-        with_issues=counts[0].with_issues,
-        issues=issues_by_day(connection, tables, day, day).get(day, ()),
-    )

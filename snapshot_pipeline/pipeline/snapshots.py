@@ -35,12 +35,12 @@ from snapshot_pipeline.pipeline.batches import (
 from snapshot_pipeline.pipeline.day_reports import DayReport, batch_reports
 from snapshot_pipeline.pipeline.history import ListedRows, empty_history, read_history
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.late_data import day_fingerprints
+from snapshot_pipeline.pipeline.late_data import day_states
 from snapshot_pipeline.pipeline.outdated import computed_with
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
-from snapshot_pipeline.platform.reads import PlatformReader, Users
+from snapshot_pipeline.platform.reads import PlatformReader, Users, UserSet
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
 from snapshot_pipeline.store.days import DayCount, RecordedRun, begun_run, move_counts, record_days
@@ -57,6 +57,7 @@ from snapshot_pipeline.store.issues import (
 from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.months import ensure_partitions, has_snapshots, refresh_statistics
 from snapshot_pipeline.store.snapshots import PublicationScope, replace_snapshots
+from snapshot_pipeline.store.source_states import SourceState
 from snapshot_pipeline.store.tables import StoreTables
 
 _LOG = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def run_days(
             run,
             overview.user_ids,
             [report.count for report in reports.values()],
-            overview.fingerprints.result(),
+            overview.states.result(),
         )
     for day, report in reports.items():
         report.with_issues, report.issues = issues[0].get(day, 0), issues[1].get(day, ())
@@ -144,7 +145,7 @@ def _record(
     run: RecordedRun,
     user_ids: NDArray[np.int64],
     counts: Sequence[DayCount],
-    fingerprints: Mapping[date, str | None],
+    states: Mapping[date, SourceState],
 ) -> tuple[dict[date, int], dict[date, tuple[IssueCount, ...]]]:
     """Record the days; returns by day how many students have an issue, and the issues."""
     first, last = counts[0].day, counts[-1].day
@@ -152,7 +153,7 @@ def _record(
     delete_issues_of_inactive_students(connection, tables, user_ids)
     with_issues = students_with_issues(connection, tables, first, last)
     counts = [replace(count, with_issues=with_issues.get(count.day, 0)) for count in counts]
-    record_days(connection, tables, run, counts, fingerprints)
+    record_days(connection, tables, run, counts, states)
     return with_issues, issues_by_day(connection, tables, first, last)
 
 
@@ -163,13 +164,13 @@ class PlatformOverview:
     Attributes:
         user_ids: The active students, int64, ascending, shape (students,).
         memory_per_student: In rows; see `batches.memory_per_student`.
-        fingerprints: Digests of each day's source rows, when they are computed.
+        states: Each day's source rows, when they are known.
         source: The platform, in no older state than this.
     """
 
     user_ids: NDArray[np.int64]
     memory_per_student: int
-    fingerprints: Future[Mapping[date, str | None]]
+    states: Future[Mapping[date, SourceState]]
     source: Source
 
 
@@ -187,10 +188,10 @@ def _read_overview(source: Source, days: LocalDays, pool: Executor) -> PlatformO
         later_source = source.not_before(reader)
         session = stack.pop_all()
 
-    def fingerprints() -> Mapping[date, str | None]:
+    def states() -> Mapping[date, SourceState]:
         try:
             with session:
-                return day_fingerprints(reader, days.first, days.last, days.zone)
+                return day_states(reader, days.first, days.last, days.zone)
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -199,9 +200,9 @@ def _read_overview(source: Source, days: LocalDays, pool: Executor) -> PlatformO
                 "requests these days again",
                 sqlstate(error) or "unknown",
             )
-            return dict.fromkeys(days.first + timedelta(days=n) for n in range(days.count))
+            return dict.fromkeys((days.first + timedelta(days=n) for n in range(days.count)), SourceState())
 
-    return PlatformOverview(user_ids, memory, pool.submit(fingerprints), later_source)
+    return PlatformOverview(user_ids, memory, pool.submit(states), later_source)
 
 
 def estimate_memory(reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays) -> int:
@@ -316,6 +317,13 @@ class SnapshotWork:
             replace_issues(connection, tables, batch.listed, snapshots.issues, self.computed_at)
             move_counts(connection, tables, self.days.first, publication)
         return list(batch_reports(snapshots, publication, self.days))
+
+
+class SelectedStudentsWork(SnapshotWork):
+    """As `SnapshotWork`, for students with arbitrary ids."""
+
+    def _users(self, batch: Batch) -> Users:
+        return UserSet(tuple(batch.user_ids.tolist()))
 
 
 def _computed(students: pd.DataFrame, snapshots: SnapshotBatch, listed: pd.DataFrame) -> ComputedBatch:

@@ -10,16 +10,12 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
-    Date,
     Select,
     cast,
     delete,
-    exists,
     func,
-    literal,
     select,
     union_all,
     update,
@@ -28,6 +24,18 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.snapshots import Publication
+from snapshot_pipeline.store.source_states import (
+    Blocks,
+    SourceState,
+    changed_blocks,
+    changes_by_day,
+    join_blocks,
+    lock_states,
+    mark_later_days,
+    missed_changes,
+    read_states,
+    remaining_blocks,
+)
 from snapshot_pipeline.store.tables import StoreTables
 
 
@@ -97,29 +105,25 @@ def record_days(
     tables: StoreTables,
     run: RecordedRun,
     counts: Sequence[DayCount],
-    fingerprints: Mapping[date, str | None],
+    states: Mapping[date, SourceState],
 ) -> None:
     """Record that consecutive days were computed completely, after all their batches.
 
     If source rows of one of the days have changed since its last computation, later days may have been computed
-    without the change. The first of these loses its fingerprint, so that the scan for late data requests it and all
+    without the change. The first of these is marked as changed, so that the scan for late data requests it and all
     following days. A run in progress, whose days may not have a row yet, finds the change in `late_changes`: only a run
     that has begun after the change was read records its days as unchanged.
 
     Args:
         counts: One per day, ascending.
-        fingerprints: The source rows of each day as they were before they were read; None if unknown, which counts as a
-            change.
+        states: The source rows of each day as they were before they were read.
     """
     days = tables.snapshot_days
     first, last = counts[0].day, counts[-1].day
-    # One run at a time: of two, the later one sees what the earlier one has written.
-    connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(days.fullname), 0)))
-    known = read_fingerprints(connection, tables, first, last)
-    has_changed = any(
-        fingerprints[count.day] is None or known.get(count.day) != fingerprints[count.day] for count in counts
-    )
-    recorded = {**fingerprints, **dict.fromkeys(_days_read_too_early(connection, tables, run, first, last))}
+    lock_states(connection, tables)
+    changed = changes_by_day(connection, tables, states)
+    missed = missed_changes(connection, tables, run.number, first, last)
+    recorded = {**states, **{day: states[day].without(blocks) for day, blocks in missed.items()}}
     rows = [
         {
             "snapshot_date": count.day,
@@ -130,44 +134,43 @@ def record_days(
             "run_id": run.run_id,
             "run_number": run.number,
             "computed_with": dict(run.computed_with),
-            "source_fingerprint": recorded[count.day],
+            **recorded[count.day].as_row(),
         }
         for count in counts
     ]
     statement = insert(days)
     updated = {name: statement.excluded[name] for name in rows[0] if name != "snapshot_date"}
     connection.execute(statement.on_conflict_do_update(index_elements=["snapshot_date"], set_=updated), rows)
-    if has_changed:
-        _mark_later_days(connection, tables, run, last)
+    if changed:
+        mark_later_days(connection, tables, run.number, run.newest, last, join_blocks(list(changed.values())))
 
 
-def _days_read_too_early(
-    connection: Connection, tables: StoreTables, run: RecordedRun, first: date, last: date
-) -> list[date]:
-    """The days of `first … last` from which on the run may have missed a change that another run has recorded."""
-    changes = tables.late_changes
-    missed = select(changes.c.first_day).where(changes.c.first_day <= last, changes.c.run_number >= run.number)
-    return [max(first, day) for day in connection.execute(missed).scalars()]
+def record_changes(
+    connection: Connection,
+    tables: StoreTables,
+    run: RecordedRun,
+    last: date,
+    states: Mapping[date, SourceState],
+    changed: Mapping[date, Blocks | None],
+) -> None:
+    """Record that the students whose rows had changed were computed again, up to the day `last`.
 
-
-def _mark_later_days(connection: Connection, tables: StoreTables, run: RecordedRun, last: date) -> None:
-    """Mark the first day after `last` that may have been computed without a change, and runs in progress."""
-    days, changes, leases = tables.snapshot_days, tables.late_changes, tables.run_leases
-    following = select(func.min(days.c.snapshot_date)).where(
-        days.c.snapshot_date > last, days.c.run_number <= run.newest
-    )
-    connection.execute(
-        update(days).where(days.c.snapshot_date == following.scalar_subquery()).values(source_fingerprint=None)
-    )
-    # A change is needed as long as a run is in progress that may have missed it.
-    in_progress = exists().where(leases.c.space == tables.performance_snapshots.name, leases.c.number != run.number)
-    connection.execute(delete(changes).where(~in_progress.where(leases.c.number <= changes.c.run_number)))
-    change = select(literal(last + timedelta(days=1), Date), literal(run.newest, BigInteger))
-    connection.execute(
-        insert(changes).from_select(
-            ["first_day", "run_number"], change.where(in_progress.where(leases.c.number <= run.newest))
-        )
-    )
+    Args:
+        states: The source rows of the changed days as they were before they were read.
+        changed: The blocks of students whose rows of the day had changed; None for all. They were computed from that
+            day on.
+    """
+    days = tables.snapshot_days
+    lock_states(connection, tables)
+    stored = read_states(connection, tables, list(states))
+    computed: list[Blocks | None] = []
+    for day in sorted(states):
+        computed.append(changed[day])
+        # Another run may have marked more students meanwhile.
+        left = remaining_blocks(changed_blocks(stored.get(day), states[day]), join_blocks(computed))
+        state = states[day] if left is not None and not left.any() else states[day].without(left)
+        connection.execute(update(days).where(days.c.snapshot_date == day).values(state.as_row()))
+    mark_later_days(connection, tables, run.number, run.newest, last, join_blocks(list(changed.values())))
 
 
 def move_counts(connection: adbc.Connection, tables: StoreTables, first: date, publication: Publication) -> None:
@@ -196,13 +199,6 @@ def delete_days(connection: Connection, tables: StoreTables, first: date, last: 
         connection.execute(delete(table).where(table.c.snapshot_date.between(first, last)))
     connection.execute(delete(tables.data_issues).where(tables.data_issues.c.day.between(first, last)))
     return connection.execute(delete(snapshots).where(snapshots.c.snapshot_date.between(first, last))).rowcount
-
-
-def read_fingerprints(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, str | None]:
-    """The fingerprints of the computed days among `first … last`; None if unknown."""
-    days = tables.snapshot_days
-    query = select(days.c.snapshot_date, days.c.source_fingerprint).where(days.c.snapshot_date.between(first, last))
-    return {day: fingerprint for day, fingerprint in connection.execute(query)}
 
 
 def computed_with_others(

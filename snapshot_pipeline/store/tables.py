@@ -19,6 +19,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -197,6 +198,11 @@ def _snapshot_days(metadata: MetaData) -> Table:
             "source_fingerprint",
             Text,
             "Digest of the platform's rows of the day at that time; null makes the pipeline recompute the day.",
+        ),
+        _optional(
+            "source_digests",
+            LargeBinary,
+            "The same for each block of students, compressed; null makes the pipeline recompute all students.",
         ),
         info={
             DESCRIPTION: "One row per computed day: how many students were published and failed, when and by which run."
@@ -432,6 +438,7 @@ def _late_changes(metadata: MetaData) -> Table:
         _number("Number of the change."),
         _column("first_day", Date, "The first day after those that were computed with the change."),
         _column("run_number", BigInteger, "Runs up to this number may have read the rows before the change."),
+        _optional("blocks", LargeBinary, "The blocks of students concerned, one bit each; null for all."),
         info={
             DESCRIPTION: "One row per range of days whose rows of the platform had changed when it was computed, while "
             "another run was in progress: that run leaves its later days marked as changed."

@@ -10,8 +10,9 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.names import LATE_DATA_PRIORITY, PRIORITY_TAG
 from snapshot_pipeline.orchestration.partitions import range_tags
-from snapshot_pipeline.orchestration.sensors import build_late_data_sensor, remaining_window, request_late_days
+from snapshot_pipeline.orchestration.sensors import build_late_data_sensor, remaining_window, request_late_data
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import scan_for_late_data
 from snapshot_pipeline.settings import Settings, load_settings
@@ -29,21 +30,34 @@ CHANGE = (
 )
 
 
-def compute(installation: TestInstallation, tags: dict[str, str], settings: Settings | None = None) -> bool:
+def compute(installation: TestInstallation, settings: Settings | None = None) -> bool:
     job = build_defs(settings or installation.settings).resolve_job_def("daily_snapshots_job")
+    tags = range_tags(FIRST, LAST)
     return job.execute_in_process(
         instance=installation.instance, tags=tags, run_config=QUIET, raise_on_error=False
     ).success
 
 
-def request(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest] | dg.SkipReason:
+def compute_late(
+    installation: TestInstallation, request: dg.RunRequest, settings: Settings | None = None
+) -> dg.ExecuteInProcessResult:
+    job = build_defs(settings or installation.settings).resolve_job_def("late_data_job")
+    return job.execute_in_process(
+        instance=installation.instance,
+        tags=dict(request.tags),
+        run_config={**request.run_config, **QUIET},
+        raise_on_error=False,
+    )
+
+
+def request(installation: TestInstallation) -> dg.RunRequest | dg.SkipReason:
     with opened(installation) as ours:
         scan = scan_for_late_data(ours, WINDOW, 60)
-    return request_late_days(installation.instance, settings or installation.settings, scan, LAST)
+    return request_late_data(installation.instance, installation.settings, scan, LAST)
 
 
-def requests(installation: TestInstallation, settings: Settings | None = None) -> list[dg.RunRequest]:
-    result = request(installation, settings)
+def requested(installation: TestInstallation) -> dg.RunRequest:
+    result = request(installation)
     assert not isinstance(result, dg.SkipReason), result.skip_message
     return result
 
@@ -56,7 +70,7 @@ def skipped(installation: TestInstallation) -> str:
 
 @pytest.fixture(scope="module")
 def computed(installation: TestInstallation) -> TestInstallation:
-    assert compute(installation, range_tags(FIRST, LAST))
+    assert compute(installation)
     return installation
 
 
@@ -69,57 +83,59 @@ def opened(installation: TestInstallation) -> Iterator[Installation]:
 def test_a_change_is_requested_until_it_is_computed(computed: TestInstallation) -> None:
     assert "no row from 2026-02-18 on has changed" in skipped(computed)
     execute(computed.url, CHANGE)
-    (request,) = requests(computed)
-    assert request.tags == {
-        **range_tags(CHANGED, LAST),
-        "snapshot_pipeline/reason": "late data",
-        "dagster/priority": "1",
-    }
+    request = requested(computed)
+    assert request.tags == {"snapshot_pipeline/reason": "late data", PRIORITY_TAG: LATE_DATA_PRIORITY}
+    assert request.run_config == {"ops": {"late_data_op": {"config": {"from": "2026-02-21"}}}}
 
     # After a failed run the change is requested again.
-    nowhere = computed.settings.model_copy(update={"batch_rows": 1_000, "platform_schema": "nowhere"})
-    assert not compute(computed, request.tags, nowhere)
-    assert [again.tags for again in requests(computed)] == [request.tags]
+    nowhere = computed.settings.model_copy(update={"platform_schema": "nowhere"})
+    assert not compute_late(computed, request, nowhere).success
+    assert requested(computed).run_config == request.run_config
 
-    # While a run is queued or in progress, its days are not requested again.
+    # While a run is queued or in progress, nothing is requested.
     repository = build_defs(computed.settings).get_repository_def()
-    run = computed.instance.create_run_for_job(
-        repository.get_job("daily_snapshots_job"),
-        tags=request.tags,
-        status=dg.DagsterRunStatus.NOT_STARTED,
-    )
-    assert "2026-02-21 is being computed, so the next tick decides" in skipped(computed)
-    computed.instance.report_run_canceled(run)
-    assert [again.tags for again in requests(computed)] == [request.tags]
+    for job, tags in (("late_data_job", {}), ("daily_snapshots_job", range_tags(CHANGED, LAST))):
+        run = computed.instance.create_run_for_job(
+            repository.get_job(job), tags=tags, status=dg.DagsterRunStatus.NOT_STARTED
+        )
+        assert "so the next tick decides" in skipped(computed)
+        computed.instance.report_run_canceled(run)
+    assert requested(computed).run_config == request.run_config
 
     with opened(computed) as ours:
         assert compare_days(ours, [CHANGED]).differences  # still wrong
-        assert compute(computed, request.tags)
+        assert compute_late(computed, request).success
         assert compare_days(ours, WINDOW).differences == []
     assert "has changed since" in skipped(computed)
+
+
+def test_only_changed_days_are_materialized_checked_and_summarized(computed: TestInstallation) -> None:
+    execute(computed.url, CHANGE)
+    before = {asset: last_runs(computed, asset) for asset in ("performance_snapshots", "cohort_summary")}
+    result = compute_late(computed, requested(computed))
+    assert result.success
+    for asset, runs in before.items():
+        after = last_runs(computed, asset)
+        assert {day for day in after if after[day] != runs[day]} == {str(day) for day in WINDOW if day >= CHANGED}, (
+            asset
+        )
     (event,) = computed.instance.fetch_materializations(
         dg.AssetRecordsFilter(KEY, asset_partitions=[str(CHANGED)]), limit=1
     ).records
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["restated"].value > 0
+    checks = {
+        (check.check_name, check.partition): check.passed
+        for check in result.get_asset_check_evaluations()
+        if check.asset_key == KEY
+    }
+    days = [str(day) for day in WINDOW if day >= CHANGED]
+    assert checks == {(name, day): True for name in ("success_rate", "data_quality") for day in days}
 
 
-def test_a_change_over_several_runs_is_requested_until_the_last(computed: TestInstallation) -> None:
-    """The first run stores the changed day's new fingerprint; the days of the other runs still have to be computed."""
-    settings = computed.settings.model_copy(update={"days_per_run": 3})
-    execute(computed.url, f"DELETE FROM quiz_attempts WHERE completed_at::date = '{FIRST}'")  # noqa: S608
-    first, second, third = requests(computed, settings)
-    assert first.tags["dagster/asset_partition_range_end"] == "2026-02-20"
-    assert compute(computed, dict(first.tags))
-    assert [request.tags for request in requests(computed, settings)] == [
-        {**first.tags, **range_tags(date(2026, 2, 21), date(2026, 2, 23))},
-        third.tags,
-    ]
-    assert compute(computed, dict(second.tags))
-    assert compute(computed, dict(third.tags))
-    assert "has changed since" in skipped(computed)
-    with opened(computed) as ours:
-        assert compare_days(ours, [FIRST, LAST]).differences == []
+def last_runs(installation: TestInstallation, asset: str) -> dict[str, str]:
+    records = installation.instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+    return {str(record.partition_key): record.run_id for record in reversed(records)}
 
 
 def test_the_sensor_runs_every_hour_unless_switched_off(computed: TestInstallation) -> None:

@@ -37,7 +37,7 @@ COMPUTED = [date(2025, 10, 26) + timedelta(days=n) for n in range(8)]
 SAMPLE = SampleOptions(students=300, days=60, seed=4, until=date(2025, 11, 3), bad_rate=0.05, zone=ZONE)
 
 # Times of computation, counts of attempts, fingerprints and generated ids differ from run to run; nothing else may.
-_NOT_COMPARED = {"computed_at", "run_id", "run_number", "id", "created_at", "source_fingerprint"} | {
+_NOT_COMPARED = {"computed_at", "run_id", "run_number", "id", "created_at", "source_fingerprint", "source_digests"} | {
     "first_seen_at",
     "last_seen_at",
     "attempts",

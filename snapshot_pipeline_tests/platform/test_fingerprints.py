@@ -15,7 +15,7 @@ from sqlalchemy import URL, DateTime, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays, start_of_day
-from snapshot_pipeline.platform.fingerprints import read_fingerprints
+from snapshot_pipeline.platform.fingerprints import DayRows, blocks_of, read_fingerprints, read_rows
 from snapshot_pipeline.platform.reads import PlatformTables, ReadRules, UserRange, read_session
 from snapshot_pipeline.platform.tables import platform_metadata
 from snapshot_pipeline.postgres.urls import adbc_uri
@@ -138,6 +138,28 @@ P, A, E = "user_lesson_progress", "quiz_attempts", "exercise_submissions"
 def test_change_of_a_row_changes_only_the_fingerprints_of_its_days(platform: Engine, statement: str, days: set[date]):
     """In the table with `updated_at` as well, which none of these statements sets."""
     assert changed(platform, statement) == days
+
+
+def rows(engine: Engine) -> list[DayRows]:
+    starts = [start_of_day(FIRST + timedelta(days=n), BUDAPEST) for n in range((LAST - FIRST).days + 2)]
+    tables = PLATFORMS[engine.get_execution_options()["schema"]]
+    with read_session(adbc_uri(engine.url), tables, ReadRules(MOMENT, ZoneInfo("UTC"))) as reader:
+        return read_rows(reader, starts)
+
+
+def test_digests_of_blocks_have_the_fingerprint_of_the_day(platform: Engine):
+    assert [of_day.fingerprint for of_day in rows(platform)] == list(fingerprints(platform).values())
+
+
+@pytest.mark.parametrize("user_id", [1, 2, -5, 10**12 + 7])
+def test_changed_row_changes_the_digest_of_its_student_only(platform: Engine, user_id: int):
+    execute(platform, f"INSERT INTO {E} (id, user_id, created_at) VALUES (2, {user_id}, '2025-10-22 10:00')")
+    before = rows(platform)
+    execute(platform, f"UPDATE {E} SET created_at = '2025-10-22 10:01' WHERE id = 2")
+    after = rows(platform)
+    differing = [np.flatnonzero(old.digests != new.digests).tolist() for old, new in zip(before, after, strict=True)]
+    block = blocks_of(np.array([user_id])).item()
+    assert differing == [[block] if FIRST + timedelta(days=n) == DAY else [] for n in range(len(before))]
 
 
 def test_column_that_is_not_read_changes_nothing(platform: Engine):

@@ -17,19 +17,26 @@ from snapshot_pipeline.store.days import (
     RecordedRun,
     day_counts,
     last_day_count_before,
-    read_fingerprints,
+    record_changes,
     record_days,
 )
 from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
 from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
 from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
+from snapshot_pipeline.store.source_states import SourceState, changed_blocks, read_fingerprints, read_states
 from snapshot_pipeline_tests.store.conftest import Store
 
 DAY = date(2026, 3, 10)
 YESTERDAY, TOMORROW = DAY - timedelta(days=1), DAY + timedelta(days=1)
 NOW = datetime(2026, 3, 11, 0, 5, tzinfo=timezone.utc)
 
-FINGERPRINTS = {YESTERDAY: "1 started=1:7", DAY: "1 started=2:8"}
+
+def state(fingerprint: str, *digests: int) -> SourceState:
+    """Return rows of two blocks of students."""
+    return SourceState(fingerprint, np.array(digests or (1, 2), dtype=np.int64))
+
+
+STATES = {YESTERDAY: state("1 started=1:7"), DAY: state("1 started=2:8")}
 
 StudentDays = Sequence[tuple[int, date]]
 
@@ -209,8 +216,8 @@ def test_thousands_of_students_over_weeks_are_replaced_at_once(store: Store):
 
 def test_later_run_replaces_the_recorded_counts_of_a_day(store: Store):
     with store.engine.begin() as connection:
-        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], FINGERPRINTS)
-        record_days(connection, store.tables, run_of(2), [DayCount(YESTERDAY, 10, 0)], FINGERPRINTS)
+        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 9, 1), DayCount(DAY, 0, 0)], STATES)
+        record_days(connection, store.tables, run_of(2), [DayCount(YESTERDAY, 10, 0)], STATES)
         counts = day_counts(connection, store.tables, YESTERDAY, TOMORROW)
         before_day = last_day_count_before(connection, store.tables, DAY)
         before_yesterday = last_day_count_before(connection, store.tables, YESTERDAY)
@@ -365,52 +372,87 @@ def run_of(number: int) -> RecordedRun:
 
 def test_change_on_a_day_computed_alone_keeps_the_next_day_pending(store: Store):
     counts = [DayCount(YESTERDAY, 1, 0), DayCount(DAY, 1, 0)]
-    tomorrow = {TOMORROW: "1 started=3:9"}
+    tomorrow = {TOMORROW: state("1 started=3:9")}
     with store.engine.begin() as connection:
-        record_days(connection, store.tables, run_of(1), counts, FINGERPRINTS)
+        record_days(connection, store.tables, run_of(1), counts, STATES)
         record_days(connection, store.tables, run_of(2), [DayCount(TOMORROW, 1, 0)], tomorrow)
-        record_days(connection, store.tables, run_of(3), counts, FINGERPRINTS)
-        assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {**FINGERPRINTS, **tomorrow}
-        changed = {YESTERDAY: "1 started=2:99"}
+        record_days(connection, store.tables, run_of(3), counts, STATES)
+        unchanged = fingerprints({**STATES, **tomorrow})
+        assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == unchanged
+        changed = {YESTERDAY: state("1 started=2:99", 1, 99)}
         record_days(connection, store.tables, run_of(4), counts[:1], changed)
-        assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {**changed, DAY: None, **tomorrow}
+        assert read_fingerprints(connection, store.tables, YESTERDAY, TOMORROW) == {
+            **unchanged,
+            **fingerprints(changed),
+            DAY: None,
+        }
+        # Only the students of the second block are concerned.
+        known = read_states(connection, store.tables, [DAY])[DAY]
+        blocks = changed_blocks(known, STATES[DAY])
+        assert blocks is not None
+        assert blocks.tolist() == [False, True]
+
+
+def fingerprints(states: dict[date, SourceState]) -> dict[date, str | None]:
+    return {day: of_day.fingerprint for day, of_day in states.items()}
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["days without a row", "days computed before"])
 def test_only_a_run_begun_later_clears_the_mark_of_a_late_change(store: Store, is_first: bool):
     """Run 2 on the later days has read before the change that run 3 on the earlier day finds, and records after it."""
-    earlier, later = {YESTERDAY: "1 started=3:7"}, {DAY: "1 started=4:8"}
+    earlier, later = {YESTERDAY: state("1 started=3:7", 1, 3)}, {DAY: state("1 started=4:8")}
     with store.engine.begin() as connection:
         connection.execute(insert(store.tables.run_leases), [lease(number) for number in (2, 3)])
-        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=2:6"})
+        record_days(connection, store.tables, run_of(1), *yesterday(2))
         if not is_first:
             record_days(connection, store.tables, run_of(1), [DayCount(DAY, 1, 0)], later)
         record_days(connection, store.tables, run_of(3), [DayCount(YESTERDAY, 1, 0)], earlier)
         record_days(connection, store.tables, run_of(2), [DayCount(DAY, 1, 0)], later)
         assert read_fingerprints(connection, store.tables, DAY, DAY) == {DAY: None}
         record_days(connection, store.tables, run_of(4), [DayCount(DAY, 1, 0)], later)
-        assert read_fingerprints(connection, store.tables, DAY, DAY) == later
+        assert read_fingerprints(connection, store.tables, DAY, DAY) == fingerprints(later)
 
 
 def test_run_that_began_after_a_change_was_read_is_not_marked(store: Store):
     """As in a backfill of several runs at once, where each day is computed for the first time."""
-    later = {DAY: "1 started=4:8"}
+    later = {DAY: state("1 started=4:8")}
     with store.engine.begin() as connection:
         connection.execute(insert(store.tables.run_leases), [lease(number) for number in (1, 2)])
         record_days(connection, store.tables, run_of(2), [DayCount(DAY, 1, 0)], later)
-        record_days(connection, store.tables, run_of(1), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=2:6"})
-        assert read_fingerprints(connection, store.tables, DAY, DAY) == later
+        record_days(connection, store.tables, run_of(1), *yesterday(2))
+        assert read_fingerprints(connection, store.tables, DAY, DAY) == fingerprints(later)
+
+
+def test_late_run_keeps_the_mark_of_a_change_that_was_recorded_meanwhile(store: Store):
+    """It has computed the students of the first block; another run on an earlier day marks those of the second."""
+    before, now = state("1 started=4:8", 1, 2), state("1 started=4:9", 3, 2)
+    with store.engine.begin() as connection:
+        record_days(connection, store.tables, run_of(1), *yesterday(2))
+        record_days(connection, store.tables, run_of(1), [DayCount(DAY, 1, 0)], {DAY: before})
+        changed = {DAY: np.array([True, False])}
+        counts, _ = yesterday(2)
+        record_days(connection, store.tables, run_of(2), counts, {YESTERDAY: state("1 started=2:99", 1, 99)})
+        record_changes(connection, store.tables, run_of(3), DAY, {DAY: now}, changed)
+        left = changed_blocks(read_states(connection, store.tables, [DAY])[DAY], now)
+        assert left is not None
+        assert left.tolist() == [False, True]
+        record_changes(connection, store.tables, run_of(4), DAY, {DAY: now}, {DAY: left})
+        assert read_fingerprints(connection, store.tables, DAY, DAY) == fingerprints({DAY: now})
 
 
 def test_changes_are_kept_only_while_a_run_may_have_missed_them(store: Store):
     changes = store.tables.late_changes
     with store.engine.begin() as connection:
         connection.execute(insert(store.tables.run_leases), [lease(number) for number in (2, 3)])
-        record_days(connection, store.tables, run_of(3), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=3:7"})
+        record_days(connection, store.tables, run_of(3), *yesterday(3))
         assert connection.execute(select(changes.c.first_day, changes.c.run_number)).all() == [(DAY, 3)]
         connection.execute(delete(store.tables.run_leases))
-        record_days(connection, store.tables, run_of(4), [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: "1 started=5:9"})
+        record_days(connection, store.tables, run_of(4), *yesterday(5))
         assert connection.execute(select(changes)).all() == []
+
+
+def yesterday(rows: int) -> tuple[list[DayCount], dict[date, SourceState]]:
+    return [DayCount(YESTERDAY, 1, 0)], {YESTERDAY: state(f"1 started={rows}:7")}
 
 
 def lease(number: int) -> dict[str, object]:

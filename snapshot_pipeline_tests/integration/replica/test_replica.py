@@ -23,6 +23,7 @@ from snapshot_pipeline.platform.replication import ReplicaBehindError
 from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.postgres.errors import DatabaseError, is_transient
 from snapshot_pipeline.store.days import DayCount, RecordedRun, record_days
+from snapshot_pipeline.store.source_states import SourceState
 from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 from snapshot_pipeline_tests.integration.replica.conftest import Pair
 from snapshot_pipeline_tests.integration.replica.servers import await_replay, query
@@ -110,7 +111,7 @@ def test_day_or_week_incomplete_on_the_replica_is_an_error(pair: Pair):
         sunday = DayCount(monday + timedelta(days=6), 1, 0)
         run = RecordedRun(datetime.now(timezone.utc), "an earlier run", {}, number=1, newest=1)
         with installation.engine.begin() as connection:
-            record_days(connection, installation.store, run, [sunday], {sunday.day: None})
+            record_days(connection, installation.store, run, [sunday], {sunday.day: SourceState()})
         with pytest.raises(ReplicaBehindError):
             run_week(installation, monday, "too early")
 
