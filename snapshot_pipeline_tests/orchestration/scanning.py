@@ -89,7 +89,8 @@ def scanning(installation: TestInstallation) -> Iterator[Scanner]:
 def mark_computed(settings: Settings, *days: date) -> None:
     """Record days as computed, without computing them."""
     now = datetime.now(timezone.utc)
-    figures = {"published": 1, "failed": 0, "students_with_issues": 0, "computed_at": now, "run_id": "marked"}
+    counts = {"published": 1, "failed": 0, "students_with_issues": 0}
+    figures = {**counts, "computed_at": now, "run_id": "marked", "run_number": 1, "computed_with": {}}
     with open_installation(settings) as opened, opened.engine.begin() as connection:
         for day in days:
             row = insert(opened.store.snapshot_days).values(snapshot_date=day, **figures)
