@@ -125,9 +125,24 @@ def require_utf8(engine: Engine) -> None:
         DatabaseError: The encoding is not UTF8.
     """
     with engine.connect() as connection:
-        encoding = server_encoding(connection)
+        _require_utf8(connection)
+
+
+def require_own_session(connection: Connection) -> None:
+    """Check the encoding of the database, and that no pooler shares the session; for a connection without transaction.
+
+    Raises:
+        DatabaseError: The encoding is not UTF8, or a pooler gives each transaction another session.
+    """
+    _require_utf8(connection)
+    if is_transaction_pooled(connection):
+        raise DatabaseError(f"{masked_url(connection.engine.url)}: {POOLING_ADVICE}")
+
+
+def _require_utf8(connection: Connection) -> None:
+    encoding = server_encoding(connection)
     if encoding != ENCODING:
-        raise DatabaseError(f"{masked_url(engine.url)}: {encoding_advice(encoding)}")
+        raise DatabaseError(f"{masked_url(connection.engine.url)}: {encoding_advice(encoding)}")
 
 
 def encoding_advice(encoding: str) -> str:

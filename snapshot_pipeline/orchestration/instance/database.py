@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres.engines import dagster_url, platform_database_name
 from snapshot_pipeline.postgres.errors import readable_database_errors
-from snapshot_pipeline.postgres.sessions import open_engine
+from snapshot_pipeline.postgres.sessions import open_engine, require_own_session
 from snapshot_pipeline.postgres.urls import masked_url, quote_identifier
 from snapshot_pipeline.settings import Settings
 
@@ -102,6 +102,7 @@ def check_dagster_database(settings: Settings) -> None:
     url = dagster_url(settings)
     engine = open_engine(url, poolclass=NullPool)
     with readable_database_errors(url), engine.connect() as connection:
+        require_own_session(connection)
         if has_dagster_tables(connection, url):
             require_owner(connection, url, owner(settings))
 

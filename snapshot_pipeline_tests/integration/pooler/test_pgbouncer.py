@@ -101,6 +101,19 @@ def test_transaction_pooling_is_refused_and_leaks_no_setting(sample_url: URL, tm
             assert another_client.execute(locks).scalar_one() == 0
 
 
+def test_check_names_transaction_pooling_of_dagsters_database(sample_url: URL, database_url: URL, tmp_path: Path):
+    """Its sessions have no time limits, so nothing is missing in them."""
+    with pgbouncer(database_url, tmp_path, "transaction") as url:
+        environment = {
+            "SNAPSHOT_DATABASE_URL": sample_url.render_as_string(hide_password=False),
+            "SNAPSHOT_DAGSTER_DATABASE_URL": url.render_as_string(hide_password=False),
+        }
+        result = CliRunner().invoke(cli.command, ["check"], env=environment)
+        assert result.exit_code == 1
+        (line,) = [line for line in result.output.splitlines() if "Dagster's database: " in line]
+        assert "set pool_mode = session" in line
+
+
 def test_check_names_transaction_pooling_that_keeps_the_settings(sample_url: URL, tmp_path: Path):
     """A role may have the settings itself, so that nothing is missing in the first session."""
     with pgbouncer(sample_url, tmp_path, "transaction") as url:
