@@ -342,7 +342,7 @@ def test_a_refused_connection_is_transient_in_every_language(
         assert (message in shown and "check" in shown) or "create it there (CREATE DATABASE app;)" in shown
 
 
-def test_a_missing_privilege_in_another_language_says_where_to_find_the_grant(database: URL):
+def test_a_missing_privilege_in_another_language_names_the_command(database: URL):
     raising = "DO $$ BEGIN RAISE EXCEPTION 'keine Berechtigung für Tabelle x' USING ERRCODE = '42501'; END $$"
     message = refusal(sqlalchemy_driver, database, raising) or ""
     assert "lacks a privilege: keine Berechtigung für Tabelle x" in message

@@ -184,9 +184,7 @@ def test_a_frozen_process_does_not_keep_its_days_locked(store: Store):
         expect(frozen, "done")
 
 
-def test_a_process_frozen_within_a_publication_does_not_keep_its_days_locked(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_process_frozen_within_a_publication_keeps_no_days_locked(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "LEASE_SECONDS", 0.5)
     with other_process("stay in publication", store.engine.url, JANUARY, FEBRUARY, 0.5) as frozen:
         begin(frozen)
