@@ -67,7 +67,7 @@ def pgbouncer(server: URL, directory: Path, pool_mode: str) -> Iterator[URL]:
         process.wait(10)
 
 
-def test_session_pooling_has_the_time_limits_in_both_drivers(sample_url: URL, tmp_path: Path):
+def test_session_pooling_has_the_time_limits_in_both_drivers(sample_url: URL, database_url: URL, tmp_path: Path):
     with pgbouncer(sample_url, tmp_path, "session") as url:
         settings = load_settings(database_url=url.render_as_string(hide_password=False), lock_timeout_seconds=3)
         engine = create_platform_engine(settings)
@@ -80,9 +80,13 @@ def test_session_pooling_has_the_time_limits_in_both_drivers(sample_url: URL, tm
         engine.dispose()
         with installation_on(url) as installation:
             assert run_days(installation, SUNDAY, SUNDAY, "behind PgBouncer").reports[0].published
-        result = CliRunner().invoke(
-            cli.command, ["check"], env={"SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False)}
-        )
+        environment = {
+            "SNAPSHOT_DATABASE_URL": url.render_as_string(hide_password=False),
+            "SNAPSHOT_DAGSTER_DATABASE_URL": url.set(database=database_url.database).render_as_string(
+                hide_password=False
+            ),
+        }
+        result = CliRunner().invoke(cli.command, ["check"], env=environment)
         assert result.exit_code != 1, result.output
 
 
