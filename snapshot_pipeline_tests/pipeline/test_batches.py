@@ -34,14 +34,13 @@ from snapshot_pipeline.pipeline.batches import (
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.reasons import BY_HAND
-from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import SnapshotWork, run_days
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.postgres import errors as postgres_errors
 from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.store.locks import exclusive_days
 from snapshot_pipeline.store.months import ensure_partitions
-from snapshot_pipeline_tests.pipeline.installations import MONDAY, SUNDAY, execute, installation_on, published
+from snapshot_pipeline_tests.pipeline.installations import SUNDAY, execute, installation_on, published, raising_for
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
 from snapshot_pipeline_tests.running_dagster import wait_for
@@ -243,28 +242,6 @@ def test_two_students_that_raise_do_not_affect_the_others(small: Installation):
     assert kept == ["7"], "nothing of an earlier run is lost"
 
 
-def test_a_number_too_large_for_a_column_fails_only_its_student(small: Installation):
-    """Without a patch: a platform with `numeric` minutes can store values that a snapshot cannot."""
-    installation = small
-    url = installation.engine.url
-    zone = installation.settings.zone
-    due = reference_day(read_rows(installation.engine, "public"), SUNDAY, zone)
-    failing = due.published[7].user_id
-    execute(
-        url,
-        "ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE numeric",
-        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {failing}",  # noqa: S608
-    )
-    run_days(installation, SUNDAY, SUNDAY, "too large")
-    tables = published(installation)
-    assert tables["performance_snapshots"]["user_id"].to_pylist() == [
-        row.user_id for row in due.published if row.user_id != failing
-    ]
-    (failure,) = (row for row in tables["snapshot_failures"].to_pylist() if row["user_id"] == failing)
-    assert failure["reason"] == "unexpected_error"
-    assert "bigint out of range" in failure["detail"]
-
-
 def test_a_student_that_raises_fails_from_the_first_start_on(small: Installation):
     installation = small
     zone = installation.settings.zone
@@ -276,42 +253,12 @@ def test_a_student_that_raises_fails_from_the_first_start_on(small: Installation
     with installation.engine.connect() as connection:
         failing, started = connection.execute(newcomer, {"sunday": SUNDAY}).one()
     first_day = started.astimezone(zone).date()
-    execute(
-        installation.engine.url,
-        "ALTER TABLE user_lesson_progress ALTER time_spent_minutes TYPE numeric",
-        f"UPDATE user_lesson_progress SET time_spent_minutes = 1e30 WHERE user_id = {failing}",  # noqa: S608
-    )
-    run_days(installation, first_day - timedelta(days=2), SUNDAY, "newcomer")
+    with raising_for([failing]):
+        run_days(installation, first_day - timedelta(days=2), SUNDAY, "newcomer")
     failures = published(installation)["snapshot_failures"].to_pylist()
     failed_on = [row["snapshot_date"] for row in failures if row["user_id"] == failing]
     assert failed_on == [first_day + timedelta(days=n) for n in range((SUNDAY - first_day).days + 1)]
     assert all("\n" not in row["detail"] and len(row["detail"]) <= 500 for row in failures)
-
-
-def test_a_student_whose_week_raises_keeps_old_recommendations(small: Installation):
-    installation = small
-    url = installation.engine.url
-    run_days(installation, SUNDAY, SUNDAY, "days")
-    first = run_week(installation, MONDAY, "week")
-    recommendations = installation.store.adaptive_recommendations
-    with installation.engine.connect() as connection:
-        newest = "SELECT user_id FROM quiz_attempts JOIN users ON users.id = user_id WHERE is_active AND quiz_id > 9 "
-        failing = connection.execute(text(f"{newest} ORDER BY completed_at DESC")).scalar()
-    execute(
-        url,
-        "ALTER TABLE quiz_attempts ALTER score TYPE numeric",
-        f"UPDATE quiz_attempts SET score = 1e400 WHERE user_id = {failing}",  # noqa: S608
-    )
-    query = select(recommendations).where(recommendations.c.user_id == failing)
-    with installation.engine.connect() as connection:
-        before = connection.execute(query).all()
-    again = run_week(installation, MONDAY, "week")
-    with installation.engine.connect() as connection:
-        assert connection.execute(query).all() == before
-    assert before
-    assert list(again.failed) == [failing]
-    assert "out of range" in again.failed[failing]
-    assert again.recipients == first.recipients
 
 
 @pytest.fixture
