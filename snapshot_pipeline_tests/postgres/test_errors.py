@@ -339,7 +339,7 @@ def test_a_refused_connection_is_transient_in_every_language(
         assert errors.sqlstate(caught.value) is None
         assert is_transient(caught.value) is expected
         shown = refusal(driver, url) or ""
-        assert (message in shown and "check" in shown) or "create it there (CREATE DATABASE app;)" in shown
+        assert (message in shown and "check" in shown) or "create it there (CREATE DATABASE app OWNER me;)" in shown
 
 
 def test_a_missing_privilege_in_another_language_names_the_command(database: URL):
