@@ -5,13 +5,18 @@ One object is read from the environment and passed on. Nothing reads settings at
 
 from __future__ import annotations
 
+import difflib
+import logging
+import os
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -21,9 +26,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from snapshot_pipeline.errors import SnapshotPipelineError
+
+PREFIX = "SNAPSHOT_"
+FOUND_DAGSTER_HOME = "SNAPSHOT_PIPELINE_FOUND_HOME"
+"""Variable of a command for its children: the DAGSTER_HOME that it set itself, whose `.env` is not read."""
 
 DEFAULT_START_DATE = date(2025, 1, 1)
 _OWNER = r"team:\S+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"  # as Dagster requires
@@ -33,6 +48,7 @@ class SettingsError(SnapshotPipelineError):
     """One or more settings are not valid; the message names each variable, its value and what is allowed."""
 
 
+_LOG = logging.getLogger(__name__)
 _known_zones = lru_cache(available_timezones)  # opens every file of the zone database, and settings are read often
 
 
@@ -94,12 +110,72 @@ HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_comma
 PageUrl = Annotated[str, AfterValidator(_page_url)]
 
 
-class Settings(BaseSettings):
-    """The settings of one installation, from the environment or a `.env` file in the working directory."""
+def dotenv_files() -> list[Path]:
+    """Return the `.env` files that are read: in DAGSTER_HOME, then in the working directory; those that exist."""
+    home = os.environ.get("DAGSTER_HOME")
+    homes = [Path(home)] if home and home != os.environ.get(FOUND_DAGSTER_HOME) else []
+    return list(dict.fromkeys(file for home in (*homes, Path.cwd()) if (file := home.absolute() / ".env").is_file()))
 
-    model_config = SettingsConfigDict(
-        env_prefix="SNAPSHOT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+
+def _named_values(files: list[Path]) -> dict[str, str]:
+    """Return the value of each variable in the first source that names it: the environment, then the files."""
+    sources: list[tuple[str, Mapping[str, str | None]]] = [("the environment", os.environ)]
+    sources += [(str(file), _relative_to_file(file)) for file in files]
+    values: dict[str, str] = {}
+    for source, variables in sources:
+        for variable, value in variables.items():
+            name = variable.upper()
+            if value is not None and name.startswith(PREFIX) and name not in values:
+                values[name] = value
+                _warn_if_unknown(name, source)
+    return values
+
+
+def _relative_to_file(file: Path) -> dict[str, str | None]:
+    variables = dotenv_values(file, encoding="utf-8")
+    if home := variables.get(f"{PREFIX}HOME"):
+        variables[f"{PREFIX}HOME"] = str(file.parent / Path(home).expanduser())
+    return variables
+
+
+@lru_cache  # once a process: settings are read often
+def _warn_if_unknown(name: str, source: str) -> None:
+    known = [f"{PREFIX}{field.upper()}" for field in Settings.model_fields]
+    if name in known or name.startswith("SNAPSHOT_PIPELINE_"):  # Kubernetes sets those for a service of this name
+        return
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    hint = f"did you mean {similar[0]}?" if similar else "see .env.example for all settings"
+    _LOG.warning("warning: %s in %s is not a setting and has no effect; %s", name, source, hint)
+
+
+class _NamedValues(EnvSettingsSource):
+    """The environment and the `.env` files as one source: an empty value in the first that names it is the default."""
+
+    def __init__(self, settings_class: type[BaseSettings], files: list[Path]) -> None:
+        self._files = files
+        super().__init__(settings_class)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in _named_values(self._files).items() if value}
+
+
+class Settings(BaseSettings):
+    """The settings of one installation, from the environment or the `.env` files of `dotenv_files`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment and the files as one source; `_env_file=None` leaves the files out."""
+        reads_files = getattr(dotenv_settings, "env_file", None) is not None
+        return init_settings, _NamedValues(settings_cls, dotenv_files() if reads_files else [])
 
     home: Path = Field(
         default=Path(".snapshot_pipeline"),

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from snapshot_pipeline.settings import Settings, SettingsError, load_settings
+from snapshot_pipeline.settings import (
+    FOUND_DAGSTER_HOME,
+    Settings,
+    SettingsError,
+    _warn_if_unknown,
+    dotenv_files,
+    load_settings,
+)
 
 pytestmark = pytest.mark.clock
 
@@ -20,6 +27,8 @@ def _no_developer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Hide the developer's environment and .env file."""
     for field in Settings.model_fields:
         monkeypatch.delenv(f"SNAPSHOT_{field.upper()}", raising=False)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv(FOUND_DAGSTER_HOME, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -87,6 +96,78 @@ def test_the_environment_takes_precedence_over_a_dotenv_file(monkeypatch: pytest
     (tmp_path / ".env").write_text("SNAPSHOT_TIMEZONE=Asia/Kolkata\nSNAPSHOT_CATCH_UP_DAYS=3\nOTHER=1\n")
     monkeypatch.setenv("SNAPSHOT_CATCH_UP_DAYS", "5")
     assert (load_settings().timezone, load_settings().catch_up_days) == ("Asia/Kolkata", 5)
+
+
+@pytest.mark.parametrize(
+    ("environment", "home", "here", "expected"),
+    [
+        (None, None, None, 14),
+        (None, None, "3", 3),
+        (None, "4", "3", 4),
+        ("5", "4", "3", 5),
+        ("", "4", "3", 14),
+        (None, "", "3", 14),
+        (None, None, "", 14),
+    ],
+)
+def test_the_first_source_that_names_a_setting_decides(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    environment: str | None,
+    home: str | None,
+    here: str | None,
+    expected: int,
+) -> None:
+    """An empty value names the setting, and means the default."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    for directory, value in ((tmp_path / "home", home), (tmp_path, here)):
+        if value is not None:
+            (directory / ".env").write_text(f"SNAPSHOT_CATCH_UP_DAYS={value}\n")
+    if environment is not None:
+        monkeypatch.setenv("SNAPSHOT_CATCH_UP_DAYS", environment)
+    assert load_settings().catch_up_days == expected
+    named = [tmp_path / "home" / ".env"] * (home is not None) + [tmp_path / ".env"] * (here is not None)
+    assert dotenv_files() == named
+    assert load_settings(_env_file=None).catch_up_days == (int(environment) if environment else 14)
+
+
+def test_a_relative_home_in_a_dotenv_file_is_relative_to_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".env").write_text("SNAPSHOT_HOME=data\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    assert load_settings().home == tmp_path / "home" / "data"
+
+
+def test_settings_stay_the_same_when_a_command_finds_dagsters_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The command has read its settings before; its storage reads them again."""
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / ".env").write_text("SNAPSHOT_CATCH_UP_DAYS=3\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "found"))
+    assert load_settings().catch_up_days == 3
+    monkeypatch.setenv(FOUND_DAGSTER_HOME, str(tmp_path / "found"))
+    assert load_settings().catch_up_days == 14
+
+
+def test_an_unknown_name_is_named_once_with_its_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".env").write_text("SNAPSHOT_TIMZONE=Asia/Kolkata\nOTHER=1\n")
+    monkeypatch.setenv("SNAPSHOT_SECRET_OF_OTHERS", "hunter2")
+    monkeypatch.setenv("SNAPSHOT_PIPELINE_PORT", "tcp://10.0.0.1:80")
+    _warn_if_unknown.cache_clear()
+    for _ in range(2):
+        load_settings()
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "warning: SNAPSHOT_SECRET_OF_OTHERS in the environment is not a setting and has no effect; see .env.example "
+        "for all settings",
+        f"warning: SNAPSHOT_TIMZONE in {tmp_path / '.env'} is not a setting and has no effect; did you mean "
+        "SNAPSHOT_TIMEZONE?",
+    ]
 
 
 def test_no_representation_of_the_settings_shows_a_password() -> None:

@@ -21,8 +21,8 @@ from snapshot_pipeline.gc_settings import collect_less_often
 _PACKAGE = "snapshot_pipeline.cli"
 
 _COMMANDS = {
-    "demo": ("local", "Generate sample students, compute 30 days and a week, write the report."),
-    "dev": ("local", "Start the Dagster UI and its daemon on this machine."),
+    "demo": ("demo", "Generate sample students, compute 30 days and a week, write the report."),
+    "dev": ("dev", "Start the Dagster UI and its daemon on this machine."),
     "webserver": ("webserver", "Serve the Dagster UI, guarded against the pages of other sites."),
     "load": ("platform_data", "Load a platform from CSV files."),
     "sample": ("platform_data", "Generate a platform with realistic sample students."),
@@ -92,8 +92,9 @@ class _LazyGroup(click.Group):
 def command(context: click.Context) -> None:
     """Compute nightly performance snapshots and weekly recommendations for a learning platform.
 
-    Settings are read from SNAPSHOT_* variables or a .env file (see .env.example). Without any, the data is kept in an
-    embedded PostgreSQL server in ./.snapshot_pipeline.
+    Settings are SNAPSHOT_* variables in the environment, in .env in DAGSTER_HOME, or in ./.env (see .env.example); the
+    first that names a setting decides. Without any, the data is kept in an embedded PostgreSQL server in
+    ./.snapshot_pipeline.
 
     \b
     Exit status of every command:

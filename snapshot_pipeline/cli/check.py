@@ -8,14 +8,14 @@ from dataclasses import asdict
 
 import click
 
-from snapshot_pipeline.cli.terminal import json_option, print_json
+from snapshot_pipeline.cli.terminal import json_option, print_json, print_sources
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.instance.database import check_dagster_database
 from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_session_findings
 from snapshot_pipeline.pipeline.store_check import find_store_findings
 from snapshot_pipeline.platform.contract import Finding, Severity, sort_findings
 from snapshot_pipeline.plots.text import count_noun
-from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine
+from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine, start_existing_server
 from snapshot_pipeline.settings import Settings, load_settings
 
 ADVICE_STATUS = 3
@@ -50,6 +50,9 @@ def check(full: bool, as_json: bool) -> None:
                                 detail (an example) or null
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     settings = load_settings()
+    start_existing_server(settings)
+    if not as_json:
+        print_sources(settings, err=True)  # stdout has only findings and the summary
     engine = create_platform_engine(settings)
     source = create_source_engine(settings) or engine
     try:

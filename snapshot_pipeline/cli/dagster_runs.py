@@ -11,7 +11,7 @@ from typing import Any
 from snapshot_pipeline.cli.progress import ProgressUpdate, ShowProgress
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener
-from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.settings import FOUND_DAGSTER_HOME, Settings
 
 _FILES = ("dagster.yaml", "workspace.yaml")
 
@@ -46,6 +46,8 @@ def set_dagster_home() -> Path:
     for directory in candidates:
         if all((directory / name).is_file() for name in _FILES):
             os.environ["DAGSTER_HOME"] = str(directory.resolve())
+            if not configured:  # the settings were read without a .env there, and stay the same
+                os.environ[FOUND_DAGSTER_HOME] = str(directory.resolve())
             return directory.resolve()
     raise SnapshotPipelineError(
         f"there is no {' and '.join(_FILES)} in {' or '.join(map(str, candidates))}; run this command in the project's "

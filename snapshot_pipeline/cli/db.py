@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError
-from snapshot_pipeline.postgres.engines import create_platform_engine, dagster_url, platform_url
+from snapshot_pipeline.postgres.engines import create_platform_engine, dagster_url, platform_url, start_existing_server
 from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
 from snapshot_pipeline.settings import Settings, load_settings
@@ -25,9 +25,11 @@ def db() -> None:
 def url(dagster: bool, mask: bool) -> None:
     """Print the database's URL with its password, for psql and other clients.
 
-    Starts the embedded server if it is used and not running.
+    Starts the embedded server if it is used and not running; it must exist.
     """
     settings = load_settings()
+    if not (dagster and settings.dagster_database_url):
+        start_existing_server(settings)
     database_url = dagster_url(settings) if dagster else platform_url(settings)
     click.echo(masked_url(database_url) if mask else adbc_uri(database_url))
 

@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 import click
 
 from snapshot_pipeline.cli.periods import SHOWN_DAYS
-from snapshot_pipeline.cli.terminal import PROBLEM_STATUS, BoundedInteger, json_option, print_json
+from snapshot_pipeline.cli.terminal import PROBLEM_STATUS, BoundedInteger, json_option, print_json, print_sources
 from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # imported late, so that a help text is fast
+    from snapshot_pipeline.cli.daemon_state import DaemonState
     from snapshot_pipeline.cli.tables import DayStatus, IncidentOverview, WeekCounts
     from snapshot_pipeline.store.failures import OpenFailures
     from snapshot_pipeline.store.outbox import Undelivered
@@ -31,6 +32,7 @@ class Status:
     week: WeekCounts | None
     incidents: IncidentOverview
     warnings: list[str]
+    daemon: DaemonState
 
     @property
     def problems(self) -> list[str]:
@@ -46,7 +48,7 @@ class Status:
             (len(self.incidents.channel_problems), "invalid alert URL", "invalid alert URLs"),
         )
         others = [f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in counts if count]
-        return day_problems(self.days) + others
+        return day_problems(self.days) + others + ([self.daemon.problem] if self.daemon.problem else [])
 
 
 @click.command(epilog="Example: snapshot-pipeline status --days 30 --json | jq '.problems'")
@@ -65,7 +67,7 @@ def status(days: int, as_json: bool) -> None:
       1  an error: the status could not be read
       3  problems: a day is missing, has too few students published or many
          students with invalid rows, an incident is open, an alert channel
-         fails or its URL is invalid
+         fails or its URL is invalid, the daemon is dead
 
     \b
     The JSON document:
@@ -84,12 +86,16 @@ def status(days: int, as_json: bool) -> None:
       channel_problems          one line per invalid URL
       warnings                  one line per range of days computed with
                                 another formula, time zone or maximum score
+      daemon                    state (alive, dead, never started, unknown),
+                                heartbeat_at, age_seconds
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     settings = load_settings()
     current = _read(settings, days)
     if as_json:
         print_json(_document(current, settings))
     else:
+        print_sources(settings)
+        click.echo()
         _print(current, settings)
     if current.problems:
         raise click.exceptions.Exit(PROBLEM_STATUS)
@@ -97,6 +103,7 @@ def status(days: int, as_json: bool) -> None:
 
 def _read(settings: Settings, days: int) -> Status:
     from snapshot_pipeline.cli import tables
+    from snapshot_pipeline.cli.daemon_state import read_daemon_state
     from snapshot_pipeline.pipeline.installation import open_for_reading
     from snapshot_pipeline.pipeline.outdated import outdated_days
     from snapshot_pipeline.store.failures import failures_by_reason
@@ -112,6 +119,7 @@ def _read(settings: Settings, days: int) -> Status:
             week=tables.read_newest_week(installation),
             incidents=tables.read_incidents(installation),
             warnings=[str(days) for days in outdated_days(installation)],
+            daemon=read_daemon_state(settings),
         )
 
 
@@ -128,6 +136,7 @@ def _print(status: Status, settings: Settings) -> None:
     click.echo()
     for warning in status.warnings:
         click.secho(f"Warning: {warning}.", fg="yellow")
+    click.echo(status.daemon.sentence)
     if status.problems:
         click.secho(f"Problems: {', '.join(status.problems)}.", fg="red")
     else:
@@ -167,6 +176,11 @@ def _document(status: Status, settings: Settings) -> dict[str, object]:
         ],
         "channel_problems": list(status.incidents.channel_problems),
         "warnings": status.warnings,
+        "daemon": {
+            "state": status.daemon.state,
+            "heartbeat_at": status.daemon.heartbeat and status.daemon.heartbeat.sent_at.astimezone(settings.zone),
+            "age_seconds": status.daemon.heartbeat and round(status.daemon.heartbeat.age.total_seconds()),
+        },
     }
 
 

@@ -9,9 +9,12 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from snapshot_pipeline.settings import Settings
 
 PROBLEM_STATUS = 3
 """Exit status if there are problems; 1 means an error, 2 is click's for a wrong option."""
@@ -52,6 +55,19 @@ class BoundedInteger(click.IntRange):
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document; progress and errors go to stderr."
 )
+
+
+def print_sources(settings: Settings, *, err: bool = False) -> None:
+    """Print in one line which database and which `.env` files are used."""
+    from snapshot_pipeline.postgres.urls import masked_url, parse_url
+    from snapshot_pipeline.settings import dotenv_files
+
+    if settings.database_url:
+        database = masked_url(parse_url(settings.database_url.get_secret_value(), "SNAPSHOT_DATABASE_URL"))
+    else:
+        database = f"the embedded server in {settings.home}"
+    files = " and ".join(str(file) for file in dotenv_files()) or "no .env file"
+    click.echo(f"Database: {database}; settings from the environment and {files}.", err=err)
 
 
 def print_json(document: Mapping[str, object]) -> None:

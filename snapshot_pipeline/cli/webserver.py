@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import click
 
+from snapshot_pipeline.cli.terminal import BoundedInteger
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import load_settings
 
 
 @click.command(epilog="Example: snapshot-pipeline webserver --host 0.0.0.0 --port 3000")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port of the UI.")
+@click.option("--port", type=BoundedInteger(1, 65_535), default=3000, show_default=True, help="The port of the UI.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens.")
+@click.option(
+    "--workspace",
+    type=click.Path(exists=True, path_type=Path),
+    help="A workspace file; by default that in DAGSTER_HOME.",
+)
 @click.option("--path-prefix", default="", help="The path of the UI behind a proxy, e.g. /dagster.")
-def webserver(port: int, host: str, path_prefix: str) -> None:
+def webserver(port: int, host: str, workspace: Path | None, path_prefix: str) -> None:
     """Serve the Dagster UI until Ctrl-C or SIGTERM; for production, beside `dagster-daemon run`.
 
     It is Dagster's own web server, with the code locations of the file workspace.yaml. It refuses requests for a host
@@ -34,8 +43,8 @@ def webserver(port: int, host: str, path_prefix: str) -> None:
 
     from snapshot_pipeline.orchestration.instance.webserver import serve
 
-    with dg.DagsterInstance.get() as instance:
-        serve(instance, home / "workspace.yaml", settings, host, port, path_prefix)
+    with suppress(KeyboardInterrupt), dg.DagsterInstance.get() as instance:  # the usual way to stop it
+        serve(instance, workspace or home / "workspace.yaml", settings, host, port, path_prefix)
 
 
 def check_port(host: str, port: int) -> None:
@@ -45,15 +54,26 @@ def check_port(host: str, port: int) -> None:
         SnapshotPipelineError: Another process listens there, or it is not an address of this machine.
     """
     try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-                probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SnapshotPipelineError(
-                f"port {port} of {host} is taken by another process; stop that, or choose another port with --port"
-            ) from None
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        attempts = [_try_to_bind(family, kind, protocol, address) for family, kind, protocol, _, address in addresses]
+        errors = [error for error in attempts if error]
+    except OSError as error:  # not a name
+        addresses, errors = [], [error]
+    if any(error.errno == errno.EADDRINUSE for error in errors):
         raise SnapshotPipelineError(
-            f"the UI cannot listen on {host}, port {port}: {error.strerror}; choose others with --host and --port"
-        ) from None
+            f"port {port} of {host} is taken by another process; stop that, or choose another port with --port"
+        )
+    if len(errors) >= len(addresses):  # `localhost` may have an IPv6 address that the machine has not
+        raise SnapshotPipelineError(
+            f"the UI cannot listen on {host}, port {port}: {errors[0].strerror}; choose others with --host and --port"
+        )
+
+
+def _try_to_bind(family: int, kind: int, protocol: int, address: Any) -> OSError | None:
+    try:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None

@@ -49,6 +49,21 @@ class EmbeddedServer:
                     f"{' '.join(str(error).split())}; see {self._directory.log}"
                 ) from None
 
+    def start_existing(self) -> None:
+        """As `start`, but only if the server was created before.
+
+        Raises:
+            EmbeddedServerError: There is none, or it could not be started.
+        """
+        self._directory.check()
+        if not self._directory.data.is_dir():
+            raise EmbeddedServerError(
+                f"SNAPSHOT_DATABASE_URL is not set, and there is no embedded server in {self.home}; run this command "
+                "where the other commands run, set DAGSTER_HOME to the directory of your .env, or create the server "
+                "with `snapshot-pipeline demo` or `snapshot-pipeline db start`"
+            )
+        self.start()
+
     def stop(self) -> bool:
         """Stop the server and end all connections to it; return whether it was running."""
         self._directory.check()

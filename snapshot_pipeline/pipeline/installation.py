@@ -11,7 +11,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine
 
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine, run_transaction
+from snapshot_pipeline.postgres.engines import (
+    create_platform_engine,
+    create_source_engine,
+    run_transaction,
+    start_existing_server,
+)
 from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.sessions import require_utf8
 from snapshot_pipeline.postgres.urls import adbc_uri
@@ -100,9 +105,12 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
 def open_for_reading(settings: Settings) -> Iterator[Installation]:
     """As `open_installation`, for a command that only reads: our tables must exist, and are not migrated.
 
+    An embedded server is started if it exists, and never created.
+
     Raises:
         SnapshotPipelineError: The database cannot be used, or our tables do not exist yet.
     """
+    start_existing_server(settings)
     with _connected(settings) as installation:
         require_tables(installation.engine, settings.store_schema)
         yield installation

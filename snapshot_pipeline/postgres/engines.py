@@ -103,6 +103,16 @@ def check_connection(url: URL) -> None:
         connection.execute(text("SELECT 1"))
 
 
+def start_existing_server(settings: Settings) -> None:
+    """Start the embedded server if the settings name no database, for a command that only reads: never create one.
+
+    Raises:
+        EmbeddedServerError: There is none yet, or it cannot be started.
+    """
+    if settings.database_url is None:
+        EmbeddedServer(settings.home).start_existing()
+
+
 def _embedded_url(settings: Settings, database: str) -> URL:
     server = EmbeddedServer(settings.home)
     server.start()

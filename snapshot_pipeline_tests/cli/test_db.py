@@ -62,6 +62,7 @@ def snapshot_pipeline(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_the_printed_urls_connect(snapshot_pipeline: Command) -> None:
     """The first command that needs the server starts it."""
+    snapshot_pipeline("db", "start")
     snapshot_pipeline("db", "stop")
     for arguments, database in ((["db", "url"], "platform"), (["db", "url", "--dagster"], "dagster")):
         printed = snapshot_pipeline(*arguments)
@@ -70,6 +71,18 @@ def test_the_printed_urls_connect(snapshot_pipeline: Command) -> None:
             assert connection.info.dbname == database
     masked = snapshot_pipeline("db", "url", "--mask").stdout
     assert masked.startswith("postgresql://snapshot:***@127.0.0.1:")
+
+
+@pytest.mark.parametrize("command", ["status", "check", "student 1", "db url", "db url --dagster", "db url --mask"])
+def test_a_command_that_reads_never_creates_a_server(
+    command: str, snapshot_pipeline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one in another directory than the others, where no .env names the database."""
+    monkeypatch.chdir(tmp_path)
+    ended = snapshot_pipeline(*command.split())
+    assert (ended.status, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert f"there is no embedded server in {tmp_path / '.snapshot_pipeline'}" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_start_and_stop_report_the_servers_state(snapshot_pipeline: Command) -> None:

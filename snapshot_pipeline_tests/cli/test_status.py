@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster._daemon.controller import get_daemon_statuses
+from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import create_engine, delete, insert, update
 
 from snapshot_pipeline.pipeline.periods import last_closed_day
@@ -76,6 +79,7 @@ def test_no_problems_is_status_0(installation: TestInstallation, yesterday: date
         "incidents": [],
         "channels": [],
         "channel_problems": [],
+        "daemon": {"state": "never started", "heartbeat_at": None, "age_seconds": None},
         "warnings": [],
     }
     assert day == {
@@ -174,3 +178,68 @@ def test_the_help_explains_the_exit_status_and_every_key(installation: TestInsta
     found = document(installation, 3)
     for key in (*found, *found["days"][0]):
         assert key in help_text, key
+
+
+DAEMON_TYPES = ("SCHEDULER", "SENSOR", "BACKFILL")
+
+
+@pytest.fixture
+def heartbeats(installation: TestInstallation) -> Iterator[Callable[[float], None]]:
+    """Store heartbeats of a given age in seconds, as Dagster's daemon does; forget them at the end."""
+
+    def store(age: float) -> None:
+        for daemon_type in DAEMON_TYPES:
+            installation.instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - age, daemon_type, "a-daemon"))
+
+    yield store
+    installation.instance.wipe_daemon_heartbeats()
+
+
+def test_a_dead_daemon_is_a_problem_with_the_age_of_its_heartbeat(
+    installation: TestInstallation, yesterday: date, heartbeats: Callable[[float], None]
+) -> None:
+    heartbeats(420)
+    found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday))
+    assert found["problems"] == ["daemon dead for 7 minutes"]
+    assert found["daemon"]["state"] == "dead"
+    assert 420 <= found["daemon"]["age_seconds"] < 500
+    printed = status(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout
+    assert "\nDaemon: dead; last heartbeat 7 minutes ago: start `dagster-daemon run`" in printed
+    # Dagster's own probe tolerates half an hour, unless it is told otherwise (docs/operations.md).
+    assert all_daemons_live_for(installation, 1800)
+    assert not all_daemons_live_for(installation, 90)
+
+
+def all_daemons_live_for(installation: TestInstallation, tolerance: float) -> bool:
+    return all(
+        status.healthy
+        for status in get_daemon_statuses(
+            installation.instance, DAEMON_TYPES, ignore_errors=True, heartbeat_tolerance_seconds=tolerance
+        ).values()
+    )
+
+
+def test_a_living_daemon_is_reported_and_no_problem(
+    installation: TestInstallation, yesterday: date, heartbeats: Callable[[float], None]
+) -> None:
+    heartbeats(20)
+    assert document(installation, 0, SNAPSHOT_START_DATE=str(yesterday))["daemon"]["state"] == "alive"
+
+
+def test_a_dagster_database_that_cannot_be_read_is_a_problem(installation: TestInstallation, yesterday: date) -> None:
+    missing = installation.dagster_url.set(database="missing").render_as_string(hide_password=False)
+    variables = {"SNAPSHOT_START_DATE": str(yesterday), "SNAPSHOT_DAGSTER_DATABASE_URL": missing}
+    found = document(installation, 3, **variables)
+    assert (found["problems"], found["daemon"]["state"]) == (["Dagster's database cannot be read"], "unknown")
+
+
+def test_the_first_line_says_which_database_and_which_dotenv_files_are_used(
+    installation: TestInstallation, yesterday: date, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"SNAPSHOT_START_DATE={yesterday}\n")
+    environment = {**installation.environment, "DAGSTER_HOME": str(tmp_path)}
+    del environment["SNAPSHOT_START_DATE"]
+    done = subprocess.run([*CLI, "status"], env=environment, capture_output=True, text=True, check=True)
+    first, *_ = done.stdout.splitlines()
+    assert first.startswith("Database: postgresql://snapshot:***@")
+    assert first.endswith(f"; settings from the environment and {tmp_path / '.env'}.")

@@ -6,11 +6,14 @@ import ast
 import inspect
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._cli.code_server import start_command
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.launcher import RunLauncher
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._scheduler import scheduler
 from dagster_postgres import DagsterPostgresStorage
@@ -150,3 +153,19 @@ def test_the_constructors_of_local_storage_take_a_base_directory() -> None:
     for storage in (internals.LocalArtifactStorage, internals.LocalComputeLogManager):
         assert {"base_dir", "inst_data"} <= set(inspect.signature(storage).parameters)
     assert list(inspect.signature(internals.LocalComputeLogManager.capture_logs).parameters) == ["self", "log_key"]
+
+
+def test_code_servers_are_those_of_the_workspace_under_the_same_names(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace.yaml"
+    remote = "  - grpc_server: {host: 10.0.0.1, port: 4266, location_name: remote}\n"
+    workspace.write_text((PROJECT / "workspace.yaml").read_text() + remote)
+    shared = tmp_path / "shared.yaml"
+    (server,) = internals.code_servers(workspace, tmp_path, shared)
+    assert server.name == "snapshot_pipeline"
+    assert list(server.arguments[:3]) == ["dagster", "code-server", "start"]
+    assert list(server.arguments[-2:]) == ["-m", "snapshot_pipeline.definitions"]
+    known = {option for parameter in start_command.params for option in parameter.opts}
+    assert {argument for argument in server.arguments if argument.startswith("-")} <= known
+    origins = {origin.location_name: origin for origin in WorkspaceFileTarget([str(shared)]).create_origins()}
+    assert origins["snapshot_pipeline"].socket == str(server.socket)
+    assert (origins["remote"].host, origins["remote"].port) == ("10.0.0.1", 4266)

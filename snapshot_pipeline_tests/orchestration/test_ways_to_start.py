@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -62,6 +63,45 @@ def test_every_dev_command_serves_the_same_code_location(command: list[str], tmp
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
+        EmbeddedServer(tmp_path).delete()
+
+
+def test_killed_dev_leaves_no_process_and_can_be_started_again(tmp_path: Path) -> None:
+    """Its children used to live on: a second daemon beside that of the next `dev`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
+    environment = {**inherited, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
+    log = tmp_path / "dev.log"
+
+    def start(port: int) -> subprocess.Popen[bytes]:
+        command = [str(BIN / "snapshot-pipeline"), "dev", "--port", str(port)]
+        with log.open("ab") as output:
+            return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
+
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
+            free.bind(("127.0.0.1", 0))
+        port, other_port = first.getsockname()[1], second.getsockname()[1]
+    killed = start(port)
+    again = None
+    try:
+        location(port, killed, log)
+        family = psutil.Process(killed.pid).children(recursive=True)
+        assert len(family) >= 4, family  # code server and its own server, web server, daemon
+        refused = start(other_port)
+        assert refused.wait(60) == 1
+        assert f"is already running on this machine (process {killed.pid})" in log.read_text()
+        killed.kill()
+        killed.wait()
+        _, alive = psutil.wait_procs([one for one in family if not one.name().startswith("postgres")], timeout=60)
+        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        again = start(port)
+        location(port, again, log)
+        again.send_signal(signal.SIGTERM)
+        assert again.wait(60) == 0
+    finally:
+        for process in (killed, again):
+            if process is not None and process.poll() is None:
+                process.kill()
         EmbeddedServer(tmp_path).delete()
 
 

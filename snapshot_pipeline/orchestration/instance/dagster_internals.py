@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +54,7 @@ __all__ = [
     "BulkActionsFilter",
     "CapturedLogContext",
     "CheckRunHealthResult",
+    "CodeServer",
     "ConfigurableClassData",
     "DefaultRunLauncher",
     "ExecuteRunArgs",
@@ -64,6 +67,7 @@ __all__ = [
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "WorkerStatus",
+    "code_servers",
     "pack_value",
     "quotes_an_error",
     "record_processes",
@@ -107,3 +111,44 @@ def workspace_context(instance: dg.DagsterInstance, workspace: Path) -> Abstract
     return WorkspaceProcessContext(
         instance, WorkspaceFileTarget([str(workspace)]), version=dg.__version__, code_server_log_level="warning"
     )
+
+
+@dataclass(frozen=True)
+class CodeServer:
+    """A server of a code location: the arguments of `python -m` that start it, and its socket."""
+
+    name: str
+    arguments: tuple[str, ...]
+    socket: Path
+
+
+def code_servers(workspace: Path, directory: Path, shared: Path) -> list[CodeServer]:
+    """Return the code servers of the locations in a workspace file, and write one in which they are named.
+
+    With it the web server and the daemon use the same servers, instead of starting one each. A location that has a
+    server already is copied.
+
+    Args:
+        workspace: The workspace file.
+        directory: Where the servers create their sockets; private.
+        shared: The workspace file that is written.
+    """
+    from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+    servers, entries = [], []
+    for number, origin in enumerate(WorkspaceFileTarget([str(workspace)]).create_origins()):
+        if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
+            socket = directory / str(number)
+            target = origin.loadable_target_origin
+            arguments = ("dagster", "code-server", "start", "--socket", str(socket), "--log-level", "warning")
+            name = ("--location-name", origin.location_name, "--inject-env-vars-from-instance")
+            servers.append(CodeServer(origin.location_name, (*arguments, *name, *target.get_cli_args()), socket))
+            metadata = target.as_dict
+            entry = {"location_name": origin.location_name, "socket": str(socket), "additional_metadata": metadata}
+        else:
+            fields = ("location_name", "host", "port", "socket", "additional_metadata")
+            entry = {field: value for field in fields if (value := getattr(origin, field, None)) is not None}
+        entries.append({"grpc_server": entry})
+    shared.write_text(json.dumps({"load_from": entries}), encoding="utf-8")  # JSON is YAML
+    return servers

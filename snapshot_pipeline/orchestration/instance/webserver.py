@@ -36,6 +36,9 @@ PROBE_PATH = "/server_info"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _LOG = logging.getLogger("dagster-webserver")
 
+_SHUTDOWN_SECONDS = 3
+"""How long open connections may delay the end: each open page has a WebSocket."""
+
 # As `dagster-webserver` by default: milliseconds, seconds, connections, milliseconds.
 _STATEMENT_TIMEOUT, _POOL_RECYCLE, _MAX_OVERFLOW, _POLL_RATE = 15_000, 3_600, 20, 2_000
 
@@ -156,7 +159,7 @@ def serve(
     instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _POOL_RECYCLE, _MAX_OVERFLOW)
     with workspace_context(instance, workspace) as context:
         app: Starlette = GuardedWebserver(context, settings, host, path_prefix).create_asgi_app()
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
 
 
 def _changes_something(query: object) -> bool:

@@ -1,4 +1,4 @@
-"""Commands that try the whole pipeline on one machine: `demo`, `dev`."""
+"""`snapshot-pipeline demo`: try the whole pipeline on one machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import date, timedelta
 
 import click
 
-from snapshot_pipeline.cli.terminal import BoundedInteger
 from snapshot_pipeline.pipeline.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -71,26 +70,3 @@ Next steps:
   Show how one student's score is computed:    {program} student {student_id}
   Open the Dagster UI, http://127.0.0.1:3000:  make dev"""
     )
-
-
-@click.command(epilog="Example: snapshot-pipeline dev --port 3001")
-@click.option("--port", type=BoundedInteger(1, 65_535), default=3000, show_default=True, help="The port of the UI.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens.")
-def dev(port: int, host: str) -> None:
-    """Start the Dagster UI, and the daemon that runs the schedules, on this machine.
-
-    The UI has no authentication: keep it on the loopback address, or behind a proxy that has.
-    """
-    from snapshot_pipeline.cli.dagster_runs import set_dagster_home
-    from snapshot_pipeline.postgres.engines import check_connection, dagster_url
-
-    settings = load_settings()
-    check_connection(dagster_url(settings))
-    home = set_dagster_home()
-    click.echo(f"The Dagster UI will be at http://{host}:{port} in a few seconds; press Ctrl-C to stop it.")
-    # With the workspace file, as a bare `dagster dev` does: Dagster keeps the state of the schedules under the name of
-    # the code location, so the name must be the same either way.
-    arguments = [sys.executable, "-m", "dagster", "dev", "--workspace", str(home / "workspace.yaml")]
-    arguments += ["--host", host, "--port", str(port)]
-    sys.stdout.flush()
-    os.execv(sys.executable, arguments)  # noqa: S606  # replaces this process: signals and exit status are Dagster's
