@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from snapshot_pipeline.cli.terminal import json_option, print_json, print_sources
+from snapshot_pipeline.cli.terminal import json_option, print_json
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.instance.database import check_dagster_database
 from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_session_findings
@@ -51,8 +51,6 @@ def check(full: bool, as_json: bool) -> None:
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     settings = load_settings()
     start_existing_server(settings)
-    if not as_json:
-        print_sources(settings, err=True)  # stdout has only findings and the summary
     engine = create_platform_engine(settings)
     source = create_source_engine(settings) or engine
     try:

@@ -57,7 +57,7 @@ json_option = click.option(
 )
 
 
-def print_sources(settings: Settings, *, err: bool = False) -> None:
+def print_sources(settings: Settings) -> None:
     """Print in one line which database and which `.env` files are used."""
     from snapshot_pipeline.postgres.urls import masked_url, parse_url
     from snapshot_pipeline.settings import dotenv_files
@@ -67,7 +67,7 @@ def print_sources(settings: Settings, *, err: bool = False) -> None:
     else:
         database = f"the embedded server in {settings.home}"
     files = " and ".join(str(file) for file in dotenv_files()) or "no .env file"
-    click.echo(f"Database: {database}; settings from the environment and {files}.", err=err)
+    click.echo(f"Database: {database}; settings from the environment and {files}.")
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -222,7 +222,7 @@ def test_a_full_disk_at_the_first_start_is_reported_in_one_line(shelf: Path) -> 
     """No file may have more than a megabyte, as if the disk were full."""
     limit = 2**20
     finished = subprocess.run(
-        [sys.executable, "-m", "snapshot_pipeline.cli", "db", "url"],
+        [sys.executable, "-m", "snapshot_pipeline.cli", "db", "start"],
         env={**os.environ, "SNAPSHOT_HOME": str(shelf / "full")},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
