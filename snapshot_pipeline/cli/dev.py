@@ -136,10 +136,12 @@ def _refuse_second_daemon(url: URL, lock: IO[str]) -> None:
 
 def _record_daemon(url: URL, lock: IO[str]) -> bool:
     """Record the id of our daemon once it has sent a heartbeat; return whether it has."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from snapshot_pipeline.orchestration.instance.heartbeats import read_heartbeats
 
     record = _read_record(lock)
-    with suppress(SnapshotPipelineError):  # the database may be away; the next call tries again
+    with suppress(SnapshotPipelineError, SQLAlchemyError):  # the database may be away; the next call tries again
         ours = sorted({beat.daemon_id for beat in read_heartbeats(url)} - set(record["known"]))
         if ours:
             _write_record(lock, {**record, "daemons": ours})
