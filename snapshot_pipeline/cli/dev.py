@@ -168,7 +168,10 @@ def _write_record(file: IO[str], record: dict[str, Any]) -> None:
 def _exists(process_id: object) -> bool:
     import psutil
 
-    return isinstance(process_id, int) and psutil.pid_exists(process_id)
+    try:
+        return isinstance(process_id, int) and psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # Children
