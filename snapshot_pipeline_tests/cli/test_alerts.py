@@ -85,7 +85,9 @@ def test_status_lists_incidents_and_says_that_nobody_is_notified(store: Store, m
     assert str(incident_id) in line.split()
     assert "performance_snapshots 2026-03-08" in line
     assert "No messages about incidents are sent: set SNAPSHOT_ALERT_URLS" in output
-    assert max(map(len, output.splitlines())) <= 100
+    # Two lines contain a URL, a path or the reason for which Dagster's database cannot be read.
+    tables = [line for line in output.splitlines() if not line.startswith(("Database: ", "Daemon: "))]
+    assert max(map(len, tables)) <= 100
 
 
 def test_status_shows_undelivered_messages_and_the_last_error(store: Store, monkeypatch: pytest.MonkeyPatch):
