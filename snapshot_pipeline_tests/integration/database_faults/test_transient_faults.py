@@ -217,4 +217,6 @@ def test_run_opens_at_most_three_connections_more_than_workers(workers: int, sam
             monitor.rollback()
             time.sleep(0.002)
     assert future.result().reports
-    assert 2 <= max(counts) <= workers + 3
+    # A session that is being closed is still counted for a moment.
+    lasting = max(map(min, counts, counts[1:], counts[2:], counts[3:]))
+    assert 2 <= lasting <= workers + 3
