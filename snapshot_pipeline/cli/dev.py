@@ -50,7 +50,8 @@ def dev(port: int, host: str) -> None:
     """
     from snapshot_pipeline.cli.dagster_runs import set_dagster_home
     from snapshot_pipeline.orchestration.instance.dagster_internals import code_servers
-    from snapshot_pipeline.postgres.engines import check_connection, dagster_url
+    from snapshot_pipeline.orchestration.instance.database import check_dagster_database
+    from snapshot_pipeline.postgres.engines import dagster_url
 
     if sys.platform == "win32":
         raise SnapshotPipelineError(
@@ -61,7 +62,7 @@ def dev(port: int, host: str) -> None:
     settings = load_settings()
     workspace = set_dagster_home() / "workspace.yaml"
     url = dagster_url(settings)
-    check_connection(url)
+    check_dagster_database(settings)
     with _daemon_lock(settings.home) as lock, _stopped_by_signals(), ExitStack() as stack:
         _refuse_second_daemon(url, lock)
         print_sources(settings)
