@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from snapshot_pipeline_tests.reference.days import end_of_day, local_day, start_of_day
-from snapshot_pipeline_tests.reference.rows import Lesson, PlatformRows, Progress, User
+from snapshot_pipeline_tests.reference.rows import Lesson, PlatformRows, Progress, User, grouped
 
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 _BEFORE_PLATFORMS = datetime(2000, 1, 1, tzinfo=timezone.utc)
@@ -91,7 +91,10 @@ class _Week:
     def __init__(self, rows: PlatformRows, sunday: date, zone: ZoneInfo, rules: WeekRules) -> None:
         self.rows, self.sunday, self.zone, self.rules = rows, sunday, zone, rules
         self.students = [user for user in rows.users if user.is_active and user.role.strip().upper() == "STUDENT"]
-        self.progress = {user.id: self._corrected(user) for user in self.students}
+        self.attempts = grouped(rows.quiz_attempts, lambda row: row.user_id)
+        self.exercises = grouped(rows.exercise_submissions, lambda row: row.user_id)
+        progress = grouped(rows.user_lesson_progress, lambda row: row.user_id)
+        self.progress = {user.id: self._corrected(progress.get(user.id, [])) for user in self.students}
         self.cohorts: dict[tuple[str, str], list[User]] = {}
         for user in self.students:
             if (cohort := _cohort(user)) is not None:
@@ -136,9 +139,8 @@ class _Week:
         for quiz in self.rows.quizzes:
             graded = [
                 (attempt.completed_at, attempt.id, attempt.score)
-                for attempt in self.rows.quiz_attempts
-                if attempt.user_id == user.id
-                and attempt.quiz_id == quiz.id
+                for attempt in self.attempts.get(user.id, [])
+                if attempt.quiz_id == quiz.id
                 and self._is_valid(attempt.completed_at)
                 and self._within(self._day(attempt.completed_at), 29)
                 and attempt.score is not None
@@ -211,20 +213,17 @@ class _Week:
         times: list[datetime | None] = []
         for row in self.progress[user.id]:
             times += [row.started_at, row.completed_at]
-        times += [row.completed_at for row in self.rows.quiz_attempts if row.user_id == user.id]
+        times += [row.completed_at for row in self.attempts.get(user.id, [])]
         days = [self._day(at) for at in times if self._is_valid(at)] + self._exercise_days(user)
         return [day for day in days if day <= self.sunday]
 
     def _exercise_days(self, user: User) -> list[date]:
-        submitted = [row.created_at for row in self.rows.exercise_submissions if row.user_id == user.id]
+        submitted = [row.created_at for row in self.exercises.get(user.id, [])]
         return [self._day(at) for at in submitted if self._is_valid(at)]
 
-    def _corrected(self, user: User) -> list[_Started]:
-        by_lesson: dict[int, list[Progress]] = {}
-        for row in self.rows.user_lesson_progress:
-            if row.user_id == user.id and (self._is_valid(row.started_at) or self._is_valid(row.completed_at)):
-                by_lesson.setdefault(row.lesson_id, []).append(row)
-        return [self._chosen(rows) for rows in by_lesson.values()]
+    def _corrected(self, rows: list[Progress]) -> list[_Started]:
+        with_time = [row for row in rows if self._is_valid(row.started_at) or self._is_valid(row.completed_at)]
+        return [self._chosen(copies) for copies in grouped(with_time, lambda row: row.lesson_id).values()]
 
     def _chosen(self, rows: list[Progress]) -> _Started:
         """Of the rows of one lesson a completed one, then the earliest."""

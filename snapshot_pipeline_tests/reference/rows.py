@@ -175,9 +175,9 @@ class Student:
 
 
 def _active_students(rows: PlatformRows, zone: ZoneInfo) -> list[Student]:
-    progress = _grouped(rows.user_lesson_progress, lambda row: row.user_id)
-    attempts = _grouped(rows.quiz_attempts, lambda row: row.user_id)
-    exercises = _grouped(rows.exercise_submissions, lambda row: row.user_id)
+    progress = grouped(rows.user_lesson_progress, lambda row: row.user_id)
+    attempts = grouped(rows.quiz_attempts, lambda row: row.user_id)
+    exercises = grouped(rows.exercise_submissions, lambda row: row.user_id)
     return [
         _student_of(rows, user, progress.get(user.id, []), attempts.get(user.id, []), exercises.get(user.id, []), zone)
         for user in sorted(rows.users, key=lambda user: user.id)
@@ -195,7 +195,7 @@ def _student_of(
 ) -> Student:
     lessons: list[DatedProgress] = []
     issues: list[Issue] = []
-    for copies in _grouped(progress, lambda row: row.lesson_id).values():
+    for copies in grouped(progress, lambda row: row.lesson_id).values():
         with_time = _copies(rows.moment, copies)
         if with_time:
             lessons.append(_lesson(with_time, zone))
@@ -328,7 +328,8 @@ def _attempt_issues(attempt: DatedAttempt) -> list[Issue]:
 Row = TypeVar("Row")
 
 
-def _grouped(rows: Iterable[Row], key: Callable[[Row], int]) -> Mapping[int, list[Row]]:
+def grouped(rows: Iterable[Row], key: Callable[[Row], int]) -> Mapping[int, list[Row]]:
+    """Return the rows by key, each group in the order of the rows."""
     grouped: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[key(row)].append(row)
