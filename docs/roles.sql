@@ -50,7 +50,7 @@ CREATE SCHEMA IF NOT EXISTS :"store_schema";
 GRANT USAGE, CREATE ON SCHEMA :"store_schema" TO :"migrator";
 GRANT USAGE ON SCHEMA :"store_schema" TO :"pipeline";
 
--- In English the pipeline can say which GRANT is missing. Only a superuser, or a role that was granted SET on it, may.
+-- In English messages the pipeline finds the missing GRANT. Only a superuser or a role granted SET may set lc_messages.
 SELECT current_setting('is_superuser')::boolean AS may_set_lc_messages,
        :SERVER_VERSION_NUM >= 150000 AS has_parameter_privileges \gset
 \if :has_parameter_privileges

@@ -1,4 +1,4 @@
-"""SNAPSHOT_HOME: create it with its directories and modes; refuse what another account could make a link."""
+"""SNAPSHOT_HOME: create it with its directories and modes; refuse what another account could replace with a link."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_home(home: Path, *names: str) -> None:
 
 
 def create_home(home: Path) -> None:
-    """Create the home with `HOME_MODE`, or take the other rights from one that we own.
+    """Create the home with `HOME_MODE`, or remove all other permissions from one that we own.
 
     Raises:
         HomeError: As `check_home`.
@@ -42,7 +42,7 @@ def create_home(home: Path) -> None:
 
 
 def create_directory(home: Path, name: str, mode: int | None = None) -> Path:
-    """Create a directory of the home, and the home; take the other rights from one that we own; return its path.
+    """Create a directory of the home, and the home; remove all other permissions from one that we own; return its path.
 
     Args:
         mode: Its rights; by default 0755 for `reports`, 0700 for all others.
@@ -79,11 +79,11 @@ def _check(path: Path) -> None:
         return
     if status.st_uid != 0:
         raise HomeError(
-            f"{path} belongs to the user with id {status.st_uid}, who could lay links in it for root to follow; "
-            "run as that user, or set SNAPSHOT_HOME to a directory of root's"
+            f"{path} belongs to the user with id {status.st_uid}, who could put links in it for root to follow; "
+            "run as that user, or set SNAPSHOT_HOME to a directory that root owns"
         )
     if status.st_mode & 0o022:
         raise HomeError(
-            f"other accounts can write to {path} (mode {stat.S_IMODE(status.st_mode):04o}), and could lay links in it "
+            f"other accounts can write to {path} (mode {stat.S_IMODE(status.st_mode):04o}), and could put links in it "
             "for root to follow; set SNAPSHOT_HOME to a directory that only root can write to"
         )

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         default=None,
-        description="The platform's PostgreSQL database; if unset, a private server is started in SNAPSHOT_HOME.",
+        description="The platform's PostgreSQL database; if unset, an embedded server is started in SNAPSHOT_HOME.",
     )
     dagster_database_url: SecretStr | None = Field(
         default=None,

@@ -15,7 +15,7 @@ FAILED_RUN = "failed_run"
 """A run failed and will not be retried. Closed when the same run succeeds, or its partitions have been materialized."""
 
 FAILED_BACKFILL = "failed_backfill"
-"""Dagster gave up a backfill. Closed when its days or weeks have been materialized since it was launched."""
+"""Dagster gave up on a backfill. Closed when its days or weeks have been materialized since it was launched."""
 
 SLOW_RUN = "slow_run"
 """A run takes, or took, more than SNAPSHOT_MAX_RUN_SECONDS. Closed when a later run of the asset is fast enough."""

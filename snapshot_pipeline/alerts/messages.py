@@ -131,16 +131,16 @@ def resolved_messages(
     ]
 
 
-def monitoring_down(reason: str, is_foreseen: bool, since: datetime, message_format: MessageFormat) -> Message:
+def monitoring_down(reason: str, is_expected: bool, since: datetime, message_format: MessageFormat) -> Message:
     """Return the message that incidents can be neither found nor recorded.
 
     Args:
         reason: The error in one line, or only its class.
-        is_foreseen: Whether the reason says what to do; otherwise only the sensor's log has the error.
+        is_expected: Whether the reason says what to do; otherwise only the sensor's log has the error.
     """
     remediation = (
         "restore access to the database"
-        if is_foreseen
+        if is_expected
         else "open incident_scan_sensor in the Dagster UI; the log of its last tick has the error. Please report it"
     )
     return Message(

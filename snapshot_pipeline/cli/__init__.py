@@ -101,7 +101,7 @@ def command(context: click.Context) -> None:
       0    done, no problems
       1    an error: one line on stderr says what happened and what to do
       2    an invalid option or argument
-      3    done, but there is a problem or advice (status, check, student)
+      3    done, but there is a problem or advice; see the command's --help
       130  interrupted by Ctrl-C
     """  # noqa: D301  # click keeps the line breaks of a paragraph that starts with a backspace
     context.color = colors()

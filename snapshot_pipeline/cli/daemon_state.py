@@ -24,7 +24,7 @@ class DaemonState:
 
     @property
     def state(self) -> Literal["alive", "dead", "never started", "unknown"]:
-        """Whether it is alive; a daemon that never ran is no problem of its own: days become missing."""
+        """Whether it is alive; a daemon that never ran is not a problem in itself: days become missing."""
         if self.error:
             return "unknown"
         if self.heartbeat is None:
@@ -37,7 +37,7 @@ class DaemonState:
         if self.error:
             return f"Daemon: unknown, because Dagster's database cannot be read: {self.error}."
         if self.heartbeat is None:
-            return f"Daemon: it has never run for this Dagster database; {_START}."
+            return f"Daemon: never started for this Dagster database; {_START}."
         if self.state == "alive":
             return f"Daemon: alive; last heartbeat {_duration(self.heartbeat.age)} ago."
         return f"Daemon: dead; last heartbeat {_duration(self.heartbeat.age)} ago: {_START}."

@@ -22,7 +22,7 @@ class RunFailedError(SnapshotPipelineError):
 
 @dataclass(frozen=True)
 class FailedCheck:
-    """The result of a check that found something.
+    """A check that failed, or in which a student failed.
 
     Attributes:
         description: What it found, a sentence without a full stop.

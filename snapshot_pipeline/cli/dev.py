@@ -46,7 +46,7 @@ def dev(port: int, host: str) -> None:
 
     Ends with status 1, before it starts anything, if the port is taken or a daemon is already running for the same
     Dagster database. The processes that it starts end with it, however it ends. The UI is that of `snapshot-pipeline
-    webserver`; it has no authentication: keep it on the loopback address, or behind a proxy that has.
+    webserver`; it has no authentication: keep it on the loopback address, or behind a proxy that does.
     """
     from snapshot_pipeline.cli.dagster_runs import set_dagster_home
     from snapshot_pipeline.orchestration.instance.dagster_internals import code_servers
@@ -55,8 +55,8 @@ def dev(port: int, host: str) -> None:
 
     if sys.platform == "win32":
         raise SnapshotPipelineError(
-            "on Windows run `snapshot-pipeline webserver` and `dagster-daemon run` instead: processes there cannot be "
-            "ended with the one that started them"
+            "on Windows run `snapshot-pipeline webserver` and `dagster-daemon run` instead: child processes cannot be "
+            "ended with their parent there"
         )
     check_port(host, port)
     settings = load_settings()

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import click
 
 SHOWN_DAYS = 14
-"""How many days `status` shows, and `materialize --missing` looks at, unless told otherwise."""
+"""Default number of days that `status` shows and `materialize --missing` searches."""
 
 
 class _Day(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click

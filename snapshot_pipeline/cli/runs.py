@@ -39,7 +39,7 @@ def materialize(first: date | None, last: date | None, *, missing: bool, allow_s
     Each Dagster run computes SNAPSHOT_DAYS_PER_RUN days; the UI shows the runs, their checks and their plots. Days that
     exist are computed again: figures that differ are updated, and recorded in snapshot_restatements.
 
-    The exit status is 3 if one of the days has too few students published or many students with invalid rows.
+    The exit status is 3 if one of the days has too few students published or too many students with invalid rows.
     """
     settings = load_settings()
     if missing:

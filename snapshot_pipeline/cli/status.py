@@ -65,7 +65,7 @@ def status(days: int, as_json: bool) -> None:
     Exit status:
       0  no problems
       1  an error: the status could not be read
-      3  problems: a day is missing, has too few students published or many
+      3  problems: a day is missing, has too few students published or too many
          students with invalid rows, an incident is open, an alert channel
          fails or its URL is invalid, the daemon is dead
 

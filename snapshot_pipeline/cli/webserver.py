@@ -29,7 +29,7 @@ def webserver(port: int, host: str, workspace: Path | None, path_prefix: str) ->
 
     It is Dagster's own web server, with the code locations of the file workspace.yaml. It refuses requests for a host
     that is not in SNAPSHOT_UI_HOSTS, and requests that a browser sends for the page of another site. It has no
-    authentication: keep it on the loopback address, or behind a proxy that has. GET /server_info is always answered,
+    authentication: keep it on the loopback address, or behind a proxy that does. GET /server_info is always answered,
     for probes.
     """
     from snapshot_pipeline.cli.dagster_runs import set_dagster_home
@@ -63,7 +63,7 @@ def check_port(host: str, port: int) -> None:
         raise SnapshotPipelineError(
             f"port {port} of {host} is taken by another process; stop that, or choose another port with --port"
         )
-    if len(errors) >= len(addresses):  # `localhost` may have an IPv6 address that the machine has not
+    if len(errors) >= len(addresses):  # `localhost` may have an IPv6 address that the machine lacks
         raise SnapshotPipelineError(
             f"the UI cannot listen on {host}, port {port}: {errors[0].strerror}; choose others with --host and --port"
         )

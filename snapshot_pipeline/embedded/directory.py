@@ -24,7 +24,7 @@ MAX_LOG_BYTES = 10_000_000
 
 
 class EmbeddedServerError(SnapshotPipelineError):
-    """The private server cannot be started, stopped or reached."""
+    """The embedded server cannot be started, stopped or reached."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ PORTS = range(20_000, 30_000)
 # ended yet.
 _TRANSIENT = ("could not bind", "could not create any TCP/IP sockets", "shared memory block", "lock file")
 
-_LASTING = ("No space left on device", "Disk quota exceeded", "File too large")
+_PERMANENT = ("No space left on device", "Disk quota exceeded", "File too large")
 
 # Servers that this process started. They are kept so that a killed server is reaped and leaves no zombie, and so that
 # Python does not warn of a child that is meant to outlive it.
@@ -59,7 +59,7 @@ def start(directory: ServerDirectory) -> None:
         if problem is None:
             return
         log_lines = directory.log_since(log_size)
-        if time.monotonic() > deadline or not may_be_repeated(log_lines):
+        if time.monotonic() > deadline or not may_be_retried(log_lines):
             raise EmbeddedServerError(
                 f"the embedded server below {directory.home} {problem}; "
                 f"the end of {directory.log}: {log_lines or '(empty)'}"
@@ -67,9 +67,9 @@ def start(directory: ServerDirectory) -> None:
         time.sleep(0.2)
 
 
-def may_be_repeated(log_lines: str) -> bool:
+def may_be_retried(log_lines: str) -> bool:
     """Return whether a start that wrote this to the log may succeed soon."""
-    return any(part in log_lines for part in _TRANSIENT) and not any(part in log_lines for part in _LASTING)
+    return any(part in log_lines for part in _TRANSIENT) and not any(part in log_lines for part in _PERMANENT)
 
 
 def _recover_port(directory: ServerDirectory, running: psutil.Process) -> None:

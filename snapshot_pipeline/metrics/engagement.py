@@ -62,7 +62,7 @@ def members_of(events: Events, last_activity: NDArray[np.datetime64], day: np.da
 
 
 def presence_days(tenure: Ints) -> Ints:
-    """In how many days the active days are counted."""
+    """Number of days in which active days are counted."""
     days: Ints = tenure.clip(MIN_PRESENCE_DAYS, MAX_PRESENCE_DAYS)
     return days
 
@@ -128,7 +128,7 @@ def peers_of(days_since_activity: Ints) -> Flags:
 def percentile_ranks(values: Floats, peers: Floats) -> Floats:
     """For each value the share of the peers' values that are lower, equal ones counting half.
 
-    NaN is no value: such a peer does not count, and such a value, or any value without a peer, has no rank (NaN).
+    NaN is not a value: such a peer does not count, and such a value, or any value without a peer, has no rank (NaN).
     """
     known = np.sort(peers[~np.isnan(peers)])
     if not len(known):
@@ -194,7 +194,7 @@ def is_paced(first_days: Floats) -> bool:
 
 
 class _WeightedMean:
-    """A weighted mean for each member; who has no value counts as 0, unless left out."""
+    """A weighted mean for each member; a member without a value counts as 0, unless left out."""
 
     def __init__(self, members: int) -> None:
         self._sums, self._weights = np.zeros(members), np.zeros(members)

@@ -36,7 +36,7 @@ def compare_with_peers(members: pd.DataFrame, active: Flags, records: pd.DataFra
 
     Returns:
         One row per member, in the same order: `user_id`, `days_since_activity`, `tenure`; `peers_active_within` (half
-        of the peers were active in so many last days), `common_quizzes` (their number), `missed_quizzes` (tuple of the
+        of the peers were active within this many days), `common_quizzes` (their number), `missed_quizzes` (tuple of the
         ids of those not attempted, ascending), `mean_score` (of the latest scores; NaN: none), `mean_score_rank`,
         `low_mean_score` (a quarter of the peers have this mean or less; NaN: none), `active_days`, `presence_days`,
         `peers_active_days` (half of the peers have so many or more in the same days), `days_behind` (mean over the

@@ -27,7 +27,7 @@ UNEXPECTED_ERROR = "unexpected_error"
 """The reason of every failure: the computation of the student raised."""
 
 FORMULA_VERSION = 1
-"""Increase it with each change after which the same rows give another figure: it is kept with each computed day."""
+"""Increase it with each change that alters a figure for the same rows; it is stored with each computed day."""
 
 
 def _no_failures() -> pd.DataFrame:

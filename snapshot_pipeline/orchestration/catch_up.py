@@ -1,7 +1,7 @@
-"""`catch_up_sensor` requests what is due and missing, so that no outage needs a person afterwards.
+"""`catch_up_sensor` requests due days and weeks that are missing, so that nobody has to act after an outage.
 
-Each schedule has one tick. A day whose run failed with the database, a week that waits for its Sunday and a report that
-waits for its recommendations are requested again until they are computed, at most once an hour.
+Each schedule has one tick. A day whose run failed in a database outage, a week that waits for its Sunday and a report
+that waits for its recommendations are requested again until they are computed, at most once an hour.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from snapshot_pipeline.store.weeks import computed_weeks
 SECONDS = 120
 
 _GRACE = timedelta(minutes=10)
-"""How long a schedule may take before this sensor requests what it has not."""
+"""How long a schedule may take before this sensor requests what is still missing."""
 
 _WEEKLY_AT = timedelta(hours=6)
 _REPORT_AT = timedelta(hours=6, minutes=30)
@@ -42,14 +42,14 @@ _TAGS = {REASON_TAG: NIGHTLY, PRIORITY_TAG: SCHEDULE_PRIORITY}
 
 
 def build_catch_up_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Build the sensor that requests what is due and missing."""
+    """Build the sensor that requests due days and weeks that are missing."""
 
     @dg.sensor(
         jobs=[daily_snapshots_job, weekly_recommendations_job, weekly_report_job],
         minimum_interval_seconds=SECONDS,
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
-            f"Requests each day of the last {settings.catch_up_days} that is due and missing, the newest week once "
+            f"Requests each due day of the last {settings.catch_up_days} that is missing, the newest week once "
             "its Sunday is computed, and the report of that week once its recommendations are; at most once an hour. "
             "What was due before the sensor was first switched on is left to the schedules."
         ),

@@ -61,7 +61,7 @@ REMEDIATION_SUMMARY = (
     "then materialize the snapshots and the summary of the day again"
 )
 REMEDIATION_WEEK_FAILED = (
-    "the run's log has the students and their errors. Report an error of the pipeline; once its cause is fixed, "
+    "the run's log lists the students and their errors. Report errors of the pipeline; once the cause is fixed, "
     "materialize the week again"
 )
 REMEDIATION_COVERAGE = (

@@ -158,7 +158,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         pool=SNAPSHOTS_POOL,
         description=(
             "Finds the days whose rows in the platform have changed since they were computed, recomputes the students "
-            "concerned from the changed day on, and reports the days that this has changed."
+            "concerned from the changed day on, and reports the days that have changed."
         ),
     )
     def late_data_op(context: dg.OpExecutionContext, config: LateDataConfig) -> Iterator[Any]:

@@ -32,10 +32,10 @@ PRIORITY_TAG = "dagster/priority"
 """Run tag of Dagster: queued runs with a higher number start first; without the tag, as in a backfill, it is 0."""
 
 SCHEDULE_PRIORITY = "2"
-"""Of the runs that a schedule requests, so that the night never waits behind the runs of a backfill."""
+"""Priority of runs that a schedule requests, so that the nightly run never waits behind the runs of a backfill."""
 
 LATE_DATA_PRIORITY = "1"
-"""Of the runs that recompute days whose rows have changed."""
+"""Priority of runs that recompute days whose rows have changed."""
 
 SEED_TAG = "snapshot_pipeline/seed"
 """Run tag: seed of the random choice of `recompute_matches`; runs with the same seed choose the same day."""

@@ -36,7 +36,7 @@ from snapshot_pipeline.store.weeks import computed_weeks
 Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | list[dg.RunRequest] | dg.SkipReason]
 Status = TypeVar("Status", dg.DefaultScheduleStatus, dg.DefaultSensorStatus)
 
-_NIGHT = {REASON_TAG: NIGHTLY, PRIORITY_TAG: SCHEDULE_PRIORITY}
+_NIGHTLY_TAGS = {REASON_TAG: NIGHTLY, PRIORITY_TAG: SCHEDULE_PRIORITY}
 
 
 def default_status(status: type[Status], settings: Settings) -> Status:
@@ -153,12 +153,12 @@ def _request_days(context: dg.ScheduleEvaluationContext, settings: Settings) -> 
     # The run key contains the tick: a day that failed must be requested again the next night.
     at = f"{tick:%Y-%m-%dT%H:%M%z}"
     return [
-        dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), **_NIGHT})
+        dg.RunRequest(run_key=f"{first}..{last}@{at}", tags={**range_tags(first, last), **_NIGHTLY_TAGS})
         for first, last in run_ranges(wanted, settings)
     ] + [
         dg.RunRequest(
             run_key=f"summary {first}..{last}@{at}",
-            tags={**range_tags(first, last), **_NIGHT},
+            tags={**range_tags(first, last), **_NIGHTLY_TAGS},
             asset_selection=[cohort_summary.KEY],
         )
         for first, last in run_ranges(outdated, settings)

@@ -202,8 +202,8 @@ def _notify_monitoring_down(
         return cursor
     if cursor.notified_at and now - cursor.notified_at < _REMINDER:
         return cursor
-    is_foreseen = isinstance(error, SnapshotPipelineError)
-    message = monitoring_down(text_to_send(error), is_foreseen, down_since, _message_format(settings))
+    is_expected = isinstance(error, SnapshotPipelineError)
+    message = monitoring_down(text_to_send(error), is_expected, down_since, _message_format(settings))
     send_immediately(channels, message)
     return replace(cursor, notified_at=now)
 
@@ -228,7 +228,7 @@ def _log_lines(changes: IncidentChanges, has_channels: bool) -> list[str]:
 
 
 def build_late_data_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Build the sensor that requests the computation of rows of the platform that have changed."""
+    """Build the sensor that requests a run for changed rows of the platform."""
     days = daily_partitions(settings)
 
     @dg.sensor(

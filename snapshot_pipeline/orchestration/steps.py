@@ -43,7 +43,7 @@ TEXT_TO_SEND = "text_to_send"
 """Metadata key of a failure: the text that may leave the installation. Its description may quote students' rows."""
 
 REJECTED_INPUT = "rejected_input"
-"""Metadata key of a failure: the run was launched with days or a week that cannot be computed; it is no incident."""
+"""Metadata key of a failure: the run was launched with days or a week that cannot be computed; not an incident."""
 
 _AHEAD = timedelta(minutes=1)
 """How far the clock of the daemon, which launches a day at 00:00, may be ahead of that of the run's machine."""

@@ -103,7 +103,7 @@ def compute_late_data(
     """Find the computed days from `first` on whose source rows have changed, and compute the students concerned again.
 
     A student is computed from the first changed day on, up to the last computed day; all others keep their rows. The
-    counts of the days move with the rows.
+    counts of the days are updated with the rows.
 
     Args:
         run_id: Recorded with each restatement, and shown to runs that wait for this one.

@@ -10,7 +10,7 @@ from typing import Any
 from snapshot_pipeline.metrics.snapshot import FORMULA_VERSION
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline.store.days import computed_with_others
+from snapshot_pipeline.store.days import outdated_settings
 
 _NAMES = {
     "formula": "version {} of the formula",
@@ -22,7 +22,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class OutdatedDays:
-    """Consecutive days that were computed with the same, other settings.
+    """Consecutive days that were computed with the same outdated settings.
 
     Attributes:
         computed_with: What they were computed with, see `computed_with`.
@@ -58,10 +58,10 @@ def computed_with(settings: Settings) -> dict[str, Any]:
 
 
 def outdated_days(installation: Installation) -> list[OutdatedDays]:
-    """The computed days, from the start date on, that were computed with others than now; ascending."""
+    """Computed days from the start date on whose formula version or settings are outdated; ascending."""
     settings, now = installation.settings, computed_with(installation.settings)
     ranges: list[OutdatedDays] = []
-    for day, then in installation.transaction(computed_with_others, settings.start_date, now).items():
+    for day, then in installation.transaction(outdated_settings, settings.start_date, now).items():
         previous = ranges[-1] if ranges else None
         if previous and previous.last + timedelta(days=1) == day and previous.computed_with == then:
             ranges[-1] = replace(previous, last=day)

@@ -67,7 +67,7 @@ class Recomputation:
         unpublished: Number of students who should have a row and have neither a row nor a failure.
         rows_missing: How many rows of those that the day's computation published were deleted.
         changed_days: Days up to this one whose source rows have changed since they were computed.
-        outdated: Days that were computed with another formula or other settings, this one or others.
+        outdated: Days that were computed with another formula or other settings; may include `day`.
         first_computed: The first computed day; changes of older rows are not recorded.
         differing: Number of students with a difference.
         regraded_before: Number of students whose quiz average differs and depends on attempts of before that day.

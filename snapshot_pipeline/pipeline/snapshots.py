@@ -43,7 +43,7 @@ from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
 from snapshot_pipeline.platform.reads import PlatformReader, Users, UserSet
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
-from snapshot_pipeline.store.days import DayCount, RecordedRun, begun_run, move_counts, record_days
+from snapshot_pipeline.store.days import DayCount, RecordedRun, begun_run, record_days, update_counts
 from snapshot_pipeline.store.failures import delete_failures_of_inactive_students
 from snapshot_pipeline.store.issues import (
     IssueCount,
@@ -315,7 +315,7 @@ class SnapshotWork:
             tables = StoreTables.of(self.lease.schema)
             publication = replace_snapshots(connection, tables, scope, snapshots.published, snapshots.failures)
             replace_issues(connection, tables, batch.listed, snapshots.issues, self.computed_at)
-            move_counts(connection, tables, self.days.first, publication)
+            update_counts(connection, tables, self.days.first, publication)
         return list(batch_reports(snapshots, publication, self.days))
 
 

@@ -171,7 +171,7 @@ _TRANSIENT_MESSAGE = re.compile(
 )
 # A failed connection has no SQLSTATE either, but may have a message of the server, in the server's language: that it is
 # starting, stopping or full, for example. So a failure to connect is transient, unless these say otherwise.
-_LASTING_CONNECTION_MESSAGE = re.compile(
+_PERMANENT_CONNECTION_MESSAGE = re.compile(
     'authentication failed|no password supplied|pg_hba.conf|(?:database|role) ".*" does not exist|'
     "is not permitted to log in|permission denied|does not support SSL|certificate|"
     "could not translate host name (?!.*temporary failure)|invalid .*(?:value|option|port|parameter)|"
@@ -209,7 +209,7 @@ def is_transient(error: BaseException | None) -> bool:
     if not isinstance(error, _NO_SQLSTATE):
         return False
     if _is_failed_connection(error):
-        return _LASTING_CONNECTION_MESSAGE.search(str(error)) is None
+        return _PERMANENT_CONNECTION_MESSAGE.search(str(error)) is None
     return _TRANSIENT_MESSAGE.search(str(error)) is not None
 
 

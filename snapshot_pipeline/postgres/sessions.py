@@ -34,7 +34,7 @@ PINNED = {
 """Settings that must have these values in every session, whatever the server, the database or the role sets."""
 
 POOLING_ADVICE = (
-    "a pooler gives each transaction another session, so that locks and time limits are lost, or reach other clients; "
+    "a pooler gives each transaction another session, so that locks and time limits are lost or leak to other clients; "
     "set pool_mode = session for the pipeline's database in pgbouncer.ini, or connect without the pooler"
 )
 
@@ -156,7 +156,7 @@ def encoding_advice(encoding: str) -> str:
 def _quoting_advice(url: URL) -> str:
     role = quote_identifier(url.username or "")
     return (
-        "quote_all_identifiers is on, so that ADBC finds no type, and a pooler drops the startup option that turns it "
+        "quote_all_identifiers is on, so ADBC cannot find types, and a pooler drops the startup option that turns it "
         f"off; run ALTER ROLE {role} SET quote_all_identifiers = off;"
     )
 

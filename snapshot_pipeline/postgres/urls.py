@@ -21,7 +21,7 @@ DRIVER = "postgresql+psycopg2"
 CONNECTION_DEFAULTS = {
     "application_name": "snapshot_pipeline",
     "connect_timeout": "10",
-    # A connection that a firewall or a lost machine has dropped without a word is noticed after 25 s (while waiting for
+    # A connection that a firewall or a lost machine has silently dropped is noticed after 25 s (while waiting for
     # an answer) or 30 s (while sending), instead of two hours.
     "keepalives_idle": "10",
     "keepalives_interval": "5",

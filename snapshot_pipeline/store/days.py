@@ -173,7 +173,7 @@ def record_changes(
     mark_later_days(connection, tables, run.number, run.newest, last, join_blocks(list(changed.values())))
 
 
-def move_counts(connection: adbc.Connection, tables: StoreTables, first: date, publication: Publication) -> None:
+def update_counts(connection: adbc.Connection, tables: StoreTables, first: date, publication: Publication) -> None:
     """Update the counts of the days from `first` on with the rows that a batch has published, in its transaction.
 
     So they are right even if its run is interrupted. They are changed relatively, because another batch may change the
@@ -201,10 +201,10 @@ def delete_days(connection: Connection, tables: StoreTables, first: date, last: 
     return connection.execute(delete(snapshots).where(snapshots.c.snapshot_date.between(first, last))).rowcount
 
 
-def computed_with_others(
+def outdated_settings(
     connection: Connection, tables: StoreTables, first: date, computed_with: Mapping[str, Any]
 ) -> dict[date, dict[str, Any]]:
-    """What the days from `first` on were computed with that were not computed with `computed_with`, ascending."""
+    """Settings of the days from `first` on that differ from `computed_with`, by day, ascending."""
     days = tables.snapshot_days
     query = select(days.c.snapshot_date, days.c.computed_with).where(
         days.c.snapshot_date >= first, days.c.computed_with != cast(dict(computed_with), JSONB)

@@ -198,7 +198,7 @@ def finish_week(
     recipients: NDArray[np.int64],
     failed: Collection[int],
 ) -> None:
-    """Deactivate what no batch has: recommendations of users outside of every batch's range of ids.
+    """Deactivate recommendations of users who are outside the range of ids of every batch.
 
     Of this week these are the recommendations of users who are no longer active students; the newest week also
     deactivates those of older weeks, except for the students whose computation failed, who keep them.

@@ -342,7 +342,7 @@ def _adaptive_recommendations(metadata: MetaData) -> Table:
         _column(
             "applies",
             Boolean,
-            "Whether the last computation of its week still gives it; only such a recommendation can be active.",
+            "Whether the last computation of its week still produces it; only such a recommendation can be active.",
             server_default=true(),
         ),
         _column("created_at", _INSTANT, "When it was first published.", server_default=func.now()),

@@ -234,7 +234,7 @@ def recorded(error: Exception) -> SerializableErrorInfo:
 
 
 def launch_failure(scanner: Scanner, error: Exception) -> None:
-    """A run whose process could not begin, as the daemon records it."""
+    """A run whose process could not start, as the daemon records it."""
     run = reported(scanner)
     instance = scanner.installation.instance
     data = EngineEventData.engine_error(recorded(error))
@@ -249,14 +249,14 @@ def launch_failure(scanner: Scanner, error: Exception) -> None:
     [
         (
             OperationalError("connection to server at 10.0.0.7 failed: FATAL:  sorry, too many clients already"),
-            "the run could not begin: its process found no free connection to Dagster's database",
+            "the run could not start: its process found no free connection to Dagster's database",
         ),
         (
             OperationalError("connection to server at 10.0.0.7 failed: Connection refused"),
-            "the run could not begin: its process could not connect to Dagster's database",
+            "the run could not start: its process could not connect to Dagster's database",
         ),
         (SettingsError("SNAPSHOT_WORKERS=x is not a number"), "SNAPSHOT_WORKERS=x is not a number"),
-        (KeyError("student 4711"), "the run could not begin: its process raised KeyError; see its log"),
+        (KeyError("student 4711"), "the run could not start: its process raised KeyError; see its log"),
     ],
 )
 def test_the_incident_of_a_run_that_could_not_begin_says_why(scanner: Scanner, cause: Exception, detail: str) -> None:

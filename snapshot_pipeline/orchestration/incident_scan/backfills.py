@@ -1,4 +1,4 @@
-"""Finds backfills that Dagster has given up: it cancels their runs, and a canceled run is no incident by itself.
+"""Find backfills that Dagster has given up on: it cancels their runs, and a canceled run alone is not an incident.
 
 For example SNAPSHOT_START_DATE was moved while the backfill was in progress, so that its partitions no longer exist.
 """

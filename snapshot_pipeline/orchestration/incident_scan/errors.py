@@ -20,16 +20,16 @@ def one_line(text: str) -> str:
 
 
 def launch_error(error: SerializableErrorInfo) -> str:
-    """Return why a run could not begin: our own line, a lost or refused connection, or the class of the error."""
+    """Return why a run could not start: our own line, a lost or refused connection, or the class of the error."""
     chain = list(_chain(error))
     for link in chain:
         if link.cls_name in _names(SnapshotPipelineError):
             return one_line(link.message.split(": ", 1)[-1])
     if any(is_out_of_connections(link.message) for link in chain):
-        return "the run could not begin: its process found no free connection to Dagster's database"
+        return "the run could not start: its process found no free connection to Dagster's database"
     if any(link.cls_name in _DATABASE_ERRORS for link in chain):
-        return "the run could not begin: its process could not connect to Dagster's database"
-    return f"the run could not begin: its process raised {chain[-1].cls_name or 'an error'}; see its log"
+        return "the run could not start: its process could not connect to Dagster's database"
+    return f"the run could not start: its process raised {chain[-1].cls_name or 'an error'}; see its log"
 
 
 def _chain(error: SerializableErrorInfo) -> Iterator[SerializableErrorInfo]:

@@ -17,7 +17,7 @@ from snapshot_pipeline.postgres.sessions import open_engine
 DEAD_AFTER = timedelta(minutes=2)
 """Age of the newest heartbeat at which the daemon counts as dead: each of its eight threads sends one every 30 s."""
 
-MOVES_WITHIN = 45.0
+RENEWED_WITHIN = 45.0
 """Seconds within which a living daemon sends another heartbeat."""
 
 _HEARTBEATS = table("daemon_heartbeats", column("daemon_id"), column("body"))
@@ -61,7 +61,7 @@ def find_living_daemon(
     read: Callable[[], list[Heartbeat]],
     ended: Iterable[str],
     report_wait: Callable[[Heartbeat], None],
-    seconds: float = MOVES_WITHIN,
+    seconds: float = RENEWED_WITHIN,
 ) -> Heartbeat | None:
     """Return a heartbeat of a daemon that is alive: one that was sent while this function waited.
 

@@ -33,7 +33,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 def health_of_process(run: DagsterRun) -> CheckRunHealthResult:
     """Return that a run has failed if its process is known to have ended; otherwise it counts as running.
 
-    A run that goes on would be retried beside itself: the lease keeps the data right, but the time is lost.
+    A run that is still in progress would be retried in parallel: the lease protects the data, but time is wasted.
     """
     if has_ended(load_settings().home, run):
         return CheckRunHealthResult(WorkerStatus.FAILED, f"its process has ended ({run.tags[PROCESS_TAG]})")

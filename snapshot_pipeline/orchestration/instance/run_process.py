@@ -2,7 +2,7 @@
 
 The kernel releases the lock when the process ends, however it ends. So nothing has to be compared that may be wrong:
 process ids, which are reused and mean nothing in another container; start times, which move with the clock; host names.
-Whoever does not see the file knows nothing about the process.
+A daemon that cannot see the file knows nothing about the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROCESS_TAG = "snapshot_pipeline/process"
 """Run tag: the name of the locked file of the run's process, below SNAPSHOT_HOME/processes, and where it runs."""
 
 _KEPT_SECONDS = 7 * 86_400
-"""Age at which the files of ended processes are deleted; no run takes so long."""
+"""Age at which the files of ended processes are deleted; no run takes that long."""
 
 _LOG = logging.getLogger(__name__)
 _held: dict[tuple[int, Path], IO[bytes]] = {}  # by process id: a forked process needs a file of its own
@@ -49,7 +49,7 @@ def this_process(home: Path) -> dict[str, str]:
             _delete_old(directory)
             _held[key] = _create_locked(directory / uuid.uuid4().hex)
     except (OSError, HomeError) as error:
-        _LOG.warning("without a locked file the end of this process would not be noticed: %s", error)
+        _LOG.warning("cannot create and lock this process's file, so its end will not be noticed: %s", error)
     if key in _held:
         name = Path(_held[key].name).name
     return {PROCESS_TAG: f"{name} on {socket.gethostname()}, process {os.getpid()}"}

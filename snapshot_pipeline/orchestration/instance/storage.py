@@ -110,7 +110,7 @@ class SnapshotStorage(DagsterPostgresStorage):
                     storage = open_storage(creates_tables=not has_dagster_tables(connection, address))
                     if not require_owner(connection, address, installation):
                         record_owner(connection, installation)
-                    # With a default limit only, the first two runs of a new pool overlap; with a stored limit not.
+                    # With only a default limit, the first two runs of a new pool overlap; a stored limit prevents it.
                     for pool in _unknown_pools(storage):
                         storage.event_log_storage.set_concurrency_slots(pool, 1)
         return storage

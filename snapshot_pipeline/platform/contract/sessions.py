@@ -39,7 +39,7 @@ def session_findings(connection: Connection) -> Iterator[Finding]:
 
 
 def _settings_of_bulk_reads(connection: Connection) -> dict[str, tuple[str, str]]:
-    """Return the settings that the other driver's sessions have not: name, value in force, value expected."""
+    """Return the settings that the other driver's sessions lack: name, value in force, value expected."""
     uri = adbc_uri(connection.engine.url)
     names = sorted(session_settings(uri))
     query = select(*(func.current_setting(name).label(name) for name in names))

@@ -215,7 +215,7 @@ def test_databases_that_cannot_be_created_are_reported_in_one_line(new_server: E
     ],
 )
 def test_a_start_on_a_full_disk_is_not_repeated_for_two_minutes(log: str, expected: bool) -> None:
-    assert processes.may_be_repeated(log) is expected
+    assert processes.may_be_retried(log) is expected
 
 
 def test_a_full_disk_at_the_first_start_is_reported_in_one_line(shelf: Path) -> None:
