@@ -249,31 +249,31 @@ def _any_time(rows: pd.DataFrame, invalid: Callable[[pd.Series], pd.Series]) -> 
 
 
 def _value_of(column: str) -> Callable[[pd.DataFrame], list[str]]:
-    return lambda found: [f"{column} {value}" for value in found[column].tolist()]
+    return lambda rows: [f"{column} {value}" for value in rows[column].tolist()]
 
 
-def _minutes_of(found: pd.DataFrame) -> list[str]:
-    minutes = found["time_spent_minutes"].tolist()
+def _minutes_of(rows: pd.DataFrame) -> list[str]:
+    minutes = rows["time_spent_minutes"].tolist()
     return [f"time_spent_minutes {'NaN' if value == NOT_A_NUMBER else value}" for value in minutes]
 
 
-def _both_times(found: pd.DataFrame) -> list[str]:
-    times = zip(found["completed_at"], found["started_at"], strict=True)
+def _both_times(rows: pd.DataFrame) -> list[str]:
+    times = zip(rows["completed_at"], rows["started_at"], strict=True)
     return [f"completed_at {completed.isoformat()}, started_at {started.isoformat()}" for completed, started in times]
 
 
 def _times_that(invalid: Callable[[pd.Series], pd.Series]) -> Callable[[pd.DataFrame], list[str]]:
-    def describe(found: pd.DataFrame) -> list[str]:
+    def describe(rows: pd.DataFrame) -> list[str]:
         columns = ("started_at", "completed_at")
-        flags = [invalid(found[name]).to_numpy(bool) for name in columns]
-        times = [found[name].tolist() for name in columns]
+        flags = [invalid(rows[name]).to_numpy(bool) for name in columns]
+        times = [rows[name].tolist() for name in columns]
         return [
             ", ".join(
                 f"{name} {column[row].isoformat()}"
                 for name, column, is_invalid in zip(columns, times, flags, strict=True)
                 if is_invalid[row]
             )
-            for row in range(len(found))
+            for row in range(len(rows))
         ]
 
     return describe

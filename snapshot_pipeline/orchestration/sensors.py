@@ -271,13 +271,13 @@ def request_late_data(
     changed = scan.changed
     if not changed:
         return dg.SkipReason(f"no row from {scan.scanned_from} on has changed since its day was computed")
-    found = f"rows of {', '.join(map(str, changed))} have changed"
+    reason = f"rows of {', '.join(map(str, changed))} have changed"
     if instance.get_run_records(dg.RunsFilter(job_name=LATE_DATA_JOB, statuses=_UNFINISHED), limit=1):
-        return dg.SkipReason(f"{found}; a run of {LATE_DATA_JOB} is not finished, so the next tick decides")
+        return dg.SkipReason(f"{reason}; a run of {LATE_DATA_JOB} is not finished, so the next tick decides")
     later = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
     keys = [day.isoformat() for day in later]
     running = in_progress(instance, performance_snapshots.KEY, keys, daily_partitions(settings))
     if running:
-        return dg.SkipReason(f"{found}; {min(running)} is being computed, so the next tick decides")
+        return dg.SkipReason(f"{reason}; {min(running)} is being computed, so the next tick decides")
     tags = {REASON_TAG: LATE_DATA, PRIORITY_TAG: LATE_DATA_PRIORITY}
     return dg.RunRequest(run_config=late_data_run_config(changed[0]), tags=tags)

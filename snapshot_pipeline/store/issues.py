@@ -47,7 +47,7 @@ _TYPES = {
 _KEY = ("source_table", "source_key", "issue")
 _FOUND = table("found_issues", *map(column, _TYPES))
 _LISTED = (*_KEY, "user_id")
-_GONE = table("gone_issues", *map(column, _LISTED))
+_DELETED = table("deleted_issues", *map(column, _LISTED))
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def replace_issues(
         return
     rows = pa.table({name: pa.array(found[name], kind) for name, kind in _TYPES.items()})
     bulk.create_temporary(connection, _FOUND.name, rows)
-    seen = literal(computed_at, DateTime(timezone=True))
+    seen_at = literal(computed_at, DateTime(timezone=True))
     # Sorted by key, so that two runs of different days lock the rows in the same order.
-    sorted_rows = select(*_FOUND.c, seen.label("first_seen_at"), seen.label("last_seen_at")).order_by(
+    sorted_rows = select(*_FOUND.c, seen_at.label("first_seen_at"), seen_at.label("last_seen_at")).order_by(
         *(_FOUND.c[name] for name in _KEY)
     )
     statement = insert(target).from_select([*_TYPES, "first_seen_at", "last_seen_at"], sorted_rows)
@@ -120,14 +120,14 @@ def _rows(issues: pd.DataFrame) -> set[tuple[object, ...]]:
     return set(issues[list(_LISTED)].itertuples(index=False, name=None))
 
 
-def _delete(connection: adbc.Connection, tables: StoreTables, gone: set[tuple[object, ...]]) -> None:
-    if not gone:
+def _delete(connection: adbc.Connection, tables: StoreTables, deleted: set[tuple[object, ...]]) -> None:
+    if not deleted:
         return
     target = tables.data_issues
-    rows = pa.table([pa.array(values) for values in zip(*gone, strict=True)], names=list(_LISTED))
-    bulk.create_temporary(connection, _GONE.name, rows)
-    is_gone = tuple_(*(target.c[name] for name in _LISTED)).in_(select(*_GONE.c))
-    bulk.execute(connection, delete(target).where(is_gone))
+    rows = pa.table([pa.array(values) for values in zip(*deleted, strict=True)], names=list(_LISTED))
+    bulk.create_temporary(connection, _DELETED.name, rows)
+    is_deleted = tuple_(*(target.c[name] for name in _LISTED)).in_(select(*_DELETED.c))
+    bulk.execute(connection, delete(target).where(is_deleted))
 
 
 def delete_issues_of_inactive_students(

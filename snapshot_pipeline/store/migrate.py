@@ -136,11 +136,11 @@ def require_tables(engine: Engine, schema: str) -> None:
 
 def find_obstacle(connection: Connection, schema: str) -> StoreSchemaError | None:
     """Return why our tables can neither be used nor be created or upgraded; None if they can. Nothing is changed."""
-    found = _read_schema(connection, schema)
-    quoted_schema, quoted_role = quote_identifier(schema), quote_identifier(found.role)
-    if found.has_version_table and not found.may_use:
+    state = _read_schema(connection, schema)
+    quoted_schema, quoted_role = quote_identifier(schema), quote_identifier(state.role)
+    if state.has_version_table and not state.may_use:
         return StoreSchemaError(
-            f"the role {found.role} may not use the schema {schema} of the pipeline's own tables; let its owner run",
+            f"the role {state.role} may not use the schema {schema} of the pipeline's own tables; let its owner run",
             f"GRANT USAGE ON SCHEMA {quoted_schema} TO {quoted_role};",
         )
     revision = _revision(connection, schema)
@@ -153,27 +153,27 @@ def find_obstacle(connection: Connection, schema: str) -> StoreSchemaError | Non
             "materialize again",
             f"DROP TABLE IF EXISTS {_our_tables(schema)} CASCADE",
         )
-    if revision is None and found.our_names:
+    if revision is None and state.our_names:
         return NotOursError(
-            f"schema {schema} of database {found.database} has {_listed(found.our_names)}, which snapshot_pipeline did "
+            f"schema {schema} of database {state.database} has {_listed(state.our_names)}, which snapshot_pipeline did "
             "not create and does not change; set SNAPSHOT_STORE_SCHEMA to another schema for the pipeline's own "
             "tables, such as snapshots"
         )
-    return None if found.may_create else _missing_permission(found, schema)
+    return None if state.may_create else _missing_permission(state, schema)
 
 
-def _missing_permission(found: _Schema, schema: str) -> NotMigratedError:
-    if not found.exists:
+def _missing_permission(state: _Schema, schema: str) -> NotMigratedError:
+    if not state.exists:
         return NotMigratedError(
-            f"database {found.database} has no schema {schema} for the pipeline's own tables, and the role "
-            f"{found.role} may not create it; create it and the roles with docs/roles.sql, or let the database's owner "
+            f"database {state.database} has no schema {schema} for the pipeline's own tables, and the role "
+            f"{state.role} may not create it; create it and the roles with docs/roles.sql, or let the database's owner "
             "run",
-            f"CREATE SCHEMA {quote_identifier(schema)} AUTHORIZATION {quote_identifier(found.role)};",
+            f"CREATE SCHEMA {quote_identifier(schema)} AUTHORIZATION {quote_identifier(state.role)};",
         )
-    migrator = ", ".join(found.creators) or found.owner
+    migrator = ", ".join(state.creators) or state.owner
     return NotMigratedError(
-        f"schema {schema} of database {found.database} does not have the pipeline's tables at revision {HEAD}, and the "
-        f"role {found.role} may not create them; run `snapshot-pipeline db migrate` with the URL of a role that may "
+        f"schema {schema} of database {state.database} does not have the pipeline's tables at revision {HEAD}, and the "
+        f"role {state.role} may not create them; run `snapshot-pipeline db migrate` with the URL of a role that may "
         f"({migrator}) in SNAPSHOT_DATABASE_URL"
     )
 

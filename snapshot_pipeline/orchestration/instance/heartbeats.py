@@ -73,15 +73,15 @@ def find_living_daemon(
         report_wait: Called once if it is necessary to wait, with the newest heartbeat.
         seconds: How long to wait at most.
     """
-    gone = set(ended)
-    first = {beat for beat in read() if beat.daemon_id not in gone}
+    ended_ids = set(ended)
+    first = {beat for beat in read() if beat.daemon_id not in ended_ids}
     recent = newest(beat for beat in first if beat.age < DEAD_AFTER)
     if recent is None:
         return None
     report_wait(recent)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if new := newest({beat for beat in read() if beat.daemon_id not in gone} - first):
+        if new := newest({beat for beat in read() if beat.daemon_id not in ended_ids} - first):
             return new
         time.sleep(0.5)
     return None
