@@ -240,7 +240,7 @@ def _may_be_invalid(rows: pd.DataFrame, moment: datetime) -> Flags:
     started_at, completed_at, minutes = rows["started_at"], rows["completed_at"], rows["time_spent_minutes"]
     invalid_time = _any_time(rows, lambda times: (times < EARLIEST) | (times > moment))
     invalid_minutes = (minutes < 0) | (minutes > MAX_MINUTES)
-    flags = invalid_time | invalid_minutes | (started_at - completed_at > MAX_SKEW) | (rows["copies"] > 1)
+    flags = invalid_time | invalid_minutes | (started_at > completed_at) | (rows["copies"] > 1)
     return np.asarray(flags, dtype=bool)
 
 
