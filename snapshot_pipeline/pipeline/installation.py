@@ -123,8 +123,7 @@ def _connected(settings: Settings) -> Iterator[Installation]:
     try:
         uri = adbc_uri(engine.url)
         with readable_database_errors(engine.url), bulk.shared_type_cache(uri, adbc_uri(source_engine.url)):
-            for database in dict.fromkeys((engine, source_engine)):
-                require_utf8(database)
+            require_utf8(engine)
             yield Installation(settings, engine, uri, source_engine)
     finally:
         engine.dispose()

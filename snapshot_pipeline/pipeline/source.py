@@ -13,6 +13,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.platform.reads import PlatformReader, PlatformTables, ReadRules, read_session
 from snapshot_pipeline.platform.replication import await_replay
 from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
+from snapshot_pipeline.postgres.sessions import require_utf8
 from snapshot_pipeline.postgres.urls import adbc_uri
 
 
@@ -66,6 +67,8 @@ def open_source(installation: Installation, until: datetime | None) -> Source:
     engine, settings = installation.source_engine, installation.settings
     is_replica = engine is not installation.engine
     with readable_database_errors(engine.url) if is_replica else nullcontext():
+        if is_replica:  # not when the installation is opened: most commands do without the replica
+            retry_transient(require_utf8, engine)
         tables = retry_transient(PlatformTables.of, engine, settings.platform_schema)
         rules = ReadRules(
             datetime.now(timezone.utc), settings.naive_zone, settings.student_roles, settings.score_maximum

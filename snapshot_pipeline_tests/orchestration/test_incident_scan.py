@@ -214,15 +214,16 @@ def test_a_run_launched_with_impossible_days_is_not_an_incident(scanner: Scanner
         raise_on_error=False,
     )
     assert not rejected.success
-    assert not scanner.scan().opened
+    # A day may become overdue meanwhile.
+    assert [incident for incident in scanner.scan().opened if incident.kind != "missing_day"] == []
     job = build_defs(scanner.settings.model_copy(update={"platform_schema": "nowhere"})).resolve_job_def(job.name)
     failed = job.execute_in_process(
         instance=scanner.installation.instance,
         run_config={**QUIET, **recompute_run_config("2026-02-10")},
         raise_on_error=False,
     )
-    (incident,) = scanner.scan().opened
-    assert incident.run_id == failed.run_id
+    opened = scanner.scan().opened
+    assert [incident.run_id for incident in opened if incident.kind != "missing_day"] == [failed.run_id]
 
 
 def recorded(error: Exception) -> SerializableErrorInfo:

@@ -221,9 +221,11 @@ def test_a_start_on_a_full_disk_is_not_repeated_for_two_minutes(log: str, expect
 def test_a_full_disk_at_the_first_start_is_reported_in_one_line(shelf: Path) -> None:
     """No file may have more than a megabyte, as if the disk were full."""
     limit = 2**20
+    # Fixtures of other files may have set the URL of a database.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSHOT_")}
     finished = subprocess.run(
         [sys.executable, "-m", "snapshot_pipeline.cli", "db", "start"],
-        env={**os.environ, "SNAPSHOT_HOME": str(shelf / "full")},
+        env={**environment, "SNAPSHOT_HOME": str(shelf / "full")},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,
