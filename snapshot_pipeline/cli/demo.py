@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import click
 
-from snapshot_pipeline.pipeline.periods import last_closed_day, last_closed_week
+from snapshot_pipeline.pipeline.periods import days_between, last_closed_day, last_closed_week
 from snapshot_pipeline.settings import Settings, load_settings
 
 _DEMO_DAYS = 30
@@ -34,7 +34,7 @@ def demo(context: click.Context, students: int, days: int, seed: int) -> None:
     _print_command(f"sample --students {students} --days {days} --seed {seed}")
     context.invoke(sample, students=students, days=days, seed=seed)
     _print_command(f"materialize --from {first} --to {last}")
-    compute_days(settings, [first + timedelta(days=n) for n in range((last - first).days + 1)])
+    compute_days(settings, days_between(first, last))
     _print_command(f"recommend --week {week}")
     compute_week(settings, week)
     _print_command(f"report --week {week}")

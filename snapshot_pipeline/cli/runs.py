@@ -12,6 +12,7 @@ import click
 from snapshot_pipeline.cli.periods import DAY, SHOWN_DAYS
 from snapshot_pipeline.cli.terminal import PROBLEM_STATUS
 from snapshot_pipeline.pipeline.periods import (
+    days_between,
     last_closed_day,
     last_closed_week,
     require_ascending,
@@ -50,7 +51,7 @@ def materialize(first: date | None, last: date | None, *, missing: bool, allow_s
             f"Missing option '{'--to' if first else '--from'}'; expected both --from and --to, or --missing"
         )
     require_closed_days(settings, first, last)
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    days = days_between(first, last)
     if missing:
         days = _missing_days(settings, days)
         if not days:
@@ -137,7 +138,7 @@ def retry_failed(first: date | None, last: date | None) -> None:
 
     oldest, newest = days[0], days[-1]
     _run(settings, "retry_failed_job", f"{oldest} to {newest}", run_config=retry_run_config(first, last))
-    problems = _print_days(settings, [oldest + timedelta(days=n) for n in range((newest - oldest).days + 1)])
+    problems = _print_days(settings, days_between(oldest, newest))
     with open_installation(settings) as installation:
         click.echo()
         failures = installation.transaction(failures_by_reason, oldest, newest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.open_problems import newest_due_day
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, day_counts
@@ -90,7 +91,7 @@ def read_days(installation: Installation, first: date, last: date) -> list[DaySt
     counts = {count.day: count for count in installation.transaction(day_counts, first, last)}
     paces = installation.transaction(mean_pace_by_day, first, last)
     newest_due = newest_due_day(settings, datetime.now(timezone.utc))
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    days = days_between(first, last)
     return [
         DayStatus(day, _state(counts.get(day), day <= newest_due, settings), counts.get(day), paces.get(day))
         for day in days

@@ -6,7 +6,7 @@ and for their summaries. A backfill in the UI does the same as `recompute_days_j
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` at run time.
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -22,7 +22,7 @@ from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
 from snapshot_pipeline.pipeline.late_run import compute_late_data
-from snapshot_pipeline.pipeline.periods import PeriodError, require_ascending, require_closed_days
+from snapshot_pipeline.pipeline.periods import PeriodError, days_between, require_ascending, require_closed_days
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
@@ -218,7 +218,7 @@ def _days_to_recompute(config: RecomputeConfig, settings: Settings) -> list[date
         raise PeriodError("first_day is empty; expected the first day to recompute, such as 2026-11-22")
     last = last or first
     require_closed_days(settings, first, last, ("first_day", "last_day" if config.last_day.strip() else "first_day"))
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return days_between(first, last)
 
 
 def _retried_sentence(day: RetriedDay) -> str:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from snapshot_pipeline.metrics.days import start_of_day
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform import fingerprints
 from snapshot_pipeline.platform.reads import PlatformReader
@@ -67,7 +68,7 @@ def day_states(reader: PlatformReader, first: date, last: date, zone: ZoneInfo) 
 
 
 def _days_and_starts(first: date, last: date, zone: ZoneInfo) -> tuple[list[date], list[datetime]]:
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    days = days_between(first, last)
     return days, [start_of_day(day, zone) for day in [*days, last + timedelta(days=1)]]
 
 

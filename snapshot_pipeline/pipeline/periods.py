@@ -14,6 +14,11 @@ class PeriodError(SnapshotPipelineError):
     """A day or a week cannot be computed. The message is one line that says why and what is allowed."""
 
 
+def days_between(first: date, last: date) -> list[date]:
+    """The days `first … last`, both included."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
 def last_closed_day(settings: Settings, now: datetime | None = None) -> date:
     """The last day that has ended in the platform's time zone, at a time or by now."""
     return (now or datetime.now(settings.zone)).astimezone(settings.zone).date() - timedelta(days=1)

@@ -14,6 +14,7 @@ from snapshot_pipeline.metrics.explanation import PaceExplanation, explain_pace
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.reads import User, UserSet
 from snapshot_pipeline.store.days import day_counts
@@ -139,7 +140,7 @@ def _read_days(installation: Installation, user_id: int, first: date, last: date
             return "published"
         return "not due" if day in computed else "missing"
 
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    days = days_between(first, last)
     return [StudentDay(day, state(day), snapshots.get(day), failures.get(day)) for day in days]
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.cohorts import NONE, Cohorts, Summaries, summarize
 from snapshot_pipeline.metrics.days import contiguous_ranges, end_of_day
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
@@ -121,7 +122,7 @@ def _read_cohorts(source: Source) -> Cohorts:
 def _read_counts(installation: Installation, first: date, last: date) -> list[DayCount]:
     counts = installation.transaction(day_counts, first, last)
     computed = {count.day for count in counts}
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    days = days_between(first, last)
     missing = contiguous_ranges([day for day in days if day not in computed])
     if missing:
         names = ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in missing)
