@@ -122,7 +122,7 @@ def signals_on(platform: Platform, enrolled: pd.DataFrame, day: date) -> pd.Data
     history = platform.history(np.sort(enrolled["user_id"].to_numpy(np.int64)))
     pace = compute_snapshots(history, days).published[["user_id", "pace_score"]]
     events = Events.of(history, days)
-    members = members_of(events, events.last_activity_dates(days)[:, 0], np.datetime64(day))
+    members = members_of(events, days)
     members = members.merge(platform.users[["id", *COHORT]], left_on="user_id", right_on="id")
     attempts = platform.attempts[platform.attempts["completed_at"] < days.end]
     attempts = attempts.assign(day=attempts["completed_at"].dt.floor("D").astype("int64") // 86_400_000_000)

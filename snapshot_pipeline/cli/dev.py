@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,7 +229,7 @@ class _Children:
             f"no code server answered within {_CODE_SERVER_SECONDS:.0f} s; see its output above"
         )
 
-    def supervise(self, record: Any) -> None:
+    def supervise(self, record: Callable[[], bool]) -> None:
         """Watch the children until this process is interrupted or one that is not restarted ends.
 
         Args:

@@ -18,8 +18,8 @@ from snapshot_pipeline.settings import load_settings
 def withdraw(first: date | None, last: date | None, week: date | None) -> None:
     """Delete the days from --from to --to, or the recommendations of a week.
 
-    Deletes snapshots, failures, issues and summaries of the days; restatements stay. Of a week the recommendations and
-    the report on this machine are deleted, and the newest week that remains is shown again. The days and the week are
+    Deletes snapshots, failures, issues and summaries of the days; restatements stay. For a week, deletes the
+    recommendations and the report on this machine, and shows the newest remaining week again. The days and the week are
     missing then: those that have ended are computed again by the schedules, like any missing day of the last
     SNAPSHOT_CATCH_UP_DAYS and the newest week.
     """

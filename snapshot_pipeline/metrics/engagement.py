@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.metrics.events import Events
 from snapshot_pipeline.metrics.grid import Flags, Floats, Ints, round_half_away, window_sums
 
@@ -30,17 +30,15 @@ MIN_PRESENCE_DAYS, MAX_PRESENCE_DAYS = 7, 28
 MAX_PACED_SPREAD = 21
 """A quiz is paced if the middle half of the members' first attempts lies within this many days."""
 
-_RAW_DECIMALS = 9
+RAW_DECIMALS = 9
 """Raw values are rounded before they are ranked; otherwise the order of a float sum would decide what ties."""
 
 
-def members_of(events: Events, last_activity: NDArray[np.datetime64], day: np.datetime64) -> pd.DataFrame:
+def members_of(events: Events, days: LocalDays) -> pd.DataFrame:
     """Return the students due on the last computed day, with what their engagement is computed from.
 
     Args:
         events: The events of students of any cohorts.
-        last_activity: `events.last_activity_dates(...)` of the last computed day, shape (students,).
-        day: The last computed day.
 
     Returns:
         `user_id`, `days_since_activity`, `tenure` (days from the first start to the day, both included; at least 30 if
@@ -50,7 +48,8 @@ def members_of(events: Events, last_activity: NDArray[np.datetime64], day: np.da
     tenure = events.shape[1] - events.first_start[due]
     lengths = presence_days(tenure)
     active_days = window_sums(events.active[due], lengths[:, None])[:, 0]
-    since = (day.astype("datetime64[D]") - last_activity[due].astype("datetime64[D]")).astype(np.int64)
+    last_activity = events.last_activity_dates(days)[due, -1].astype("datetime64[D]")
+    since = (days.dates[-1].astype("datetime64[D]") - last_activity).astype(np.int64)
     return pd.DataFrame(
         {
             "user_id": events.user_ids[due],
@@ -210,5 +209,5 @@ class _WeightedMean:
     def values(self) -> Floats:
         """The means, rounded before they are ranked; NaN where the weights are 0."""
         with np.errstate(invalid="ignore"):
-            means: Floats = np.round(self._sums / self._weights, _RAW_DECIMALS)
+            means: Floats = np.round(self._sums / self._weights, RAW_DECIMALS)
         return means

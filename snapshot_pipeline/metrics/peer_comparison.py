@@ -11,18 +11,17 @@ import pandas as pd
 from snapshot_pipeline.metrics.engagement import (
     MAX_PRESENCE_DAYS,
     MIN_PRESENCE_DAYS,
+    RAW_DECIMALS,
     QuizTable,
     is_paced,
     peers_of,
     percentile_ranks,
     presence_days,
 )
-from snapshot_pipeline.metrics.grid import Flags, Floats, Ints
+from snapshot_pipeline.metrics.grid import Flags, Floats, Ints, round_half_away
 
 COMMON_SHARE = 0.5
 """A quiz is common if at least this share of the peers has a graded attempt."""
-
-_RAW_DECIMALS = 9
 
 
 def compare_with_peers(members: pd.DataFrame, active: Flags, records: pd.DataFrame) -> pd.DataFrame:
@@ -37,8 +36,9 @@ def compare_with_peers(members: pd.DataFrame, active: Flags, records: pd.DataFra
     Returns:
         One row per member, in the same order: `user_id`, `days_since_activity`, `tenure`; `peers_active_within` (half
         of the peers were active within this many days), `common_quizzes` (their number), `missed_quizzes` (tuple of the
-        ids of those not attempted, ascending), `mean_score` (of the latest scores; NaN: none), `mean_score_rank`,
-        `low_mean_score` (a quarter of the peers have this mean or less; NaN: none), `active_days`, `presence_days`,
+        ids of those not attempted, ascending), `mean_score` (of the latest scores; NaN: none), `mean_score_rank` (of
+        the unrounded mean), `low_mean_score` (a quarter of the peers have this mean or less; NaN: none), `active_days`,
+        `presence_days`,
         `peers_active_days` (half of the peers have so many or more in the same days), `days_behind` (mean over the
         paced quizzes attempted; NaN: none).
     """
@@ -48,7 +48,7 @@ def compare_with_peers(members: pd.DataFrame, active: Flags, records: pd.DataFra
     quizzes = QuizTable(user_ids, records, peers)
     lengths = presence_days(members["tenure"].to_numpy(np.int64))
     means = _mean_scores(quizzes, len(members))
-    peer_means = np.sort(means[peers & ~np.isnan(means)])
+    peer_means = round_half_away(np.sort(means[peers & ~np.isnan(means)]))
     common, missed = _missed_quizzes(quizzes, len(members))
     return pd.DataFrame(
         {
@@ -58,7 +58,7 @@ def compare_with_peers(members: pd.DataFrame, active: Flags, records: pd.DataFra
             "peers_active_within": np.sort(since[peers])[(peers.sum() - 1) // 2] + 1 if len(since) else 0,
             "common_quizzes": common,
             "missed_quizzes": missed,
-            "mean_score": means,
+            "mean_score": round_half_away(means),
             "mean_score_rank": percentile_ranks(means, means[peers]),
             "low_mean_score": peer_means[-(-len(peer_means) // 4) - 1] if len(peer_means) else np.nan,
             "active_days": members["active_days"].to_numpy(np.int64),
@@ -76,7 +76,7 @@ def _mean_scores(quizzes: QuizTable, members: int) -> Floats:
         sums[rows[graded]] += scores[graded]
         counts[rows[graded]] += 1
     with np.errstate(invalid="ignore"):
-        means: Floats = np.round(sums / counts, _RAW_DECIMALS)
+        means: Floats = np.round(sums / counts, RAW_DECIMALS)
     return means
 
 

@@ -140,7 +140,7 @@ def _missed_quizzes(facts: Mapping[str, Any], quiz_titles: Mapping[int, str]) ->
 def _low_results(facts: Mapping[str, Any]) -> Reason | None:
     if not facts["mean_score_rank"] <= MAX_LATE_PERCENTILE:
         return None
-    mean, low = _rounded(facts["mean_score"]), _rounded(facts["low_mean_score"])
+    mean, low = float(facts["mean_score"]), float(facts["low_mean_score"])
     text = f"Mean quiz score {mean:.2f}; a quarter of the peers have {low:.2f} or less."
     return Reason("LOW_RESULTS", text, {"mean_score": mean, "low_mean_score": low})
 
@@ -159,10 +159,6 @@ def _behind_peers(facts: Mapping[str, Any], percentiles: Mapping[str, float]) ->
         return None
     number = int(np.floor(behind + 0.5))
     return Reason("BEHIND_PEERS", f"Takes quizzes {days(number)} later than most.", {"days_behind": number})
-
-
-def _rounded(score: float) -> float:
-    return float(np.floor(score * 100 + 0.5 + 1e-9) / 100)
 
 
 def days(number: int) -> str:

@@ -38,7 +38,7 @@ def cohorts_of(rows: PlatformRows, day: date, zone: ZoneInfo) -> Iterator[Cohort
     """Yield the cohorts that have a student due on `day`."""
     days = LocalDays(day, day, zone)
     events = Events.of(full_history(rows, zone), days)
-    members = members_of(events, events.last_activity_dates(days)[:, 0], np.datetime64(day))
+    members = members_of(events, days)
     active = events.active[events.due[:, -1], -MAX_PRESENCE_DAYS:]
     users = {user.id: (user.current_specialization, user.current_level) for user in rows.users}
     of_members = [users[user_id] for user_id in members["user_id"]]
