@@ -20,8 +20,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command_line import run_command
 from snapshot_pipeline.embedded import EmbeddedServer
-from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
@@ -123,8 +123,4 @@ def _print(measured: list[Measured]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        command()
-    except SnapshotPipelineError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    run_command(command)

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy import Engine, text
 
+from benchmarks.command_line import run_command
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_run import LateRun, compute_late_data
@@ -101,4 +102,4 @@ def _seconds(function: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    command()
+    run_command(command)

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, create_engine, text
 
+from benchmarks.command_line import run_command
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.partitions import range_tags
@@ -287,8 +288,4 @@ def _print_commands(called: Mapping[str, Sequence[Called]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        command()
-    except SnapshotPipelineError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    run_command(command)

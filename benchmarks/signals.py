@@ -13,7 +13,6 @@ published. Time zone: UTC. Protocol:
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command_line import run_command
 from benchmarks.plots import plot_signals
 from benchmarks.results import RESULTS
 from snapshot_pipeline.errors import SnapshotPipelineError
@@ -200,8 +200,4 @@ def command(directory: Path, results: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        command()
-    except SnapshotPipelineError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    run_command(command)
