@@ -1,7 +1,7 @@
 """The engagement score: how results, presence, timeliness and recency rank among the cohort's active students.
 
-Source: docs/metrics.md, "Engagement score". Pure functions of one cohort and one day. The weights and thresholds are
-constants, because changing one changes the meaning of every score.
+Not published yet, so docs/metrics.md does not describe it. Pure functions of one cohort and one day. The weights and
+thresholds are constants, because changing one changes the meaning of every score.
 """
 
 from __future__ import annotations

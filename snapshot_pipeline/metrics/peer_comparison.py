@@ -1,6 +1,6 @@
 """How a student compares with the peers in the terms that a teacher understands: days, quizzes and scores.
 
-Source: docs/metrics.md, "Students at risk". Pure functions of one cohort and one day.
+Not published yet, so docs/metrics.md does not describe it. Pure functions of one cohort and one day.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Which students of a cohort need a person, and why. Source: docs/metrics.md, "Students at risk".
+"""Which students of a cohort need a person, and why.
 
-Pure functions of a cohort and a Sunday. Thresholds are constants, because changing one changes the meaning of the list.
+Not published yet, so docs/metrics.md does not describe it. Pure functions of a cohort and a Sunday. Thresholds
+are constants, because changing one changes the meaning of the list.
 """
 
 from __future__ import annotations
