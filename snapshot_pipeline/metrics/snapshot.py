@@ -43,7 +43,8 @@ class SnapshotBatch:
     Attributes:
         published: `user_id` int64, `snapshot_date` datetime64[s], `pace_score` float64, `learning_pace` object,
             `quiz_average` float64 (NaN: no quiz yet), `lessons_completed_count`, `time_spent_minutes_today`,
-            `quizzes_completed_count`, `exercises_submitted_count` int64, `last_activity_date` datetime64[s].
+            `quizzes_completed_count`, `exercises_submitted_count` int64, `last_activity_date` datetime64[s],
+            `days_since_activity` int64.
         failures: `user_id` int64, `snapshot_date` datetime64[s], `reason`, `detail` object: student-days whose
             computation raised. A student-day is in one of the two frames, or in neither if no snapshot is due.
         issues: The invalid rows that were read, see `corrections.progress_issues`.
@@ -91,10 +92,12 @@ def _published(events: Events, days: LocalDays) -> pd.DataFrame:
     completed = lessons[:, LEAD_DAYS:]
     scores = round_half_away(pace_terms(events, lessons, averages).scores[selected])
     rows, columns = np.nonzero(selected)
+    dates = days.dates[columns].astype("datetime64[s]")
+    last_activity = events.last_activity_dates(days)[selected]
     return pd.DataFrame(
         {
             "user_id": events.user_ids[rows],
-            "snapshot_date": days.dates[columns].astype("datetime64[s]"),
+            "snapshot_date": dates,
             "pace_score": scores,
             "learning_pace": learning_paces(scores),
             "quiz_average": round_half_away(averages[selected]),
@@ -102,6 +105,7 @@ def _published(events: Events, days: LocalDays) -> pd.DataFrame:
             "time_spent_minutes_today": events.minutes_by_day[selected],
             "quizzes_completed_count": quizzes[selected],
             "exercises_submitted_count": exercises[selected],
-            "last_activity_date": events.last_activity_dates(days)[selected],
+            "last_activity_date": last_activity,
+            "days_since_activity": (dates - last_activity).astype("timedelta64[D]").astype(np.int64),
         }
     )

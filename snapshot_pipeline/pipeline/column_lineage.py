@@ -34,6 +34,14 @@ _ORDER_OF_STUDY = (
     *_columns("users", "current_specialization", "current_level"),
     *_columns("user_lesson_progress", "lesson_id", "started_at", "completed_at"),
 )
+_COHORT = _columns("users", "current_specialization", "current_level")
+_COUNTED = (
+    *_COHORT,
+    *_columns("quiz_attempts", "quiz_id", "score", "completed_at"),
+    *_columns("quizzes", "lesson_id"),
+    *_columns("lessons", "specialization_id", "level_id", "is_published"),
+)
+_ACTIVITY = (*_STARTED, *_COMPLETED, *_ATTEMPTED, *_SUBMITTED)
 _RULES = (
     *_ORDER_OF_STUDY,
     *_columns("user_lesson_progress", "time_spent_minutes"),
@@ -52,7 +60,13 @@ COLUMN_LINEAGE: Mapping[str, Mapping[str, tuple[ColumnRef, ...]]] = {
         "time_spent_minutes_today": _columns("user_lesson_progress", "time_spent_minutes", "started_at"),
         "quizzes_completed_count": _ATTEMPTED,
         "exercises_submitted_count": _SUBMITTED,
-        "last_activity_date": (*_STARTED, *_COMPLETED, *_ATTEMPTED, *_SUBMITTED),
+        "last_activity_date": _ACTIVITY,
+        "days_since_activity": _ACTIVITY,
+        "engagement_score": tuple(dict.fromkeys((*_COUNTED, *_ACTIVITY))),
+        "engagement_results": _COUNTED,
+        "engagement_presence": (*_COHORT, *_ACTIVITY),
+        "engagement_timeliness": tuple(ref for ref in _COUNTED if ref.column != "score"),
+        "engagement_recency": (*_COHORT, *_ACTIVITY),
     },
     "cohort_summary": {
         "specialization": _columns("users", "current_specialization"),

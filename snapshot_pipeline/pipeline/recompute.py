@@ -31,7 +31,7 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import StudentDayIndex, compare, restatements
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.snapshots import as_failures, as_snapshots, read_failures, read_published
-from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline.store.tables import ENGAGEMENT_COLUMNS, StoreTables
 
 EXAMPLES = 10
 """Number of differences to show."""
@@ -171,7 +171,10 @@ class RecomputeWork:
         with bulk.transaction(self.snapshots.uri) as connection:
             stored = read_published(connection, tables, index)
             stored_failures = read_failures(connection, tables, index)
-        recomputed, failures = as_snapshots(batch.snapshots.published), as_failures(batch.snapshots.failures)
+        # A rank depends on who is active in the cohort now.
+        stored = stored.drop_columns(list(ENGAGEMENT_COLUMNS))
+        recomputed = as_snapshots(batch.snapshots.published).drop_columns(list(ENGAGEMENT_COLUMNS))
+        failures = as_failures(batch.snapshots.failures)
         changes = compare(stored, recomputed, index, retained=index.numbers_of(failures))
         unpublished = ~np.isin(index.numbers_of(recomputed)[changes.inserted], index.numbers_of(stored_failures))
         differences = _figures(restatements(stored, recomputed, changes)) + _failures(stored_failures, failures)

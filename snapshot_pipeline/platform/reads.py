@@ -381,6 +381,37 @@ class PlatformReader:
         )
         return self._fetch(query, "completed_at")
 
+    def counted_attempts(self, batch: Users, end: datetime) -> pd.DataFrame:
+        """Return the columns of `attempts` and `quiz_id` of the attempts before `end` that count for engagement.
+
+        Those of active students who have a cohort, at the quizzes of its published lessons and at those of no lesson.
+        """
+        users, attempts = self.tables.users, self.tables.quiz_attempts
+        quizzes, lessons = self.tables.quizzes, self.tables.lessons
+        specialization, level = (_text_or_null(column) for column in self._cohort_columns())
+        is_own = and_(
+            lessons.c.is_published,
+            cast(lessons.c.specialization_id, String) == specialization,
+            cast(lessons.c.level_id, String) == level,
+        )
+        query = (
+            select(*self._attempt_columns(attempts), _id(quizzes.c.id, "quiz_id"))
+            .select_from(
+                attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id)
+                .join(users, users.c.id == attempts.c.user_id)
+                .outerjoin(lessons, lessons.c.id == quizzes.c.lesson_id)
+            )
+            .where(
+                self._is_active_student(),
+                specialization.is_not(None),
+                level.is_not(None),
+                batch.hold(attempts.c.user_id),
+                self._within(attempts.c.completed_at, _EARLIEST, end),
+                or_(quizzes.c.lesson_id.is_(None), is_own),
+            )
+        )
+        return self._fetch(query, "completed_at")
+
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `lesson_id` of every lesson completed before `end`."""
         progress = self._lessons_once
@@ -531,3 +562,7 @@ def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:
 
 def _is_graded(attempts: Table) -> ColumnElement[bool]:
     return double(attempts.c.score).between(-LARGEST_FLOAT, LARGEST_FLOAT)  # neither null, NaN nor infinite
+
+
+def _text_or_null(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.nullif(column, "")

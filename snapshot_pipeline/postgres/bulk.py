@@ -13,6 +13,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pandas as pd
 import pyarrow as pa
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Boolean,
     Column,
@@ -45,6 +46,7 @@ _ARROW_TYPES: tuple[tuple[type, pa.DataType], ...] = (
     (Date, pa.date32()),
     (DateTime, pa.timestamp("us", tz="UTC")),
     (Double, pa.float64()),
+    (REAL, pa.float32()),
     (String, pa.string()),
 )
 

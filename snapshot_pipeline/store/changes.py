@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -146,8 +147,11 @@ def compare(old: pa.Table, new: pa.Table, index: StudentDayIndex, retained: Ints
     )
 
 
-def restatements(old: pa.Table, new: pa.Table, changes: RowChanges) -> pa.Table:
+def restatements(old: pa.Table, new: pa.Table, changes: RowChanges, unlisted: Collection[str] = ()) -> pa.Table:
     """One row per published figure that changed, and one per deleted row; inserted rows restate nothing.
+
+    Args:
+        unlisted: Columns whose changes are no restatements.
 
     Returns:
         `user_id`, `snapshot_date`, `column_name`, `old_value`, `new_value`: values as text or null. A deleted row has
@@ -155,6 +159,8 @@ def restatements(old: pa.Table, new: pa.Table, changes: RowChanges) -> pa.Table:
     """
     parts = [_deleted_rows(old.take(changes.deleted))]
     for name, flags in changes.differing.items():
+        if name in unlisted:
+            continue
         before, after = old.take(changes.replaced[flags]), new.take(changes.changed[flags])
         parts.append(_restated_column(after, name, before[name].cast(pa.string()), after[name].cast(pa.string())))
     return pa.concat_tables(parts)
@@ -198,7 +204,7 @@ def _comparable(values: pa.ChunkedArray) -> pa.Array:
     array = values.combine_chunks()
     if not pa.types.is_floating(array.type):
         return array
-    return pc.if_else(pc.is_nan(array), None, array).view(pa.int64())
+    return pc.if_else(pc.is_nan(array), None, array).view(pa.int64() if array.type.bit_width == 64 else pa.int32())
 
 
 def _deleted_rows(rows: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -17,13 +18,14 @@ from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.store.changes import (
     KEY,
     WHOLE_ROW,
+    RowChanges,
     StudentDayIndex,
     compare,
     delete_rows,
     restatements,
     with_constants,
 )
-from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline.store.tables import ENGAGEMENT_COLUMNS, StoreTables
 
 _SNAPSHOT_TYPES = {
     column.name: bulk.arrow_type(column)
@@ -45,6 +47,7 @@ class PublicationScope:
         reason: Why the days were computed; recorded with restatements.
         is_first: Whether these days have no snapshots yet, so that there is nothing to compare with.
         not_started: The students who have no lesson; they keep snapshots of lessons that were reset since.
+        keeps_engagement: Whether stored rows keep their engagement columns, because the cohorts were not ranked.
     """
 
     user_ids: NDArray[np.int64]
@@ -55,6 +58,7 @@ class PublicationScope:
     reason: str
     is_first: bool = False
     not_started: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    keeps_engagement: bool = False
 
     @property
     def index(self) -> StudentDayIndex:
@@ -68,12 +72,14 @@ class Publication:
 
     Attributes:
         restated: Published figures that changed: rows of `snapshot_restatements`.
+        reranked: Published rows whose engagement columns changed, which restates nothing.
         removed: Published rows that were deleted, because no snapshot is due any more.
         more_published: Students published now, less those that were published before.
         more_failed: Students that fail now, less those that had failed before.
     """
 
     restated: NDArray[np.int64]
+    reranked: NDArray[np.int64]
     removed: NDArray[np.int64]
     more_published: NDArray[np.int64]
     more_failed: NDArray[np.int64]
@@ -89,9 +95,10 @@ def replace_snapshots(
     """Replace the rows of exactly the students and days in scope, inside the caller's transaction.
 
     Only differences are written: a row whose figures are equal to the last bit is not touched, and keeps its
-    `computed_at`. Changed figures are recorded in `snapshot_restatements`. A failed student-day keeps the snapshot of
-    an earlier run, and one that succeeds loses its failure; one that fails again keeps its `first_seen_at`. A student
-    without lessons keeps all snapshots.
+    `computed_at`. Changed figures are recorded in `snapshot_restatements`, but not those of engagement columns, which
+    depend on who is active in the cohort now. A failed student-day keeps the snapshot of an earlier run, and one that
+    succeeds loses its failure; one that fails again keeps its `first_seen_at`. A student without lessons keeps all
+    snapshots.
 
     Args:
         scope: With `is_first`, an existing row is an integrity error (SQLSTATE 23505).
@@ -102,7 +109,7 @@ def replace_snapshots(
     index = scope.index
     not_started = index.numbers_of_students(scope.not_started)
     retained = np.concatenate([index.numbers_of(failed), not_started])
-    old, restated = _replace_snapshots(connection, tables, scope, new, retained)
+    old, restated, reranked = _replace_snapshots(connection, tables, scope, new, retained)
     is_removed = pc.equal(restated["column_name"], WHOLE_ROW)
     failed_before = _replace_failures(connection, tables, scope, failed)
     # A student who failed, or has no lesson any more, has kept a row that does not count.
@@ -112,6 +119,7 @@ def replace_snapshots(
     was_published[not_started] = False
     return Publication(
         restated=np.bincount(index.day_numbers(restated), minlength=index.days),
+        reranked=reranked,
         removed=np.bincount(index.day_numbers(restated.filter(is_removed)), minlength=index.days),
         more_published=index.count_by_day(index.numbers_of(new)) - index.count_by_day(np.flatnonzero(was_published)),
         more_failed=index.count_by_day(index.numbers_of(failed)) - index.count_by_day(failed_before),
@@ -129,8 +137,14 @@ def read_failures(connection: adbc.Connection, tables: StoreTables, index: Stude
 
 
 def as_snapshots(published: pd.DataFrame) -> pa.Table:
-    """`metrics.snapshot.SnapshotBatch.published` with the table's types, without `computed_at`."""
-    return _as_arrow(published, _SNAPSHOT_TYPES)
+    """`metrics.snapshot.SnapshotBatch.published` with the table's types, without `computed_at`.
+
+    The engagement columns are null: only the whole cohort can be ranked.
+    """
+    rows = _as_arrow(published, {name: kind for name, kind in _SNAPSHOT_TYPES.items() if name in published})
+    for name in ENGAGEMENT_COLUMNS:
+        rows = rows.append_column(name, pa.nulls(rows.num_rows, _SNAPSHOT_TYPES[name]))
+    return rows.select(list(_SNAPSHOT_TYPES))
 
 
 def as_failures(failures: pd.DataFrame) -> pa.Table:
@@ -144,19 +158,42 @@ def _replace_snapshots(
     scope: PublicationScope,
     new: pa.Table,
     retained: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], pa.Table]:
-    """Write the snapshots that differ; returns the numbers of the stored student-days, and the restatements."""
+) -> tuple[NDArray[np.int64], pa.Table, NDArray[np.int64]]:
+    """Write the snapshots that differ.
+
+    Returns:
+        The numbers of the stored student-days, the restatements, and by day how many rows were ranked otherwise.
+    """
     target = tables.performance_snapshots
     empty = pa.schema(_SNAPSHOT_TYPES).empty_table()
     old = empty if scope.is_first else read_published(connection, tables, scope.index)
+    if scope.keeps_engagement:
+        new = _with_stored(new, old, scope.index, ENGAGEMENT_COLUMNS)
     changes = compare(old, new, scope.index, retained)
-    restated = restatements(old, new, changes)
+    restated = restatements(old, new, changes, ENGAGEMENT_COLUMNS)
     _delete(connection, target, old.take(changes.to_delete), scope)
     written = new if len(changes.inserted) == new.num_rows else new.take(changes.to_write)
     bulk.append(connection, target, with_constants(written, computed_at=scope.computed_at))
     recorded = with_constants(restated, restated_at=scope.computed_at, run_id=scope.run_id, reason=scope.reason)
     bulk.append(connection, tables.snapshot_restatements, recorded)
-    return scope.index.numbers_of(old), restated
+    return scope.index.numbers_of(old), restated, _count_reranked(new, changes, scope.index)
+
+
+def _with_stored(new: pa.Table, old: pa.Table, index: StudentDayIndex, columns: Collection[str]) -> pa.Table:
+    """The new rows with some columns of the old rows of the same student-days; null where there is no old row."""
+    positions = np.full(index.count, -1, dtype=np.int64)
+    positions[index.numbers_of(old)] = np.arange(old.num_rows)
+    of_new = positions[index.numbers_of(new)]
+    stored = old.select(list(columns)).take(pa.array(of_new, mask=of_new < 0))
+    for name in columns:
+        new = new.set_column(new.column_names.index(name), name, stored[name])
+    return new
+
+
+def _count_reranked(new: pa.Table, changes: RowChanges, index: StudentDayIndex) -> NDArray[np.int64]:
+    flags = [changes.differing[name] for name in ENGAGEMENT_COLUMNS]
+    rows = new.take(changes.changed[np.any(flags, axis=0)])
+    return np.bincount(index.day_numbers(rows), minlength=index.days)
 
 
 def _replace_failures(

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Boolean,
     Column,
@@ -37,10 +38,20 @@ DESCRIPTION = "description"
 VALUES = "values"
 """Key in the `info` of a column: its allowed values, if its type allows more."""
 
+ENGAGEMENT_COLUMNS = (
+    "engagement_score",
+    "engagement_results",
+    "engagement_presence",
+    "engagement_timeliness",
+    "engagement_recency",
+)
+"""Columns of `performance_snapshots` that rank a student within the cohort, so that they depend on other students."""
+
 _INSTANT = DateTime(timezone=True)
 _STUDENT = "The student, `users.id` of the platform."
 _COUNT = "0 or more"
 _SCORE = "0 to 100"
+_RANK = "0 to 1"
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,18 @@ def _performance_snapshots(metadata: MetaData) -> Table:
             "The last local date, up to the day, with any activity of the student.",
             "not after snapshot_date",
         ),
+        _column("days_since_activity", Integer, "Days since that date; 0 is active on the day.", _COUNT),
+        _optional(
+            "engagement_score",
+            Double,
+            "How results, presence, timeliness and recency rank among the cohort's active students; null without a "
+            "cohort, with fewer than 10 students in it, or while the day has been computed from late data only.",
+            _SCORE,
+        ),
+        _optional("engagement_results", REAL, "The rank of the quiz results among the peers; null: none.", _RANK),
+        _optional("engagement_presence", REAL, "The rank of the share of active days; null: none.", _RANK),
+        _optional("engagement_timeliness", REAL, "The rank of the time of first quiz attempts; null: none.", _RANK),
+        _optional("engagement_recency", REAL, "The rank of the days since the last activity; null: none.", _RANK),
         _column(
             "computed_at",
             _INSTANT,

@@ -12,7 +12,7 @@ from snapshot_pipeline.store.tables import StoreTables
 _FILL = text(
     """
     INSERT INTO performance_snapshots
-    SELECT student, day, 42.5, 'MEDIUM', 77, 1, 30, 0, 1, day, '2026-01-01'
+    SELECT student, day, 42.5, 'MEDIUM', 77, 1, 30, 0, 1, day, 0, NULL, NULL, NULL, NULL, NULL, '2026-01-01'
       FROM generate_series(CAST(:first AS date), CAST(:last AS date), '1 day') AS day, generate_series(1, :students)
            AS student
     """
@@ -28,6 +28,7 @@ def put_snapshots(engine: Engine, tables: StoreTables, *days: date, users: tuple
         "time_spent_minutes_today": 30,
         "quizzes_completed_count": 0,
         "exercises_submitted_count": 1,
+        "days_since_activity": 0,
         "computed_at": "2026-01-01T00:00:00Z",
     }
     rows = [

@@ -150,6 +150,7 @@ def test_publishing_touches_only_its_months(years: Engine):
         "time_spent_minutes_today": 30,
         "quizzes_completed_count": np.int32(0),
         "exercises_submitted_count": np.int32(1),
+        "days_since_activity": np.int32(0),
     }
     user_ids = np.arange(1, STUDENTS + 1, dtype=np.int64)
     days = np.full(STUDENTS, np.datetime64(DAY, "s"))

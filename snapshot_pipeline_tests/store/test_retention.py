@@ -65,6 +65,7 @@ def day(snapshot_date: date) -> dict[str, Any]:
 def snapshot(user_id: int, snapshot_date: date) -> dict[str, Any]:
     figures = {"pace_score": 1.0, "learning_pace": "SLOW", "lessons_completed_count": 0, "time_spent_minutes_today": 0}
     figures |= {"quizzes_completed_count": 0, "exercises_submitted_count": 0, "last_activity_date": snapshot_date}
+    figures |= {"days_since_activity": 0}
     return {"user_id": user_id, "snapshot_date": snapshot_date, "computed_at": NOW, **figures}
 
 

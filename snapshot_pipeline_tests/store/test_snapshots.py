@@ -24,6 +24,7 @@ from snapshot_pipeline.store.failures import OpenFailures, failures_by_reason
 from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
 from snapshot_pipeline.store.snapshots import Publication, PublicationScope, replace_snapshots
 from snapshot_pipeline.store.source_states import SourceState, changed_blocks, read_fingerprints, read_states
+from snapshot_pipeline.store.tables import ENGAGEMENT_COLUMNS
 from snapshot_pipeline_tests.store.conftest import Store
 
 DAY = date(2026, 3, 10)
@@ -56,6 +57,7 @@ def snapshots(student_days: StudentDays, pace_score: float = 50.0) -> pd.DataFra
             "quizzes_completed_count": np.zeros(count, dtype=np.int64),
             "exercises_submitted_count": np.zeros(count, dtype=np.int64),
             "last_activity_date": np.array([day for _, day in student_days], dtype="datetime64[s]"),
+            "days_since_activity": np.zeros(count, dtype=np.int64),
         }
     )
 
@@ -115,6 +117,8 @@ def test_every_column_is_stored_as_computed(store: Store):
         "quizzes_completed_count": 0,
         "exercises_submitted_count": 0,
         "last_activity_date": DAY,
+        "days_since_activity": 0,
+        **dict.fromkeys(ENGAGEMENT_COLUMNS),
         "computed_at": NOW,
     }
 
@@ -312,6 +316,7 @@ def test_restatement_records_run_and_reason(store: Store):
         "quizzes_completed_count",
         "exercises_submitted_count",
         "last_activity_date",
+        "days_since_activity",
     ],
 )
 def test_change_in_any_column_is_restated(store: Store, column: str):
