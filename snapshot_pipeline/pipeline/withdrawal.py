@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.weekly_report import report_path
+from snapshot_pipeline.store.at_risk import withdraw_at_risk
 from snapshot_pipeline.store.days import delete_days
 from snapshot_pipeline.store.recommendations import newest_week, withdraw_recommendations
 from snapshot_pipeline.store.tables import StoreTables
@@ -42,7 +43,7 @@ def withdraw_days(installation: Installation, first: date, last: date) -> int:
 
 
 def withdraw_week(installation: Installation, week_start: date) -> WithdrawnWeek:
-    """Delete the recommendations of a week and its report; the newest week that remains becomes active again.
+    """Delete a week's recommendations, students at risk and report; the newest week that remains becomes active again.
 
     Raises:
         LockedError: Another run writes recommendations, and did not finish in time.
@@ -55,4 +56,5 @@ def withdraw_week(installation: Installation, week_start: date) -> WithdrawnWeek
 
 def _withdraw(connection: Connection, tables: StoreTables, week_start: date) -> WithdrawnWeek:
     deleted = withdraw_recommendations(connection, tables, week_start)
+    withdraw_at_risk(connection, tables, week_start)
     return WithdrawnWeek(deleted, newest_week(connection, tables))

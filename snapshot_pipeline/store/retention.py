@@ -20,8 +20,8 @@ class RetentionLimits:
 
     Attributes:
         incidents: For incidents by the time they were closed, and messages by the time they were sent.
-        snapshots: For snapshots, failures, days, issues, summaries, recommendations and weeks; None keeps all.
-            Summaries are included, because a cohort may be a single student.
+        snapshots: For snapshots, failures, days, issues, summaries, recommendations, students at risk and weeks; None
+            keeps all. Summaries are included, because a cohort may be a single student.
     """
 
     incidents: datetime
@@ -61,7 +61,12 @@ def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLi
         expired.append((tables.data_issues, tables.data_issues.c.day < limits.snapshots))
         expired += [
             (table, table.c.week_start < limits.snapshots)
-            for table in (tables.adaptive_recommendations, tables.recommendation_weeks)
+            for table in (
+                tables.adaptive_recommendations,
+                tables.recommendation_weeks,
+                tables.at_risk_students,
+                tables.at_risk_weeks,
+            )
         ]
     return dropped | {table.name: _delete(engine, table, condition) for table, condition in expired}
 

@@ -67,6 +67,8 @@ class StoreTables:
     snapshot_restatements: Table
     adaptive_recommendations: Table
     recommendation_weeks: Table
+    at_risk_students: Table
+    at_risk_weeks: Table
     incidents: Table
     alert_messages: Table
     run_leases: Table
@@ -92,6 +94,8 @@ class StoreTables:
             snapshot_restatements=_snapshot_restatements(metadata),
             adaptive_recommendations=_adaptive_recommendations(metadata),
             recommendation_weeks=_recommendation_weeks(metadata),
+            at_risk_students=_at_risk_students(metadata),
+            at_risk_weeks=_at_risk_weeks(metadata),
             incidents=_incidents(metadata),
             alert_messages=_alert_messages(metadata),
             run_leases=_run_leases(metadata),
@@ -389,6 +393,58 @@ def _recommendation_weeks(metadata: MetaData) -> Table:
         _column("computed_at", _INSTANT, "When the week was last computed completely."),
         _column("run_id", Text, "The Dagster run, or the command, that computed it."),
         info={DESCRIPTION: "One row per week whose recommendations were computed, even if no student has one."},
+    )
+
+
+def _at_risk_students(metadata: MetaData) -> Table:
+    return Table(
+        "at_risk_students",
+        metadata,
+        _key("user_id", BigInteger, _STUDENT),
+        _key("week_start", Date, "The Monday of the week; all figures are those of its Sunday."),
+        _column("state", Text, "Why the student is in this table.", "listed, dormant, not_started"),
+        _optional("score", Double, "The engagement score of the Sunday as published, or null.", _SCORE),
+        _optional("results", REAL, "The rank of the quiz results among the peers; null: none.", _RANK),
+        _optional("presence", REAL, "The rank of the share of active days; null: none.", _RANK),
+        _optional("timeliness", REAL, "The rank of the time of first quiz attempts; null: none.", _RANK),
+        _optional("recency", REAL, "The rank of the days since the last activity; null: none.", _RANK),
+        _column(
+            "reasons",
+            JSONB,
+            "Up to three reasons, the most important first; each has `code`, `text` and `numbers`, the values in the "
+            "text.",
+        ),
+        _optional(
+            "listed_since",
+            Date,
+            "The Monday of the first of the consecutive weeks, up to this one, with the same state; null for "
+            "`not_started`.",
+            "a Monday",
+        ),
+        _optional("specialization", Text, "The student's specialization when the week was computed, or null."),
+        _optional("level", Text, "The student's level at that time, or null."),
+        _optional(
+            "peers",
+            Integer,
+            "With how many students the student was compared; null for `not_started` and without a cohort.",
+            _COUNT,
+        ),
+        _column("computed_at", _INSTANT, "When this row was last written; computing the same again leaves it."),
+        Index("at_risk_students_week_start_idx", "week_start"),
+        info={DESCRIPTION: "One row per week and student who needs a person, with the reasons."},
+    )
+
+
+def _at_risk_weeks(metadata: MetaData) -> Table:
+    return Table(
+        "at_risk_weeks",
+        metadata,
+        _key("week_start", Date, "The Monday of the week."),
+        _column("students", BigInteger, "Active students.", _COUNT),
+        _column("with_score", BigInteger, "Those of them with an engagement score of the Sunday.", _COUNT),
+        _column("computed_at", _INSTANT, "When the week was last computed."),
+        _column("run_id", Text, "The Dagster run, or the command, that computed it."),
+        info={DESCRIPTION: "One row per week for which the students at risk were computed, even if there are none."},
     )
 
 
