@@ -192,7 +192,7 @@ def report(week: date | None, opens: bool) -> None:
     settings = load_settings()
     week_start = week or last_closed_week(settings)
     require_closed_week(settings, week_start)
-    from snapshot_pipeline.pipeline.weekly_report import report_path
+    from snapshot_pipeline.pipeline.report_files import report_path
 
     task = f"report of the week of {week_start}"
     _run(settings, "weekly_report_job", task, partition_key=week_start.isoformat())

@@ -1,4 +1,4 @@
-"""Write the report of a week, and delete expired ones.
+"""Read the figures of a week and write its report.
 
 summaries, recommendations, failures ──▶ ReportFigures ──▶ words, plots, page ──▶ <home>/reports/<monday>.html
 (store)                           (report, pure)                          (here)
@@ -6,21 +6,16 @@ summaries, recommendations, failures ──▶ ReportFigures ──▶ words, pl
 
 from __future__ import annotations
 
-import os
-import re
-import uuid
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.home import HomeError, create_directory
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.report_files import ReportError, delete_expired_reports, report_path, save_report
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.report.figures import DAYS, WEEKS_SHOWN, GroupFigures, ReportFigures
 from snapshot_pipeline.report.words import notices, sentences, small_print
-from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import failures_by_reason
 from snapshot_pipeline.store.recommendations import counts_by_week
 from snapshot_pipeline.store.snapshot_queries import active_students
@@ -28,12 +23,6 @@ from snapshot_pipeline.store.summaries import cohort_summaries, day_summaries
 
 if TYPE_CHECKING:
     from snapshot_pipeline.plots.plot import Plot
-
-_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.html")
-
-
-class ReportError(SnapshotPipelineError):
-    """There is nothing to report, or the file cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +47,6 @@ class WrittenReport:
     deleted: list[Path]
 
 
-def report_path(settings: Settings, week_start: date) -> Path:
-    """The path of a week's report, whether it exists or not."""
-    return settings.home / "reports" / f"{week_start}.html"
-
-
 def write_report(installation: Installation, week_start: date) -> WrittenReport:
     """Write the report of a week, replacing an earlier one, and delete expired reports.
 
@@ -84,7 +68,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
     plots = draw_plots(figures)
     page = render(figures, plots).encode()
     path = report_path(installation.settings, week_start)
-    _write(installation.settings, path, page)
+    save_report(installation.settings, path, page)
     return WrittenReport(
         week_start=week_start,
         path=path,
@@ -93,7 +77,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
         notices=notices(figures),
         sentences=[*sentences(figures), *small_print(figures)],
         plots=plots,
-        deleted=_delete_expired(path, installation.settings.report_weeks),
+        deleted=delete_expired_reports(path, installation.settings.report_weeks),
     )
 
 
@@ -125,35 +109,3 @@ def read_figures(installation: Installation, week_start: date) -> ReportFigures:
                 for failure in failures_by_reason(connection, installation.store, week_start, sunday)
             },
         )
-
-
-def _write(settings: Settings, path: Path, page: bytes) -> None:
-    """Replace the file atomically: a reader sees the old page or the new one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        create_directory(settings.home, "reports")
-        try:
-            temporary.write_bytes(page)
-            os.replace(temporary, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
-        finally:
-            temporary.unlink(missing_ok=True)
-    except HomeError as error:
-        raise ReportError(f"the report {path} cannot be written: {error}") from error
-    except OSError as error:
-        raise ReportError(
-            f"the report {path} cannot be written: {error.strerror}; give this user write permission on "
-            f"{path.parent}, or set SNAPSHOT_HOME to another directory"
-        ) from error
-
-
-def _delete_expired(written: Path, weeks: int) -> list[Path]:
-    """Delete the reports of weeks that are `weeks` or more before the newest one; never the one just written.
-
-    Relative to the newest report, not to the current date, so that an old week can be written at any time.
-    """
-    pages = {date.fromisoformat(path.stem): path for path in written.parent.iterdir() if _NAME.fullmatch(path.name)}
-    oldest = max(pages) - timedelta(weeks=weeks - 1)
-    expired = [path for monday, path in sorted(pages.items()) if monday < oldest and path != written]
-    for path in expired:
-        path.unlink(missing_ok=True)
-    return expired

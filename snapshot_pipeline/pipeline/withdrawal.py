@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import Connection
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.weekly_report import report_path
+from snapshot_pipeline.pipeline.report_files import report_path
 from snapshot_pipeline.store.at_risk import withdraw_at_risk
 from snapshot_pipeline.store.days import delete_days
 from snapshot_pipeline.store.recommendations import newest_week, withdraw_recommendations

@@ -11,8 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.report_files import report_path
 from snapshot_pipeline.pipeline.summaries import summarize_days
-from snapshot_pipeline.pipeline.weekly_report import report_path, write_report
+from snapshot_pipeline.pipeline.weekly_report import write_report
 from snapshot_pipeline_tests.pipeline.installations import COMPUTED, MONDAY, installation_on, new_database
 
 pytestmark = pytest.mark.timeout(300)

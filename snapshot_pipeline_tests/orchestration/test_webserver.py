@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -195,3 +196,35 @@ def test_the_names_of_the_ui_are_loopback_its_url_or_those_set(
 def test_a_setting_that_is_not_a_host_name_is_refused(value: str) -> None:
     with pytest.raises(SettingsError, match=r"SNAPSHOT_UI_HOSTS=.* is not a host name"):
         load_settings(ui_hosts=value)
+
+
+@pytest.mark.parametrize("prefix", ["", "/dagster"])
+def test_a_weekly_report_is_served_read_only_and_without_rights(
+    prefix: str, context: WorkspaceProcessContext, tmp_path: Path
+) -> None:
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    (reports / "2026-02-16.html").write_text("<!doctype html>page", encoding="utf-8")
+    client = client_of(context, prefix=prefix, home=tmp_path)
+    answer = client.get(f"{prefix}/reports/2026-02-16.html", headers=OWN)
+    assert (answer.status_code, answer.text) == (200, "<!doctype html>page")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "frame-ancestors 'none'", "sandbox"} <= set(policy)
+    assert not [rule for rule in policy if rule.startswith("script-src")]
+    assert client.post(f"{prefix}/reports/2026-02-16.html", headers=OWN).status_code == 405
+    assert client.get(f"{prefix}/reports/2026-02-16.html", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_nothing_but_reports_is_served_from_the_home(context: WorkspaceProcessContext, tmp_path: Path) -> None:
+    reports, secret = tmp_path / "reports", tmp_path / "students" / "2026-02-16.html"
+    for directory in (reports, secret.parent):
+        directory.mkdir()
+    secret.write_text("a secret")
+    (reports / "notes.html").write_text("a secret")
+    (reports / "2026-02-09.html").symlink_to(secret)
+    client = client_of(context, home=tmp_path)
+    for name in ("2026-02-16.html", "2026-02-09.html", "notes.html"):
+        assert client.get(f"/reports/{name}", headers=OWN).status_code == 404
+    for name in ("../students/2026-02-16.html", "..%2Fstudents%2F2026-02-16.html", "%2e%2e/students/2026-02-16.html"):
+        assert "a secret" not in client.get(f"/reports/{name}", headers=OWN).text  # the page of the UI, for any path

@@ -46,7 +46,8 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue
 def test_the_metadata_has_the_path_the_text_and_a_plot(computed: TestInstallation):
     metadata = metadata_of(run_job(computed, computed.settings, "weekly_report_job", partition_key=WEEK))
     page = computed.settings.home / "reports" / f"{WEEK}.html"
-    assert metadata["page"] == dg.MetadataValue.path(str(page))
+    assert metadata["page"] == dg.MetadataValue.url(f"/reports/{WEEK}.html")  # in the UI, whatever its host and port
+    assert metadata["file"] == dg.MetadataValue.path(str(page))
     assert page.stat().st_size == metadata["bytes"].value
     words = str(metadata["in_words"].value)
     assert "students of" in words

@@ -13,8 +13,9 @@ from sqlalchemy import URL, text
 
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.report_files import ReportError, report_path
 from snapshot_pipeline.pipeline.summaries import summarize_days
-from snapshot_pipeline.pipeline.weekly_report import ReportError, read_figures, report_path, write_report
+from snapshot_pipeline.pipeline.weekly_report import read_figures, write_report
 from snapshot_pipeline_tests.pipeline.installations import (
     COMPUTED,
     MONDAY,

@@ -1,6 +1,8 @@
 """The weekly asset `weekly_report`: one HTML file per week with text, plots and tables."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
+from urllib.parse import urlsplit
+
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, cohort_summary
@@ -48,9 +50,11 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
 
 def _metadata(report: WrittenReport, settings: Settings) -> Metadata:
     sentences = "\n".join(f"- {_escape_markdown(sentence)}" for sentence in (*report.notices, *report.sentences))
-    url = f"{settings.report_url}/{report.path.name}" if settings.report_url else None
+    # Without a web server of its own the page is served by ours, under the address at which the reader opened the UI.
+    directory = settings.report_url or f"{urlsplit(settings.ui_url).path.rstrip('/')}/reports"
     return {
-        "page": dg.MetadataValue.url(url) if url else report.path,
+        "page": dg.MetadataValue.url(f"{directory}/{report.path.name}"),
+        "file": report.path,
         "in_words": dg.MetadataValue.md(sentences),
         "activity": dg.MetadataValue.md(report.plots[0].markdown()),
         "missing_days": len(report.missing_days),

@@ -1,4 +1,4 @@
-"""Dagster's web server, which has no authentication, with a guard against the pages of other sites.
+"""Dagster's web server, which has no authentication, with a guard against the pages of other sites; the weekly reports.
 
 Any page that a browser of this machine, or of the network, shows could otherwise launch runs: by a form, a GET, a
 WebSocket, or a name that its owner lets point to this machine (DNS rebinding).
@@ -17,10 +17,12 @@ from dagster_webserver.webserver import DagsterWebserver
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snapshot_pipeline.orchestration.instance.dagster_internals import workspace_context
+from snapshot_pipeline.pipeline.report_files import find_report
 from snapshot_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
 
 PROBE_PATH = "/server_info"
 """The path that answers every request, whatever its Host: probes of load balancers use addresses."""
+
+_REPORT_HEADERS = {
+    # The page has styles and nothing else: whatever got into it could not run, load, send or be framed.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _LOG = logging.getLogger("dagster-webserver")
@@ -123,7 +134,10 @@ class OriginGuard:
 
 
 class GuardedWebserver(DagsterWebserver[Any, Any]):
-    """Dagster's web server behind `OriginGuard`; a mutation must be a POST of JSON."""
+    """Dagster's web server behind `OriginGuard`; a mutation must be a POST of JSON.
+
+    It also serves the weekly reports of this machine, at `/reports/<Monday>.html`.
+    """
 
     def __init__(self, context: Any, settings: Settings, listens_on: str = "", path_prefix: str = "") -> None:
         self._guard = Middleware(
@@ -133,7 +147,19 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
             listens_on=listens_on,
             probe_path=f"{path_prefix}{PROBE_PATH}",
         )
+        self._settings, self._path_prefix = settings, path_prefix
         super().__init__(context, path_prefix, live_data_poll_rate=_POLL_RATE)
+
+    def build_routes(self) -> list[BaseRoute]:
+        """Return the route of the weekly reports, and those of Dagster."""
+        return [Route(f"{self._path_prefix}/reports/{{name}}", self._serve_report), *super().build_routes()]
+
+    def _serve_report(self, request: Request) -> Response:
+        page = find_report(self._settings, request.path_params["name"])
+        if page is None:
+            text = "There is no such report on this machine. To write one: snapshot-pipeline report --week MONDAY\n"
+            return PlainTextResponse(text, status_code=404)
+        return Response(page, media_type="text/html", headers=_REPORT_HEADERS)
 
     def build_middleware(self) -> list[Middleware]:
         """Return the guard, and what Dagster has."""

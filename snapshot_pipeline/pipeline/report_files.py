@@ -1,0 +1,64 @@
+"""The files of the weekly reports, `<home>/reports/<monday>.html`: their paths, writing, reading, and retention."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from datetime import date, timedelta
+from pathlib import Path
+
+from snapshot_pipeline.errors import SnapshotPipelineError
+from snapshot_pipeline.home import HomeError, create_directory
+from snapshot_pipeline.settings import Settings
+
+_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.html")
+
+
+class ReportError(SnapshotPipelineError):
+    """There is nothing to report, or the file cannot be written."""
+
+
+def report_path(settings: Settings, week_start: date) -> Path:
+    """The path of a week's report, whether it exists or not."""
+    return settings.home / "reports" / f"{week_start}.html"
+
+
+def find_report(settings: Settings, name: str) -> bytes | None:
+    """The page with a file name such as `2026-11-16.html`; None if this machine has none."""
+    path = settings.home / "reports" / name
+    if not _NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
+        return None
+    return path.read_bytes()
+
+
+def save_report(settings: Settings, path: Path, page: bytes) -> None:
+    """Replace the file atomically: a reader sees the old page or the new one."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        create_directory(settings.home, "reports")
+        try:
+            temporary.write_bytes(page)
+            os.replace(temporary, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
+        finally:
+            temporary.unlink(missing_ok=True)
+    except HomeError as error:
+        raise ReportError(f"the report {path} cannot be written: {error}") from error
+    except OSError as error:
+        raise ReportError(
+            f"the report {path} cannot be written: {error.strerror}; give this user write permission on "
+            f"{path.parent}, or set SNAPSHOT_HOME to another directory"
+        ) from error
+
+
+def delete_expired_reports(written: Path, weeks: int) -> list[Path]:
+    """Delete the reports of weeks that are `weeks` or more before the newest one; never the one just written.
+
+    Relative to the newest report, not to the current date, so that an old week can be written at any time.
+    """
+    pages = {date.fromisoformat(path.stem): path for path in written.parent.iterdir() if _NAME.fullmatch(path.name)}
+    oldest = max(pages) - timedelta(weeks=weeks - 1)
+    expired = [path for monday, path in sorted(pages.items()) if monday < oldest and path != written]
+    for path in expired:
+        path.unlink(missing_ok=True)
+    return expired
