@@ -33,7 +33,7 @@ from benchmarks.results import RESULTS
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.corrections import correct_attempts, correct_exercises, correct_progress
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.metrics.engagement import WEIGHTS, engagement, members_of, quiz_records
+from snapshot_pipeline.metrics.engagement import WEIGHTS, CohortRanking, Participation
 from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.snapshot import compute_snapshots
 from snapshot_pipeline.platform.csv_files import find_csv_files
@@ -61,6 +61,16 @@ class Platform:
     def first_starts(self) -> pd.Series:
         """The first start of each student who has one."""
         return self.progress.groupby("user_id")["start"].min()
+
+    @cached_property
+    def counted_attempts(self) -> pd.DataFrame:
+        """The attempts that count for the engagement in the student's cohort."""
+        users = self.users.rename(columns={"id": "user_id"})[["user_id", *COHORT]]
+        rows = self.attempts.merge(users, on="user_id").merge(self.quizzes, on="quiz_id", suffixes=("", "_of_lesson"))
+        is_own = rows["is_published"].eq(True)
+        for name in COHORT:
+            is_own &= rows[name] == rows[f"{name}_of_lesson"]
+        return rows[is_own | rows["lesson_id"].isna()]
 
     def history(self, user_ids: NDArray[np.int64]) -> StudentHistory:
         """All rows of some students."""
@@ -121,22 +131,15 @@ def signals_on(platform: Platform, enrolled: pd.DataFrame, day: date) -> pd.Data
     days = LocalDays(day, day, UTC)
     history = platform.history(np.sort(enrolled["user_id"].to_numpy(np.int64)))
     pace = compute_snapshots(history, days).published[["user_id", "pace_score"]]
-    events = Events.of(history, days)
-    members = members_of(events, days)
-    members = members.merge(platform.users[["id", *COHORT]], left_on="user_id", right_on="id")
-    attempts = platform.attempts[platform.attempts["completed_at"] < days.end]
-    attempts = attempts.assign(day=attempts["completed_at"].dt.floor("D").astype("int64") // 86_400_000_000)
-    scores = []
-    for (specialization, level), cohort in members.groupby(COHORT):
-        quizzes = platform.quizzes
-        is_counted = (quizzes["specialization"] == specialization) & (quizzes["level"] == level)
-        is_counted = (is_counted & (quizzes["is_published"] == True)) | quizzes["lesson_id"].isna()  # noqa: E712  # or NaN
-        is_wanted = attempts["quiz_id"].isin(quizzes.loc[is_counted, "quiz_id"])
-        is_wanted &= attempts["user_id"].isin(cohort["user_id"])
-        scores.append(engagement(cohort, quiz_records(attempts[is_wanted])))
-    found = enrolled.merge(pace, on="user_id", how="left")
-    if scores:
-        found = found.merge(pd.concat(scores), on="user_id", how="left")
+    users = platform.users.rename(columns={"id": "user_id"})[["user_id", *COHORT]]
+    attempts = platform.counted_attempts
+    part = Participation.of(Events.of(history, days), days, users, attempts[(attempts["completed_at"] < days.end)])
+    rows = np.arange(len(part.user_ids))
+    figures = CohortRanking([part], day, 1).rank_days().columns(rows, np.zeros(len(rows), np.int64))
+    ranked = pd.DataFrame({"user_id": part.user_ids, **figures}).rename(
+        columns={f"engagement_{name}": name for name in WEIGHTS}
+    )
+    found = enrolled.merge(pace, on="user_id", how="left").merge(ranked, on="user_id", how="left")
     never = found["pace_score"].isna()
     values = found.reindex(columns=SIGNALS).fillna(0.5)
     return found.assign(**values.where(~never, NEVER_STARTED))

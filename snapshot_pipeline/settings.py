@@ -320,7 +320,7 @@ class Settings(BaseSettings):
     )
     report_url: PageUrl | None = Field(
         default=None,
-        description="The address at which a web server serves the weekly reports; if unset, that of the UI with /reports.",
+        description="The address at which a web server serves the weekly reports; default: the UI, at /reports.",
     )
     dagster_log_retention_days: int = Field(
         default=90,

@@ -18,7 +18,7 @@ Shape = tuple[int, int]
 """(students, days)."""
 
 _TIE = 1e-9
-"""How far below a tie, in hundredths, a value still counts as the tie.
+"""How far below a tie, in units of the last decimal, a value still counts as the tie.
 
 Exact figures are fractions of small integers: they either are a tie or miss it by far more than this, while their
 floats differ from them by far less (about 1e-12). So the noise of the last bits never decides a rounding.
@@ -86,6 +86,8 @@ def window_sums(counts: Counts | Flags, lengths: Ints) -> Counts:
     return sums
 
 
-def round_half_away(values: Floats) -> Floats:
-    """Round figures of 0 or more to two decimals, half away from zero, as docs/metrics.md defines; NaN stays NaN."""
-    return np.floor(values * 100 + 0.5 + _TIE) / 100
+def round_half_away(values: Floats, decimals: int = 2) -> Floats:
+    """Round figures of 0 or more, half away from zero, as docs/metrics.md defines; NaN stays NaN."""
+    scale = 10.0**decimals
+    rounded: Floats = np.floor(values * scale + 0.5 + _TIE) / scale
+    return rounded

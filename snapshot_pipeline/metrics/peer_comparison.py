@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from snapshot_pipeline.metrics.engagement import (
+    MAX_PACED_SPREAD,
     MAX_PRESENCE_DAYS,
+    MIN_PEERS,
     MIN_PRESENCE_DAYS,
     RAW_DECIMALS,
-    QuizTable,
-    is_paced,
     peers_of,
     percentile_ranks,
     presence_days,
@@ -67,6 +67,39 @@ def compare_with_peers(members: pd.DataFrame, active: Flags, records: pd.DataFra
             "days_behind": _days_behind(quizzes, peers),
         }
     )
+
+
+class QuizTable:
+    """The quizzes of a cohort: for each the members who attempted it, their first days and their latest scores.
+
+    Attributes:
+        ids: The quizzes, ascending, shape (quizzes,).
+        quizzes: For each of them the positions of the members who attempted it, the day of their first attempt, and
+            their latest graded score (NaN: none).
+    """
+
+    def __init__(self, user_ids: Ints, records: pd.DataFrame, peers: Flags) -> None:
+        self._peers = peers
+        ordered = records.sort_values("quiz_id", kind="stable")
+        self.ids, starts = np.unique(ordered["quiz_id"].to_numpy(np.int64), return_index=True)
+        rows = pd.Index(user_ids).get_indexer(pd.Index(ordered["user_id"]))
+        columns = (rows, ordered["first_day"].to_numpy(np.float64), ordered["score"].to_numpy(np.float64))
+        self.quizzes = (
+            list(zip(*(np.split(column, starts[1:]) for column in columns), strict=True)) if len(rows) else []
+        )
+
+    def share(self, rows: Ints, scores: Floats) -> float:
+        """The share of the peers with a graded attempt at a quiz."""
+        return float((self._peers[rows] & ~np.isnan(scores)).sum() / max(1, self._peers.sum()))
+
+
+def is_paced(first_days: Floats) -> bool:
+    """Whether most members take a quiz at about the same time; `first_days` of all members who attempted it."""
+    last = len(first_days) - 1
+    if len(first_days) < MIN_PEERS:
+        return False
+    ordered = np.sort(first_days)
+    return bool(ordered[-(-3 * last // 4)] - ordered[last // 4] <= MAX_PACED_SPREAD)
 
 
 def _mean_scores(quizzes: QuizTable, members: int) -> Floats:

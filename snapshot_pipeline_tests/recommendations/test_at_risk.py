@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapshot_pipeline.metrics.engagement import MIN_PEERS, WEIGHTS, engagement, peers_of
+from snapshot_pipeline.metrics.engagement import MIN_PEERS, WEIGHTS, peers_of
 from snapshot_pipeline.metrics.peer_comparison import compare_with_peers
 from snapshot_pipeline.recommendations.at_risk import dormant_reason, reasons, states
 from snapshot_pipeline_tests.metrics.test_engagement import DAY, UTC, any_rows, golden_rows
-from snapshot_pipeline_tests.reference.cohort_frames import CohortFrames, cohorts_of
+from snapshot_pipeline_tests.reference.cohort_frames import CohortFrames, cohorts_of, ranked
 from snapshot_pipeline_tests.reference.engagement import reference_reasons
 from snapshot_pipeline_tests.reference.rows import PlatformRows
 from snapshot_pipeline_tests.reference.strategies import property_settings
@@ -21,7 +21,9 @@ from snapshot_pipeline_tests.reference.strategies import property_settings
 NONE = np.nan
 
 
-def computed_reasons(cohort: CohortFrames) -> dict[int, list[tuple[str, str]]]:
+def computed_reasons(
+    cohort: CohortFrames, figures: dict[int, dict[str, float | None]]
+) -> dict[int, list[tuple[str, str]]]:
     """Return the reasons that each member would have on the list."""
     since = cohort.members["days_since_activity"].to_numpy(np.int64)
     if not cohort.exists or peers_of(since).sum() < MIN_PEERS:
@@ -29,11 +31,10 @@ def computed_reasons(cohort: CohortFrames) -> dict[int, list[tuple[str, str]]]:
         found = dict(zip(cohort.members["user_id"], dormant, strict=True))
     else:
         compared = compare_with_peers(cohort.members, cohort.active, cohort.records).set_index("user_id", drop=False)
-        ranked = engagement(cohort.members, cohort.records).set_index("user_id")
         found = {}
-        for user_id in ranked.index:
+        for user_id in cohort.members["user_id"]:
             percentiles = {
-                name: float(np.floor(ranked.loc[user_id, name] * 1e4 + 0.5 + 1e-9) / 1e4) for name in WEIGHTS
+                name: np.nan if (value := figures[user_id][f"engagement_{name}"]) is None else value for name in WEIGHTS
             }
             lost = {
                 name: weight * (1 - (0.5 if np.isnan(percentiles[name]) else percentiles[name]))
@@ -45,8 +46,9 @@ def computed_reasons(cohort: CohortFrames) -> dict[int, list[tuple[str, str]]]:
 
 def assert_same(rows: PlatformRows) -> None:
     found: dict[int, list[tuple[str, str]]] = {}
+    figures = ranked(rows, DAY, DAY, UTC)[DAY]
     for cohort in cohorts_of(rows, DAY, UTC):
-        found |= computed_reasons(cohort)
+        found |= computed_reasons(cohort, figures)
     assert found == reference_reasons(rows, DAY, UTC)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.metrics.engagement import MAX_PRESENCE_DAYS, members_of, quiz_records
+from snapshot_pipeline.metrics.engagement import (
+    MAX_PRESENCE_DAYS,
+    CohortRanking,
+    Participation,
+    members_of,
+    quiz_records,
+)
 from snapshot_pipeline.metrics.events import Events
 from snapshot_pipeline_tests.reference.history_frames import full_history
 from snapshot_pipeline_tests.reference.rows import PlatformRows
@@ -32,6 +38,58 @@ class CohortFrames:
     active: NDArray[np.bool_]
     records: pd.DataFrame
     titles: dict[int, str]
+
+
+def ranked(
+    rows: PlatformRows, first: date, last: date, zone: ZoneInfo, batches: int = 1
+) -> dict[date, dict[int, dict[str, float | None]]]:
+    """Rank all cohorts on some days with the code under test, as a run does, in batches of students.
+
+    Returns:
+        By day and student the figures by column of `performance_snapshots`, of the students who have a snapshot.
+    """
+    days = LocalDays(first, last, zone)
+    users = np.array_split(np.array(sorted(user.id for user in rows.users)), batches)
+    parts = [_participation(rows, days, set(part.tolist())) for part in users]
+    engagement = CohortRanking(parts, first, days.count).rank_days()
+    user_ids = np.concatenate([part.user_ids for part in parts])
+    since = np.concatenate([part.days_since_activity for part in parts])
+    found: dict[date, dict[int, dict[str, float | None]]] = {}
+    for number, day in enumerate(days.dates.tolist()):
+        due = np.flatnonzero(since[:, number] >= 0)
+        columns = engagement.columns(due, np.full(len(due), number))
+        found[day] = {
+            int(user_ids[row]): {
+                "days_since_activity": int(since[row, number]),
+                **{name: None if np.isnan(values[n]) else float(values[n]) for name, values in columns.items()},
+            }
+            for n, row in enumerate(due)
+        }
+    return found
+
+
+def _participation(rows: PlatformRows, days: LocalDays, user_ids: set[int]) -> Participation:
+    part = replace(rows, users=[user for user in rows.users if user.id in user_ids], _students={})
+    users = pd.DataFrame(
+        [(user.id, user.current_specialization, user.current_level) for user in part.users],
+        columns=["user_id", "specialization", "level"],
+    )
+    cohorts = {(user.current_specialization, user.current_level) for user in part.users}
+    attempts = [
+        _attempts(
+            part,
+            {user.id for user in part.users if (user.current_specialization, user.current_level) == cohort},
+            _counted(rows, cohort),
+            days.last,
+            days.zone,
+        )
+        for cohort in sorted(cohorts, key=str)
+        if all(cohort)
+    ]
+    frame = pd.concat(attempts) if attempts else _attempts(part, set(), set(), days.last, days.zone)
+    frame["completed_at"] = pd.to_datetime(frame["completed_at"], utc=True).dt.as_unit("us")
+    frame["is_scored"] = frame["score"].notna()
+    return Participation.of(Events.of(full_history(part, days.zone), days), days, users, frame)
 
 
 def cohorts_of(rows: PlatformRows, day: date, zone: ZoneInfo) -> Iterator[CohortFrames]:
