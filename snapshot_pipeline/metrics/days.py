@@ -9,6 +9,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 LEAD_DAYS = 29
@@ -87,6 +88,10 @@ class LocalDays:
     def dates(self) -> NDArray[np.datetime64]:
         """The computed days, `datetime64[D]`, shape (count,)."""
         return np.arange(np.datetime64(self.first), np.datetime64(self.last + timedelta(days=1)))
+
+    def numbers_of(self, dates: pd.Series) -> NDArray[np.int64]:
+        """The number of each date, a `datetime64`, among the computed days, from 0."""
+        return (dates.to_numpy().astype("datetime64[D]") - np.datetime64(self.first, "D")).astype(np.int64)
 
     def index_of(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:
         """The index of the local day of each instant.

@@ -32,6 +32,9 @@ class StudentHistory:
             graded). Those completed on `first … last`, and the last ten scored ones before `first`.
         exercises: `user_id`, `created_at`. Those of `first … last`.
         issues: The invalid rows among those that were read, see `corrections.progress_issues`.
+        cohorts: `user_id`, `specialization`, `level` of at least these students; None if no engagement is needed.
+        counted_attempts: `user_id`, `quiz_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of all attempts up to
+            `last` that count for the engagement; None if none is needed.
     """
 
     students: pd.DataFrame
@@ -39,6 +42,8 @@ class StudentHistory:
     attempts: pd.DataFrame
     exercises: pd.DataFrame
     issues: pd.DataFrame = field(default_factory=no_issues)
+    cohorts: pd.DataFrame | None = None
+    counted_attempts: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

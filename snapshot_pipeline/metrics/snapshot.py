@@ -12,6 +12,7 @@ import pandas as pd
 
 from snapshot_pipeline.metrics.corrections import no_issues
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
+from snapshot_pipeline.metrics.engagement import Participation
 from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.grid import (
     Counts,
@@ -48,16 +49,22 @@ class SnapshotBatch:
         failures: `user_id` int64, `snapshot_date` datetime64[s], `reason`, `detail` object: student-days whose
             computation raised. A student-day is in one of the two frames, or in neither if no snapshot is due.
         issues: The invalid rows that were read, see `corrections.progress_issues`.
+        participation: What ranks the students in their cohorts; None if the history lacks it.
     """
 
     published: pd.DataFrame
     failures: pd.DataFrame = field(default_factory=_no_failures)
     issues: pd.DataFrame = field(default_factory=no_issues)
+    participation: Participation | None = None
 
 
 def compute_snapshots(history: StudentHistory, days: LocalDays) -> SnapshotBatch:
     """Compute one snapshot for each student and day on which one is due."""
-    return SnapshotBatch(_published(Events.of(history, days), days), issues=history.issues)
+    events = Events.of(history, days)
+    participation = None
+    if history.cohorts is not None and history.counted_attempts is not None:
+        participation = Participation.of(events, days, history.cohorts, history.counted_attempts)
+    return SnapshotBatch(_published(events, days), issues=history.issues, participation=participation)
 
 
 def lessons_by_day(events: Events) -> Counts:

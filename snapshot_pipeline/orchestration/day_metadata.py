@@ -69,6 +69,7 @@ def day_numbers(report: DayReport) -> Metadata:
         "minutes_spent": report.minutes,
         "students_with_issues": count.with_issues,
         "restated": report.restated,
+        "reranked": report.reranked,
         "removed": report.removed,
         **{name: round(value, 2) for name, value in figures.items() if value is not None},
         "dagster/partition_row_count": count.published,
@@ -142,7 +143,9 @@ def _reuse_details(instance: dg.DagsterInstance, report: DayReport) -> Metadata:
     if event is None or report.restated:
         return {}
     numbers = dg.AssetMaterialization(SNAPSHOTS, metadata=day_numbers(report)).metadata
-    if any(event.metadata.get(name) != value for name, value in numbers.items() if name != "restated"):
+    if any(
+        event.metadata.get(name) != value for name, value in numbers.items() if name not in ("restated", "reranked")
+    ):
         return {}
     return {name: event.metadata[name] for name in (PACE, FAILURES, MOVERS, WITHOUT_DATA) if name in event.metadata}
 

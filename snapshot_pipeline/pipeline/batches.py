@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 import adbc_driver_manager
@@ -118,22 +118,35 @@ def ignore_progress(progress: Progress) -> None:
     """A listener that does nothing."""
 
 
+class BatchProgress:
+    """Counts finished batches for a listener, which it calls at once with zero.
+
+    Args:
+        total: Number of batches; one that is processed twice counts twice.
+        total_rows: Student-days to compute.
+    """
+
+    def __init__(self, listener: ProgressListener, total: int, total_rows: int) -> None:
+        self._listener, self._total, self._total_rows = listener, total, total_rows
+        self._done, self._rows = 0.0, 0.0
+        listener(Progress(0, total, "batches", 0, total_rows))
+
+    def add(self, rows: float, batches: float = 1) -> None:
+        """Count a finished batch, or a part of one."""
+        self._done += batches
+        self._rows += rows
+        done = int(self._done + 1e-6)  # parts of a batch add up to one
+        self._listener(Progress(done, self._total, "batches", round(self._rows), self._total_rows))
+
+
 def progress_per_batch(listener: ProgressListener, batches: Sequence[Batch], days: int) -> Callable[[Batch], None]:
     """Report that nothing is done yet; returns a function to be called with each finished batch.
 
     Args:
         days: Number of rows that are computed for each student.
     """
-    total_rows = sum(len(batch.user_ids) for batch in batches) * days
-    progress = Progress(0, len(batches), "batches", 0, total_rows)
-    listener(progress)
-
-    def batch_done(batch: Batch) -> None:
-        nonlocal progress
-        progress = replace(progress, done=progress.done + 1, rows=progress.rows + len(batch.user_ids) * days)
-        listener(progress)
-
-    return batch_done
+    progress = BatchProgress(listener, len(batches), sum(len(batch.user_ids) for batch in batches) * days)
+    return lambda batch: progress.add(len(batch.user_ids) * days)
 
 
 def sample_students(user_ids: NDArray[np.int64]) -> list[int]:
@@ -179,7 +192,8 @@ class BatchExecutor:
 
     Attributes:
         executor: Processes batches.
-        local_executor: Threads of this process, for work that cannot be pickled.
+        local_executor: Threads of this process, for work that cannot be pickled, or whose input is here.
+        local_threads: Their number.
         max_submitted: How many batches may be submitted at the same time, now.
         min_batches: How many batches keep all threads busy.
         batch_rows: The memory budget of one batch, in rows.
@@ -187,6 +201,7 @@ class BatchExecutor:
 
     executor: Executor
     local_executor: Executor
+    local_threads: int
     max_submitted: Callable[[], int]
     min_batches: int
     batch_rows: int
@@ -202,7 +217,28 @@ class BatchExecutor:
         check_lock: Callable[[], None] = lambda: None,
         batch_done: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Result]:
-        """Process all batches in parallel, and yield each result when it is ready.
+        """Process all batches in parallel, and yield each result when it is ready; see `map_tasks`."""
+        tasks = (BatchTask(batch, work) for batch in batches)
+        yield from self._map(self.executor, self.max_submitted, tasks, check_lock, batch_done)
+
+    def map_local_tasks(
+        self,
+        tasks: Iterable[BatchTask[Result]],
+        check_lock: Callable[[], None] = lambda: None,
+        batch_done: Callable[[Batch], None] = lambda _: None,
+    ) -> Iterator[Result]:
+        """Process tasks on threads of this process; a task is taken from the iterable when a thread is free."""
+        yield from self._map(self.local_executor, lambda: self.local_threads, tasks, check_lock, batch_done)
+
+    @staticmethod
+    def _map(
+        executor: Executor,
+        max_submitted: Callable[[], int],
+        tasks: Iterable[BatchTask[Result]],
+        check_lock: Callable[[], None],
+        batch_done: Callable[[Batch], None],
+    ) -> Iterator[Result]:
+        """Process tasks in parallel, and yield each result when it is ready.
 
         A batch that raises because of its students' data is halved until the students that raise are isolated. A
         database error is no student's fault: if it is transient, the whole batch is retried, since it is published in
@@ -213,13 +249,14 @@ class BatchExecutor:
                 it raises, the batches that have not started are canceled.
             batch_done: Called with each batch after its results; an isolated student has a result of its own.
         """
-        waiting = deque(BatchTask(batch, work) for batch in batches)
+        waiting = iter(tasks)
         running: dict[Future[list[Result]], Batch] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self.max_submitted():
-                    task = waiting.popleft()
-                    running[self.executor.submit(task)] = task.batch
+            while True:
+                for task in islice(waiting, max(max_submitted() - len(running), 0)):
+                    running[executor.submit(task)] = task.batch
+                if not running:
+                    return
                 done, _ = wait(running, timeout=LOCK_CHECK_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     results = future.result()
@@ -247,10 +284,11 @@ def open_executor(settings: Settings) -> Iterator[BatchExecutor]:
         return
     from snapshot_pipeline.pipeline.dask_cluster.cluster import open_cluster
 
-    with open_cluster(settings.dask_scheduler) as cluster, ThreadPoolExecutor(1) as local_executor:
+    with open_cluster(settings.dask_scheduler) as cluster, ThreadPoolExecutor(settings.workers) as local_executor:
         yield BatchExecutor(
             cluster,
             local_executor,
+            settings.workers,
             max_submitted=lambda: max(cluster.threads, 1) * 2,
             min_batches=cluster.threads * BATCHES_PER_THREAD,
             batch_rows=settings.batch_rows,
@@ -261,7 +299,9 @@ def open_executor(settings: Settings) -> Iterator[BatchExecutor]:
 def open_local_executor(settings: Settings) -> Iterator[BatchExecutor]:
     """Threads of this process, whatever the settings name: for runs too small for a cluster."""
     with ThreadPoolExecutor(settings.workers) as pool:
-        yield BatchExecutor(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_rows)
+        yield BatchExecutor(
+            pool, pool, settings.workers, lambda: settings.workers * 2, settings.workers, settings.batch_rows
+        )
 
 
 @dataclass(frozen=True)

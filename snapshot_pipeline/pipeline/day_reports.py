@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays
@@ -56,6 +54,7 @@ class DayReport:
         students_with_average: Number of published students with a quiz average.
         quiz_total: Sum of their quiz averages.
         restated: Number of published figures that changed.
+        reranked: Number of published students whose engagement changed since an earlier computation.
         removed: Number of published students whose rows vanished from the platform, so that no snapshot is due.
         with_issues: Number of students due who have an invalid row of the day; known when the day is recorded.
         issues: These rows by kind.
@@ -73,6 +72,7 @@ class DayReport:
     students_with_average: int = 0
     quiz_total: float = 0.0
     restated: int = 0
+    reranked: int = 0
     removed: int = 0
     with_issues: int = 0
     issues: tuple[IssueCount, ...] = ()
@@ -101,13 +101,14 @@ class DayReport:
         self.students_with_average += other.students_with_average
         self.quiz_total += other.quiz_total
         self.restated += other.restated
+        self.reranked += other.reranked
         self.removed += other.removed
 
 
 def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: LocalDays) -> Iterable[DayReport]:
     """The reports of a batch, one per day."""
     published, failures = snapshots.published, snapshots.failures
-    day = _day_numbers(published, days)
+    day = days.numbers_of(published["snapshot_date"])
     is_active = (published["last_activity_date"] == published["snapshot_date"]).to_numpy()
     averages = published["quiz_average"].to_numpy(np.float64)
     has_average = ~np.isnan(averages)
@@ -120,7 +121,7 @@ def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: Loca
         "quiz_total": np.bincount(day, np.where(has_average, averages, 0), days.count),
     }
     paces = ScoreCounts.by_day(published["pace_score"].to_numpy(np.float64), day, days.count)
-    failed_day = _day_numbers(failures, days)
+    failed_day = days.numbers_of(failures["snapshot_date"])
     for number in range(days.count):
         failed = failures[failed_day == number]
         first_failed = failed.head(EXAMPLES)
@@ -146,6 +147,7 @@ def batch_reports(snapshots: SnapshotBatch, publication: Publication, days: Loca
             students_with_average=int(totals["students_with_average"][number]),
             quiz_total=float(totals["quiz_total"][number]),
             restated=int(publication.restated[number]),
+            reranked=int(publication.reranked[number]),
             removed=int(publication.removed[number]),
         )
 
@@ -212,9 +214,3 @@ def success_rates(installation: Installation, last: date) -> Mapping[date, float
     """The success rate of each computed day of the calendar that ends with `last`; None on a day without students."""
     counts = installation.transaction(day_counts, last - CALENDAR + timedelta(days=1), last)
     return {count.day: count.success_rate for count in counts}
-
-
-def _day_numbers(frame: pd.DataFrame, days: LocalDays) -> NDArray[np.int64]:
-    """The number of each row's day, from 0."""
-    dates = frame["snapshot_date"].to_numpy().astype("datetime64[D]")
-    return (dates - np.datetime64(days.first, "D")).astype(np.int64)

@@ -47,13 +47,19 @@ class ListedRows:
 
 
 def read_history(
-    reader: PlatformReader, users: Users, days: LocalDays, listed: ListedRows | None = None
+    reader: PlatformReader,
+    users: Users,
+    days: LocalDays,
+    listed: ListedRows | None = None,
+    *,
+    with_participation: bool = False,
 ) -> StudentHistory:
     """Read what the days need of some students, in a handful of queries.
 
     Args:
         reader: An open session, so that all frames show the same state of the platform.
         listed: More rows whose issues to look for.
+        with_participation: Also read what the engagement score needs.
     """
     moment, score_maximum = reader.rules.moment, reader.rules.score_maximum
     students = reader.students(users, days.window_start)
@@ -100,6 +106,10 @@ def read_history(
         attempts=attempts,
         exercises=exercises,
         issues=pd.concat(issues, ignore_index=True).drop_duplicates(["source_table", "source_key", "issue"]),
+        cohorts=reader.cohorts(users) if with_participation else None,
+        counted_attempts=correct_attempts(reader.counted_attempts(users, days.end), moment, score_maximum)
+        if with_participation
+        else None,
     )
 
 

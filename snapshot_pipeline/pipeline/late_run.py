@@ -26,7 +26,7 @@ from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_fingerprints, day_states
 from snapshot_pipeline.pipeline.outdated import computed_with
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
-from snapshot_pipeline.pipeline.snapshots import SelectedStudentsWork, SnapshotWork
+from snapshot_pipeline.pipeline.snapshot_work import SelectedStudentsWork, SnapshotWork
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
 from snapshot_pipeline.platform.fingerprints import BLOCKS, blocks_of

@@ -18,13 +18,13 @@ import pyarrow as pa
 from sqlalchemy import func, select
 
 from snapshot_pipeline.metrics.days import LocalDays, start_of_day
-from snapshot_pipeline.pipeline.batches import Batch, open_local_executor
+from snapshot_pipeline.pipeline.batches import Batch, memory_per_student, open_local_executor, sample_students
 from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import changed_days
 from snapshot_pipeline.pipeline.outdated import OutdatedDays, outdated_days
 from snapshot_pipeline.pipeline.reasons import BY_HAND
-from snapshot_pipeline.pipeline.snapshots import ComputedBatch, SnapshotWork, estimate_memory
+from snapshot_pipeline.pipeline.snapshot_work import ComputedBatch, SnapshotWork
 from snapshot_pipeline.pipeline.source import open_source
 from snapshot_pipeline.platform.reads import UserSet
 from snapshot_pipeline.postgres import bulk
@@ -129,7 +129,8 @@ def recompute_day(installation: Installation, day: date, run_id: str) -> Recompu
         snapshots = SnapshotWork(installation.uri, source, lock.lease, days, source.rules.moment, run_id, BY_HAND)
         with source.session() as reader:
             user_ids = reader.active_student_ids()
-            memory = estimate_memory(reader, user_ids, days)
+            events = reader.events_per_student(sample_students(user_ids), days.window_start, days.end)
+        memory = memory_per_student(days.count, events)
         for part in executor.map_batches(executor.split(user_ids, memory), RecomputeWork(snapshots, first_computed)):
             result.add(part)
         result.rows_missing = _count_missing_rows(installation, day)

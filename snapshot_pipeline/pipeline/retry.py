@@ -1,4 +1,4 @@
-"""Compute only the failed student-days again."""
+"""Compute only the failed student-days again, and rank the cohorts of the students that this publishes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from snapshot_pipeline.pipeline.batches import (
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport, read_report
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.ranking import publish_engagement
 from snapshot_pipeline.pipeline.reasons import RETRY
-from snapshot_pipeline.pipeline.snapshots import SelectedStudentsWork
+from snapshot_pipeline.pipeline.snapshot_work import SelectedStudentsWork
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.store.failures import (
@@ -156,11 +157,17 @@ def _retry_range(
             work = SelectedStudentsWork(installation.uri, source, lock.lease, local_days, moment, run_id, RETRY)
             user_ids = np.array(failed.user_ids, dtype=np.int64)
             batches = executor.split(user_ids, memory_per_student(local_days.count, events))
+            published = 0
             for reports in executor.map_batches(batches, work, lock.check_lock):
                 for report in reports:
                     retried = days.setdefault(report.day, RetriedDay(report.day))
                     retried.retried += report.count.students
                     retried.restated += report.restated
+                    published += report.published
+            if published:
+                members, events_of_member = retry_transient(_read_cohort_members, source, user_ids, local_days)
+                for _ in publish_engagement(executor, work, members, events_of_member, lock.check_lock):
+                    pass
             counter.set(counter.count + len(failed.user_ids) * local_days.count)
         installation.leased_transaction(lock, recount_students_with_issues, first, last)
 
@@ -170,6 +177,21 @@ def _read_active_students(source: Source, days: LocalDays) -> tuple[NDArray[np.i
     with source.session() as reader:
         active = reader.active_student_ids()
         return active, reader.events_per_student(sample_students(active), days.window_start, days.end)
+
+
+def _read_cohort_members(
+    source: Source, user_ids: NDArray[np.int64], days: LocalDays
+) -> tuple[NDArray[np.int64], float]:
+    """The active students of the cohorts of some students, and the mean number of events of one."""
+    key = ["specialization", "level"]
+    with source.session() as reader:
+        active = reader.active_student_ids()
+        users = reader.cohorts().astype(dict.fromkeys(key, object)).dropna(subset=key)
+        users = users[users["user_id"].isin(active)]
+        cohorts = users.loc[users["user_id"].isin(user_ids), key].drop_duplicates()
+        members = np.sort(users.merge(cohorts, on=key)["user_id"].to_numpy(np.int64))
+        events = reader.events_per_student(sample_students(members), days.window_start, days.end, all_attempts=True)
+        return members, events
 
 
 def _delete_failures(

@@ -1,7 +1,7 @@
 """Compute and publish a range of days.
 
-students, progress, attempts, exercises ──▶ StudentHistory ──▶ compute_snapshots ──▶ replace_snapshots
-(platform.reads, one read session)        (metrics, pure)        (store, one transaction)
+compute each batch ──▶ rank the cohorts ──▶ publish each batch ──▶ record the days
+(snapshot_work)        (ranking)            (snapshot_work)        (store, one transaction)
 """
 
 from __future__ import annotations
@@ -11,58 +11,38 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
-import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from snapshot_pipeline.metrics.days import LocalDays, end_of_day
-from snapshot_pipeline.metrics.snapshot import UNEXPECTED_ERROR, SnapshotBatch, compute_snapshots
-from snapshot_pipeline.pipeline.batches import (
-    Batch,
-    ProgressListener,
-    ignore_progress,
-    memory_per_student,
-    one_line,
-    open_executor,
-    progress_per_batch,
-    sample_students,
-)
-from snapshot_pipeline.pipeline.day_reports import DayReport, batch_reports
-from snapshot_pipeline.pipeline.history import ListedRows, empty_history, read_history
+from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.pipeline.batches import ProgressListener, ignore_progress, open_executor, sample_students
+from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_states
 from snapshot_pipeline.pipeline.outdated import computed_with
+from snapshot_pipeline.pipeline.ranking import publish_ranked
 from snapshot_pipeline.pipeline.reasons import BY_HAND
+from snapshot_pipeline.pipeline.snapshot_work import SnapshotWork
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.pipeline.student_drop import refuse_student_drop
-from snapshot_pipeline.platform.reads import PlatformReader, Users, UserSet
-from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
-from snapshot_pipeline.store.days import DayCount, RecordedRun, begun_run, record_days, update_counts
+from snapshot_pipeline.store.days import DayCount, RecordedRun, begun_run, record_days
 from snapshot_pipeline.store.failures import delete_failures_of_inactive_students
 from snapshot_pipeline.store.issues import (
     IssueCount,
     delete_issues_of_inactive_students,
     issues_by_day,
-    listed_issues,
-    no_listed_issues,
-    replace_issues,
     students_with_issues,
 )
-from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.months import ensure_partitions, has_snapshots, refresh_statistics
-from snapshot_pipeline.store.snapshots import PublicationScope, replace_snapshots
 from snapshot_pipeline.store.source_states import SourceState
 from snapshot_pipeline.store.tables import StoreTables
 
 _LOG = logging.getLogger(__name__)
-
-_UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True)
@@ -113,11 +93,8 @@ def run_days(
         if not is_first and not allow_student_drop:
             refuse_student_drop(installation, overview.source, days)
         work = SnapshotWork(installation.uri, overview.source, lock.lease, days, computed_at, run_id, reason, is_first)
-        batches = executor.split(overview.user_ids, overview.memory_per_student)
-        batch_done = progress_per_batch(progress, batches, days.count)
-        for batch in executor.map_batches(batches, work, lock.check_lock, batch_done):
-            for report in batch:
-                reports[report.day].add(report)
+        for report in publish_ranked(executor, work, overview.user_ids, overview.events, lock.check_lock, progress):
+            reports[report.day].add(report)
         issues = installation.leased_transaction(
             lock,
             _record,
@@ -163,13 +140,13 @@ class PlatformOverview:
 
     Attributes:
         user_ids: The active students, int64, ascending, shape (students,).
-        memory_per_student: In rows; see `batches.memory_per_student`.
+        events: Mean number of source rows read for each student.
         states: Each day's source rows, when they are known.
         source: The platform, in no older state than this.
     """
 
     user_ids: NDArray[np.int64]
-    memory_per_student: int
+    events: float
     states: Future[Mapping[date, SourceState]]
     source: Source
 
@@ -184,7 +161,7 @@ def _read_overview(source: Source, days: LocalDays, pool: Executor) -> PlatformO
     with ExitStack() as stack:
         reader = stack.enter_context(source.session())
         user_ids = reader.active_student_ids()  # the first query fixes the session's snapshot
-        memory = estimate_memory(reader, user_ids, days)
+        events = reader.events_per_student(sample_students(user_ids), days.window_start, days.end, all_attempts=True)
         later_source = source.not_before(reader)
         session = stack.pop_all()
 
@@ -202,131 +179,4 @@ def _read_overview(source: Source, days: LocalDays, pool: Executor) -> PlatformO
             )
             return dict.fromkeys((days.first + timedelta(days=n) for n in range(days.count)), SourceState())
 
-    return PlatformOverview(user_ids, memory, pool.submit(states), later_source)
-
-
-def estimate_memory(reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays) -> int:
-    """Memory that a student takes in a batch, in rows, estimated from a sample; see `memory_per_student`."""
-    events = reader.events_per_student(sample_students(user_ids), days.window_start, days.end)
-    return memory_per_student(days.count, events)
-
-
-@dataclass(frozen=True)
-class ComputedBatch:
-    """The snapshots of some students.
-
-    Attributes:
-        user_ids: int64, ascending, shape (students,).
-        not_started: Those of them who have no lesson, int64, ascending.
-        listed: The issues of an earlier run whose rows were read again; see `store.issues.listed_issues`.
-    """
-
-    user_ids: NDArray[np.int64]
-    not_started: NDArray[np.int64]
-    snapshots: SnapshotBatch
-    listed: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class SnapshotWork:
-    """Reads, computes and publishes the days of one batch; picklable.
-
-    Attributes:
-        uri: The database of our tables as a libpq URI; never shown.
-        lease: Checked by each publication.
-        computed_at: Time of the computation, written to the rows.
-        is_first: Whether none of the days had a snapshot when the run began.
-    """
-
-    uri: str = field(repr=False)
-    source: Source
-    lease: RunLease
-    days: LocalDays
-    computed_at: datetime
-    run_id: str
-    reason: str
-    is_first: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name for dashboards and errors."""
-        return f"snapshots {self.days.first}\u2026{self.days.last}"
-
-    def __call__(self, batch: Batch) -> list[DayReport]:
-        """Compute the batch and publish it, in one transaction."""
-        return self._publish(self.compute(batch))
-
-    def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
-        """Record a failure of a student for every day on which a snapshot is due."""
-        return self._publish(self.failure(batch, error))
-
-    def compute(self, batch: Batch) -> ComputedBatch:
-        """Read and compute the batch; writes nothing."""
-        with bulk.transaction(self.uri) as connection:
-            listed = listed_issues(connection, StoreTables.of(self.lease.schema), batch.user_ids)
-        with self.source.session() as reader:
-            history = read_history(reader, self._users(batch), self.days, ListedRows.of(listed))
-        return _computed(history.students, compute_snapshots(history, self.days), listed)
-
-    def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
-        """The failures of a student whose computation raised; writes nothing."""
-        with self.source.session() as reader:
-            students = reader.students(self._users(batch), self.days.start)
-        first_start = students["first_started_at"].min()
-        due = [day for day in self.days.dates if first_start < end_of_day(day.item(), self.days.zone)]
-        failures = pd.DataFrame(
-            {
-                "user_id": np.repeat(batch.user_ids, len(due)),
-                "snapshot_date": np.array(due, dtype="datetime64[s]"),
-                "reason": UNEXPECTED_ERROR,
-                "detail": one_line(error),
-            }
-        )
-        nothing = compute_snapshots(empty_history(), self.days)
-        return _computed(students, replace(nothing, failures=failures), no_listed_issues())
-
-    def _users(self, batch: Batch) -> Users:
-        return batch.range
-
-    def _publish(self, batch: ComputedBatch) -> list[DayReport]:
-        if self.is_first:
-            try:
-                return self._replace(batch, is_first=True)
-            except adbc.Error as error:
-                # The batch was published before, and only the answer to its commit was lost.
-                if error.sqlstate != _UNIQUE_VIOLATION:
-                    raise
-        return self._replace(batch, is_first=False)
-
-    def _replace(self, batch: ComputedBatch, *, is_first: bool) -> list[DayReport]:
-        scope = PublicationScope(
-            batch.user_ids,
-            self.days.first,
-            self.days.last,
-            self.computed_at,
-            self.run_id,
-            self.reason,
-            is_first,
-            batch.not_started,
-        )
-        snapshots = batch.snapshots
-        with bulk.transaction(self.uri) as connection:
-            self.lease.check(connection)
-            tables = StoreTables.of(self.lease.schema)
-            publication = replace_snapshots(connection, tables, scope, snapshots.published, snapshots.failures)
-            replace_issues(connection, tables, batch.listed, snapshots.issues, self.computed_at)
-            update_counts(connection, tables, self.days.first, publication)
-        return list(batch_reports(snapshots, publication, self.days))
-
-
-class SelectedStudentsWork(SnapshotWork):
-    """As `SnapshotWork`, for students with arbitrary ids."""
-
-    def _users(self, batch: Batch) -> Users:
-        return UserSet(tuple(batch.user_ids.tolist()))
-
-
-def _computed(students: pd.DataFrame, snapshots: SnapshotBatch, listed: pd.DataFrame) -> ComputedBatch:
-    students = students.sort_values("user_id")
-    user_ids = students["user_id"].to_numpy(np.int64)
-    return ComputedBatch(user_ids, user_ids[students["first_started_at"].isna()], snapshots, listed)
+    return PlatformOverview(user_ids, events, pool.submit(states), later_source)

@@ -234,17 +234,25 @@ class PlatformReader:
         first = frame[list(first_times)].min(axis=1)
         return frame.drop(columns=list(first_times)).assign(first_started_at=first)
 
-    def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
-        """Return the mean number of progress rows and attempts of a student in `[start, end)`; 0 without students."""
+    def events_per_student(
+        self, user_ids: Sequence[int], start: datetime | None, end: datetime, *, all_attempts: bool = False
+    ) -> float:
+        """Return the mean number of progress rows and attempts of a student in `[start, end)`; 0 without students.
+
+        With `all_attempts` those before `start` count as well.
+        """
         progress, attempts = self.tables.user_lesson_progress, self.tables.quiz_attempts
         counts = [
             select(func.count())
             .where(
                 moment.table.c.user_id == any_(bulk.integers(user_ids)),
-                self._within(moment, start or _EARLIEST, end),
+                self._within(moment, since or _EARLIEST, end),
             )
             .scalar_subquery()
-            for moment in (progress.c.started_at, attempts.c.completed_at)
+            for moment, since in (
+                (progress.c.started_at, start),
+                (attempts.c.completed_at, None if all_attempts else start),
+            )
         ]
         events = self.fetch(select(sum(counts, start=literal(0)).label("events")))["events"][0].as_py()
         return float(events) / max(1, len(user_ids))

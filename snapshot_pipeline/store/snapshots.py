@@ -126,6 +126,23 @@ def replace_snapshots(
     )
 
 
+def replace_engagement(
+    connection: adbc.Connection, tables: StoreTables, scope: PublicationScope, published: pd.DataFrame
+) -> NDArray[np.int64]:
+    """Replace only the engagement columns of stored rows, inside the caller's transaction.
+
+    Returns:
+        How many rows changed, by day; shape (days,).
+    """
+    target, index = tables.performance_snapshots, scope.index
+    old = read_published(connection, tables, index)
+    new = _with_stored(old, as_snapshots(published), index, ENGAGEMENT_COLUMNS)
+    changes = compare(old, new, index, retained=np.zeros(0, np.int64))
+    _delete(connection, target, old.take(changes.to_delete), scope)
+    bulk.append(connection, target, with_constants(new.take(changes.to_write), computed_at=scope.computed_at))
+    return _count_reranked(new, changes, index)
+
+
 def read_published(connection: adbc.Connection, tables: StoreTables, index: StudentDayIndex) -> pa.Table:
     """The snapshots of some students and days, unordered, with the columns of `as_snapshots`."""
     return _read_rows(connection, tables.performance_snapshots, index, _SNAPSHOT_TYPES)
@@ -139,12 +156,10 @@ def read_failures(connection: adbc.Connection, tables: StoreTables, index: Stude
 def as_snapshots(published: pd.DataFrame) -> pa.Table:
     """`metrics.snapshot.SnapshotBatch.published` with the table's types, without `computed_at`.
 
-    The engagement columns are null: only the whole cohort can be ranked.
+    The engagement columns are null if it has none, because the cohorts were not ranked.
     """
-    rows = _as_arrow(published, {name: kind for name, kind in _SNAPSHOT_TYPES.items() if name in published})
-    for name in ENGAGEMENT_COLUMNS:
-        rows = rows.append_column(name, pa.nulls(rows.num_rows, _SNAPSHOT_TYPES[name]))
-    return rows.select(list(_SNAPSHOT_TYPES))
+    missing = dict.fromkeys((name for name in ENGAGEMENT_COLUMNS if name not in published), np.nan)
+    return _as_arrow(published.assign(**missing), _SNAPSHOT_TYPES)
 
 
 def as_failures(failures: pd.DataFrame) -> pa.Table:
@@ -180,7 +195,7 @@ def _replace_snapshots(
 
 
 def _with_stored(new: pa.Table, old: pa.Table, index: StudentDayIndex, columns: Collection[str]) -> pa.Table:
-    """The new rows with some columns of the old rows of the same student-days; null where there is no old row."""
+    """`new` with some columns of `old`, by student-day; null where `old` has no row."""
     positions = np.full(index.count, -1, dtype=np.int64)
     positions[index.numbers_of(old)] = np.arange(old.num_rows)
     of_new = positions[index.numbers_of(new)]

@@ -6,8 +6,6 @@ import csv
 import random
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
-from fractions import Fraction
-from math import floor
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,6 +16,8 @@ from hypothesis import strategies as st
 
 from snapshot_pipeline.metrics.engagement import WEIGHTS
 from snapshot_pipeline.metrics.peer_comparison import is_paced
+from snapshot_pipeline.store.tables import ENGAGEMENT_COLUMNS
+from snapshot_pipeline_tests.pipeline.comparison import published_engagement
 from snapshot_pipeline_tests.reference.cohort_frames import ranked
 from snapshot_pipeline_tests.reference.engagement import reference_engagement
 from snapshot_pipeline_tests.reference.rows import (
@@ -44,14 +44,8 @@ def assert_same(rows: PlatformRows, first: date, last: date, zone: ZoneInfo, bat
         for user_id, right in expected.items():
             assert found[user_id] == {
                 "days_since_activity": right.days_since_activity,
-                "engagement_score": right.engagement_score,
-                **{f"engagement_{name}": rounded(getattr(right, name)) for name in WEIGHTS},
+                **dict(zip(ENGAGEMENT_COLUMNS, published_engagement(right), strict=True)),
             }, (user_id, day)
-
-
-def rounded(component: Fraction | None) -> float | None:
-    """Round to four decimals, half away from zero."""
-    return None if component is None else floor(component * 10_000 + Fraction(1, 2)) / 10_000
 
 
 def golden_rows() -> PlatformRows:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timezone
+from fractions import Fraction
+from math import floor
 from typing import Any, TypeVar
 
 from sqlalchemy import select
 
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.store.tables import ENGAGEMENT_COLUMNS
+from snapshot_pipeline_tests.reference.engagement import Engagement, reference_engagement
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.recommendations import Recommendation, WeekRules, reference_week
 from snapshot_pipeline_tests.reference.rows import Issue, PlatformRows
@@ -93,6 +97,33 @@ def compare_days(installation: Installation, days: Sequence[date]) -> Comparison
     rows = read_rows(installation.engine, settings.platform_schema, settings.naive_zone, settings.score_maximum)
     zone = settings.zone
     return sum((compare_day(installation, reference_day(rows, day, zone), day) for day in days), Comparison(0))
+
+
+def compare_engagement(
+    installation: Installation, platform_rows: PlatformRows, day: date, *, failed: Collection[int] = ()
+) -> Comparison:
+    """Compare the engagement columns of a day, on which some students failed, with the reference."""
+    table = installation.store.performance_snapshots
+    users = [user for user in platform_rows.users if user.id not in failed]
+    expected = reference_engagement(replace(platform_rows, users=users, _students={}), day, installation.settings.zone)
+    columns = (table.c.user_id, *(table.c[name] for name in ENGAGEMENT_COLUMNS))
+    query = select(*columns).where(table.c.snapshot_date == day, table.c.user_id.not_in(failed))
+    with installation.engine.connect() as connection:
+        stored = {user_id: tuple(figures) for user_id, *figures in connection.execute(query)}
+    differences = [
+        f"engagement of {day}, student {user_id}: {stored.get(user_id)}, expected {wanted}"
+        for user_id, engagement in expected.items()
+        if stored.get(user_id) != (wanted := published_engagement(engagement))
+    ]
+    differences += [f"student {user_id} has a snapshot of {day}" for user_id in sorted(stored.keys() - expected.keys())]
+    return Comparison(len(expected), differences)
+
+
+def published_engagement(engagement: Engagement) -> tuple[float | None, ...]:
+    """Return the engagement columns as they are published: components with four decimals, rounded half away from 0."""
+    components = (engagement.results, engagement.presence, engagement.timeliness, engagement.recency)
+    rounded = (None if part is None else floor(part * 10_000 + Fraction(1, 2)) / 10_000 for part in components)
+    return engagement.engagement_score, *rounded
 
 
 def compare_week(installation: Installation, platform_rows: PlatformRows, week_start: date) -> Comparison:

@@ -84,7 +84,7 @@ def raising_for(user_ids: Collection[int]) -> Iterator[None]:
         return compute_snapshots(history, days)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("snapshot_pipeline.pipeline.snapshots.compute_snapshots", compute)
+        patch.setattr("snapshot_pipeline.pipeline.snapshot_work.compute_snapshots", compute)
         yield
 
 

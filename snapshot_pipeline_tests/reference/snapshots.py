@@ -33,6 +33,7 @@ class Snapshot:
     quizzes_completed_count: int
     exercises_submitted_count: int
     last_activity_date: date
+    days_since_activity: int
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def snapshot_of_student(student: Student, day: date, zone: ZoneInfo) -> Snapshot
     assert student.first_started_on is not None
     average = quiz_average(last_ten_scores(student, day))
     pace_score = rounded(exact_pace_score(student, window_of(student.first_started_on, day), average))
+    last_activity = max(active_on for active_on in _activity(student) if active_on <= day)
     return Snapshot(
         user_id=student.user.id,
         snapshot_date=day,
@@ -92,7 +94,8 @@ def snapshot_of_student(student: Student, day: date, zone: ZoneInfo) -> Snapshot
         time_spent_minutes_today=minutes_of_day(student, day, zone),
         quizzes_completed_count=sum(attempt.completed_on == day for attempt in student.attempts),
         exercises_submitted_count=sum(submitted_on == day for submitted_on in student.exercises),
-        last_activity_date=max(active_on for active_on in _activity(student) if active_on <= day),
+        last_activity_date=last_activity,
+        days_since_activity=(day - last_activity).days,
     )
 
 

@@ -1,0 +1,195 @@
+"""Compute batches, rank the cohorts of their students, which span batches, and publish them.
+
+SnapshotWork.compute ──▶ Spool ──▶ CohortRanking ──▶ SnapshotWork.publish
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
+from snapshot_pipeline.metrics.engagement import CohortRanking, Engagement, Participation
+from snapshot_pipeline.pipeline.batches import (
+    Batch,
+    BatchExecutor,
+    BatchProgress,
+    BatchTask,
+    ProgressListener,
+    memory_per_student,
+)
+from snapshot_pipeline.pipeline.day_reports import DayReport
+from snapshot_pipeline.pipeline.snapshot_work import ComputedBatch, SnapshotWork
+from snapshot_pipeline.pipeline.spool import Spool
+from snapshot_pipeline.postgres.errors import retry_transient
+
+MAX_RANKED = 12_000_000
+"""Student-days that are computed before they are ranked and published: about 0.2 GB in memory, 2 GB in the spool."""
+
+
+def publish_ranked(
+    executor: BatchExecutor,
+    work: SnapshotWork,
+    user_ids: NDArray[np.int64],
+    events: float,
+    check_lock: Callable[[], None],
+    progress: ProgressListener,
+) -> Iterator[DayReport]:
+    """Compute, rank and publish all active students; yields the reports of each batch.
+
+    Long ranges of many students are split into shorter ranges of days, which changes no figure.
+
+    Args:
+        events: Mean number of source rows read for each student.
+    """
+    ranges = [replace(work, days=days) for days in split_days(work.days, len(user_ids))]
+    batches = [executor.split(user_ids, memory_per_student(part.days.count, events)) for part in ranges]
+    counter = BatchProgress(progress, 2 * sum(map(len, batches)), work.days.count * len(user_ids))
+    for part, its_batches in zip(ranges, batches, strict=True):
+
+        def computed_batch(batch: Batch, days: int = part.days.count) -> None:
+            counter.add(len(batch.user_ids) * days / 2)
+
+        def published_part(batch: Batch, days: int = part.days.count, count: int = len(its_batches)) -> None:
+            counter.add(len(batch.user_ids) * days / 2, count * len(batch.user_ids) / len(user_ids))
+
+        with ranked_batches(executor, part, its_batches, check_lock, computed_batch) as computed:
+            tasks = (BatchTask(Batch(batch.user_ids), PublishWork(part, batch)) for batch in computed)
+            for reports in executor.map_local_tasks(tasks, check_lock, published_part):
+                yield from reports
+
+
+def publish_engagement(
+    executor: BatchExecutor,
+    work: SnapshotWork,
+    user_ids: NDArray[np.int64],
+    events: float,
+    check_lock: Callable[[], None],
+) -> Iterator[tuple[LocalDays, NDArray[np.int64]]]:
+    """Rank cohorts again; every other column keeps what is stored.
+
+    Args:
+        user_ids: All active students of these cohorts.
+        events: Mean number of source rows read for each student.
+
+    Yields:
+        Some days, and how many rows were ranked otherwise on each of them.
+    """
+    for days in split_days(work.days, len(user_ids)):
+        part = replace(work, days=days)
+        batches = executor.split(user_ids, memory_per_student(days.count, events))
+        with ranked_batches(executor, part, batches, check_lock) as computed:
+            tasks = (BatchTask(Batch(batch.user_ids), PublishEngagementWork(part, batch)) for batch in computed)
+            for reranked in executor.map_local_tasks(tasks, check_lock):
+                yield days, reranked
+
+
+@contextmanager
+def ranked_batches(
+    executor: BatchExecutor,
+    work: SnapshotWork,
+    batches: Sequence[Batch],
+    check_lock: Callable[[], None],
+    batch_done: Callable[[Batch], None] = lambda _: None,
+) -> Iterator[Iterable[ComputedBatch]]:
+    """Compute batches that together hold every student of their cohorts, and rank the cohorts.
+
+    Yields:
+        The computed batches with their engagement. A student whose computation raised is a batch with a failure.
+    """
+    compute = ComputeWork(replace(work, reads_participation=True))
+    with closing(Spool[_Unranked]()) as computed, closing(Spool[Participation]()) as participations:
+        for batch in executor.map_batches(batches, compute, check_lock, batch_done):
+            participation = batch.snapshots.participation
+            if participation is not None:
+                participations.append(participation)
+            snapshots = replace(batch.snapshots, participation=None)
+            computed.append((replace(batch, snapshots=snapshots), participation is not None))
+        ranking = CohortRanking(participations, work.days.first, work.days.count)
+        yield _with_engagement(computed, ranking.rank_days(lambda: retry_transient(check_lock)))
+
+
+_Unranked = tuple[ComputedBatch, bool]
+"""A computed batch, and whether its students are ranked: not if the computation raised."""
+
+
+def _with_engagement(computed: Iterable[_Unranked], engagement: Engagement) -> Iterator[ComputedBatch]:
+    first = 0
+    for batch, is_ranked in computed:
+        last = first + (len(batch.user_ids) if is_ranked else 0)
+        yield replace(batch, engagement=engagement.of_students(slice(first, last)))
+        first = last
+
+
+def split_days(days: LocalDays, students: int) -> list[LocalDays]:
+    """Split a range of days into ranges of at most `MAX_RANKED` student-days, or of one day."""
+    dates: list[date] = days.dates.tolist()
+    ranges = contiguous_ranges(dates, max(1, MAX_RANKED // max(1, students)))
+    return [LocalDays(first, last, days.zone) for first, last in ranges]
+
+
+@dataclass(frozen=True)
+class ComputeWork:
+    """Computes a batch and publishes nothing."""
+
+    snapshots: SnapshotWork
+
+    @property
+    def name(self) -> str:
+        """Name for dashboards and errors."""
+        return self.snapshots.name
+
+    def __call__(self, batch: Batch) -> ComputedBatch:
+        """Compute the batch."""
+        return self.snapshots.compute(batch)
+
+    def fail(self, batch: Batch, error: Exception) -> ComputedBatch:
+        """The failure of a student that raised."""
+        return self.snapshots.failure(batch, error)
+
+
+@dataclass(frozen=True)
+class PublishWork:
+    """Publishes a computed batch."""
+
+    snapshots: SnapshotWork
+    computed: ComputedBatch
+
+    @property
+    def name(self) -> str:
+        """Name for errors."""
+        return self.snapshots.name
+
+    def __call__(self, batch: Batch) -> list[DayReport]:
+        """Publish the batch, or the half that is left of it."""
+        return self.snapshots.publish(self.computed.of_students(batch.user_ids))
+
+    def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
+        """Record the failure of a student whose figures the database refuses."""
+        return self.snapshots.fail(batch, error)
+
+
+@dataclass(frozen=True)
+class PublishEngagementWork:
+    """Publishes only the engagement columns of a computed batch."""
+
+    snapshots: SnapshotWork
+    computed: ComputedBatch
+
+    @property
+    def name(self) -> str:
+        """Name for errors."""
+        return f"engagement {self.snapshots.days.first}\u2026{self.snapshots.days.last}"
+
+    def __call__(self, batch: Batch) -> NDArray[np.int64]:
+        """Publish the batch; returns how many rows were ranked otherwise, by day."""
+        return self.snapshots.publish_engagement(self.computed.of_students(batch.user_ids))
+
+    def fail(self, batch: Batch, error: Exception) -> NDArray[np.int64]:
+        """Raise the error: these figures do not come from a student's data alone."""
+        raise error
