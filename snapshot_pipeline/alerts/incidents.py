@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from snapshot_pipeline.store.incidents import Incident
 
 FAILED_CHECK = "failed_check"
-"""A check of severity ERROR failed. Closed when the same check of the same partition passes."""
+"""A check of severity ERROR failed, on any number of days or weeks for one cause. Closed when it passes for all."""
+
+CAUSE_SEPARATOR = ": "
+"""Between the check and its cause in the subject of a failed check."""
 
 FAILED_RUN = "failed_run"
 """A run failed and will not be retried. Closed when the same run succeeds, or its partitions have been materialized."""
@@ -47,6 +50,8 @@ class Observation:
         detail: The observed value and the expected one.
         run_id: The Dagster run, if there is one.
         event_at: When the observed event happened; None for a state that is true at the time of the scan.
+        command: The command that computes it again, or an empty text.
+        partitions: Of a failing check: what was found, by day or week; the key is empty for a check without partitions.
     """
 
     kind: str
@@ -56,6 +61,8 @@ class Observation:
     detail: str
     run_id: str | None = None
     event_at: datetime | None = None
+    command: str = ""
+    partitions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -29,6 +29,9 @@ from snapshot_pipeline.store.incidents import (
 from snapshot_pipeline.store.outbox import queue_message
 from snapshot_pipeline.store.tables import StoreTables
 
+_DESCRIBED_BY = ("title", "detail", "run_id", "command", "partitions")
+"""The attributes of an observation that are stored with its incident."""
+
 
 @dataclass(frozen=True)
 class IncidentChanges:
@@ -84,8 +87,7 @@ def record_scan(
 def _write(connection: Connection, tables: StoreTables, plan: PlannedChanges, now: datetime) -> list[Incident]:
     """Write the incidents; return the new ones."""
     for incident, observation in plan.to_update:
-        texts = (observation.title, observation.detail, observation.run_id)
-        is_changed = texts != (incident.title, incident.detail, incident.run_id)
+        is_changed = any(getattr(observation, name) != getattr(incident, name) for name in _DESCRIBED_BY)
         if is_changed or observation.event_at:
             update_incident(
                 connection,
@@ -95,6 +97,8 @@ def _write(connection: Connection, tables: StoreTables, plan: PlannedChanges, no
                 detail=observation.detail,
                 run_id=observation.run_id,
                 event_at=observation.event_at or incident.last_event_at,
+                command=observation.command,
+                partitions=observation.partitions,
             )
     for incident, observation in plan.to_close:
         close_incident(connection, tables, incident.id, observation.event_at, now)
@@ -111,6 +115,8 @@ def _write(connection: Connection, tables: StoreTables, plan: PlannedChanges, no
             run_id=observation.run_id,
             event_at=observation.event_at,
             now=now,
+            command=observation.command,
+            partitions=observation.partitions,
         )
         for observation in plan.to_open
     ]

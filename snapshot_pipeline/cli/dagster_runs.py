@@ -76,6 +76,7 @@ def execute(
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
+    from snapshot_pipeline.orchestration.partitioned_checks import found_and_advice
     from snapshot_pipeline.orchestration.steps import progress_listener
 
     job = build_defs(settings).resolve_job_def(job_name)
@@ -94,7 +95,10 @@ def execute(
         raise RunFailedError(_failure_message(result))
     error = dg.AssetCheckSeverity.ERROR
     return [
-        FailedCheck(str(check.description), is_error=not check.passed and check.severity is error)
+        FailedCheck(
+            found_and_advice(str(check.description))[0],
+            is_error=not check.passed and check.severity is error,
+        )
         for check in result.get_asset_check_evaluations()
         if (not check.passed and check.severity is error) or _count(check.metadata.get("failed"))
     ]

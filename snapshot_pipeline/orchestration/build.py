@@ -11,11 +11,12 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.assets.adaptive_recommendations import build_adaptive_recommendations
 from snapshot_pipeline.orchestration.assets.cohort_summary import build_cohort_summary
+from snapshot_pipeline.orchestration.assets.incidents import build_incidents
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
 from snapshot_pipeline.orchestration.assets.performance_snapshots import build_performance_snapshots
+from snapshot_pipeline.orchestration.assets.recomputed_day import build_recomputed_day
 from snapshot_pipeline.orchestration.assets.weekly_report import build_weekly_report
 from snapshot_pipeline.orchestration.catch_up import build_catch_up_sensor
-from snapshot_pipeline.orchestration.daily_checks import build_no_open_incidents, build_recompute_matches
 from snapshot_pipeline.orchestration.housekeeping import build_housekeeping_job
 from snapshot_pipeline.orchestration.jobs import (
     daily_checks_job,
@@ -67,13 +68,11 @@ def _definitions(settings: Settings) -> dg.Definitions:
                 build_cohort_summary(settings),
                 build_adaptive_recommendations(settings),
                 build_weekly_report(settings),
+                build_recomputed_day(settings),
+                build_incidents(settings),
             ]
         ),
-        asset_checks=[
-            build_no_open_incidents(settings),
-            build_recompute_matches(settings),
-            build_platform_contract(settings),
-        ],
+        asset_checks=[build_platform_contract(settings)],
         jobs=[
             daily_snapshots_job,
             weekly_recommendations_job,

@@ -22,8 +22,8 @@ from snapshot_pipeline.orchestration.partitions import (
     weekly_partitions,
 )
 from snapshot_pipeline.orchestration.schedules import default_status, waits_for_recommendations, waits_for_sunday
+from snapshot_pipeline.pipeline.due_days import due_days
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
-from snapshot_pipeline.pipeline.open_problems import due_days
 from snapshot_pipeline.pipeline.periods import last_closed_week
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings

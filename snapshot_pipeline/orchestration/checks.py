@@ -1,12 +1,13 @@
 """The checks of a day, a summary and a week, evaluated in the run that computes it: plain functions of its report.
 
-`partitioned_checks` stores the results under their partitions. The checks of many days are in `daily_checks`.
+`partitioned_checks` stores the results under their partitions.
 See https://docs.dagster.io/guides/test/asset-checks.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from snapshot_pipeline.orchestration.day_metadata import failure_tables, issue_table
-from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
+from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, description
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
@@ -31,43 +32,8 @@ ALL_STUDENTS = "all_students"
 RECOMMENDATION_COVERAGE = "recommendation_coverage"
 WEEK_COMPLETE = "week_complete"
 
-OBSERVED, THRESHOLD = "observed", "threshold"
-"""Metadata keys of every result: the observed value and its limit, which Dagster plots over the days."""
-
 MIN_COVERAGE = 0.5
 """Share of students with a recommendation below which something, such as the lessons, seems to be missing."""
-
-REMEDIATION_FAILED = (
-    "`first_failures` shows the errors; `snapshot_failures` lists all of them. Report an error of the pipeline; once "
-    "its cause is fixed, launch `retry_failed_job`"
-)
-REMEDIATION_ISSUES = (
-    "`data_issues` lists the rows. Correct them on the platform; the scan for late data then computes the day again, "
-    "or materialize it at once"
-)
-REMEDIATION_NO_STUDENTS = "check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day"
-REMEDIATION_NO_ACTIVE_STUDENT = (
-    "check that SNAPSHOT_DATABASE_URL is the right platform, and SNAPSHOT_STUDENT_ROLES the roles of its students"
-)
-REMEDIATION_SLOW = (
-    "`snapshot-pipeline check` names missing indexes; docs/scaling.md describes the cost of large platforms"
-)
-REMEDIATION_STUDENT_COUNT = (
-    "find out whether students were deactivated, or rows deleted, in the platform; if that was intended, do nothing: "
-    "the check passes again on the next day"
-)
-REMEDIATION_SUMMARY = (
-    "something other than a run has deleted rows of `performance_snapshots` or `snapshot_failures`; find out what, "
-    "then materialize the snapshots and the summary of the day again"
-)
-REMEDIATION_WEEK_FAILED = (
-    "the run's log lists the students and their errors. Report errors of the pipeline; once the cause is fixed, "
-    "materialize the week again"
-)
-REMEDIATION_COVERAGE = (
-    "check that the platform's lessons are published and its students have a specialization and a level"
-)
-REMEDIATION_WEEK = "materialize `performance_snapshots` for the missing days, then this week again"
 
 
 def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
@@ -121,63 +87,79 @@ def _specs(
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, rounded down to a tenth: a share below a threshold must not look equal to it."""
+    """Return a share in percent, rounded down to a tenth: a share below a minimum must not look equal to it."""
     # 1e-9, because a share such as 0.29 is a little less than 29 hundredths in binary.
     return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
 
 
-def rate_sentence(count: DayCount, minimum: float) -> str:
-    """Return a sentence with a day's success rate and the minimum; the day must have students."""
-    return (
-        f"{count.day}: {percent(count.success_rate or 0)} of {count_noun(count.students, 'student')} published, "
-        f"expected at least {percent(minimum)}"
-    )
+def percent_up(share: float) -> str:
+    """Return a share in percent, rounded up to a tenth: a share above a maximum must not look equal to it."""
+    return f"{math.ceil(share * 1000 - 1e-9) / 10:g} %"
 
 
 def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult:
     """Check that at least `minimum` of the day's students were published; a day without students is a warning."""
     count = report.count
-    counts = {THRESHOLD: minimum, "published": count.published, "failed": count.failed}
+    counts = {"published": count.published, "failed": count.failed}
     if count.success_rate is None:
         return _result(
             SUCCESS_RATE,
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{report.day}: no students; no active student had started a lesson by then",
-            remediation=REMEDIATION_NO_STUDENTS,
+            found=f"{report.day}: no students; no active student had started a lesson by then",
+            what_to_do="Check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day.",
             metadata=counts,
         )
+    reason = _most_frequent(report.failures)
+    failed = f"; {count.failed:,} failed{f', most by {reason}' if reason else ''}" if count.failed else ""
     return _result(
         SUCCESS_RATE,
         passed=count.success_rate >= minimum,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=rate_sentence(count, minimum),
-        remediation=REMEDIATION_FAILED,
-        metadata={OBSERVED: count.success_rate, **counts, **failure_tables(report)},
+        found=(
+            f"{report.day}: {count.published:,} of {count_noun(count.students, 'student')} published "
+            f"({percent(count.success_rate)}, at least {percent(minimum)} expected){failed}"
+        ),
+        what_to_do=(
+            "`first_failures` shows the errors, `snapshot_failures` lists all of them. Fix their cause, or report an "
+            "error of the pipeline; then run:"
+        ),
+        command=f"snapshot-pipeline retry-failed --from {report.day} --to {report.day}",
+        metadata={**failure_tables(report), **counts, "percent_published": round(count.success_rate * 100, 1)},
+        cause=reason,
     )
+
+
+def _most_frequent(failures: Counter[str]) -> str:
+    return failures.most_common(1)[0][0] if failures else ""
 
 
 def check_data_quality(report: DayReport, maximum: float) -> dg.AssetCheckResult:
     """Check that at most `maximum` of the day's students have an invalid row of the day."""
     count = report.count
     share = count.issue_rate or 0.0
-    kinds = ", ".join(f"{issue.rows:,} {issue.issue}" for issue in report.issues)  # no ids: it is sent in messages
+    issues = sorted(report.issues, key=lambda issue: -issue.rows)
+    kinds = ", ".join(f"{issue.issue} {issue.rows:,}" for issue in issues)  # no ids: it is sent in messages
     return _result(
         DATA_QUALITY,
         passed=share <= maximum,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=(
+        found=(
             f"{count.day}: {count.with_issues:,} of {count_noun(count.students, 'student')} "
-            f"{'has' if count.with_issues == 1 else 'have'} invalid rows ({percent(share)}), expected at most "
-            f"{percent(maximum)}{f' ({kinds})' if kinds else ''}"
+            f"{'has' if count.with_issues == 1 else 'have'} invalid rows ({percent_up(share)}, at most "
+            f"{percent(maximum)} allowed)"
         ),
-        remediation=REMEDIATION_ISSUES,
+        what_to_do=(
+            f"Rows by kind: {kinds}. Correct these rows on the platform; `data_issues` lists them. The next scan for "
+            "late data then computes the day again; to do so at once, run:"
+        ),
+        command=_materialize(count.day),
         metadata={
-            OBSERVED: share,
-            THRESHOLD: maximum,
-            "students_with_issues": count.with_issues,
             **issue_table(report),
+            "students_with_issues": count.with_issues,
+            "percent_with_issues": round(share * 100, 1),
         },
+        cause=issues[0].issue if issues else "",
     )
 
 
@@ -187,9 +169,10 @@ def check_run_time(day: date, seconds: float, maximum: float) -> dg.AssetCheckRe
         RUN_TIME,
         passed=seconds <= maximum,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{day}: the run took {seconds:.1f} s, expected at most {maximum:g} s",
-        remediation=REMEDIATION_SLOW,
-        metadata={OBSERVED: round(seconds, 3), THRESHOLD: maximum},
+        found=f"{day}: the run took {seconds:,.1f} s, at most {maximum:g} s expected",
+        what_to_do=("The command names missing indexes; docs/scaling.md describes the cost of large platforms."),
+        command="snapshot-pipeline check",
+        metadata={"run_seconds": round(seconds, 1)},
     )
 
 
@@ -200,24 +183,27 @@ def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_dr
         earlier: The counts of the last earlier day; None for the first day, a warning if it has no students.
         max_drop: Largest accepted decrease, as a share of the earlier number.
     """
-    metadata: dict[str, Any] = {OBSERVED: count.students}
+    metadata: dict[str, Any] = {"students": count.students}
     students = f"{count.day}: {count_noun(count.students, 'student')}"
     if earlier is None:
-        description = f"{students}; no earlier day to compare with"
+        found = f"{students}; no earlier day to compare with"
     else:
         least = math.ceil(earlier.students * (1 - max_drop) - 1e-9)
-        metadata |= {THRESHOLD: least, "earlier_students": earlier.students}
-        description = (
-            f"{students} after {earlier.students:,} on {earlier.day}, expected at least {least:,} "
-            f"(a decrease of at most {percent(max_drop)})"
+        metadata |= {"earlier_students": earlier.students}
+        found = (
+            f"{students} after {earlier.students:,} on {earlier.day} (at least {least:,} expected, a decrease of at "
+            f"most {percent(max_drop)})"
         )
     fell = earlier is not None and count.students < earlier.students * (1 - max_drop)
     return _result(
         STUDENT_COUNT_STABLE,
         passed=count.students > 0 and not fell,
         severity=dg.AssetCheckSeverity.ERROR if fell else dg.AssetCheckSeverity.WARN,
-        description=description,
-        remediation=REMEDIATION_STUDENT_COUNT,
+        found=found,
+        what_to_do=(
+            "Find out whether students were deactivated, or rows deleted, in the platform. If that was intended, do "
+            "nothing: the check passes again on the next day."
+        ),
         metadata=metadata,
     )
 
@@ -244,15 +230,16 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
         ALL_STUDENTS,
         passed=day.students >= published and day.failed >= failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=(
+        found=(
             f"{day.day}: {count_noun(day.students, 'student')} in {count_noun(day.cohorts, 'cohort')} and "
-            f"{day.failed:,} failed, expected at least the {published:,} published and {failed:,} failed of "
-            "the day's run"
+            f"{day.failed:,} failed (at least {published:,} and {failed:,} expected, from the day's run)"
         ),
-        remediation=REMEDIATION_SUMMARY,
+        what_to_do=(
+            "Something other than a run has deleted rows of `performance_snapshots` or `snapshot_failures`. Find out "
+            "what, then run:"
+        ),
+        command=_materialize(day.day),
         metadata={
-            OBSERVED: day.students + day.failed,
-            THRESHOLD: published + failed,
             "students": day.students,
             "published": published,
             "failed": day.failed,
@@ -273,19 +260,33 @@ def check_week(report: WeekReport, settings: Settings) -> list[dg.AssetCheckResu
 def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheckResult:
     """Check that at least `minimum` of the students did not fail; a week without students is a warning."""
     rate, failed = report.success_rate, len(report.failed)
-    week = f"the week of {report.week_start}"
+    week = f"week of {report.week_start}"
+    if rate is None:
+        return _result(
+            SUCCESS_RATE,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            found=f"{week}: no active student",
+            what_to_do=(
+                "Check that SNAPSHOT_DATABASE_URL is the right platform, and SNAPSHOT_STUDENT_ROLES the roles of its "
+                "students."
+            ),
+            metadata={"failed": failed},
+        )
     return _result(
         SUCCESS_RATE,
-        passed=rate is not None and rate >= minimum,
-        severity=dg.AssetCheckSeverity.WARN if rate is None else dg.AssetCheckSeverity.ERROR,
-        description=(
-            f"{week}: no active student"
-            if rate is None
-            else f"{week}: {percent(rate)} of {count_noun(report.recipients, 'student')} computed, expected at least "
-            f"{percent(minimum)}; {failed:,} failed"
+        passed=rate >= minimum,
+        severity=dg.AssetCheckSeverity.ERROR,
+        found=(
+            f"{week}: {report.recipients - failed:,} of {count_noun(report.recipients, 'student')} computed "
+            f"({percent(rate)}, at least {percent(minimum)} expected); {failed:,} failed"
         ),
-        remediation=REMEDIATION_NO_ACTIVE_STUDENT if rate is None else REMEDIATION_WEEK_FAILED,
-        metadata={**({} if rate is None else {OBSERVED: rate}), THRESHOLD: minimum, "failed": failed},
+        what_to_do=(
+            "The run's log lists the students and their errors. Report errors of the pipeline; once the cause is "
+            "fixed, run:"
+        ),
+        command=_recommend(report),
+        metadata={"failed": failed, "percent_computed": round(rate * 100, 1)},
     )
 
 
@@ -295,23 +296,25 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
     These have a lesson left, and have started, or their cohort has begun.
     """
     share = report.coverage
+    week = f"week of {report.week_start}"
     return _result(
         RECOMMENDATION_COVERAGE,
         passed=share is not None and share >= MIN_COVERAGE,
         severity=dg.AssetCheckSeverity.WARN,
-        description=(
-            f"the week of {report.week_start}: no active student has a lesson left in a course that has begun"
+        found=(
+            f"{week}: no active student has a lesson left in a course that has begun"
             if share is None
-            else f"the week of {report.week_start}: {percent(share)} of {count_noun(report.expected, 'student')} with "
-            f"a lesson left have a recommendation, expected at least {percent(MIN_COVERAGE)}"
+            else f"{week}: {report.expected_with_recommendation:,} of {count_noun(report.expected, 'student')} with a "
+            f"lesson left have a recommendation ({percent(share)}, at least {percent(MIN_COVERAGE)} expected)"
         ),
-        remediation=REMEDIATION_COVERAGE,
+        what_to_do=(
+            "Check that the platform's lessons are published and its students have a specialization and a level."
+        ),
         metadata={
-            **({} if share is None else {OBSERVED: share}),
-            THRESHOLD: MIN_COVERAGE,
             "recipients": report.recipients,
             "students_with_lesson_left": report.expected,
             "with_recommendation": report.expected_with_recommendation,
+            **({} if share is None else {"percent_with_recommendation": round(share * 100, 1)}),
         },
     )
 
@@ -319,19 +322,24 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
 def check_week_complete(report: WeekReport) -> dg.AssetCheckResult:
     """Check that every day of the week has snapshots."""
     missing = [str(day) for day in report.missing_days]
+    week = f"week of {report.week_start}"
     return _result(
         WEEK_COMPLETE,
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=(
-            f"the week of {report.week_start}: no snapshots for {', '.join(missing)}; materialize "
-            "performance_snapshots for these days, then this week again"
-            if missing
-            else f"the week of {report.week_start}: every day has snapshots"
-        ),
-        remediation=REMEDIATION_WEEK,
-        metadata={OBSERVED: len(missing), THRESHOLD: 0, "missing_days": missing},
+        found=f"{week}: no snapshots for {', '.join(missing)}" if missing else f"{week}: every day has snapshots",
+        what_to_do="Materialize `performance_snapshots` for the missing days, then run:",
+        command=_recommend(report),
+        metadata={"missing_days": len(missing)},
     )
+
+
+def _materialize(day: date) -> str:
+    return f"snapshot-pipeline materialize --from {day} --to {day}"
+
+
+def _recommend(report: WeekReport) -> str:
+    return f"snapshot-pipeline recommend --week {report.week_start}"
 
 
 def _result(
@@ -339,19 +347,23 @@ def _result(
     *,
     passed: bool,
     severity: dg.AssetCheckSeverity,
-    description: str,
-    remediation: str,
+    found: str,
+    what_to_do: str,
     metadata: Mapping[str, Any],
+    command: str = "",
+    cause: str = "",
 ) -> dg.AssetCheckResult:
-    """Build a result; one that has not passed also says what to do.
+    """Build a result, whose description says what was found and, if it has not passed, what to do.
 
-    As plain text, because the UI hides Markdown behind "[Show Markdown]".
+    Args:
+        found: A sentence without its full stop.
+        metadata: In the order of the UI: tables first, then numbers.
+        cause: The main cause of a failure; failures with the same cause are one incident.
     """
-    what_to_do = f"{remediation}.".replace("`", "")
     return dg.AssetCheckResult(
         check_name=name,
         passed=passed,
         severity=severity,
-        description=description,
-        metadata=dict(metadata) if passed else {**metadata, WHAT_TO_DO: what_to_do},
+        description=description([f"{found}."] if passed else [f"{found}.", what_to_do], "" if passed else command),
+        metadata=dict(metadata) if passed or not cause else {**metadata, CAUSE: cause},
     )

@@ -8,6 +8,7 @@ LEARNING_PLATFORM = "learning_platform"
 
 SNAPSHOTS_GROUP = "snapshots"
 RECOMMENDATIONS_GROUP = "recommendations"
+MONITORING_GROUP = "monitoring"
 
 SNAPSHOTS_POOL = "performance_snapshots"
 RECOMMENDATIONS_POOL = "adaptive_recommendations"

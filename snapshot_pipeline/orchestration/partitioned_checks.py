@@ -13,8 +13,24 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.instance.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 
-WHAT_TO_DO = "what_to_do"
-"""Metadata key of a failed result: what to do."""
+CAUSE = "cause"
+"""Metadata key of a failed result: its main cause. Failures of a check with the same cause are one incident."""
+
+_PARAGRAPH = "\n\n"
+
+
+def description(paragraphs: Sequence[str], command: str = "") -> str:
+    """Return the description of a result, in Markdown: what was found, what to do, and the command to run.
+
+    The UI shows nothing else of a result inline.
+    """
+    return _PARAGRAPH.join([*paragraphs, f"`{command}`"] if command else paragraphs)
+
+
+def found_and_advice(text: str) -> tuple[str, str]:
+    """Return the first paragraph of a description without its full stop, and what to do, without the command."""
+    found, *others = (" ".join(part.split()) for part in text.split(_PARAGRAPH))
+    return found.rstrip("."), "\n".join(part for part in others if not part.startswith("`"))
 
 
 def log_by_partition(
@@ -94,17 +110,14 @@ def _range_result(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult
         for result in day_results
         if result.check_name == name and not result.passed
     }
-    worst = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
+    is_error = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
     last = next(result for result in results[max(results)] if result.check_name == name)
     shown = next(iter(failed.values()), last)  # the first failed day, else the last day
     passed = f"{len(results) - len(failed)} of {len(results)} days of this run passed"
-    metadata: dict[str, Any] = {"days_failed": [str(day) for day in failed]}
-    if WHAT_TO_DO in shown.metadata:
-        metadata[WHAT_TO_DO] = shown.metadata[WHAT_TO_DO]
     return dg.AssetCheckResult(
         check_name=name,
         passed=not failed,
-        severity=dg.AssetCheckSeverity.ERROR if worst else dg.AssetCheckSeverity.WARN,
-        description=f"{passed}; {shown.description}" if shown.description else passed,
-        metadata=metadata,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description=f"{passed}. {shown.description}" if shown.description else f"{passed}.",
+        metadata={"days_failed": ", ".join(map(str, failed))} if failed else {},
     )

@@ -10,9 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.checks import OBSERVED, THRESHOLD
 from snapshot_pipeline.orchestration.day_metadata import table as metadata_table
-from snapshot_pipeline.orchestration.partitioned_checks import WHAT_TO_DO
+from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.table_metadata import table_key
 from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_table_states
@@ -31,7 +30,7 @@ _NOT_CHECKED = Finding(
 )
 """What concerns the database as a whole is one incident, that of the first table."""
 
-_REMEDIATION = "Each finding says what to do; the command snapshot-pipeline check prints them with the SQL to paste."
+_WHAT_TO_DO = "Each finding says what to do; the command prints its SQL:"
 
 
 def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
@@ -89,8 +88,8 @@ def check_contract(table: str, findings: Sequence[Finding], *, exists: bool) -> 
     """
     problems = [finding for finding in findings if finding.severity != "note"]
     nothing = "no findings" if exists else "the platform has no such table"
-    description = "; ".join(f"{finding.severity}: {finding.message}" for finding in findings) or nothing
-    metadata: dict[str, Any] = {OBSERVED: len(problems), THRESHOLD: 0, "notes": len(findings) - len(problems)}
+    found = "; ".join(f"{finding.severity}: {finding.message}" for finding in findings) or nothing
+    metadata: dict[str, Any] = {}
     if findings:
         metadata["findings"] = metadata_table(
             [
@@ -104,11 +103,12 @@ def check_contract(table: str, findings: Sequence[Finding], *, exists: bool) -> 
             ],
             _COLUMNS,
         )
+    metadata |= {"problems": len(problems), "notes": len(findings) - len(problems)}
     return dg.AssetCheckResult(
         asset_key=table_key(table),
         check_name=CONTRACT,
         passed=not problems,
         severity=_ERROR if any(finding.severity == "error" for finding in findings) else _WARN,
-        description=description,
-        metadata={**metadata, WHAT_TO_DO: _REMEDIATION} if problems else metadata,
+        description=description([f"{found}.", _WHAT_TO_DO], "snapshot-pipeline check") if problems else f"{found}.",
+        metadata=metadata,
     )

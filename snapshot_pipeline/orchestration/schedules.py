@@ -93,8 +93,8 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "daily_checks_schedule",
             daily_checks_job,
             "0 3 * * *",
-            f"Every day at 03:00 {zone}: checks for open problems, compares a random day with its recomputation, and "
-            "checks the platform's tables.",
+            f"Every day at 03:00 {zone}: compares a random day with its recomputation, and checks the platform's "
+            "tables.",
             _request_checks,
         ),
         schedule(

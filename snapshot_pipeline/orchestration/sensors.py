@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
@@ -22,6 +22,7 @@ from snapshot_pipeline.alerts.messages import MessageFormat, monitoring_down, mo
 from snapshot_pipeline.alerts.recording import IncidentChanges, record_scan
 from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.assets.incidents import incident_events, read_open_state
 from snapshot_pipeline.orchestration.incident_scan import Scan, find_observations
 from snapshot_pipeline.orchestration.manual_jobs import late_data_run_config
 from snapshot_pipeline.orchestration.names import LATE_DATA_JOB, LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
@@ -64,22 +65,32 @@ class ScanCursor:
         last_scan: Time of the last successful scan.
         down_since: Time of the first scan that failed, if all scans have failed since; else None.
         notified_at: Time of the last message about failing scans.
+        reported: Digest of the open incidents and failures that the asset `incidents` shows; empty at first.
     """
 
     watching_since: datetime
     last_scan: datetime
     down_since: datetime | None = None
     notified_at: datetime | None = None
+    reported: str = ""
 
     def serialize(self) -> str:
         """Return the cursor as Dagster stores it."""
-        return json.dumps({name: time.isoformat() for name, time in vars(self).items() if time})
+        return json.dumps(
+            {
+                name: value.isoformat() if isinstance(value, datetime) else value
+                for name, value in asdict(self).items()
+                if value
+            }
+        )
 
     @classmethod
     def deserialize(cls, cursor: str | None) -> ScanCursor | None:
         """Read a cursor that Dagster has stored; an unreadable one counts as lost."""
         try:
-            return cls(**{name: datetime.fromisoformat(time) for name, time in json.loads(cursor or "").items()})
+            values = json.loads(cursor or "")
+            reported = values.pop("reported", "")
+            return cls(**{name: datetime.fromisoformat(time) for name, time in values.items()}, reported=reported)
         except (ValueError, TypeError, AttributeError):
             return None
 
@@ -105,11 +116,11 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
             "Finds failing checks, failed runs, slow runs, missing days and missed weeks, and records each as one "
-            "incident. Queues one message to each channel of SNAPSHOT_ALERT_URLS when an incident begins, once a day "
-            "while it lasts, and when it ends."
+            "incident, which the asset incidents shows. Queues one message to each channel of SNAPSHOT_ALERT_URLS "
+            "when an incident begins, once a day while it lasts, and when it ends."
         ),
     )
-    def incident_scan_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def incident_scan_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if context.repository_def is None:
             raise dg.DagsterInvariantViolationError("incident_scan_sensor needs the definitions of its repository")
         now = datetime.now(timezone.utc)
@@ -122,6 +133,7 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
             with open_installation(settings) as installation:
                 cursor = stored or _initial_cursor(installation, now)
                 changes = scan_and_record(installation, context.instance, context.repository_def, cursor, ids, now)
+                state = read_open_state(installation, now)
         except Exception as error:  # noqa: BLE001  # whatever it is, nobody would hear of any incident
             cursor = _notify_monitoring_down(settings, channels.channels, stored or ScanCursor(now, now), error, now)
             context.update_cursor(cursor.serialize())
@@ -131,10 +143,11 @@ def build_incident_scan_sensor(settings: Settings) -> dg.SensorDefinition:
             send_immediately(channels.channels, monitoring_restored(cursor.down_since, now))
         for line in _log_lines(changes, bool(ids)):
             context.log.warning(line)
-        context.update_cursor(ScanCursor(cursor.watching_since, now).serialize())
-        if not changes.opened and not changes.closed:
-            return dg.SkipReason("no incident has begun or ended")
-        return dg.SkipReason(f"{count_noun(len(changes.opened), 'incident')} begun, {len(changes.closed)} ended")
+        return dg.SensorResult(
+            skip_reason=_changes_sentence(changes),
+            cursor=ScanCursor(cursor.watching_since, now, reported=state.digest).serialize(),
+            asset_events=[] if state.digest == cursor.reported else incident_events(state, settings.zone),
+        )
 
     return incident_scan_sensor
 
@@ -217,6 +230,12 @@ def _monitoring_error(error: Exception) -> str:
 
 def _message_format(settings: Settings) -> MessageFormat:
     return MessageFormat(settings.ui_url.rstrip("/"), settings.zone)
+
+
+def _changes_sentence(changes: IncidentChanges) -> str:
+    if not changes.opened and not changes.closed:
+        return "no incident has begun or ended"
+    return f"{count_noun(len(changes.opened), 'incident')} begun, {len(changes.closed)} ended"
 
 
 def _log_lines(changes: IncidentChanges, has_channels: bool) -> list[str]:

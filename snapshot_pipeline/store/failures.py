@@ -99,6 +99,13 @@ def failing_students(
     return {day: tuple(sorted(user_ids)) for day, user_ids in connection.execute(query)}
 
 
+def failed_days(connection: Connection, tables: StoreTables, first: date, last: date) -> list[date]:
+    """The days `first … last` with an open failure, ascending."""
+    day = tables.snapshot_failures.c.snapshot_date
+    query = select(day).where(day.between(first, last)).distinct().order_by(day)
+    return list(connection.execute(query).scalars())
+
+
 def failures_of_student(
     connection: Connection, tables: StoreTables, user_id: int, first: date, last: date
 ) -> dict[date, StoredFailure]:

@@ -5,8 +5,8 @@ All functions run in the caller's transaction, so that an incident and its messa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, tuple_, update
@@ -27,6 +27,8 @@ class Incident:
         subject: E.g. `2026-02-10`; at most one incident per kind and subject is open.
         detail: Observed and expected values.
         run_id: The Dagster run in which it happened, if any.
+        command: The command that computes it again, or an empty text.
+        partitions: Of a failing check: what was found, by day or week.
         notified_at: When its opening or the last reminder was queued.
         last_event_at: When its last known event happened; None if it has no events.
     """
@@ -41,6 +43,8 @@ class Incident:
     notified_at: datetime
     closed_at: datetime | None
     last_event_at: datetime | None
+    command: str = ""
+    partitions: Mapping[str, str] = field(default_factory=dict)
 
 
 def lock_incidents(connection: Connection, tables: StoreTables) -> None:
@@ -87,6 +91,8 @@ def open_incident(
     run_id: str | None,
     event_at: datetime | None,
     now: datetime,
+    command: str = "",
+    partitions: Mapping[str, str] | None = None,
 ) -> Incident:
     """Insert an incident; a unique index rejects a second open one for the same kind and subject."""
     row = {
@@ -95,6 +101,8 @@ def open_incident(
         "title": title,
         "detail": detail,
         "run_id": run_id,
+        "command": command,
+        "partitions": dict(partitions or {}),
         "opened_at": now,
         "notified_at": now,
         "last_event_at": event_at,
@@ -112,10 +120,19 @@ def update_incident(
     detail: str,
     run_id: str | None,
     event_at: datetime | None,
+    command: str = "",
+    partitions: Mapping[str, str] | None = None,
 ) -> None:
     """Update an open incident."""
     incidents = tables.incidents
-    values = {"title": title, "detail": detail, "run_id": run_id, "last_event_at": event_at}
+    values = {
+        "title": title,
+        "detail": detail,
+        "run_id": run_id,
+        "last_event_at": event_at,
+        "command": command,
+        "partitions": dict(partitions or {}),
+    }
     connection.execute(update(incidents).where(incidents.c.id == number).values(values))
 
 

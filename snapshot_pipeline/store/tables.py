@@ -461,6 +461,13 @@ def _incidents(metadata: MetaData) -> Table:
         ),
         _column("title", Text, "One line for messages."),
         _column("detail", Text, "Details for messages, and what to do."),
+        _column("command", Text, "The command that computes it again, or an empty text.", server_default=text("''")),
+        _column(
+            "partitions",
+            JSONB,
+            "Of a failing check: what was found, by day or week; the key is empty for a check without partitions.",
+            server_default=text("'{}'"),
+        ),
         _optional("run_id", Text, "The Dagster run in which it happened, or null."),
         _column("opened_at", _INSTANT, "When it was first seen."),
         _column("notified_at", _INSTANT, "When a message about it was last queued."),

@@ -143,7 +143,7 @@ def test_failed_check_shows_result_threshold_and_remediation(page: Page, screens
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     expect(page.get_by_text("Report an error of the pipeline").first).to_be_visible()
     expect(
-        page.get_by_text(re.compile(r"\d % of \d+ students published, expected at least 99 %")).first
+        page.get_by_text(re.compile(r"\d of \d+ students published \(\d+\.?\d* %, at least 99 % expected\)")).first
     ).to_be_visible()
     page.screenshot(path=screenshot)
     page.get_by_role("tab", name="Partitions").last.click()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
+from dagster._core.loader import LoadingContextForTest
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.pool import NullPool
@@ -84,6 +86,13 @@ def scanning(installation: TestInstallation) -> Iterator[Scanner]:
         for table in (tables.incidents, tables.alert_messages, tables.snapshot_days, tables.recommendation_weeks):
             connection.execute(table.delete())
     yield Scanner(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
+
+
+def shown_state(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> str:
+    """The state of a check without partitions as the UI shows it, by Dagster's own rule."""
+    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    is_shown = asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+    return str(record.status.value) if is_shown else "NOT EVALUATED"
 
 
 def mark_computed(settings: Settings, *days: date) -> None:

@@ -29,11 +29,13 @@ from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.withdrawal import withdraw_days
 from snapshot_pipeline.settings import SettingsError, load_settings
+from snapshot_pipeline.store.incidents import open_incidents
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, mark_recommended, scanning, spoil
 
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
+DATA_QUALITY = "performance_snapshots/data_quality: negative_minutes"
 BOTH = "performance_snapshots, cohort_summary"
 """The assets of a nightly run, as an incident names them."""
 
@@ -77,12 +79,14 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     assert bad.success  # a failed check fails no run
     changes = scanner.scan()
     (incident,) = changes.opened
-    assert (incident.kind, incident.subject) == ("failed_check", "performance_snapshots/data_quality 2026-02-10")
+    assert (incident.kind, incident.subject) == ("failed_check", DATA_QUALITY)
+    assert list(incident.partitions) == ["2026-02-10"]
+    assert incident.command == "snapshot-pipeline materialize --from 2026-02-10 --to 2026-02-10"
     assert incident.run_id == bad.run_id
     (message,) = changes.messages
     assert "of 1" in message.body
-    assert "expected at most 10 %" in message.body
-    assert "students have invalid rows" in message.body
+    assert "students have invalid rows" in message.title
+    assert "at most 10 % allowed" in message.title
     assert f"http://127.0.0.1:3000/runs/{bad.run_id}" in message.body
     assert str(MARK)[:4] not in message.body
     assert not scanner.scan().messages
@@ -95,13 +99,51 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     assert not scanner.scan().messages
 
 
-def test_bad_days_of_one_run_are_one_message(scanner: Scanner) -> None:
+def test_bad_days_of_one_cause_are_one_incident_until_the_last_of_them_passes(scanner: Scanner) -> None:
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
-    scanner.run(days(date(2026, 2, 5), DAY))
+    scanner.run(days(date(2026, 2, 5), date(2026, 2, 7)))
+    (incident,) = scanner.scan().opened
+    assert incident.subject == DATA_QUALITY
+    assert list(incident.partitions) == ["2026-02-05", "2026-02-06", "2026-02-07"]
+    assert "3 days from 2026-02-05 to 2026-02-07" in incident.title
+    scanner.run(days(date(2026, 2, 8), DAY))  # more days of the same cause
+    assert not scanner.scan().messages
+    assert open_partitions(scanner) == [[f"2026-02-{day:02}" for day in range(5, 11)]]
     scanner.execute(spoil("2026-02-01", "2026-02-10"))
-    changes = scanner.scan()
-    assert len(changes.opened) == 6
-    assert [message.title.split(" (")[0] for message in changes.messages] == ["6 failed checks"]
+    scanner.run(days(date(2026, 2, 6), DAY))
+    now = datetime.now(timezone.utc)
+    assert not scanner.scan().closed
+    assert open_partitions(scanner) == [["2026-02-05"]]
+    # What failed longer ago than a scan reaches back is still known.
+    assert not scanner.scan(now + timedelta(hours=1), last_scan=now + timedelta(hours=1)).closed
+    scanner.run(days(date(2026, 2, 5)))
+    assert [closed.id for closed in scanner.scan().closed] == [incident.id]
+
+
+def test_another_cause_of_the_same_check_is_another_incident(scanner: Scanner) -> None:
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    scanner.run(days(date(2026, 2, 9)))
+    scanner.execute(spoil("2026-02-01", "2026-02-10"))
+    scanner.execute("UPDATE quiz_attempts SET score = score - 1000")
+    scanner.run(days(DAY))
+    scanner.execute("UPDATE quiz_attempts SET score = score + 1000")
+    causes = {opened.subject: list(opened.partitions) for opened in scanner.scan().opened}
+    other = causes.keys() - {DATA_QUALITY}
+    assert causes[DATA_QUALITY] == ["2026-02-09"]
+    assert [causes[subject] for subject in other] == [["2026-02-10"]]
+
+
+def open_partitions(scanner: Scanner) -> list[list[str]]:
+    with open_installation(scanner.settings) as opened:
+        return [list(incident.partitions) for incident in opened.transaction(open_incidents)]
+
+
+def test_the_check_of_open_incidents_is_never_an_incident(scanner: Scanner) -> None:
+    check = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("incidents"), check_name="no_open_incidents", passed=False, metadata={}
+    )
+    scanner.installation.instance.report_runless_asset_event(check)
+    assert not scanner.scan().opened
 
 
 def test_a_day_fixed_before_the_next_scan_is_not_an_incident(scanner: Scanner) -> None:
@@ -425,7 +467,7 @@ def test_a_failed_check_of_a_day_that_no_longer_exists_is_resolved(scanner: Scan
     scanner.execute(spoil("2026-02-01", "2026-02-10"))  # restores the rows
     scanner.settings = scanner.settings.model_copy(update={"start_date": date(2026, 2, 11)})
     (closed,) = scanner.scan().closed
-    assert closed.subject == "performance_snapshots/data_quality 2026-02-10"
+    assert closed.subject == DATA_QUALITY
     assert not scanner.scan().messages
 
 

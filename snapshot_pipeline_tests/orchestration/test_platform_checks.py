@@ -23,7 +23,7 @@ PROBLEM = Finding("error", "users", "no user has a role", detail="e.g. user_id 4
 def test_notes_pass_with_the_note_in_the_description() -> None:
     result = check_contract("users", [NOTE], exists=True)
     assert result.passed
-    assert result.description == "note: 2 rows are ignored"
+    assert result.description == "note: 2 rows are ignored."
     assert result.asset_key == dg.AssetKey(["learning_platform", "users"])
 
 
@@ -32,11 +32,12 @@ def test_advice_is_a_warning_and_a_problem_an_error() -> None:
     assert (advice.passed, advice.severity) == (False, WARN)
     problem = check_contract("users", [PROBLEM, ADVICE, NOTE], exists=True)
     assert (problem.passed, problem.severity) == (False, ERROR)
-    assert problem.description == "error: no user has a role; advice: no index; note: 2 rows are ignored"
+    found, _, command = str(problem.description).split("\n\n")
+    assert found == "error: no user has a role; advice: no index; note: 2 rows are ignored."
+    assert command == "`snapshot-pipeline check`"
     records = problem.metadata["findings"].records
     assert [record.data["severity"] for record in records] == ["error", "advice", "note"]
     assert records[1].data["statement"] == "CREATE INDEX ...;"
-    assert "snapshot-pipeline check" in problem.metadata["what_to_do"].value
 
 
 def test_examples_are_in_the_metadata_and_never_in_the_description() -> None:
@@ -48,7 +49,7 @@ def test_examples_are_in_the_metadata_and_never_in_the_description() -> None:
 def test_a_missing_optional_table_passes() -> None:
     result = check_contract("exercise_submissions", [], exists=False)
     assert result.passed
-    assert result.description == "the platform has no such table"
+    assert result.description == "the platform has no such table."
 
 
 def test_the_state_has_only_what_is_known() -> None:
@@ -100,7 +101,7 @@ def test_a_failing_contract_is_one_incident_without_students(scanner: Scanner) -
     assert [(incident.kind, incident.subject) for incident in opened] == [
         ("failed_check", "learning_platform/users/contract")
     ]
-    assert "name those of students in SNAPSHOT_STUDENT_ROLES" in opened[0].detail
+    assert "name those of students in SNAPSHOT_STUDENT_ROLES" in opened[0].title
     scanner.execute("UPDATE users SET role = replace(role, 'PUPIL-', '')")
     scanner.run({}, "daily_checks_job")
     assert "learning_platform/users/contract" in [incident.subject for incident in scanner.scan().closed]
@@ -112,7 +113,7 @@ def test_platform_without_exercises_has_no_failing_contract(scanner: Scanner) ->
     result = scanner.run({}, "daily_checks_job")
     scanner.execute("ALTER TABLE kept RENAME TO exercise_submissions")
     evaluation = evaluations(result)["exercise_submissions"]
-    assert (evaluation.passed, evaluation.description) == (True, "the platform has no such table")
+    assert (evaluation.passed, evaluation.description) == (True, "the platform has no such table.")
     key = dg.AssetKey(["learning_platform", "exercise_submissions"])
     assert scanner.installation.instance.get_latest_materialization_event(key) is None
 

@@ -1,83 +1,165 @@
-"""Finds failing checks of severity ERROR.
+"""Finds failing checks of severity ERROR: one incident for each check and cause, with the days or weeks that fail.
 
-The description of a check result is sent to others; of its metadata only counts are, because a check names students in
-its metadata only.
+The description of a check result is sent to others. Of its metadata only the cause is, because a check names students
+in its metadata only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 import dagster as dg
 
-from snapshot_pipeline.alerts.incidents import FAILED_CHECK, Observation
+from snapshot_pipeline.alerts.incidents import CAUSE_SEPARATOR, FAILED_CHECK, Observation
+from snapshot_pipeline.orchestration.assets.incidents import NO_OPEN_INCIDENTS
+from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
+from snapshot_pipeline.orchestration.names import GRAIN_TAG
+from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, found_and_advice
+from snapshot_pipeline.plots.text import count_noun
+from snapshot_pipeline.store.incidents import Incident
 
-_COUNTS = ("published", "failed")
+
+@dataclass(frozen=True)
+class _Result:
+    """The latest result of a check for a partition, which is empty for a check without partitions."""
+
+    check: dg.AssetCheckKey
+    partition: str
+    is_problem: bool
+    cause: str
+    found: str
+    what_to_do: str
+    run_id: str | None
+    at: datetime
+
+    @property
+    def subject(self) -> str:
+        return _name(self.check) + (f"{CAUSE_SEPARATOR}{self.cause}" if self.cause else "")
 
 
 def find_failing_checks(scan: Scan) -> Iterator[Observation]:
-    """Find the latest result of each check and partition that was evaluated since the last scan, failed or not.
+    """Find the checks that fail, and the open incidents whose check has passed since on all their days.
 
-    A partitioned check has one incident per partition. The result without a partition that a run over a range must also
-    yield (`partitioned_checks.log_by_partition`) is skipped.
+    The days of an open incident fail until a later result says otherwise.
     """
-    defined = {key: scan.repository.asset_graph.get(key) for key in scan.repository.asset_graph.asset_check_keys}
-    latest: dict[str, Observation] = {}
+    graph = scan.repository.asset_graph
+    defined = {_name(key): key for key in graph.asset_check_keys if key != NO_OPEN_INCIDENTS}
+    results = {(_name(result.check), result.partition): result for result in _latest_results(scan)}
+    still_open = scan.open_incidents(FAILED_CHECK)
+    failing: dict[str, dict[str, str]] = defaultdict(dict)
+    newest: dict[str, _Result] = {}
+    for result in sorted(results.values(), key=lambda result: result.partition):
+        if result.is_problem:
+            failing[result.subject][result.partition] = result.found
+            newest[result.subject] = result
+    for subject, incident in still_open.items():
+        check = subject.partition(CAUSE_SEPARATOR)[0]
+        if check not in defined:
+            yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is not defined any more")
+            failing.pop(subject, None)
+            continue
+        partitions = graph.get(defined[check]).partitions_def
+        kept = {
+            partition: found
+            for partition, found in incident.partitions.items()
+            if (check, partition) not in results and _exists(partitions, partition)
+        }
+        if kept or subject in failing:
+            failing[subject] = {**kept, **failing[subject]}
+        else:
+            yield _resolution(incident, [results.get((check, partition)) for partition in sorted(incident.partitions)])
+    for subject, found in failing.items():
+        asset = defined[subject.partition(CAUSE_SEPARATOR)[0]].asset_key
+        grain = graph.get(asset).tags.get(GRAIN_TAG, "day")
+        yield _problem(subject, asset, grain, found, newest.get(subject), still_open.get(subject))
+
+
+def _latest_results(scan: Scan) -> Iterator[_Result]:
+    """Yield the latest result of each check and partition that was evaluated since the last scan, passed or not.
+
+    The result without a partition that a run over a range must also yield (`partitioned_checks.log_by_partition`) is
+    skipped.
+    """
+    graph = scan.repository.asset_graph
+    latest: dict[tuple[dg.AssetCheckKey, str], _Result] = {}
     # From the storage: the instance's method is deprecated, and the alternatives return one check at a time.
     filter_ = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_timestamp=scan.since.timestamp())
     for event in scan.instance.event_log_storage.get_event_records(filter_, ascending=True):
         evaluation = event.event_log_entry.asset_check_evaluation
-        if evaluation is None or evaluation.asset_check_key not in defined:
+        if evaluation is None or evaluation.asset_check_key == NO_OPEN_INCIDENTS:
             continue
-        partitions = defined[evaluation.asset_check_key].partitions_def
-        if evaluation.partition is None and partitions is not None:
+        if evaluation.asset_check_key not in graph.asset_check_keys:
             continue
-        if not _exists(partitions, evaluation.partition or ""):
+        partitions = graph.get(evaluation.asset_check_key).partitions_def
+        partition = evaluation.partition or ""
+        if (not partition and partitions is not None) or not _exists(partitions, partition):
             continue
-        observation = _observation(evaluation, event.event_log_entry)
-        known = latest.get(observation.subject)
-        if known is None or known.event_at is None or event.timestamp >= known.event_at.timestamp():
-            latest[observation.subject] = observation
+        key = evaluation.asset_check_key, partition
+        if key not in latest or event.timestamp >= latest[key].at.timestamp():
+            latest[key] = _result(evaluation, event.event_log_entry)
     yield from latest.values()
-    by_name = {_name(key): node for key, node in defined.items()}
-    for subject, incident in scan.open_incidents(FAILED_CHECK).items():
-        name, _, partition = subject.partition(" ")
-        if name not in by_name:
-            yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is not defined any more")
-        elif not _exists(by_name[name].partitions_def, partition):
-            detail = f"the partition {partition} does not exist"
-            yield Observation(FAILED_CHECK, subject, False, incident.title, detail)
+
+
+def _result(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> _Result:
+    cause = evaluation.metadata.get(CAUSE)
+    text = evaluation.description or ("passed" if evaluation.passed else "did not pass")
+    found, what_to_do = found_and_advice(text)
+    return _Result(
+        check=evaluation.asset_check_key,
+        partition=evaluation.partition or "",
+        is_problem=not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR,
+        cause=str(cause.value) if cause else "",
+        found=found,
+        what_to_do=what_to_do,
+        run_id=entry.run_id or None,
+        at=from_timestamp(entry.timestamp),
+    )
+
+
+def _problem(
+    subject: str,
+    asset: dg.AssetKey,
+    grain: str,
+    found: Mapping[str, str],
+    newest: _Result | None,
+    incident: Incident | None,
+) -> Observation:
+    last = max(found)
+    title = f"{asset.to_user_string()}, {found[last]}"
+    if len(found) > 1:
+        title = (
+            f"{asset.to_user_string()}, {count_noun(len(found), grain)} from {min(found)} to {last}, the last "
+            f"{found[last]}"
+        )
+    # A result that was seen before may come with a day that passes by now, so it is not repeated as an event.
+    known = incident.last_event_at if incident else None
+    is_new = newest is not None and (known is None or newest.at > known)
+    return Observation(
+        kind=FAILED_CHECK,
+        subject=subject,
+        is_problem=True,
+        title=title,
+        detail=newest.what_to_do if newest else incident.detail if incident else "",
+        run_id=newest.run_id if newest else incident.run_id if incident else None,
+        event_at=newest.at if newest and (is_new or incident is None) else None,
+        command=materialize_command(asset, found),
+        partitions=dict(sorted(found.items())),
+    )
+
+
+def _resolution(incident: Incident, results: list[_Result | None]) -> Observation:
+    last = next((result for result in reversed(results) if result), None)
+    detail = last.found if last else f"{', '.join(incident.partitions)} does not exist any more"
+    return Observation(FAILED_CHECK, incident.subject, False, incident.title, detail, last.run_id if last else None)
 
 
 def _exists(partitions: dg.PartitionsDefinition[str] | None, key: str) -> bool:
     return not key or partitions is None or partitions.has_partition_key(key)
 
 
-def _observation(evaluation: dg.AssetCheckEvaluation, entry: dg.EventLogEntry) -> Observation:
-    is_problem = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
-    asset, partition = evaluation.asset_key.to_user_string(), evaluation.partition
-    suffix = f" {partition}" if partition else ""
-    return Observation(
-        kind=FAILED_CHECK,
-        subject=f"{_name(evaluation.asset_check_key)}{suffix}",
-        is_problem=is_problem,
-        title=f"{asset}{suffix}: the check {evaluation.check_name} has failed",
-        detail=_detail(evaluation),
-        run_id=entry.run_id or None,
-        event_at=from_timestamp(entry.timestamp),
-    )
-
-
 def _name(key: dg.AssetCheckKey) -> str:
     return f"{key.asset_key.to_user_string()}/{key.name}"
-
-
-def _detail(evaluation: dg.AssetCheckEvaluation) -> str:
-    counts = [
-        f"{value.value:,} {name}"
-        for name in _COUNTS
-        if isinstance(value := evaluation.metadata.get(name), dg.IntMetadataValue) and value.value is not None
-    ]
-    description = " ".join((evaluation.description or ("passed" if evaluation.passed else "did not pass")).split())
-    return f"{description} ({', '.join(counts)})" if counts else description

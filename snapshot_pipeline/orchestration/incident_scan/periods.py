@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from snapshot_pipeline.alerts.incidents import MISSED_WEEK, MISSING_DAY, Observation
 from snapshot_pipeline.metrics.days import end_of_day
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
+from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.settings import Settings
@@ -43,7 +44,8 @@ def find_missing_days(scan: Scan) -> Iterator[Observation]:
         ended = "the day has been computed" if day in computed else "the day has no partition any more"
         detail = _due_sentence(day, day_due_at, scan.settings) if is_problem else ended
         title = f"{performance_snapshots.NAME} {day}: the day is missing"
-        yield Observation(MISSING_DAY, day, is_problem, title, detail)
+        command = materialize_command(performance_snapshots.KEY, [day])
+        yield Observation(MISSING_DAY, day, is_problem, title, detail, command=command)
 
 
 def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
@@ -60,7 +62,8 @@ def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
         ended = "the week has been computed" if week in computed else "the week is not needed any more"
         detail = _due_sentence(week, week_due_at, scan.settings) if is_problem else ended
         title = f"{adaptive_recommendations.NAME}, week of {week}: the weekly run did not happen"
-        yield Observation(MISSED_WEEK, week, is_problem, title, detail)
+        command = materialize_command(adaptive_recommendations.KEY, [week])
+        yield Observation(MISSED_WEEK, week, is_problem, title, detail, command=command)
 
 
 def _due_sentence(key: str, due_at: DueAt, settings: Settings) -> str:

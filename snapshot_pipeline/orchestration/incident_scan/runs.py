@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
+from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
 from snapshot_pipeline.orchestration.incident_scan.errors import launch_error, one_line
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
@@ -50,6 +51,11 @@ class RunTarget:
         if self.first is None:
             return self.name
         return f"{self.name} {self.first}" + (f"..{self.last}" if self.last != self.first else "")
+
+    @property
+    def command(self) -> str:
+        """The command that computes it again; empty for a run without partitions."""
+        return materialize_command(self.assets[0], [str(self.first), str(self.last)]) if self.first else ""
 
 
 def find_failed_runs(scan: Scan) -> Iterator[Observation]:
@@ -110,6 +116,7 @@ def _failed(scan: Scan, target: RunTarget, record: dg.RunRecord, incident: Incid
         detail=recovery or known or _reason(scan.instance, run_id),
         run_id=run_id,
         event_at=None if recovery else _ended(record),
+        command=target.command,
     )
 
 
@@ -180,6 +187,7 @@ def _timed(target: RunTarget, record: dg.RunRecord, took: str, is_problem: bool,
         detail=f"the run of {target.subject} {took}, expected at most {maximum:g} s",
         run_id=record.dagster_run.run_id,
         event_at=from_timestamp(record.end_time if record.end_time else started + maximum),
+        command="snapshot-pipeline check",
     )
 
 
