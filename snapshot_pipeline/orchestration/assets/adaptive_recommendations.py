@@ -7,7 +7,6 @@ from datetime import date, timedelta
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.assets.learning_platform import RECOMMENDATION_SOURCES
 from snapshot_pipeline.orchestration.checks import check_week, recommendation_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, table
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
@@ -22,6 +21,7 @@ from snapshot_pipeline.orchestration.steps import (
 )
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
+from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.recommendations import counts_by_week
@@ -51,7 +51,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         metadata=store_table_metadata(NAME, settings),
         partitions_def=weekly_partitions(settings),
         freshness_policy=weekly_freshness(settings),
-        deps=[performance_snapshots.KEY, *(table_key(table) for table in RECOMMENDATION_SOURCES)],
+        deps=[performance_snapshots.KEY, *(table_key(table) for table in TABLE_NAMES)],
         check_specs=recommendation_check_specs(NAME, settings),
         pool=RECOMMENDATIONS_POOL,
     )

@@ -17,19 +17,6 @@ _DESCRIPTIONS = {
     "exercise_submissions": "Submitted exercises; empty on a platform without exercises.",
 }
 
-SNAPSHOT_SOURCES = ("users", "user_lesson_progress", "quiz_attempts", "exercise_submissions")
-"""Source tables of the snapshots."""
-
-RECOMMENDATION_SOURCES = (
-    "users",
-    "lessons",
-    "user_lesson_progress",
-    "quizzes",
-    "quiz_attempts",
-    "exercise_submissions",
-)
-"""Source tables of the recommendations, besides the snapshots."""
-
 
 def build_learning_platform(settings: Settings) -> list[dg.AssetSpec]:
     """Build one external asset per table of the platform."""

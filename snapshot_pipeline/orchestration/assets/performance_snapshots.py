@@ -6,7 +6,6 @@ from datetime import date
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.assets.learning_platform import SNAPSHOT_SOURCES
 from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, days_metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
@@ -24,6 +23,7 @@ from snapshot_pipeline.orchestration.steps import (
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
+from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, last_day_count_before
 
@@ -49,7 +49,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=daily_partitions(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings.days_per_run),
         freshness_policy=daily_freshness(settings),
-        deps=[table_key(table) for table in SNAPSHOT_SOURCES],
+        deps=[table_key(table) for table in TABLE_NAMES],
         check_specs=snapshot_check_specs(NAME, settings),
         pool=SNAPSHOTS_POOL,
     )
