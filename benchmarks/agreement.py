@@ -21,6 +21,7 @@ SNAPSHOT_FIGURES: tuple[str, ...] = (
     "quizzes_completed_count",
     "exercises_submitted_count",
     "last_activity_date",
+    "days_since_activity",
 )
 RECOMMENDATION_KEY: tuple[str, ...] = ("user_id", "week_start", "recommendation_type")
 RECOMMENDATION_FIGURES: tuple[str, ...] = ("title", "message", "priority", "metadata", "is_active")

@@ -14,7 +14,7 @@ from benchmarks.agreement import compare, require
 from benchmarks.contenders.dagster_runs import DagsterForDays, DagsterForWeek
 from benchmarks.contenders.floor import LoadFloor, ReadFloor
 from benchmarks.contenders.loop import LoopForDays, LoopForWeek
-from benchmarks.contenders.ours import OursForDays, OursForWeek
+from benchmarks.contenders.ours import OursForDays, OursForWeek, unranked
 from benchmarks.contenders.protocol import OURS, Contender, Days, Run, Week
 from benchmarks.contenders.sql import SqlForDays, SqlForWeek
 from benchmarks.contenders.tables import SNAPSHOTS, connected, flush_to_disk
@@ -25,7 +25,7 @@ from benchmarks.timing import Timed, run_rounds
 
 Say = Callable[[str], None]
 
-AGAINST = ("sql", "loop", "floor", "dagster")
+AGAINST = ("sql", "loop", "floor", "dagster", "unranked")
 """Whom ours can be measured against."""
 
 LOOPED = 1_000
@@ -44,6 +44,7 @@ def measure_days(
         "loop": [LoopForDays(task, max(looped // 50, looped // computed_days, 1))],
         "floor": [ReadFloor(task), LoadFloor(task)],
         "dagster": [DagsterForDays(task)],
+        "unranked": [unranked(task)],
     }
     say(f"{computed_days} days of {dataset.students:,} students over {dataset.days} days")
     contenders = [OursForDays(task), *(one for name in AGAINST if name in against for one in others[name])]
@@ -58,6 +59,7 @@ def measure_week(dataset: Dataset, rounds: int, against: Sequence[str], say: Say
         "loop": [LoopForWeek(task, looped)],
         "floor": [ReadFloor(task), LoadFloor(task)],
         "dagster": [DagsterForWeek(task)],
+        "unranked": [],
     }
     say(f"the week of {dataset.students:,} students over {dataset.days} days")
     contenders = [OursForWeek(task), *(one for name in AGAINST if name in against for one in others[name])]

@@ -10,17 +10,23 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import make_url
 
 from benchmarks.contenders.protocol import OURS
 from benchmarks.datasets import Dataset
+from snapshot_pipeline.pipeline import snapshots
+from snapshot_pipeline.pipeline.batches import BatchExecutor, ProgressListener, memory_per_student
+from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.recommendations import run_week
-from snapshot_pipeline.pipeline.snapshots import run_days
+from snapshot_pipeline.pipeline.snapshot_work import SnapshotWork
 
 
 def main() -> None:
@@ -31,14 +37,31 @@ def main() -> None:
     )
     with open_installation(dataset.settings(OURS)) as installation:
         began = time.monotonic()
-        rows = _days(installation, order) if order["task"] == "days" else _week(installation, order)
+        rows = _week(installation, order) if order["task"] == "week" else _days(installation, order)
         seconds = time.monotonic() - began
     print(json.dumps({"seconds": seconds, "rows": rows, "peak_bytes": peak_bytes()}))
 
 
 def _days(installation: Installation, order: dict[str, Any]) -> int:
+    if order["task"] == "unranked days":
+        snapshots.publish_ranked = _publish_unranked  # type: ignore[attr-defined]
     first, last = date.fromisoformat(order["first"]), date.fromisoformat(order["last"])
-    return sum(report.published for report in run_days(installation, first, last, "benchmark").reports)
+    return sum(report.published for report in snapshots.run_days(installation, first, last, "benchmark").reports)
+
+
+def _publish_unranked(
+    executor: BatchExecutor,
+    work: SnapshotWork,
+    user_ids: NDArray[np.int64],
+    events: float,
+    check_lock: Callable[[], None],
+    progress: ProgressListener,
+) -> Iterator[DayReport]:
+    """As `publish_ranked`, but publish each batch at once, without engagement."""
+    for reports in executor.map_batches(
+        executor.split(user_ids, memory_per_student(work.days.count, events)), work, check_lock
+    ):
+        yield from reports
 
 
 def _week(installation: Installation, order: dict[str, Any]) -> int:

@@ -33,7 +33,7 @@ from benchmarks.results import RESULTS
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.corrections import correct_attempts, correct_exercises, correct_progress
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.metrics.engagement import WEIGHTS, CohortRanking, Participation
+from snapshot_pipeline.metrics.engagement import WEIGHTS, CohortRanking, Members, Participation, QuizBlock
 from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.snapshot import compute_snapshots
 from snapshot_pipeline.platform.csv_files import find_csv_files
@@ -135,7 +135,10 @@ def signals_on(platform: Platform, enrolled: pd.DataFrame, day: date) -> pd.Data
     attempts = platform.counted_attempts
     part = Participation.of(Events.of(history, days), days, users, attempts[(attempts["completed_at"] < days.end)])
     rows = np.arange(len(part.user_ids))
-    figures = CohortRanking([part], day, 1).rank_days().columns(rows, np.zeros(len(rows), np.int64))
+    members = Members([part])
+    ranking = CohortRanking(members, [QuizBlock.of([part.records], members)], day)
+    ranking.rank_day(0)
+    figures = ranking.engagement.columns(rows, np.zeros(len(rows), np.int64))
     ranked = pd.DataFrame({"user_id": part.user_ids, **figures}).rename(
         columns={f"engagement_{name}": name for name in WEIGHTS}
     )

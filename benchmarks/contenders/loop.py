@@ -237,14 +237,16 @@ _LAST_ACTIVITY = """
 _UPSERT_DAY = """
     INSERT INTO performance_snapshots
     VALUES (%(user_id)s, %(day)s, %(pace_score)s, %(learning_pace)s, %(quiz_average)s, %(lessons)s, %(minutes)s,
-            %(quizzes)s, %(exercises)s, %(last_activity_date)s, now())
+            %(quizzes)s, %(exercises)s, %(last_activity_date)s, %(day)s - %(last_activity_date)s,
+            NULL, NULL, NULL, NULL, NULL, now())
     ON CONFLICT (user_id, snapshot_date) DO UPDATE SET
         pace_score = excluded.pace_score, learning_pace = excluded.learning_pace,
         quiz_average = excluded.quiz_average, lessons_completed_count = excluded.lessons_completed_count,
         time_spent_minutes_today = excluded.time_spent_minutes_today,
         quizzes_completed_count = excluded.quizzes_completed_count,
         exercises_submitted_count = excluded.exercises_submitted_count,
-        last_activity_date = excluded.last_activity_date, computed_at = excluded.computed_at
+        last_activity_date = excluded.last_activity_date,
+        days_since_activity = excluded.days_since_activity, computed_at = excluded.computed_at
 """
 
 

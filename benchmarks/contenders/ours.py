@@ -31,6 +31,7 @@ class OursForDays:
     name: str = "ours"
     schema: str = OURS
     compared: str = "true"
+    kind: str = "days"
 
     def prepare(self) -> None:
         """Create our tables by the migration."""
@@ -43,7 +44,13 @@ class OursForDays:
 
     def run(self) -> Run:
         """Run in a fresh process."""
-        return in_fresh_process(self.task.dataset, {"task": "days", "first": self.task.first, "last": self.task.last})
+        what = {"task": self.kind, "first": self.task.first, "last": self.task.last}
+        return in_fresh_process(self.task.dataset, what)
+
+
+def unranked(task: Days) -> OursForDays:
+    """The same without the engagement score: each batch is published as soon as it is computed."""
+    return OursForDays(task, "ours without engagement", kind="unranked days")
 
 
 @dataclass(frozen=True)

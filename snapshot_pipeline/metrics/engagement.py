@@ -1,15 +1,16 @@
 """The engagement score: how results, presence, timeliness and recency rank among the cohort's active students.
 
 A cohort spans batches, so there are two steps: `Participation` is what a batch of students contributes, and
-`CohortRanking` ranks the students of all batches on a day. Source: docs/metrics.md, "Engagement score". The weights and
+`CohortRanking` ranks the students of all batches. Source: docs/metrics.md, "Engagement score". The weights and
 thresholds are constants, because changing one changes the meaning of every score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -116,78 +117,89 @@ def percentile_ranks(values: Floats, peers: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class QuizAttempts:
-    """The attempts that count, of a batch of students.
+class QuizRecords:
+    """The attempts that count, of some students.
 
-    A *record* is a student and a quiz that the student attempted. Records are sorted by cohort and quiz, then by day.
+    A *record* is a student and a quiz that the student attempted.
 
     Attributes:
-        quizzes: The cohort (a position) and the id of each quiz of the batch, int64, shape (quizzes, 2), ascending.
         students: Row of each record's student, int32, shape (records,).
-        of_quiz: Position in `quizzes` of each record, int32.
-        first_days: Local day of the first attempt, in days since 1970, int32.
+        quiz_ids: int64, shape (records,).
+        first_days: Local day of the first attempt, in days since 1970, int32, shape (records,).
         starts: Position of each record's first graded attempt in the following two, int64, shape (records + 1,).
         graded_days: Local days of the graded attempts, by record, oldest first, int32, shape (graded attempts,).
         scores: Their scores in percent, float64.
     """
 
-    quizzes: Ints
     students: NDArray[np.int32]
-    of_quiz: NDArray[np.int32]
+    quiz_ids: Ints
     first_days: NDArray[np.int32]
     starts: Ints
     graded_days: NDArray[np.int32]
     scores: Floats
 
     @classmethod
-    def of(cls, attempts: pd.DataFrame, user_ids: Ints, cohort: Ints, days: LocalDays) -> QuizAttempts:
-        """Index the attempts of some students.
+    def of(cls, attempts: pd.DataFrame, user_ids: Ints, has_cohort: Flags, days: LocalDays) -> QuizRecords:
+        """Group the attempts of some students.
 
         Args:
             attempts: `user_id`, `quiz_id`, `attempt_id`, `completed_at` (`datetime64[us, UTC]`), `score` (float64, in
                 percent), `is_scored`. Those of other students, or of students without a cohort, are left out.
             user_ids: int64, ascending, shape (students,).
-            cohort: Position of each student's cohort; -1: none.
         """
         rows = pd.Index(user_ids).get_indexer(pd.Index(attempts["user_id"]))
-        attempts, rows = (part[(rows >= 0) & (cohort[rows] != _NO_COHORT)] for part in (attempts, rows))
+        is_ours = (rows >= 0) & has_cohort[rows]
+        attempts, rows = attempts[is_ours], rows[is_ours]
         day = local_dates(attempts["completed_at"], days.zone).astype("datetime64[D]").astype(np.int64)
         instants = attempts["completed_at"].to_numpy(dtype="datetime64[us]").view(np.int64)
         quiz_ids, ids = attempts["quiz_id"].to_numpy(np.int64), attempts["attempt_id"].to_numpy(np.int64)
-        order = np.lexsort((ids, instants, rows, quiz_ids, cohort[rows]))
+        order = np.lexsort((ids, instants, quiz_ids, rows))
         rows, quiz_ids, day = rows[order], quiz_ids[order], day[order]
-        cohorts = cohort[rows]
-        is_new_quiz = _changes(cohorts) | _changes(quiz_ids)
-        record = np.cumsum(is_new_quiz | _changes(rows)) - 1
-        firsts = np.flatnonzero(_changes(record))
-        quiz = (np.cumsum(is_new_quiz) - 1)[firsts]
-        # From here on by quiz and day of the first attempt.
-        by_day = np.lexsort((day[firsts], quiz))
-        renumbered = np.empty_like(by_day)
-        renumbered[by_day] = np.arange(len(by_day))
+        is_first = _changes(rows) | _changes(quiz_ids)
+        record = np.cumsum(is_first) - 1
         graded = np.flatnonzero(attempts["is_scored"].to_numpy(bool)[order])
-        graded = graded[np.argsort(renumbered[record[graded]], kind="stable")]
-        records, graded_days = renumbered[record[graded]], day[graded]
         # Of the attempts up to the first day only the latest is ever asked for.
-        first_day = days.dates[0].astype(np.int64)
-        is_followed = np.append((records[1:] == records[:-1]) & (graded_days[1:] <= first_day), False)[: len(records)]
-        graded, records, graded_days = graded[~is_followed], records[~is_followed], graded_days[~is_followed]
+        following = np.append(graded[1:], -1)[: len(graded)]
+        is_superseded = (record[following] == record[graded]) & (following > graded)
+        is_superseded &= day[following] <= days.dates[0].astype(np.int64)
+        graded = graded[~is_superseded]
         return cls(
-            quizzes=np.stack([cohorts[is_new_quiz], quiz_ids[is_new_quiz]], axis=1),
-            students=rows[firsts][by_day].astype(np.int32),
-            of_quiz=quiz[by_day].astype(np.int32),
-            first_days=day[firsts][by_day].astype(np.int32),
-            starts=np.searchsorted(records, np.arange(len(firsts) + 1)),
-            graded_days=graded_days.astype(np.int32),
+            students=rows[is_first].astype(np.int32),
+            quiz_ids=quiz_ids[is_first],
+            first_days=day[is_first].astype(np.int32),
+            starts=np.searchsorted(record[graded], np.arange(is_first.sum() + 1)),
+            graded_days=day[graded].astype(np.int32),
             scores=attempts["score"].to_numpy(np.float64)[order][graded],
         )
 
-    def latest_scores(self, day: int) -> Floats:
-        """The latest score of each record up to a day (in days since 1970); NaN: none; shape (records,)."""
-        until = np.zeros(len(self.graded_days) + 1, dtype=np.int64)
+    def __len__(self) -> int:
+        return len(self.students)
+
+    def take(self, records: Ints) -> QuizRecords:
+        """Some of the records, in the given order."""
+        lengths = np.diff(self.starts)[records]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        graded = np.arange(starts[-1]) + np.repeat(self.starts[records] - starts[:-1], lengths)
+        return QuizRecords(
+            self.students[records],
+            self.quiz_ids[records],
+            self.first_days[records],
+            starts,
+            self.graded_days[graded],
+            self.scores[graded],
+        )
+
+    def split(self, parts: int) -> list[QuizRecords]:
+        """The records in parts, each with all records of its quizzes."""
+        part = self.quiz_ids % parts
+        return [self.take(np.flatnonzero(part == number)) for number in range(parts)] if parts > 1 else [self]
+
+    def latest(self, day: int) -> Ints:
+        """Position of the latest graded attempt of each record up to a day (in days since 1970); -1: none."""
+        until = np.zeros(len(self.graded_days) + 1, dtype=np.int32)
         np.cumsum(self.graded_days <= day, out=until[1:])
-        counts = until[self.starts[1:]] - until[self.starts[:-1]]
-        return np.where(counts > 0, np.append(self.scores, np.nan)[self.starts[:-1] + counts - 1], np.nan)
+        counts = np.diff(until[self.starts])
+        return np.where(counts > 0, self.starts[:-1] + counts - 1, -1)
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,7 @@ class Participation:
         days_since_activity: int16, shape (students, days); -1 on a day on which no snapshot is due.
         active_days: In the last `tenure` days, at least 7 and at most 28; int8, shape (students, days).
         presence_days: Their number; int8, shape (students, days).
+        records: The attempts that count.
     """
 
     user_ids: Ints
@@ -209,7 +222,7 @@ class Participation:
     days_since_activity: NDArray[np.int16]
     active_days: NDArray[np.int8]
     presence_days: NDArray[np.int8]
-    attempts: QuizAttempts
+    records: QuizRecords
 
     @classmethod
     def of(cls, events: Events, days: LocalDays, users: pd.DataFrame, attempts: pd.DataFrame) -> Participation:
@@ -217,7 +230,7 @@ class Participation:
 
         Args:
             users: `user_id`, `specialization`, `level` (text, empty or missing) of at least these students.
-            attempts: See `QuizAttempts.of`.
+            attempts: See `QuizRecords.of`.
         """
         cohorts, cohort = _cohorts(users.set_index("user_id").loc[events.user_ids])
         return cls(
@@ -229,8 +242,12 @@ class Participation:
             ).astype(np.int16),
             active_days=_active_days(events).astype(np.int8),
             presence_days=_presence_days(events).astype(np.int8),
-            attempts=QuizAttempts.of(attempts, events.user_ids, cohort, days),
+            records=QuizRecords.of(attempts, events.user_ids, cohort != _NO_COHORT, days),
         )
+
+    def without_records(self) -> Participation:
+        """The same without the attempts, which take most of the memory."""
+        return replace(self, records=self.records.take(np.zeros(0, np.int64)))
 
 
 @dataclass(frozen=True)
@@ -262,250 +279,194 @@ class Engagement:
         return {name: _decimal(values[rows, days], scale) for name, (values, scale) in columns.items()}
 
 
-class CohortRanking:
-    """Ranks the students of all batches within their cohorts, one day at a time; no more than one batch in memory.
+class Members:
+    """The students of all batches, one after the other.
 
     Args:
-        batches: Read once now, and twice for each day.
-        first: The first of the days of the batches.
-        days: Number of these days.
+        batches: Their records are not used.
+
+    Attributes:
+        cohort: Number of each student's cohort; -1: none; shape (students,).
+        days_since_activity, active_days, presence_days: See `Participation`.
     """
 
-    def __init__(self, batches: Iterable[Participation], first: date, days: int) -> None:
-        self._batches = batches
-        self._first = first
-        self._days = days
+    def __init__(self, batches: Iterable[Participation]) -> None:
         numbers: dict[Cohort, int] = {}
-        self._cohort: list[Ints] = []
-        members: dict[int, Ints] = {}
-        recent: dict[int, Ints] = {}
-        quizzes = [_NO_QUIZZES]
+        cohort, since, active, presence = ([] for _ in range(4))
         for batch in batches:
-            of_batch = np.array([numbers.setdefault(name, len(numbers)) for name in batch.cohorts], dtype=np.int64)
-            self._cohort.append(np.append(of_batch, _NO_COHORT)[batch.cohort])
-            for position, number in enumerate(of_batch.tolist()):
-                since = batch.days_since_activity[batch.cohort == position]
-                members[number] = members.get(number, 0) + (since != _NOT_DUE).sum(axis=0)
-                recent[number] = recent.get(number, 0) + ((since != _NOT_DUE) & (since < PEER_DAYS)).sum(axis=0)
-            quizzes.append(_quizzes_of(batch.attempts, of_batch))
-        shape = (len(numbers), days)
-        counts = (np.array([part[n] for n in range(len(numbers))]).reshape(shape) for part in (members, recent))
-        of_members, of_recent = counts
-        self._everyone = of_recent < MIN_PEERS
-        self._peers = np.where(self._everyone, of_members, of_recent)
-        self._quizzes = _Quizzes.of(pd.concat(quizzes))
-        self._quiz_numbers = [self._quizzes.numbers_of(part) for part in quizzes[1:]]
-
-    def rank_days(self, day_done: Callable[[], None] = lambda: None) -> Engagement:
-        """The engagement of the students of all batches, one after the other, on all days.
-
-        Students without a cohort, and those without a snapshot, have none.
-
-        Args:
-            day_done: Called after each day.
-        """
-        found = Engagement.none(sum(map(len, self._cohort)), self._days)
-        if self._cohort:
-            for number in range(self._days):
-                self._rank_day(number, found)
-                day_done()
-        return found
-
-    def _rank_day(self, number: int, found: Engagement) -> None:
-        day = int(np.datetime64(self._first + timedelta(days=number), "D").astype(np.int64))
-        everyone = np.append(self._everyone[:, number], False)
-        statistics = _QuizStatistics(self._quizzes)
-        peers, since = [], []
-        for position, batch in enumerate(self._batches):
-            since.append(batch.days_since_activity[:, number].astype(np.int64))
-            recent = since[-1] < PEER_DAYS
-            is_member = (since[-1] != _NOT_DUE) & (batch.cohort != _NO_COHORT)
-            peers.append(is_member & (recent | everyone[self._cohort[position]]))
-            records = _Records.on(batch.attempts, day, is_member, self._quiz_numbers[position])
-            statistics.add(records, peers[-1])
-        statistics.finish()
-        raw: dict[str, list[Floats]] = {name: [] for name in WEIGHTS}
-        for position, batch in enumerate(self._batches):
-            is_member = (since[position] != _NOT_DUE) & (batch.cohort != _NO_COHORT)
-            records = _Records.on(batch.attempts, day, is_member, self._quiz_numbers[position])
-            cohort = self._cohort[position]
-            raw[RESULTS].append(statistics.results(records, cohort))
-            raw[TIMELINESS].append(statistics.timeliness(records, cohort))
-            raw[PRESENCE].append(batch.active_days[:, number] / batch.presence_days[:, number])
-            raw[RECENCY].append(-since[position].astype(np.float64))
-        values = {name: np.concatenate(parts) for name, parts in raw.items()}
-        is_due = np.concatenate(since) != _NOT_DUE
-        cohort, is_peer = np.where(is_due, np.concatenate(self._cohort), _NO_COHORT), np.concatenate(peers)
-        order = np.argsort(cohort, kind="stable")
-        bounds = np.searchsorted(cohort[order], np.arange(len(self._peers) + 1))
-        for number_of_cohort, peer_count in enumerate(self._peers[:, number].tolist()):
-            rows = order[bounds[number_of_cohort] : bounds[number_of_cohort + 1]]
-            scores = np.zeros(len(rows))
-            for name, weight in WEIGHTS.items():
-                of_cohort = values[name][rows]
-                ranks = percentile_ranks(of_cohort, of_cohort[is_peer[rows]])
-                found.components[name][rows, number] = _whole(round_half_away(ranks, RANK_DECIMALS), 10**RANK_DECIMALS)
-                scores += weight * np.nan_to_num(ranks, nan=0.5)
-            if peer_count >= MIN_PEERS:
-                found.score[rows, number] = _whole(round_half_away(scores), 10**2)
+            of_batch = [numbers.setdefault(name, len(numbers)) for name in batch.cohorts]
+            cohort.append(np.array([*of_batch, _NO_COHORT], dtype=np.int64)[batch.cohort])
+            since.append(batch.days_since_activity)
+            active.append(batch.active_days)
+            presence.append(batch.presence_days)
+        self.cohorts = len(numbers)
+        self.firsts = np.cumsum([0, *map(len, cohort)])
+        self.cohort, self.days_since_activity = np.concatenate(cohort), np.concatenate(since)
+        self.active_days, self.presence_days = np.concatenate(active), np.concatenate(presence)
 
 
 @dataclass(frozen=True)
-class _Records:
-    """The records of the members of a batch on a day.
+class QuizBlock:
+    """All records of some quizzes, by quiz and day of the first attempt. A quiz that two cohorts count is two quizzes.
 
     Attributes:
-        students: Rows of the members, shape (records,).
-        quizzes: Numbers of the quizzes.
-        scores: The latest scores; NaN: none.
-    """
-
-    students: Ints
-    quizzes: Ints
-    first_days: Ints
-    scores: Floats
-
-    @classmethod
-    def on(cls, attempts: QuizAttempts, day: int, is_member: Flags, numbers: Ints) -> _Records:
-        kept = np.flatnonzero((attempts.first_days <= day) & is_member[attempts.students])
-        return cls(
-            attempts.students[kept].astype(np.int64),
-            numbers[attempts.of_quiz[kept]],
-            attempts.first_days[kept].astype(np.int64),
-            attempts.latest_scores(day)[kept],
-        )
-
-
-@dataclass(frozen=True)
-class _Quizzes:
-    """The quizzes of all cohorts; one that several cohorts count is several quizzes.
-
-    Attributes:
-        cohort, quiz_id: Ascending, shape (quizzes,).
-        first_days: The first day of any attempt.
-        offsets: Position of each quiz's first day among the days of all quizzes, shape (quizzes + 1,).
+        cohort: The cohort of each quiz, int64, shape (quizzes,).
+        of_quiz: Number of each record's quiz in the block, int32, shape (records,).
+        records: Their students are rows of `Members`.
+        whole_scores: The scores as whole percents, int8, shape (graded attempts,).
     """
 
     cohort: Ints
-    quiz_id: Ints
-    first_days: Ints
-    offsets: Ints
+    of_quiz: NDArray[np.int32]
+    records: QuizRecords
+    whole_scores: NDArray[np.int8]
 
     @classmethod
-    def of(cls, parts: pd.DataFrame) -> _Quizzes:
-        """Join the quizzes of the batches, see `_quizzes_of`."""
-        merged = parts.groupby(["cohort", "quiz_id"], as_index=False).agg({"first": "min", "last": "max"})
-        lengths = (merged["last"] - merged["first"] + 1).to_numpy(np.int64)
-        cohort, quiz_id, first = (merged[name].to_numpy(np.int64) for name in ("cohort", "quiz_id", "first"))
-        return cls(cohort, quiz_id, first, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    def of(cls, parts: Sequence[QuizRecords], members: Members) -> QuizBlock:
+        """Join the records of all batches."""
+        first_graded = np.cumsum([0, *(len(part.scores) for part in parts)])
+        students = [part.students + first for part, first in zip(parts, members.firsts, strict=False)]
+        starts = [part.starts[:-1] + first for part, first in zip(parts, first_graded, strict=False)]
+        joined = QuizRecords(
+            np.concatenate(students).astype(np.int32),
+            np.concatenate([part.quiz_ids for part in parts]),
+            np.concatenate([part.first_days for part in parts]),
+            np.append(np.concatenate(starts), first_graded[-1]),
+            np.concatenate([part.graded_days for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+        cohort = members.cohort[joined.students]
+        order = np.lexsort((joined.first_days, joined.quiz_ids, cohort))
+        records, cohort = joined.take(order), cohort[order]
+        is_first = _changes(records.quiz_ids) | _changes(cohort)
+        whole = np.floor(records.scores + 0.5 + 1e-9).astype(np.int8)
+        return cls(cohort[is_first], (np.cumsum(is_first) - 1).astype(np.int32), records, whole)
 
-    def numbers_of(self, part: pd.DataFrame) -> Ints:
-        """The numbers of the quizzes of a batch, see `_quizzes_of`."""
-        keys = pd.MultiIndex.from_arrays([self.cohort, self.quiz_id])
-        numbers: Ints = keys.get_indexer(pd.MultiIndex.from_frame(part[["cohort", "quiz_id"]]))
-        return numbers
+    def add(self, day: int, is_member: Flags, is_peer: Flags, sums: _Sums) -> None:
+        """Add the results and the timeliness of the members on a day (in days since 1970)."""
+        kept = np.flatnonzero((self.records.first_days <= day) & is_member[self.records.students])
+        students, quiz = self.records.students[kept], self.of_quiz[kept]
+        latest = self.records.latest(day)[kept]
+        taken = self._add_results(students, quiz, latest, is_peer, sums)
+        self._add_timeliness(students, quiz, self.records.first_days[kept], taken, is_peer, sums)
 
+    def _add_results(
+        self, students: NDArray[np.int32], quiz: NDArray[np.int32], latest: Ints, is_peer: Flags, sums: _Sums
+    ) -> Ints:
+        """Add the results; returns how many peers have a score, by quiz."""
+        is_graded = latest >= 0
+        graded, graded_quiz, position = students[is_graded], quiz[is_graded], latest[is_graded]
+        cells = graded_quiz.astype(np.int64) * _SCORES + self.whole_scores[position]
+        shape = (len(self.cohort), _SCORES)
+        counts = np.bincount(cells[is_peer[graded]], minlength=shape[0] * shape[1]).reshape(shape)
+        until = np.cumsum(counts, axis=1)
+        taken = until[:, -1]
+        ranks = (2 * until - counts) / np.maximum(2 * taken, 1)[:, None]
+        # A quiz without a graded peer has the weight 0.
+        values = (self.records.scores[position] / 100 + ranks.ravel()[cells]) / 2
+        count = len(sums.results)
+        sums.results += np.bincount(graded, taken[graded_quiz] * values, count)
+        sums.ungraded += np.bincount(students[~is_graded], taken[quiz[~is_graded]], count).astype(np.int64)
+        sums.taken += np.bincount(self.cohort, taken, len(sums.taken)).astype(np.int64)
+        return taken
 
-def _quizzes_of(attempts: QuizAttempts, cohorts: Ints) -> pd.DataFrame:
-    """`cohort`, `quiz_id`, `first`, `last` (day of a first attempt) of a batch's quizzes."""
-    starts = np.flatnonzero(_changes(attempts.of_quiz))
-    ends = np.append(starts[1:], len(attempts.of_quiz))[: len(starts)] - 1
-    return pd.DataFrame(
-        {
-            "cohort": cohorts[attempts.quizzes[:, 0]],
-            "quiz_id": attempts.quizzes[:, 1],
-            "first": attempts.first_days[starts].astype(np.int64),
-            "last": attempts.first_days[ends].astype(np.int64),
-        }
-    )
+    def _add_timeliness(
+        self,
+        students: NDArray[np.int32],
+        quiz: NDArray[np.int32],
+        first_days: NDArray[np.int32],
+        taken: Ints,
+        is_peer: Flags,
+        sums: _Sums,
+    ) -> None:
+        is_paced = self._find_paced(quiz, first_days)
+        sums.paced_taken += np.bincount(self.cohort, taken * is_paced, len(sums.paced_taken)).astype(np.int64)
+        selected = np.flatnonzero(is_paced[quiz])
+        students, quiz, first_days = students[selected], quiz[selected], first_days[selected]
+        peers = np.zeros(len(selected) + 1, dtype=np.int64)
+        np.cumsum(is_peer[students], out=peers[1:])
+        is_new_quiz = _changes(quiz)
+        before_quiz, after_quiz = _bounds_of_groups(peers, is_new_quiz)
+        before_tie, after_tie = _bounds_of_groups(peers, is_new_quiz | _changes(first_days))
+        attempted = after_quiz - before_quiz
+        ranks = (before_tie + after_tie - 2 * before_quiz) / np.maximum(2 * attempted, 1)
+        earliness = np.where(attempted > 0, 1 - ranks, 0.5)
+        sums.timeliness += np.bincount(students, taken[quiz] * earliness, len(sums.timeliness))
 
-
-_NO_QUIZZES = pd.DataFrame({name: np.zeros(0, np.int64) for name in ("cohort", "quiz_id", "first", "last")})
-
-
-class _QuizStatistics:
-    """Of each quiz: how many peers have which latest score, and the days of the first attempts."""
-
-    def __init__(self, quizzes: _Quizzes) -> None:
-        self._quizzes = quizzes
-        count = len(quizzes.quiz_id)
-        self._scores = np.zeros((count, _SCORES), dtype=np.int64)
-        self._members = np.zeros(quizzes.offsets[-1], dtype=np.int64)
-        self._peers = np.zeros(quizzes.offsets[-1], dtype=np.int64)
-
-    def add(self, records: _Records, is_peer: Flags) -> None:
-        """Add the records of a batch."""
-        of_peer = is_peer[records.students]
-        days = self._positions(records)
-        self._members += np.bincount(days, minlength=len(self._members))
-        self._peers += np.bincount(days[of_peer], minlength=len(self._peers))
-        graded = of_peer & ~np.isnan(records.scores)
-        cells = records.quizzes[graded] * _SCORES + _whole_scores(records.scores[graded])
-        self._scores += np.bincount(cells, minlength=self._scores.size).reshape(self._scores.shape)
-
-    def finish(self) -> None:
-        """Derive what the raw values need, once all records have been added."""
-        cohorts = int(self._quizzes.cohort.max(initial=-1)) + 1
-        self._taken = self._scores.sum(axis=1)
-        # The cohort's peers divide all shares alike, so the numbers of those with a score serve as the shares.
-        self._all_taken = np.append(_sums(self._quizzes.cohort, self._taken, cohorts), 0)
-        self._score_ranks = _mid_ranks(np.cumsum(self._scores, axis=1), self._scores)
-        self._is_paced = self._find_paced()
-        self._paced_taken = np.append(_sums(self._quizzes.cohort, self._taken * self._is_paced, cohorts), 0)
-        until = np.cumsum(self._peers)
-        before = np.concatenate([np.zeros(1, np.int64), until])[self._quizzes.offsets]
-        attempted = np.diff(before)
-        lengths = np.diff(self._quizzes.offsets)
-        in_quiz = until - np.repeat(before[:-1], lengths)
-        with np.errstate(invalid="ignore"):
-            self._earliness = 1 - (2 * in_quiz - self._peers) / (2 * np.repeat(attempted, lengths))
-
-    def results(self, records: _Records, cohort: Ints) -> Floats:
-        """The mean of the latest scores and of their ranks, each quiz weighted by the peers who have a score.
-
-        Args:
-            cohort: Number of each student's cohort, shape (students,).
-        """
-        graded = ~np.isnan(records.scores)
-        quizzes, scores = records.quizzes[graded], records.scores[graded]
-        ranks = self._score_ranks[quizzes, _whole_scores(scores)]
-        values = (scores / 100 + ranks) / 2
-        taken = self._taken[quizzes]
-        sums = np.bincount(records.students[graded], np.where(taken, taken * values, 0), len(cohort)).astype(np.float64)
-        ungraded = _sums(records.students[~graded], self._taken[records.quizzes[~graded]], len(cohort))
-        return _mean(sums, self._weights(self._all_taken, cohort) - ungraded)
-
-    def timeliness(self, records: _Records, cohort: Ints) -> Floats:
-        """How early the first attempts were at the paced quizzes, weighted likewise."""
-        paced = self._is_paced[records.quizzes]
-        weights = self._taken[records.quizzes[paced]]
-        earliness = np.nan_to_num(self._earliness[self._positions(records)[paced]], nan=0.5)
-        sums = np.bincount(records.students[paced], weights * earliness, len(cohort)).astype(np.float64)
-        return _mean(sums, self._weights(self._paced_taken, cohort))
-
-    def _weights(self, by_cohort: Ints, cohort: Ints) -> Ints:
-        """The sum of each student's cohort; 0 without quizzes."""
-        known = np.where(cohort < len(by_cohort) - 1, cohort, -1)
-        weights: Ints = by_cohort[known]
-        return weights
-
-    def _positions(self, records: _Records) -> Ints:
-        """Position of each record's first day among the days of all quizzes."""
-        quizzes = self._quizzes
-        positions: Ints = quizzes.offsets[records.quizzes] + records.first_days - quizzes.first_days[records.quizzes]
-        return positions
-
-    def _find_paced(self) -> Flags:
+    def _find_paced(self, quiz: NDArray[np.int32], first_days: NDArray[np.int32]) -> Flags:
         """Which quizzes most members take at about the same time."""
-        until = np.cumsum(self._members)
-        before = np.concatenate([np.zeros(1, np.int64), until])[self._quizzes.offsets]
-        attempted = np.diff(before)
-        last = np.maximum(attempted - 1, 0)
-        # The day of the k-th first attempt is where the running total passes k.
-        days = (np.searchsorted(until, before[:-1] + k, side="right") for k in (-(-3 * last // 4), last // 4))
-        upper, lower = days
-        is_paced: Flags = (attempted >= MIN_PEERS) & (upper - lower <= MAX_PACED_SPREAD)
+        bounds = np.searchsorted(quiz, np.arange(len(self.cohort) + 1))
+        last = np.diff(bounds) - 1
+        days = np.append(first_days, 0)
+        upper, lower = (days[bounds[:-1] + np.maximum(k, 0)] for k in (-(-3 * last // 4), last // 4))
+        is_paced: Flags = (last + 1 >= MIN_PEERS) & (upper - lower <= MAX_PACED_SPREAD)
         return is_paced
+
+
+class _Sums:
+    """What the blocks add up to on a day, by student and by cohort.
+
+    The weight of a quiz is the number of peers with a score: the shares have the same denominator for all quizzes.
+    """
+
+    def __init__(self, students: int, cohorts: int) -> None:
+        self.results, self.timeliness = np.zeros(students), np.zeros(students)
+        self.ungraded = np.zeros(students, dtype=np.int64)
+        self.taken, self.paced_taken = np.zeros(cohorts, dtype=np.int64), np.zeros(cohorts, dtype=np.int64)
+
+    def means(self, cohort: Ints) -> dict[str, Floats]:
+        """The raw values of results and timeliness; NaN where the weights are 0, or without a cohort."""
+        taken, paced_taken = (np.append(part, 0)[cohort] for part in (self.taken, self.paced_taken))
+        return {RESULTS: _mean(self.results, taken - self.ungraded), TIMELINESS: _mean(self.timeliness, paced_taken)}
+
+
+class CohortRanking:
+    """Ranks students within their cohorts, day by day; a day depends on no other, so several can be ranked at once.
+
+    Args:
+        blocks: The records of the members; read once for each day.
+        first: The first of the days of the members.
+    """
+
+    def __init__(self, members: Members, blocks: Iterable[QuizBlock], first: date) -> None:
+        self._members, self._blocks = members, blocks
+        self._first_day = int(np.datetime64(first, "D").astype(np.int64))
+        self.days = members.days_since_activity.shape[1]
+        self.engagement = Engagement.none(len(members.cohort), self.days)
+
+    def rank_day(self, number: int) -> None:
+        """Write one of the days to `engagement`.
+
+        Students without a cohort, and those without a snapshot, have none.
+        """
+        members = self._members
+        since = members.days_since_activity[:, number].astype(np.int64)
+        is_member = (since != _NOT_DUE) & (members.cohort != _NO_COHORT)
+        cohort = np.where(is_member, members.cohort, _NO_COHORT)
+        order = np.argsort(cohort, kind="stable")
+        bounds = np.searchsorted(cohort[order], np.arange(members.cohorts + 1))
+        rows_of_cohorts = [order[first:last] for first, last in pairwise(bounds.tolist())]
+        is_peer = np.zeros(len(since), dtype=bool)
+        for rows in rows_of_cohorts:
+            is_peer[rows] = peers_of(since[rows])
+        sums = _Sums(len(since), members.cohorts)
+        for block in self._blocks:
+            block.add(self._first_day + number, is_member, is_peer, sums)
+        raw = {
+            **sums.means(cohort),
+            PRESENCE: members.active_days[:, number] / members.presence_days[:, number],
+            RECENCY: -since.astype(np.float64),
+        }
+        for rows in rows_of_cohorts:
+            scores = np.zeros(len(rows))
+            for name, weight in WEIGHTS.items():
+                values = raw[name][rows]
+                ranks = percentile_ranks(values, values[is_peer[rows]])
+                shown = _whole(round_half_away(ranks, RANK_DECIMALS), 10**RANK_DECIMALS)
+                self.engagement.components[name][rows, number] = shown
+                scores += weight * np.nan_to_num(ranks, nan=0.5)
+            if is_peer[rows].sum() >= MIN_PEERS:
+                self.engagement.score[rows, number] = _whole(round_half_away(scores), 10**2)
 
 
 def _cohorts(users: pd.DataFrame) -> tuple[list[Cohort], Ints]:
@@ -540,25 +501,23 @@ def _changes(values: NDArray[np.integer]) -> Flags:
     return flags
 
 
-def _sums(groups: Ints, values: Ints, count: int) -> Ints:
-    """Sums of integers by group; exact as floats up to 2 ** 53."""
-    return np.bincount(groups, values, count).astype(np.int64)
+def _bounds_of_groups(totals: Ints, is_first: Flags) -> tuple[Ints, Ints]:
+    """For each row a running total before and after its group of consecutive rows.
 
-
-def _mid_ranks(until: Ints, counts: Ints) -> Floats:
-    """For each column the share of the row's counts before it, its own counting half; 1/2 for a row of zeros."""
-    totals = until[:, -1:]
-    return np.where(totals > 0, (2 * until - counts) / np.maximum(2 * totals, 1), 0.5)
+    Args:
+        totals: Before each row and after the last, shape (rows + 1,).
+        is_first: Whether a row begins a group, shape (rows,).
+    """
+    starts = np.flatnonzero(is_first)
+    group = np.cumsum(is_first) - 1
+    ends = np.append(starts[1:], len(is_first))[: len(starts)]
+    return totals[starts][group], totals[ends][group]
 
 
 def _mean(sums: Floats, weights: Ints) -> Floats:
     """The means, rounded before they are ranked; NaN where the weights are 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(weights > 0, np.round(sums / weights, RAW_DECIMALS), np.nan)
-
-
-def _whole_scores(scores: Floats) -> Ints:
-    return np.floor(scores + 0.5 + 1e-9).astype(np.int64)
 
 
 def _whole(values: Floats, scale: int) -> NDArray[np.int16]:

@@ -5,6 +5,7 @@ SnapshotWork.compute ──▶ Spool ──▶ CohortRanking ──▶ SnapshotW
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
-from snapshot_pipeline.metrics.engagement import CohortRanking, Engagement, Participation
+from snapshot_pipeline.metrics.engagement import (
+    CohortRanking,
+    Engagement,
+    Members,
+    Participation,
+    QuizBlock,
+    QuizRecords,
+)
 from snapshot_pipeline.pipeline.batches import (
     Batch,
     BatchExecutor,
@@ -30,6 +38,12 @@ from snapshot_pipeline.postgres.errors import retry_transient
 
 MAX_RANKED = 12_000_000
 """Student-days that are computed before they are ranked and published: about 0.2 GB in memory, 2 GB in the spool."""
+
+RECORDS_PER_BLOCK = 4_000_000
+"""Source rows of the students whose quizzes are ranked at once."""
+
+MAX_RECORDS_IN_MEMORY = 24_000_000
+"""With more source rows the quiz records are kept in files."""
 
 
 def publish_ranked(
@@ -48,17 +62,17 @@ def publish_ranked(
         events: Mean number of source rows read for each student.
     """
     ranges = [replace(work, days=days) for days in split_days(work.days, len(user_ids))]
-    batches = [executor.split(user_ids, memory_per_student(part.days.count, events)) for part in ranges]
-    counter = BatchProgress(progress, 2 * sum(map(len, batches)), work.days.count * len(user_ids))
-    for part, its_batches in zip(ranges, batches, strict=True):
+    counts = [len(_split(executor, part, user_ids, events)) for part in ranges]
+    counter = BatchProgress(progress, 2 * sum(counts), work.days.count * len(user_ids))
+    for part, batches in zip(ranges, counts, strict=True):
 
         def computed_batch(batch: Batch, days: int = part.days.count) -> None:
             counter.add(len(batch.user_ids) * days / 2)
 
-        def published_part(batch: Batch, days: int = part.days.count, count: int = len(its_batches)) -> None:
+        def published_part(batch: Batch, days: int = part.days.count, count: int = batches) -> None:
             counter.add(len(batch.user_ids) * days / 2, count * len(batch.user_ids) / len(user_ids))
 
-        with ranked_batches(executor, part, its_batches, check_lock, computed_batch) as computed:
+        with ranked_batches(executor, part, user_ids, events, check_lock, computed_batch) as computed:
             tasks = (BatchTask(Batch(batch.user_ids), PublishWork(part, batch)) for batch in computed)
             for reports in executor.map_local_tasks(tasks, check_lock, published_part):
                 yield from reports
@@ -82,8 +96,7 @@ def publish_engagement(
     """
     for days in split_days(work.days, len(user_ids)):
         part = replace(work, days=days)
-        batches = executor.split(user_ids, memory_per_student(days.count, events))
-        with ranked_batches(executor, part, batches, check_lock) as computed:
+        with ranked_batches(executor, part, user_ids, events, check_lock) as computed:
             tasks = (BatchTask(Batch(batch.user_ids), PublishEngagementWork(part, batch)) for batch in computed)
             for reranked in executor.map_local_tasks(tasks, check_lock):
                 yield days, reranked
@@ -93,25 +106,95 @@ def publish_engagement(
 def ranked_batches(
     executor: BatchExecutor,
     work: SnapshotWork,
-    batches: Sequence[Batch],
+    user_ids: NDArray[np.int64],
+    events: float,
     check_lock: Callable[[], None],
     batch_done: Callable[[Batch], None] = lambda _: None,
 ) -> Iterator[Iterable[ComputedBatch]]:
-    """Compute batches that together hold every student of their cohorts, and rank the cohorts.
+    """Compute students who include every active member of their cohorts, and rank the cohorts.
+
+    Args:
+        events: Mean number of source rows read for each student.
 
     Yields:
         The computed batches with their engagement. A student whose computation raised is a batch with a failure.
     """
+    batches = _split(executor, work, user_ids, events)
     compute = ComputeWork(replace(work, reads_participation=True))
-    with closing(Spool[_Unranked]()) as computed, closing(Spool[Participation]()) as participations:
+    with closing(Spool[_Unranked]()) as computed, closing(RecordStore(len(user_ids) * events)) as records:
+        participations: list[Participation] = []
         for batch in executor.map_batches(batches, compute, check_lock, batch_done):
             participation = batch.snapshots.participation
             if participation is not None:
-                participations.append(participation)
+                records.append(participation.records)
+                participations.append(participation.without_records())
             snapshots = replace(batch.snapshots, participation=None)
             computed.append((replace(batch, snapshots=snapshots), participation is not None))
-        ranking = CohortRanking(participations, work.days.first, work.days.count)
-        yield _with_engagement(computed, ranking.rank_days(lambda: retry_transient(check_lock)))
+        yield _with_engagement(computed, _rank(executor, work, participations, records, check_lock))
+
+
+def _rank(
+    executor: BatchExecutor,
+    work: SnapshotWork,
+    participations: Sequence[Participation],
+    records: RecordStore,
+    check_lock: Callable[[], None],
+) -> Engagement:
+    if not participations:
+        return Engagement.none(0, work.days.count)
+    members = Members(participations)
+    ranking = CohortRanking(members, records.blocks(members), work.days.first)
+    days = [executor.local_executor.submit(ranking.rank_day, number) for number in range(work.days.count)]
+    try:
+        for day in days:
+            day.result()
+            retry_transient(check_lock)
+    finally:
+        for day in days:
+            day.cancel()
+    return ranking.engagement
+
+
+class RecordStore:
+    """The quiz records of a run, in blocks of quizzes: in memory, or in files if there are many.
+
+    Args:
+        expected: About how many source rows the students have, of which records are a part.
+    """
+
+    def __init__(self, expected: float) -> None:
+        self._in_memory = expected <= MAX_RECORDS_IN_MEMORY
+        count = max(1, math.ceil(expected / RECORDS_PER_BLOCK))
+        self._parts: list[list[QuizRecords] | Spool[QuizRecords]] = [
+            [] if self._in_memory else Spool() for _ in range(count)
+        ]
+
+    def append(self, records: QuizRecords) -> None:
+        """Add the records of a batch."""
+        for part, its_records in zip(self._parts, records.split(len(self._parts)), strict=True):
+            part.append(its_records)
+
+    def blocks(self, members: Members) -> Iterable[QuizBlock]:
+        """The blocks; read again with each iteration if they are not in memory."""
+        if self._in_memory:
+            return [QuizBlock.of(list(part), members) for part in self._parts]
+        return _BlocksOnDisk(self._parts, members)
+
+    def close(self) -> None:
+        """Delete the files."""
+        for part in self._parts:
+            if isinstance(part, Spool):
+                part.close()
+
+
+@dataclass(frozen=True)
+class _BlocksOnDisk:
+    parts: Sequence[Iterable[QuizRecords]]
+    members: Members
+
+    def __iter__(self) -> Iterator[QuizBlock]:
+        for part in self.parts:
+            yield QuizBlock.of(list(part), self.members)
 
 
 _Unranked = tuple[ComputedBatch, bool]
@@ -124,6 +207,10 @@ def _with_engagement(computed: Iterable[_Unranked], engagement: Engagement) -> I
         last = first + (len(batch.user_ids) if is_ranked else 0)
         yield replace(batch, engagement=engagement.of_students(slice(first, last)))
         first = last
+
+
+def _split(executor: BatchExecutor, work: SnapshotWork, user_ids: NDArray[np.int64], events: float) -> list[Batch]:
+    return executor.split(user_ids, memory_per_student(work.days.count, events))
 
 
 def split_days(days: LocalDays, students: int) -> list[LocalDays]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -13,13 +14,14 @@ Item = TypeVar("Item")
 class Spool(Generic[Item]):
     """A sequence of picklable objects in a file that is deleted when it is closed, or when the process ends.
 
-    Items are read again with each iteration. The file is in the system's temporary directory (`TMPDIR`), readable by
-    its owner only.
+    Items are read again with each iteration, by any thread. The file is in the system's temporary directory (`TMPDIR`),
+    readable by its owner only.
     """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
         self._positions: list[int] = []
+        self._lock = threading.Lock()
 
     def append(self, item: Item) -> None:
         """Add an item at the end."""
@@ -28,8 +30,10 @@ class Spool(Generic[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for position in self._positions:
-            self._file.seek(position)
-            yield pickle.load(self._file)  # noqa: S301  # written above, by this process
+            with self._lock:
+                self._file.seek(position)
+                item = pickle.load(self._file)  # noqa: S301  # written above, by this process
+            yield item
 
     def close(self) -> None:
         """Delete the file."""

@@ -36,9 +36,9 @@ DAY = date(2026, 3, 17)
 UTC = ZoneInfo("UTC")
 
 
-def assert_same(rows: PlatformRows, first: date, last: date, zone: ZoneInfo, batches: int = 1) -> None:
+def assert_same(rows: PlatformRows, first: date, last: date, zone: ZoneInfo, batches: int = 1, blocks: int = 1) -> None:
     """Compare the code under test with the slow reference, on every day."""
-    for day, found in ranked(rows, first, last, zone, batches).items():
+    for day, found in ranked(rows, first, last, zone, batches, blocks).items():
         expected = reference_engagement(rows, day, zone)
         assert found.keys() == expected.keys()
         for user_id, right in expected.items():
@@ -167,12 +167,13 @@ def any_rows(generator: random.Random) -> PlatformRows:
 @property_settings(60)
 @given(generator=st.randoms(use_true_random=False))
 def test_engagement_of_any_rows_equals_the_slow_reference(generator: random.Random):
-    assert_same(any_rows(generator), DAY - timedelta(days=2), DAY, UTC, batches=generator.randrange(1, 4))
+    batches, blocks = generator.randrange(1, 4), generator.randrange(1, 4)
+    assert_same(any_rows(generator), DAY - timedelta(days=2), DAY, UTC, batches, blocks)
 
 
-def test_a_day_alone_and_in_a_range_in_any_batches_has_the_same_figures():
+def test_a_day_alone_and_in_a_range_split_in_any_way_has_the_same_figures():
     rows, first = golden_rows(), DAY - timedelta(days=30)
-    in_range = ranked(rows, first, DAY, UTC, batches=3)
+    in_range = ranked(rows, first, DAY, UTC, batches=3, blocks=2)
     for day in (first, DAY - timedelta(days=9), DAY):
         assert in_range[day] == ranked(rows, day, day, UTC)[day]
     assert any(row["engagement_score"] is not None for row in in_range[DAY].values())

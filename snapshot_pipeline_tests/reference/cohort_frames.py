@@ -15,7 +15,9 @@ from snapshot_pipeline.metrics.days import LocalDays
 from snapshot_pipeline.metrics.engagement import (
     MAX_PRESENCE_DAYS,
     CohortRanking,
+    Members,
     Participation,
+    QuizBlock,
     members_of,
     quiz_records,
 )
@@ -41,9 +43,9 @@ class CohortFrames:
 
 
 def ranked(
-    rows: PlatformRows, first: date, last: date, zone: ZoneInfo, batches: int = 1
+    rows: PlatformRows, first: date, last: date, zone: ZoneInfo, batches: int = 1, blocks: int = 1
 ) -> dict[date, dict[int, dict[str, float | None]]]:
-    """Rank all cohorts on some days with the code under test, as a run does, in batches of students.
+    """Rank all cohorts on some days with the code under test, in batches and blocks as a run does.
 
     Returns:
         By day and student the figures by column of `performance_snapshots`, of the students who have a snapshot.
@@ -51,13 +53,17 @@ def ranked(
     days = LocalDays(first, last, zone)
     users = np.array_split(np.array(sorted(user.id for user in rows.users)), batches)
     parts = [_participation(rows, days, set(part.tolist())) for part in users]
-    engagement = CohortRanking(parts, first, days.count).rank_days()
+    members = Members(parts)
+    records = [part.records.split(blocks) for part in parts]
+    ranking = CohortRanking(members, [QuizBlock.of(block, members) for block in zip(*records, strict=True)], first)
+    for number in range(days.count):
+        ranking.rank_day(number)
     user_ids = np.concatenate([part.user_ids for part in parts])
     since = np.concatenate([part.days_since_activity for part in parts])
     found: dict[date, dict[int, dict[str, float | None]]] = {}
     for number, day in enumerate(days.dates.tolist()):
         due = np.flatnonzero(since[:, number] >= 0)
-        columns = engagement.columns(due, np.full(len(due), number))
+        columns = ranking.engagement.columns(due, np.full(len(due), number))
         found[day] = {
             int(user_ids[row]): {
                 "days_since_activity": int(since[row, number]),

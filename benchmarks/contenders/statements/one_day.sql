@@ -98,6 +98,8 @@ SELECT user_id,
        coalesce(attempted.quizzes, 0),
        coalesce(exercised.exercises, 0),
        last_activity_date,
+       :first - last_activity_date,
+       NULL, NULL, NULL, NULL, NULL,
        now()
   FROM paced
   LEFT JOIN started USING (user_id)

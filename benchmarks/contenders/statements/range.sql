@@ -144,5 +144,7 @@ SELECT user_id,
        quizzes,
        exercises,
        last_activity_date,
+       :first + (number::integer - 30) - last_activity_date,
+       NULL, NULL, NULL, NULL, NULL,
        now()
   FROM paced
