@@ -320,7 +320,11 @@ class Settings(BaseSettings):
     )
     report_url: PageUrl | None = Field(
         default=None,
-        description="The address at which a web server serves the weekly reports; default: the UI, at /reports.",
+        description="The address at which a web server serves the weekly reports; if unset, `/reports` of the UI.",
+    )
+    report_recipients: SecretStr | None = Field(
+        default=None,
+        description="The recipients of the weekly report: Apprise URLs, separated by spaces or line breaks.",
     )
     dagster_log_retention_days: int = Field(
         default=90,

@@ -114,7 +114,7 @@ def test_report_imports_plots_and_no_database():
         assert "report" not in importers_of(library)
     assert importers_of("jinja2") == {"report"}
     # Text for logs and mails does not need matplotlib, which takes a second to import.
-    assert top_level_packages(modules_after(f"import {OURS}.report.words, {OURS}.report.tables")).isdisjoint(DRAWING)
+    assert top_level_packages(modules_after(f"import {OURS}.report.words, {OURS}.report.sections")).isdisjoint(DRAWING)
 
 
 def test_one_module_imports_dask_and_only_for_a_named_scheduler():

@@ -1,4 +1,4 @@
-"""The channels of SNAPSHOT_ALERT_URLS, e.g. Slack, e-mail, Teams, PagerDuty or a webhook, through Apprise.
+"""The channels of SNAPSHOT_ALERT_URLS and SNAPSHOT_REPORT_RECIPIENTS, e.g. Slack, e-mail or a webhook, through Apprise.
 
 Apprise logs URLs, which contain secrets. Its log records are therefore not propagated to other loggers; only the
 warnings about a send are read, and redacted.
@@ -17,15 +17,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pydantic import SecretStr
+
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.outbox import Attachment
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
+    from apprise.attachment.base import AttachBase
 
 READ_SECONDS = 15.0
 """How long a channel may take to answer unless its URL has `rto=`; after a later answer the message is sent again."""
 
-TRUNCATION_NOTE = "\n… (truncated for this channel; `snapshot-pipeline status` lists all incidents)"
+TRUNCATION_NOTE = "\n… (truncated for this channel)"
 """The end of a text that is too long for its channel."""
 
 _LOGGER = logging.getLogger("apprise")
@@ -34,7 +38,7 @@ _MIN_SECRET_LENGTH = 4
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of SNAPSHOT_ALERT_URLS.
+    """One channel.
 
     Attributes:
         id: A digest of its URL; the outbox stores this instead of the URL.
@@ -46,11 +50,12 @@ class Channel:
     name: str
     url: str = field(repr=False)
 
-    def send(self, title: str, body: str, severity: str) -> str | None:
+    def send(self, title: str, body: str, severity: str, attachment: Attachment | None = None) -> str | None:
         """Send a plain text, truncated to what the channel accepts.
 
         Args:
             severity: `failure`, `warning`, `success` or `info`.
+            attachment: An HTML page; left out where the channel takes no attachments.
 
         Returns:
             None if the channel accepted it, else the reason in one line, without secrets.
@@ -64,7 +69,11 @@ class Channel:
         with _warnings_of_this_thread() as warnings:
             try:
                 is_sent = service.notify(
-                    title=title, body=body, notify_type=NotifyType(severity), body_format=NotifyFormat.TEXT
+                    title=title,
+                    body=body,
+                    notify_type=NotifyType(severity),
+                    body_format=NotifyFormat.TEXT,
+                    attach=_attached(attachment) if attachment and service.attachment_support else None,
                 )
             except Exception as error:  # noqa: BLE001  # any error of one of a hundred plugins is a failed attempt
                 return f"it raised {type(error).__name__}"
@@ -75,7 +84,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class ChannelList:
-    """The content of SNAPSHOT_ALERT_URLS.
+    """The channels of a setting.
 
     Attributes:
         channels: The valid channels, in their order.
@@ -88,7 +97,23 @@ class ChannelList:
 
 def read_channels(settings: Settings) -> ChannelList:
     """Parse SNAPSHOT_ALERT_URLS, without connecting to anything."""
-    urls = settings.alert_urls.get_secret_value().split() if settings.alert_urls else []
+    return _parse("SNAPSHOT_ALERT_URLS", settings.alert_urls)
+
+
+def read_report_recipients(settings: Settings) -> ChannelList:
+    """Parse SNAPSHOT_REPORT_RECIPIENTS, without connecting to anything."""
+    return _parse("SNAPSHOT_REPORT_RECIPIENTS", settings.report_recipients)
+
+
+def read_all_channels(settings: Settings) -> ChannelList:
+    """Parse both settings; a URL that is in both is one channel."""
+    lists = read_channels(settings), read_report_recipients(settings)
+    channels = {channel.id: channel for each in lists for channel in each.channels}
+    return ChannelList([*channels.values()], [problem for each in lists for problem in each.problems])
+
+
+def _parse(variable: str, value: SecretStr | None) -> ChannelList:
+    urls = value.get_secret_value().split() if value else []
     channels: list[Channel] = []
     problems: list[str] = []
     names: Counter[str] = Counter()
@@ -96,7 +121,7 @@ def read_channels(settings: Settings) -> ChannelList:
         service = _create_service(url)
         if service is None:
             problems.append(
-                f"SNAPSHOT_ALERT_URLS: {_scheme_only(url)}, number {number} of {len(urls)}, is not an Apprise URL; "
+                f"{variable}: {_scheme_only(url)}, number {number} of {len(urls)}, is not an Apprise URL; "
                 "expected one as described at https://appriseit.com/services, with special characters percent-encoded"
             )
             continue
@@ -133,6 +158,12 @@ def redact(text: str, url: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         line = line.replace(secret, "***")
     return line
+
+
+def _attached(attachment: Attachment) -> AttachBase:
+    from apprise.attachment.memory import AttachMemory  # imported late, as in `_create_service`
+
+    return AttachMemory(content=attachment.content, name=attachment.name, mimetype="text/html")  # type: ignore[no-untyped-call]
 
 
 def _create_service(url: str) -> NotifyBase | None:

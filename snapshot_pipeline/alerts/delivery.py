@@ -125,7 +125,7 @@ def _send_next(engine: Engine, tables: StoreTables, channel: Channel, report: Ch
         message = take_due(connection, tables, channel.id, now)
         if message is None:
             return False
-        report.error = channel.send(message.title, message.body, message.severity)
+        report.error = channel.send(message.title, message.body, message.severity, message.attachment)
         if report.error is None:
             mark_sent(connection, tables, message.id, now)
         else:

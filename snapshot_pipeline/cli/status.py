@@ -44,8 +44,8 @@ class Status:
 
         counts = (
             (len(self.incidents.open), "open incident", "open incidents"),
-            (len(self.incidents.failing_channels), "failing alert channel", "failing alert channels"),
-            (len(self.incidents.channel_problems), "invalid alert URL", "invalid alert URLs"),
+            (len(self.incidents.failing_channels), "failing channel", "failing channels"),
+            (len(self.incidents.channel_problems), "invalid channel URL", "invalid channel URLs"),
         )
         others = [f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in counts if count]
         return day_problems(self.days) + others + ([self.daemon.problem] if self.daemon.problem else [])
@@ -66,7 +66,7 @@ def status(days: int, as_json: bool) -> None:
       0  no problems
       1  an error: the status could not be read
       3  problems: a day is missing, has too few students published or too many
-         students with invalid rows, an incident is open, an alert channel
+         students with invalid rows, an incident is open, a channel
          fails or its URL is invalid, the daemon is dead
 
     \b

@@ -65,18 +65,20 @@ class WeekCounts:
 
 @dataclass(frozen=True)
 class IncidentOverview:
-    """Open incidents and alert channels.
+    """Open incidents, and the channels of incidents and of the weekly report.
 
     Attributes:
         open: The open incidents, by number.
         channels: The names of the channels, by id.
-        channel_problems: One line per invalid URL of SNAPSHOT_ALERT_URLS.
+        channel_problems: One line per invalid URL.
+        has_alert_channels: Whether incidents are sent to anybody.
         undelivered: Messages that have not been sent yet, one entry per channel.
     """
 
     open: list[Incident] = field(default_factory=list)
     channels: dict[str, str] = field(default_factory=dict)
     channel_problems: Sequence[str] = ()
+    has_alert_channels: bool = False
     undelivered: list[Undelivered] = field(default_factory=list)
 
     @property
@@ -124,14 +126,16 @@ def read_incidents(installation: Installation) -> IncidentOverview:
     """Return the open incidents, the alert channels and their undelivered messages."""
     channels: dict[str, str] = {}
     problems: Sequence[str] = ()
-    if installation.settings.alert_urls:
-        from snapshot_pipeline.alerts.channels import read_channels  # imports Apprise, which takes half a second
+    settings = installation.settings
+    if settings.alert_urls or settings.report_recipients:
+        from snapshot_pipeline.alerts.channels import read_all_channels  # imports Apprise, which takes half a second
 
-        channel_list = read_channels(installation.settings)
+        channel_list = read_all_channels(settings)
         channels = {channel.id: channel.name for channel in channel_list.channels}
         problems = channel_list.problems
     waiting = installation.transaction(undelivered, list(channels))
-    return IncidentOverview(installation.transaction(open_incidents), channels, problems, waiting)
+    still_open = installation.transaction(open_incidents)
+    return IncidentOverview(still_open, channels, problems, bool(settings.alert_urls), waiting)
 
 
 def print_days(days: Sequence[DayStatus]) -> None:
@@ -208,7 +212,7 @@ def print_incidents(overview: IncidentOverview, zone: ZoneInfo) -> None:
         _print(_incident_table(overview.open, zone))
     else:
         click.echo("No open incidents.")
-    if not overview.channels:
+    if not overview.has_alert_channels:
         click.echo("No messages about incidents are sent: set SNAPSHOT_ALERT_URLS, then run")
         click.echo("`snapshot-pipeline alerts test`.")
     for messages in overview.undelivered:

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 
-from snapshot_pipeline.alerts.channels import Channel, read_channels
+from snapshot_pipeline.alerts.channels import Channel, read_all_channels, read_channels
 from snapshot_pipeline.alerts.delivery import deliver, send_immediately
 from snapshot_pipeline.alerts.incidents import Observation
 from snapshot_pipeline.alerts.messages import MessageFormat, monitoring_down, monitoring_restored
@@ -159,16 +159,22 @@ def build_alert_delivery_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.watch_seconds,
         default_status=default_status(dg.DefaultSensorStatus, settings),
         description=(
-            "Sends the messages of incident_scan_sensor to each channel. An unreachable channel is retried with "
-            "increasing delays of at most an hour. Test the channels with: snapshot-pipeline alerts test."
+            "Sends the messages of incident_scan_sensor and weekly_report to each channel. An unreachable channel is "
+            "retried with increasing delays of at most an hour. Test the channels with: snapshot-pipeline alerts test."
         ),
     )
     def alert_delivery_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        channels = read_channels(settings).channels
-        if not channels:
-            return dg.SkipReason("SNAPSHOT_ALERT_URLS names no channel; see incidents with: snapshot-pipeline status")
+        channel_list = read_all_channels(settings)
+        for problem in channel_list.problems:
+            context.log.error(problem)
+        if not channel_list.channels:
+            return dg.SkipReason(
+                "SNAPSHOT_ALERT_URLS and SNAPSHOT_REPORT_RECIPIENTS name no channel; see incidents with: "
+                "snapshot-pipeline status"
+            )
         with open_installation(settings) as installation:
-            reports = deliver(installation.engine, installation.store, channels, datetime.now(timezone.utc))
+            now = datetime.now(timezone.utc)
+            reports = deliver(installation.engine, installation.store, channel_list.channels, now)
         for report in reports:
             if report.error:
                 context.log.warning(f"{report.name}: {report.error}")

@@ -9,8 +9,11 @@ from matplotlib.axes import Axes
 
 from snapshot_pipeline.plots import style
 from snapshot_pipeline.plots.plot import Plot, empty_plot, to_plot
-from snapshot_pipeline.plots.style import BLUE, GREEN, INK, MUTED, ORANGE, Series
+from snapshot_pipeline.plots.style import BAD, INK, MUTED, SHOWN, WATCH, Series
 from snapshot_pipeline.plots.text import WEEKDAYS, long_date, period
+
+_MIN_WEEKS = 3
+"""Room for at least so many weeks, so that a short line is not stretched."""
 
 
 def draw_activity(
@@ -29,10 +32,10 @@ def draw_activity(
         before: Active students, lessons and minutes of the week before.
     """
     title = "Activity by day"
-    rows: list[tuple[str, Series, str, Series]] = [
-        ("active students", active_students, BLUE, before[0]),
-        ("lessons completed", lessons, GREEN, before[1]),
-        ("hours spent", _hours(minutes), ORANGE, _hours(before[2])),
+    rows: list[tuple[str, Series, Series]] = [
+        ("active students", active_students, before[0]),
+        ("lessons completed", lessons, before[1]),
+        ("hours spent", _hours(minutes), _hours(before[2])),
     ]
     comparison = "; the mark is the week before" if any(style.last_known(series) for series in before) else ""
     with style.plot_style():
@@ -48,8 +51,8 @@ def draw_activity(
         return to_plot(figure, title, "; ".join(_describe_row(days, name, values) for name, values, *_ in rows) + ".")
 
 
-def _draw_row(axes: Axes, name: str, values: Series, color: str, before: Series) -> None:
-    axes.bar(range(7), style.as_array(values), 0.66, color=color)
+def _draw_row(axes: Axes, name: str, values: Series, before: Series) -> None:
+    axes.bar(range(7), style.as_array(values), 0.66, color=SHOWN)
     for position, earlier in enumerate(before):
         if earlier is not None:
             ends = [position - 0.43, position + 0.43]
@@ -80,24 +83,24 @@ def _describe_row(days: Sequence[date], name: str, values: Series) -> str:
     )
 
 
-def draw_inactivity(days: Sequence[date], share_7: Series, share_14: Series) -> Plot:
+def draw_inactivity(sundays: Sequence[date], share_7: Series, share_14: Series) -> Plot:
     """Draw two lines, each labeled with its last value.
 
     Args:
-        days: Consecutive days, ascending.
-        share_7: Share of students without activity for 7 days or more, 0 to 1; None for a day that is missing or has no
-            students.
+        sundays: Of consecutive weeks, ascending.
+        share_7: Share of students without activity for 7 days or more, 0 to 1; None for a Sunday that is missing or has
+            no students.
         share_14: The same for 14 days or more.
     """
     title = "Inactive students"
     with style.plot_style():
-        subtitle = f"Percent of the students, by day, {period(days[0], days[-1])}"
+        subtitle = "Percent of the students, on the Sunday of each week"
         figure = style.new_figure(style.HEIGHT, title, subtitle, "day_summary")
         last = style.last_known(share_7)
         if last is None:
-            return empty_plot(figure, title, "No day has students.")
+            return empty_plot(figure, title, "No week has students.")
         axes = figure.add_subplot()
-        for shares, color in ((share_7, ORANGE), (share_14, BLUE)):
+        for shares, color in ((share_7, WATCH), (share_14, BAD)):
             style.draw_line(axes, style.as_array(shares) * 100, color)
             if ending := style.last_known(shares):
                 point = (ending[0], ending[1] * 100)
@@ -107,13 +110,13 @@ def draw_inactivity(days: Sequence[date], share_7: Series, share_14: Series) -> 
                 )
         highest = max(share for share in share_7 if share is not None) * 100
         axes.set(ylim=(0, min(100, max(highest * 1.15, 5))), ylabel="% of students")
-        axes.set_xlim(-0.5, len(days) * 1.09)
-        style.label_days(axes, days)
+        axes.set_xlim(-0.3, max(len(sundays) - 1, _MIN_WEEKS) + 0.7)
+        style.label_days(axes, sundays, max_labels=8)
         style.add_grid(axes, "y")
-        style.add_legend(figure, {"7 days or more": ORANGE, "14 days or more": BLUE})
+        style.add_legend(figure, {"7 days or more": WATCH, "14 days or more": BAD})
         return to_plot(
             figure,
             title,
-            f"On {long_date(days[last[0]])}, {last[1] * 100:.0f} % of the students had been inactive for 7 days or "
+            f"On {long_date(sundays[last[0]])}, {last[1] * 100:.0f} % of the students had been inactive for 7 days or "
             f"more, {(share_14[last[0]] or 0) * 100:.0f} % for 14 days or more.",
         )

@@ -1,8 +1,8 @@
 """The common style of all plots: sizes, fonts, colors, and helpers for axes, legends and lines with gaps.
 
-The colors of data are those of Okabe and Ito, which people with color vision deficiency can distinguish; each pace
-label and type of recommendation has one of them everywhere, and is named beside it. Text and grid have colors of the
-theme, which `plot` adapts to a dark page.
+The colors of data are those of Okabe and Ito, which people with color vision deficiency can distinguish. Each has one
+meaning in all plots and on the weekly page, and what it says is also written beside it. Text and grid have colors of
+the theme, which `plot` adapts to a dark page.
 """
 
 from __future__ import annotations
@@ -41,27 +41,14 @@ INK, MUTED, GRID, CARD = "#17212b", "#54606c", "#d5dbe1", "#ffffff"
 DARK = {INK: "#e8edf2", MUTED: "#a3afbb", GRID: "#37424d", CARD: "#151c23"}
 """The same on a dark page."""
 
-ORANGE, SKY, GREEN = "#e69f00", "#56b4e9", "#009e73"
-BLUE, VERMILION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
+SHOWN = "#0072b2"
+"""The figures of the day or week that the plot is about; pale: those of the weeks before."""
 
-PACE_COLORS: Mapping[str, str] = {"SLOW": VERMILION, "MEDIUM": ORANGE, "FAST": SKY, "ACCELERATED": BLUE}
-"""Slowest first, from warm to cold."""
+GOOD, WATCH, BAD = "#009e73", "#e69f00", "#d55e00"
+"""As it should be, or better than before; to be watched; failed, inactive for long, or worse than before."""
 
-RECOMMENDATION_COLORS: Mapping[str, str] = {
-    "TAKE_BREAK": PURPLE,
-    "RESUME_LEARNING": VERMILION,
-    "REVIEW_LESSON": ORANGE,
-    "START_LEARNING": GREEN,
-    "PRACTICE_MORE": SKY,
-    "CONTINUE_LEARNING": BLUE,
-}
-"""The most urgent first."""
-
-ON_COLOR: Mapping[str, str] = {ORANGE: "#000001", SKY: "#000001", BLUE: "#fffffe", VERMILION: "#000001"}
+ON_COLOR: Mapping[str, str] = {GOOD: "#000001", WATCH: "#000001", BAD: "#000001"}
 """Text colors on a color of data; not those of the theme, because they stay the same on a dark page."""
-
-BAD = VERMILION
-"""Failure."""
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 96,

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from snapshot_pipeline.plots import style
 from snapshot_pipeline.plots.plot import Plot, empty_plot, to_plot
-from snapshot_pipeline.plots.style import BAD, BLUE, GRID, INK, ON_COLOR, SKY
+from snapshot_pipeline.plots.style import BAD, GOOD, GRID, INK, ON_COLOR, WATCH
 from snapshot_pipeline.plots.text import WEEKDAYS, display_name, long_date, period, short_date
 
 MAX_WEEKS = 13
@@ -60,7 +60,7 @@ def draw_calendar(first: date, last: date, rates: Mapping[date, float | None], m
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
         axes.set_xlabel("week starting on", loc="left")
-        style.add_legend(figure, {"all": BLUE, f"at least {least}": SKY, "less": BAD, "not computed": GRID})
+        style.add_legend(figure, {"all": GOOD, f"at least {least}": WATCH, "less": BAD, "not computed": GRID})
         known = [(rate, day) for day in days if (rate := rates.get(day)) is not None]
         lowest = f" The lowest was {_format_rate(min(known)[0])} % on {long_date(min(known)[1])}." if known else ""
         return to_plot(
@@ -76,7 +76,7 @@ def _color(day: date, rates: Mapping[date, float | None], minimum: float) -> str
     rate = rates.get(day)
     if rate is None:
         return GRID
-    return BLUE if rate == 1 else SKY if rate >= minimum else BAD
+    return GOOD if rate == 1 else WATCH if rate >= minimum else BAD
 
 
 def _format_rate(rate: float | None) -> str:

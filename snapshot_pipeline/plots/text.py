@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 # Not `%b` and `%A`, which depend on the locale of the machine.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+NEXT_STEP = "CONTINUE_LEARNING"
+"""The recommendation that is only the default next step, and not counted as advice."""
+
+RECOMMENDATION_TYPES = (
+    "TAKE_BREAK",
+    "RESUME_LEARNING",
+    "REVIEW_LESSON",
+    "START_LEARNING",
+    "PRACTICE_MORE",
+    NEXT_STEP,
+)
+"""The most urgent first."""
+
+_TYPE_NAMES = {NEXT_STEP: "Next lesson (default)"}
 
 _MAX_NAME = 28
 
@@ -40,6 +56,16 @@ def count_noun(number: float, noun: str) -> str:
 def display_name(name: str) -> str:
     """`RESUME_LEARNING` as `Resume learning`."""
     return plain(name.replace("_", " ").capitalize())
+
+
+def ordered_types(weeks: Iterable[Mapping[str, int]]) -> list[str]:
+    """`RECOMMENDATION_TYPES`, then other types that one of the weeks has, by name."""
+    return [*RECOMMENDATION_TYPES, *sorted({kind for week in weeks for kind in week} - set(RECOMMENDATION_TYPES))]
+
+
+def type_name(kind: str) -> str:
+    """A type of recommendation as `display_name`; the default next step is called so."""
+    return _TYPE_NAMES.get(kind) or display_name(kind)
 
 
 def plain(text: str, max_length: int = _MAX_NAME) -> str:

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from snapshot_pipeline.plots.text import NEXT_STEP
+
 DAYS = 7
 WEEKS_SHOWN = 8
 """Number of weeks in the report, including the week itself."""
-
-NEXT_STEP = "CONTINUE_LEARNING"
-"""The recommendation that is only the default next step, and not counted as advice."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,6 @@ class GroupFigures:
     inactive_7_days: int
     inactive_14_days: int
 
-    @property
-    def paces(self) -> dict[str, int]:
-        """Number of students by pace label, the slowest first."""
-        return {
-            "SLOW": self.slow_students,
-            "MEDIUM": self.medium_students,
-            "FAST": self.fast_students,
-            "ACCELERATED": self.accelerated_students,
-        }
-
     def share(self, count: int) -> float | None:
         """A number of students as a share of all, 0 to 1; None without students."""
         return count / self.students if self.students else None
@@ -58,6 +47,47 @@ class GroupFigures:
 
 Cohort = tuple[str, str]
 """Specialization and level; '' for none."""
+
+
+@dataclass(frozen=True)
+class AtRiskFigures:
+    """The students at risk of a week: those in `at_risk_students`.
+
+    Attributes:
+        states: Students by state: `listed`, `dormant`, `not_started`.
+        reasons: Students by code of a reason; a student has up to three.
+        new: Students who were not at risk a week before; None if that week was not computed.
+        left: Students who were at risk a week before and are not now; None likewise.
+        cohorts: Students by cohort.
+    """
+
+    states: Mapping[str, int]
+    reasons: Mapping[str, int]
+    new: int | None
+    left: int | None
+    cohorts: Mapping[Cohort, int]
+
+    @property
+    def students(self) -> int:
+        """All of them."""
+        return sum(self.states.values())
+
+
+@dataclass(frozen=True)
+class AdviceOutcome:
+    """What became of the recommendations of a type by the end of the week in which they were shown.
+
+    Attributes:
+        given: All of them.
+        dismissed: Those that students dismissed.
+        naming: Those that name a lesson.
+        followed: Those of which a named lesson was completed in that week.
+    """
+
+    given: int
+    dismissed: int
+    naming: int
+    followed: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +102,8 @@ class ReportFigures:
         active: Number of students active in a week, by its Monday.
         recommendations: Number of recommendations by Monday and type; weeks without any are left out.
         failures: Failed student-days of the week, by reason.
+        at_risk: The students at risk of this week and of the week before, by Monday; without those not computed.
+        outcomes: The recommendations of the week before, which were shown in this week, by type.
     """
 
     week_start: date
@@ -81,6 +113,8 @@ class ReportFigures:
     active: Mapping[date, int]
     recommendations: Mapping[date, Mapping[str, int]]
     failures: Mapping[str, int]
+    at_risk: Mapping[date, AtRiskFigures]
+    outcomes: Mapping[str, AdviceOutcome]
 
     @property
     def week(self) -> WeekFigures:
@@ -142,6 +176,11 @@ class WeekFigures:
     def cohorts(self) -> Mapping[Cohort, GroupFigures]:
         """The cohorts on its Sunday."""
         return self.figures.cohorts.get(self.sunday, {})
+
+    @property
+    def at_risk(self) -> AtRiskFigures | None:
+        """Its students at risk; None if they were not computed."""
+        return self.figures.at_risk.get(self.start)
 
     @property
     def lessons(self) -> int | None:

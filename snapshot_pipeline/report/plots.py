@@ -1,4 +1,4 @@
-"""The six plots of the report. Importing this module imports Matplotlib."""
+"""The three plots of the report. Importing this module imports Matplotlib."""
 
 from __future__ import annotations
 
@@ -6,32 +6,26 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from snapshot_pipeline.plots.activity import draw_activity, draw_inactivity
-from snapshot_pipeline.plots.pace import CohortPace, draw_cohorts, draw_trend, draw_weekly_shares
 from snapshot_pipeline.plots.plot import Plot
 from snapshot_pipeline.plots.recommendations import draw_weeks
-from snapshot_pipeline.report.figures import ReportFigures, cohort_name
+from snapshot_pipeline.report.figures import ReportFigures
 
 
 def draw_plots(figures: ReportFigures) -> list[Plot]:
-    """Activity, pace, students by pace, inactivity, cohorts, recommendations."""
+    """Recommendations by week, activity by day, inactivity by week."""
     week, weeks, before = figures.week, figures.weeks, figures.before
-    all_days = [day for each in weeks for day in each.days]
-    paces = [_column(figures, all_days, name) for name in ("pace_mean", "pace_p25", "pace_median", "pace_p75")]
     activity = ("active_students", "lessons_completed", "minutes_spent")
     students, lessons, minutes = (_column(figures, week.days, name) for name in activity)
     earlier_students, earlier_lessons, earlier_minutes = (_column(figures, before.days, name) for name in activity)
-    groups = [figures.days.get(day) for day in all_days]
+    ends = [each.end for each in weeks]
     return [
-        draw_activity(week.days, students, lessons, minutes, (earlier_students, earlier_lessons, earlier_minutes)),
-        draw_trend(all_days, *paces),
-        draw_weekly_shares([each.sunday for each in weeks], [each.end.paces if each.end else None for each in weeks]),
-        draw_inactivity(
-            all_days,
-            [group.share(group.inactive_7_days) if group else None for group in groups],
-            [group.share(group.inactive_14_days) if group else None for group in groups],
-        ),
-        draw_cohorts(week.sunday, _cohort_paces(figures)),
         draw_weeks(recommendations_by_week(figures)),
+        draw_activity(week.days, students, lessons, minutes, (earlier_students, earlier_lessons, earlier_minutes)),
+        draw_inactivity(
+            [each.sunday for each in weeks],
+            [end.share(end.inactive_7_days) if end else None for end in ends],
+            [end.share(end.inactive_14_days) if end else None for end in ends],
+        ),
     ]
 
 
@@ -39,22 +33,6 @@ def recommendations_by_week(figures: ReportFigures) -> dict[date, Mapping[str, i
     """The recommendations of the weeks that have any, and of the week itself."""
     by_week = {week.start: figures.recommendations.get(week.start, {}) for week in figures.weeks}
     return {week: by_type for week, by_type in by_week.items() if by_type or week == figures.week_start}
-
-
-def _cohort_paces(figures: ReportFigures) -> list[CohortPace]:
-    before = figures.before.cohorts
-    return [
-        CohortPace(
-            name=cohort_name(cohort),
-            students=group.students,
-            lower=group.pace_p25,
-            median=group.pace_median,
-            upper=group.pace_p75,
-            median_before=before[cohort].pace_median if cohort in before else None,
-        )
-        for cohort, group in sorted(figures.week.cohorts.items())
-        if group.pace_p25 is not None and group.pace_median is not None and group.pace_p75 is not None
-    ]
 
 
 def _column(figures: ReportFigures, days: Sequence[date], name: str) -> list[float | None]:

@@ -1,13 +1,142 @@
-"""The sentences of the report: the week, and its changes from the week before. Plain text, escaped by the template."""
+"""The sentences of the report: its headline, warnings, and one sentence per section. Escaped by the template."""
 
 from __future__ import annotations
 
-from snapshot_pipeline.plots.text import count_noun
-from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, cohort_name
-from snapshot_pipeline.report.numbers import enumerate_names, hours, percent, points, weekday_and_date, whole
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-_MIN_COHORT = 10
-"""Students; the median of fewer changes with each of them."""
+from snapshot_pipeline.plots.text import count_noun, long_date
+from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures, WeekFigures, cohort_name
+from snapshot_pipeline.report.numbers import enumerate_names, hours, signed, weekday_and_date, whole
+
+MIN_CHANGE = 5
+"""Students; a smaller change is no headline."""
+
+MIN_SURPRISE = 2.0
+"""Change divided by the square root of the earlier number, which is how far a count moves by chance."""
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A number of students in two weeks, in all and by cohort, and how a headline says that it rose or fell."""
+
+    now: int
+    before: int
+    cohorts_now: Mapping[Cohort, int]
+    cohorts_before: Mapping[Cohort, int]
+    rose: str
+    fell: str
+    noun: str = ""
+
+    @property
+    def change(self) -> int:
+        return self.now - self.before
+
+    @property
+    def surprise(self) -> float:
+        return abs(self.change) / math.sqrt(max(self.before, 1))
+
+    @property
+    def is_large(self) -> bool:
+        return abs(self.change) >= MIN_CHANGE and self.surprise >= MIN_SURPRISE
+
+    def sentence(self) -> str:
+        """What changed, and the cohort in which it changed most."""
+        said = self.rose if self.change > 0 else self.fell
+        now = count_noun(self.now, self.noun) if self.noun else whole(self.now)
+        return f"{said} from {whole(self.before)} to {now}{self._place()}."
+
+    def _place(self) -> str:
+        cohorts = sorted({*self.cohorts_now, *self.cohorts_before})
+        if len(cohorts) < 2:
+            return ""
+        by_cohort = {name: self.cohorts_now.get(name, 0) - self.cohorts_before.get(name, 0) for name in cohorts}
+        direction = 1 if self.change > 0 else -1
+        most = max(cohorts, key=lambda name: direction * by_cohort[name])
+        if direction * by_cohort[most] <= 0:
+            return ""
+        return f", most in {cohort_name(most)} ({signed(by_cohort[most], 0)})"
+
+
+def title(figures: ReportFigures) -> str:
+    """The week."""
+    return f"Week of {long_date(figures.week.start)} to {long_date(figures.week.sunday)}"
+
+
+def headline(figures: ReportFigures) -> str:
+    """What changed most since the week before, and where."""
+    week, before = figures.week, figures.before
+    if week.end is None:
+        return f"{weekday_and_date(week.sunday)} is missing, so the students of this week cannot be counted."
+    if not week.end.students:
+        return "No student had a snapshot at the end of this week."
+    if before.end is None or not before.end.students:
+        first = "The week before is missing" if before.missing_days else "There is no earlier week"
+        return f"{first}, so nothing is compared: {_state(week)}."
+    large = [measure for measure in _measures(week, before) if measure.is_large]
+    if not large:
+        return f"Little has changed since last week: {_state(week)}."
+    return max(large, key=lambda measure: measure.surprise).sentence()
+
+
+def _measures(week: WeekFigures, before: WeekFigures) -> list[_Measure]:
+    """What a headline may be about, the gravest first, which is taken if two are as surprising."""
+    measures = []
+    if week.end and before.end:
+        measures.append(
+            _Measure(
+                week.end.inactive_14_days,
+                before.end.inactive_14_days,
+                {cohort: group.inactive_14_days for cohort, group in week.cohorts.items()},
+                {cohort: group.inactive_14_days for cohort, group in before.cohorts.items()},
+                "14-day inactivity rose",
+                "14-day inactivity fell",
+                "student",
+            )
+        )
+    if week.at_risk and before.at_risk:
+        measures.append(
+            _Measure(
+                week.at_risk.students,
+                before.at_risk.students,
+                week.at_risk.cohorts,
+                before.at_risk.cohorts,
+                "The number of students at risk rose",
+                "The number of students at risk fell",
+            )
+        )
+    if week.active is not None and before.active is not None:
+        measures.append(
+            _Measure(
+                week.active,
+                before.active,
+                {cohort: _active(group) for cohort, group in week.cohorts.items()},
+                {cohort: _active(group) for cohort, group in before.cohorts.items()},
+                "The number of active students rose",
+                "The number of active students fell",
+            )
+        )
+    return measures
+
+
+def _active(group: GroupFigures) -> int:
+    """Every student is either active in the week or inactive for 7 days at its end."""
+    return group.students - group.inactive_7_days
+
+
+def _state(week: WeekFigures) -> str:
+    """The week without a comparison, in half a sentence."""
+    end, active, at_risk = week.end, week.active, week.at_risk
+    parts = []
+    if at_risk:
+        parts.append(f"{count_noun(at_risk.students, 'student')} {_be(at_risk.students)} at risk")
+    if end:
+        has = "has" if end.inactive_14_days == 1 else "have"
+        parts.append(f"{whole(end.inactive_14_days)} {has} been inactive for 14 days")
+    if end and active is not None:
+        parts.append(f"{whole(active)} of {count_noun(end.students, 'student')} {_was(active)} active in the week")
+    return enumerate_names(parts)
 
 
 def notices(figures: ReportFigures) -> list[str]:
@@ -25,36 +154,23 @@ def notices(figures: ReportFigures) -> list[str]:
     return warnings
 
 
-def sentences(figures: ReportFigures) -> list[str]:
-    """The week in words, the most important first."""
-    if figures.week.end and not figures.week.end.students:
-        return ["No student had a snapshot on the Sunday of this week."]
-    parts = [_activity(figures), _work(figures), _pace(figures), _fast(figures), _inactive(figures), _cohorts(figures)]
-    return [part for part in (*parts, _recommendations(figures)) if part]
+def denominator(figures: ReportFigures) -> str:
+    """Of whom the shares of the report are shares; empty without students."""
+    end = figures.week.end
+    if not end or not end.students:
+        return ""
+    return (
+        f"All shares are of the {count_noun(end.students, 'student')} with a snapshot at the end of "
+        f"{weekday_and_date(figures.week.sunday)}; those of a cohort, of its students then."
+    )
 
 
-def small_print(figures: ReportFigures) -> list[str]:
-    """Sentences about the data rather than the students."""
-    failures = _failures(figures)
-    return [failures] if failures and not (figures.week.end and not figures.week.end.students) else []
-
-
-def _activity(figures: ReportFigures) -> str | None:
-    week, active = figures.week, figures.week.active
-    if active is None or week.end is None:
-        return None
-    change = _change(active, figures.before.active, "the week before")
-    if not active:
-        return f"None of the {count_noun(week.end.students, 'student')} was active{change}."
-    verb = "was" if active == 1 else "were"
-    return f"{count_noun(active, 'student')} of {whole(week.end.students)} {verb} active{change}."
-
-
-def _work(figures: ReportFigures) -> str | None:
+def work(figures: ReportFigures) -> str:
+    """Lessons and hours of the week; empty if a day is missing."""
     week, before = figures.week, figures.before
-    if week.lessons is None or week.minutes is None:
-        return None
-    lessons = f"{count_noun(week.lessons, 'lesson')} {'was' if week.lessons == 1 else 'were'} completed"
+    if week.lessons is None or week.minutes is None or not (week.end and week.end.students):
+        return ""
+    lessons = f"{count_noun(week.lessons, 'lesson')} {_was(week.lessons)} completed"
     spent = count_noun(round(week.minutes / 60), "hour")
     return (
         f"{lessons}{_relative(week.lessons, before.lessons)}, in {spent} of study"
@@ -62,118 +178,47 @@ def _work(figures: ReportFigures) -> str | None:
     )
 
 
-def _pace(figures: ReportFigures) -> str | None:
-    now, before = figures.week.end, figures.before.end
-    if now is None or now.pace_mean is None:
-        return None
-    half = f"; half of the students were between {points(now.pace_p25)} and {points(now.pace_p75)}"
-    change = ""
-    if before and before.pace_mean is not None:
-        difference = round(round(now.pace_mean, 1) - round(before.pace_mean, 1), 1)
-        moved = f"{abs(difference):.1f} points {'higher' if difference > 0 else 'lower'} than" if difference else "as"
-        change = f", {moved} a week before"
-    return f"The mean pace score on Sunday was {points(now.pace_mean)}{change}{half}."
-
-
-def _fast(figures: ReportFigures) -> str | None:
-    now, before = figures.week.end, figures.before.end
-    if now is None:
-        return None
-    change = _change(_count_fast(now), _count_fast(before) if before else None, "a week before")
-    fast = _count_fast(now)
-    return (
-        f"{count_noun(fast, 'student')} ({percent(now.share(fast))}) {'learns' if fast == 1 else 'learn'} at a fast or "
-        f"an accelerated pace{change}."
+def advice(figures: ReportFigures) -> str:
+    """The recommendations of the week, and what became of those of the week before."""
+    week = figures.week
+    if week.recommendations is None or week.next_steps is None:
+        made = "There are no recommendations for this week."
+    else:
+        total = week.recommendations
+        made = f"{count_noun(total, 'recommendation')} {_be(total)} given for the coming week."
+    outcomes = figures.outcomes.values()
+    given, dismissed, naming, followed = (
+        sum(getattr(outcome, name) for outcome in outcomes) for name in ("given", "dismissed", "naming", "followed")
     )
+    if not given:
+        return made
+    became = f"Of last week's {whole(given)}, {whole(dismissed)} {_was(dismissed)} dismissed"
+    if naming:
+        name = "names" if naming == 1 else "name"
+        became += f"; of the {whole(naming)} that {name} a lesson, {whole(followed)} {_was(followed)} followed"
+    return f"{made} {became}."
 
 
-def _count_fast(group: GroupFigures) -> int:
-    return group.fast_students + group.accelerated_students
-
-
-def _inactive(figures: ReportFigures) -> str | None:
-    now, before = figures.week.end, figures.before.end
-    if now is None:
-        return None
-    inactive, longer = now.inactive_7_days, now.inactive_14_days
-    if not inactive:
-        return "No student has been inactive for 7 days or more."
-    change = _change(inactive, before.inactive_7_days if before else None, "a week before")
-    share = percent(now.share(inactive))
-    verb = "has" if inactive == 1 else "have"
-    return (
-        f"{count_noun(inactive, 'student')} ({share}) {verb} been inactive for 7 days or more{change}; "
-        f"{whole(longer)} for 14 days or more."
-    )
-
-
-def _cohorts(figures: ReportFigures) -> str | None:
-    """The cohorts whose median rose and fell most."""
-    changes = sorted(_median_changes(figures))
-    if not changes:
-        return None
-    parts = []
-    if changes[-1][0] > 0:
-        parts.append(f"rose most in {_describe_change(changes[-1], 'up')}")
-    if changes[0][0] < 0:
-        parts.append(f"fell most in {_describe_change(changes[0], 'down')}")
-    if not parts:
-        return "The median pace of no cohort has changed."
-    return f"By cohort, the median pace {' and '.join(parts)}."
-
-
-def _median_changes(figures: ReportFigures) -> list[tuple[float, Cohort, float, int]]:
-    """Change of each cohort's median in points, the cohort, its median now and its students."""
-    return [
-        (round(round(now.pace_median, 1) - round(before.pace_median, 1), 1), cohort, now.pace_median, now.students)
-        for cohort, now in figures.week.cohorts.items()
-        if (before := figures.before.cohorts.get(cohort))
-        and now.pace_median is not None
-        and before.pace_median is not None
-        and min(now.students, before.students) >= _MIN_COHORT
-    ]
-
-
-def _describe_change(change: tuple[float, Cohort, float, int], direction: str) -> str:
-    by, cohort, median, students = change
-    return f"{cohort_name(cohort)} ({direction} {abs(by):.1f} to {points(median)}, {count_noun(students, 'student')})"
-
-
-def _recommendations(figures: ReportFigures) -> str:
-    week, next_steps = figures.week, figures.week.next_steps
-    if week.recommendations is None or next_steps is None:
-        return "There are no recommendations for this week."
-    total, advice = week.recommendations, week.advice
-    change = _change(total, figures.before.recommendations, "the week before")
-    made = f"{count_noun(total, 'recommendation')} {'was' if total == 1 else 'were'} made{change}"
-    if total:
-        most = max(sorted(advice), key=lambda name: advice[name])
-        made += f"; most often “{most.replace('_', ' ').lower()}” ({whole(advice[most])})"
-    if not next_steps:
-        return f"{made}."
-    verb = "is" if next_steps == 1 else "are"
-    return f"{made}. {count_noun(next_steps, 'student')} {verb} shown the next lesson, the default."
-
-
-def _failures(figures: ReportFigures) -> str | None:
+def small_print(figures: ReportFigures) -> str:
+    """A sentence about the data rather than the students; empty if there is nothing to say."""
     failed = sum(figures.failures.values())
+    if figures.week.end and not figures.week.end.students:
+        return ""
     if not failed:
-        return None if figures.week.missing_days else "Every student was computed on every day."
+        return "" if figures.week.missing_days else "Every student was computed on every day."
     most = max(sorted(figures.failures), key=lambda reason: figures.failures[reason])
-    reason = most.replace("_", " ")
     return (
-        f"{count_noun(failed, 'student day')} not computed (data errors), most often because of “{reason}” "
-        f"({whole(figures.failures[most])})."
+        f"{count_noun(failed, 'student day')} not computed (data errors), most often because of "
+        f"“{most.replace('_', ' ')}” ({whole(figures.failures[most])})."
     )
 
 
-def _change(now: int, before: int | None, when: str) -> str:
-    """`, 23 fewer than the week before`; empty if that is unknown."""
-    if before is None:
-        return ""
-    if now == before:
-        return f", as many as {when}"
-    return f", {abs(now - before):,} {'more' if now > before else 'fewer'} than {when}"
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _relative(now: float | None, before: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -198,6 +198,24 @@ def at_risk_weeks(connection: Connection, tables: StoreTables, first: date, last
         for start, row in computed.items()
         if start >= first
     }
+
+
+def at_risk_by_cohort(
+    connection: Connection, tables: StoreTables, weeks: Sequence[date]
+) -> dict[date, dict[tuple[str, str], int]]:
+    """The students at risk of some weeks by specialization and level; '' for none."""
+    students = tables.at_risk_students
+    cohort = [func.coalesce(students.c[name], "").label(name) for name in ("specialization", "level")]
+    query = (
+        select(students.c.week_start, *cohort, func.count().label("students"))
+        .where(students.c.week_start.in_(weeks))
+        .group_by(students.c.week_start, *cohort)
+        .order_by(students.c.week_start, *cohort)
+    )
+    counts: dict[date, dict[tuple[str, str], int]] = {}
+    for row in connection.execute(query):
+        counts.setdefault(row.week_start, {})[row.specialization, row.level] = row.students
+    return counts
 
 
 def _counts(connection: Connection, rows: Select[Any]) -> dict[date, dict[str, int]]:

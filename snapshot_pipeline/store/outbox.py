@@ -7,15 +7,24 @@ second sender skips it, and a sender that dies leaves it unchanged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from snapshot_pipeline.store.tables import StoreTables
 
 BLOCKING_ATTEMPTS = 10
 """How many attempts of a message block later ones, so that an all-clear does not arrive before its incident."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that is sent with a message."""
+
+    name: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class OutboxMessage:
     body: str
     severity: str
     attempts: int
+    attachment: Attachment | None
 
 
 @dataclass(frozen=True)
@@ -56,31 +66,54 @@ def queue_message(
     body: str,
     severity: str,
     now: datetime,
-) -> None:
-    """Queue a message for each channel id."""
-    common = {"title": title, "body": body, "severity": severity, "created_at": now, "next_attempt_at": now}
-    if channels:
-        connection.execute(insert(tables.alert_messages), [{**common, "channel": channel} for channel in channels])
+    subject: str | None = None,
+    attachment: Attachment | None = None,
+    expires_at: datetime | None = None,
+) -> int:
+    """Queue a message for each channel id; return for how many.
+
+    Args:
+        subject: What the message is about, if a channel must not get another one about it.
+        attachment: Stored with the message, because the sender may run on another machine, until it is sent.
+        expires_at: When the message is given up.
+    """
+    if not channels:
+        return 0
+    common = {
+        "title": title,
+        "body": body,
+        "severity": severity,
+        "created_at": now,
+        "next_attempt_at": now,
+        "subject": subject,
+        "attachment_name": attachment and attachment.name,
+        "attachment": attachment and attachment.content,
+        "expires_at": expires_at,
+    }
+    statement = insert(tables.alert_messages).values([{**common, "channel": channel} for channel in channels])
+    return connection.execute(statement.on_conflict_do_nothing(index_elements=["channel", "subject"])).rowcount
 
 
 def take_due(connection: Connection, tables: StoreTables, channel: str, now: datetime) -> OutboxMessage | None:
     """Lock and return the next message of a channel; None if there is none, or another sender has it.
 
-    Messages keep their order: an unsent one blocks those behind it, for `BLOCKING_ATTEMPTS` attempts.
+    Messages keep their order: an unsent one blocks those behind it, for `BLOCKING_ATTEMPTS` attempts. A message that
+    has expired is not sent any more.
     """
     messages = tables.alert_messages
     earlier = messages.alias("earlier")
     is_blocked = exists().where(
         earlier.c.channel == channel,
-        earlier.c.sent_at.is_(None),
+        _is_waiting(earlier, now),
         earlier.c.id < messages.c.id,
         earlier.c.attempts < BLOCKING_ATTEMPTS,
     )
+    columns = ("id", "title", "body", "severity", "attempts", "attachment_name", "attachment")
     query = (
-        select(messages.c.id, messages.c.title, messages.c.body, messages.c.severity, messages.c.attempts)
+        select(*(messages.c[name] for name in columns))
         .where(
             messages.c.channel == channel,
-            messages.c.sent_at.is_(None),
+            _is_waiting(messages, now),
             messages.c.next_attempt_at <= now,
             ~is_blocked,
         )
@@ -89,16 +122,19 @@ def take_due(connection: Connection, tables: StoreTables, channel: str, now: dat
         .with_for_update(skip_locked=True)
     )
     row = connection.execute(query).first()
-    return OutboxMessage(*row) if row else None
+    if row is None:
+        return None
+    attachment = Attachment(row.attachment_name, bytes(row.attachment)) if row.attachment is not None else None
+    return OutboxMessage(row.id, row.title, row.body, row.severity, row.attempts, attachment)
 
 
 def mark_sent(connection: Connection, tables: StoreTables, number: int, now: datetime) -> None:
-    """Record that the channel accepted a message."""
+    """Record that the channel accepted a message, and delete its attachment."""
     messages = tables.alert_messages
     connection.execute(
         update(messages)
         .where(messages.c.id == number)
-        .values(sent_at=now, attempts=messages.c.attempts + 1, last_error=None)
+        .values(sent_at=now, attempts=messages.c.attempts + 1, last_error=None, attachment=None)
     )
 
 
@@ -125,8 +161,12 @@ def undelivered(connection: Connection, tables: StoreTables, channels: Sequence[
             func.max(messages.c.attempts),
             func.max(messages.c.last_error),
         )
-        .where(messages.c.sent_at.is_(None), messages.c.channel.in_(channels))
+        .where(_is_waiting(messages, func.now()), messages.c.channel.in_(channels))
         .group_by(messages.c.channel)
         .order_by(messages.c.channel)
     )
     return [Undelivered(*row) for row in connection.execute(query)]
+
+
+def _is_waiting(messages: FromClause, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    return and_(messages.c.sent_at.is_(None), or_(messages.c.expires_at.is_(None), messages.c.expires_at > now))

@@ -105,6 +105,43 @@ def counts_by_week(connection: Connection, tables: StoreTables, first: date, las
     return counts
 
 
+def dismissed_counts(connection: Connection, tables: StoreTables, week_start: date, before: datetime) -> dict[str, int]:
+    """The number of recommendations of a week that were dismissed before an instant, by type."""
+    recommendations = tables.adaptive_recommendations
+    query = (
+        select(recommendations.c.recommendation_type, func.count())
+        .where(recommendations.c.week_start == week_start, recommendations.c.dismissed_at < before)
+        .group_by(recommendations.c.recommendation_type)
+    )
+    return {recommendation_type: count for recommendation_type, count in connection.execute(query)}
+
+
+def read_named_lessons(
+    connection: adbc.Connection, tables: StoreTables, week_start: date, types: Collection[str]
+) -> pd.DataFrame:
+    """The lessons that a week's recommendations of some types name: `user_id`, `recommendation_type`, `lesson_id`."""
+    recommendations = tables.adaptive_recommendations
+    metadata = recommendations.c["metadata"]
+    one = func.jsonb_build_array(func.jsonb_extract_path(metadata, "lesson_id"))
+    lesson_ids = func.jsonb_array_elements_text(func.coalesce(func.jsonb_extract_path(metadata, "lesson_ids"), one))
+    lesson = lesson_ids.table_valued("id").render_derived("lesson")
+    query = (
+        select(
+            recommendations.c.user_id,
+            recommendations.c.recommendation_type,
+            cast(lesson.c.id, BigInteger).label("lesson_id"),
+        )
+        .select_from(recommendations.join(lesson, true()))
+        .where(
+            recommendations.c.week_start == week_start,
+            recommendations.c.recommendation_type.in_(types),
+            lesson.c.id.is_not(None),
+        )
+        .order_by(recommendations.c.user_id)
+    )
+    return bulk.fetch_frame(connection, query)
+
+
 def read_dismissals(
     connection: adbc.Connection, tables: StoreTables, first_user: int, last_user: int, week: WeekScope
 ) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Engine, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Table, and_, delete, func, or_, select, tuple_
 
 from snapshot_pipeline.store.months import drop_partitions_before
 from snapshot_pipeline.store.tables import StoreTables
@@ -33,15 +33,15 @@ def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLi
     """Delete expired rows in small transactions; after an interruption the next call continues.
 
     Months of snapshots that have expired completely are dropped, without counting their rows; rows are deleted from the
-    month that the limit cuts, and from months that could not be dropped. Open incidents and unsent messages are never
-    deleted.
+    month that the limit cuts, and from months that could not be dropped. Open incidents are never deleted, and
+    unsent messages only if they have expired.
 
     Returns:
         The number of deleted rows by table, and of dropped months as `performance_snapshots_partitions`.
     """
     incidents, messages, restatements = tables.incidents, tables.alert_messages, tables.snapshot_restatements
     expired = [
-        (messages, messages.c.sent_at < limits.incidents),
+        (messages, or_(messages.c.sent_at < limits.incidents, _is_given_up(messages))),
         (incidents, incidents.c.closed_at < limits.incidents),
         (restatements, restatements.c.restated_at < limits.restatements),
     ]
@@ -69,6 +69,10 @@ def delete_expired_rows(engine: Engine, tables: StoreTables, limits: RetentionLi
             )
         ]
     return dropped | {table.name: _delete(engine, table, condition) for table, condition in expired}
+
+
+def _is_given_up(messages: Table) -> ColumnElement[bool]:
+    return and_(messages.c.sent_at.is_(None), messages.c.expires_at <= func.now())
 
 
 def _delete(engine: Engine, table: Table, condition: ColumnElement[bool]) -> int:

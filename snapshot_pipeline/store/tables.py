@@ -493,12 +493,17 @@ def _alert_messages(metadata: MetaData) -> Table:
         _column("body", Text, "The text."),
         _column("severity", Text, "The severity that the channel shows.", "failure, warning, success, info"),
         _column("created_at", _INSTANT, "When it was queued."),
+        _optional("subject", Text, "What is sent once per channel, such as a weekly report; null for incidents."),
+        _optional("attachment_name", Text, "The file name of the attachment, or null."),
+        _optional("attachment", LargeBinary, "The attachment until the channel has accepted the message, or null."),
+        _optional("expires_at", _INSTANT, "When it is given up if it is still unsent; null for never."),
         _column("attempts", Integer, "How often sending it was tried.", _COUNT, server_default=text("0")),
         _column("next_attempt_at", _INSTANT, "Earliest time of the next attempt."),
         _optional("sent_at", _INSTANT, "When the channel accepted it; null while it is unsent."),
         _optional("last_error", Text, "Why the last attempt failed, or null."),
         Index("alert_messages_unsent_idx", "channel", "id", postgresql_where=text("sent_at IS NULL")),
-        info={DESCRIPTION: "One row per message and channel: the outbox of the incidents."},
+        Index("alert_messages_subject_key", "channel", "subject", unique=True),
+        info={DESCRIPTION: "One row per message and channel: the outbox of the incidents and of the weekly report."},
     )
 
 

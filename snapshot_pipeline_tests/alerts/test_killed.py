@@ -19,7 +19,9 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.channels import Channel
 from snapshot_pipeline.alerts.incidents import SLOW_RUN, Observation
+from snapshot_pipeline.store.outbox import Attachment
 from snapshot_pipeline_tests.alerts.scans import MINUTE, NOW, channels_of, check, missing, outbox, scan, send
+from snapshot_pipeline_tests.alerts.test_report_messages import queue, stored_pages
 from snapshot_pipeline_tests.integration.embedded.servers import fork
 from snapshot_pipeline_tests.receivers import WebReceiver
 from snapshot_pipeline_tests.store.conftest import Store
@@ -76,16 +78,16 @@ SCAN_STEPS: dict[str, Callable[[], None]] = {
 class DiesBeforeSending(Channel):
     """A channel whose sender is killed before it sends."""
 
-    def send(self, title: str, body: str, severity: str) -> str | None:
+    def send(self, title: str, body: str, severity: str, attachment: Attachment | None = None) -> str | None:
         die()
-        return super().send(title, body, severity)
+        return super().send(title, body, severity, attachment)
 
 
 class DiesAfterSending(Channel):
     """A channel whose sender is killed after the channel accepted the message."""
 
-    def send(self, title: str, body: str, severity: str) -> str | None:
-        assert super().send(title, body, severity) is None
+    def send(self, title: str, body: str, severity: str, attachment: Attachment | None = None) -> str | None:
+        assert super().send(title, body, severity, attachment) is None
         die()
         return None
 
@@ -169,3 +171,21 @@ def test_a_kill_between_answer_and_commit_repeats_that_message_only(
     scan_and_deliver(store, channels)
     assert sorted(Counter(receiver.titles).values()) == [1, 1, 2]
     assert Counter(receiver.titles)[receiver.titles[0]] == 2
+
+
+@pytest.mark.parametrize("step", BETWEEN_ANSWER_AND_MARK)
+def test_a_report_whose_sender_is_killed_before_the_mark_is_sent_again_with_its_page(
+    step: str, store: Store, migrated_url: URL, receiver: WebReceiver
+):
+    url = f"json://{receiver.address}/"
+    queue(store, url)
+    prepare, kind = BETWEEN_ANSWER_AND_MARK[step]
+    dying = [kind(channel.id, channel.name, channel.url) for channel in channels_of(url)]
+    killed(migrated_url, store, prepare, lambda copy: send(copy, dying, NOW))
+    assert (len(receiver.messages), stored_pages(store)) == (1, 1)
+    deadline = time.monotonic() + 20
+    while stored_pages(store):
+        send(store, channels_of(url), NOW + MINUTE)
+        assert time.monotonic() < deadline, "the report was never sent again"
+    first, second = receiver.messages
+    assert first["attachments"] == second["attachments"] != []

@@ -161,7 +161,7 @@ def test_days_computed_with_another_setting_are_a_warning(installation: TestInst
 def test_an_invalid_channel_is_status_3_and_stderr_stays_empty(installation: TestInstallation, yesterday: date) -> None:
     found = document(installation, 3, SNAPSHOT_START_DATE=str(yesterday), SNAPSHOT_ALERT_URLS="nonsense://x json://[::")
     assert len(found["channel_problems"]) == 2
-    assert found["problems"] == ["2 invalid alert URLs"]
+    assert found["problems"] == ["2 invalid channel URLs"]
 
 
 def test_an_unreachable_database_is_status_1_without_a_document(installation: TestInstallation) -> None:

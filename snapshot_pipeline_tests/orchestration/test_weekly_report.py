@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date
+from base64 import b64decode
+from dataclasses import replace
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from snapshot_pipeline.orchestration.assets import weekly_report
-from snapshot_pipeline.orchestration.assets.weekly_report import _escape_markdown
+from snapshot_pipeline.orchestration.assets.weekly_report import _escape_markdown, queue_for_recipients
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
+from snapshot_pipeline.orchestration.sensors import build_alert_delivery_sensor
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.periods import last_closed_week
+from snapshot_pipeline.pipeline.weekly_report import write_report
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.receivers import web_receiver
 
 WEEK = "2026-02-16"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -50,9 +58,10 @@ def test_the_metadata_has_the_path_the_text_and_a_plot(computed: TestInstallatio
     assert metadata["file"] == dg.MetadataValue.path(str(page))
     assert page.stat().st_size == metadata["bytes"].value
     words = str(metadata["in_words"].value)
-    assert "students of" in words
-    assert "were active" in words
-    assert "recommendations were made" in words
+    assert "nothing is compared" in words
+    assert "Active in the week: " in words
+    assert "given for the coming week" in words
+    assert metadata["messages_queued"].value == 0
     plot = str(metadata["activity"].value)
     assert plot.startswith("![Active students by day")
     assert "data:image/svg+xml;base64," in plot
@@ -64,6 +73,36 @@ def test_the_page_links_to_the_configured_report_url(computed: TestInstallation)
     settings = computed.settings.model_copy(update={"report_url": "https://reports.example.org/learning"})
     metadata = metadata_of(run_job(computed, settings, "weekly_report_job", partition_key=WEEK))
     assert metadata["page"] == dg.MetadataValue.url(f"https://reports.example.org/learning/{WEEK}.html")
+
+
+def test_recipients_get_the_newest_report_once_and_no_older_one(computed: TestInstallation):
+    """The message has the headline, the tiles and the page; no report is sent again when its week is written again."""
+    with web_receiver() as receiver:
+        settings = computed.settings.model_copy(
+            update={
+                "report_recipients": SecretStr(f"json://{receiver.address}/head"),
+                "report_url": "https://reports.example.org",
+            }
+        )
+        with open_installation(settings) as opened:
+            written, now = write_report(opened, date.fromisoformat(WEEK)), datetime.now(timezone.utc)
+            assert queue_for_recipients(opened, written, now) == 0  # newer weeks have ended
+            report = replace(written, week_start=last_closed_week(settings, now))
+            assert queue_for_recipients(opened, report, now) == 1
+            assert queue_for_recipients(opened, report, now) == 0
+        context = dg.build_sensor_context(instance=computed.instance)
+        for expected in ("1 message sent", "no message to send"):
+            skipped = build_alert_delivery_sensor(settings)(context)
+            assert isinstance(skipped, dg.SkipReason)
+            assert skipped.skip_message == expected
+        (message,) = receiver.messages
+    assert message["title"] == "Week of 16 Feb 2026 to 22 Feb 2026"
+    lines = message["message"].splitlines()
+    assert lines[0] == report.headline
+    assert lines[2:7] == [f"- {tile}" for tile in report.tiles]
+    assert f"The page: https://reports.example.org/{WEEK}.html" in lines
+    (attachment,) = message["attachments"]
+    assert b64decode(attachment["base64"]) == report.path.read_bytes()
 
 
 def test_a_report_that_cannot_be_written_does_not_fail_recommendations(computed: TestInstallation, tmp_path: Path):

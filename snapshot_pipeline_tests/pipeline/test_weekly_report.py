@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -16,6 +17,7 @@ from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.report_files import ReportError, report_path
 from snapshot_pipeline.pipeline.summaries import summarize_days
 from snapshot_pipeline.pipeline.weekly_report import read_figures, write_report
+from snapshot_pipeline.report.figures import AdviceOutcome, AtRiskFigures
 from snapshot_pipeline_tests.pipeline.installations import (
     COMPUTED,
     MONDAY,
@@ -81,6 +83,63 @@ def test_figures_equal_the_tables(summarized: Installation):
     assert figures.before.missing_days == []
 
 
+def test_outcomes_of_last_weeks_recommendations_by_type(server_url: URL, failed_template: URL, tmp_path: Path):
+    """Followed: a named lesson was completed in the week; dismissed: before its end."""
+    with (
+        new_database(server_url, failed_template) as url,
+        installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
+    ):
+        summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        execute(
+            url,
+            "DELETE FROM user_lesson_progress WHERE user_id <= 6",
+            # Student 1 in the week, 2 before it, 3 after it, 4 another lesson, 5 the second of two named lessons.
+            "INSERT INTO user_lesson_progress (user_id, lesson_id, started_at, completed_at) VALUES "
+            "(1, 1, '2025-10-20', '2025-10-27 00:00+01'), (2, 1, '2025-10-20', '2025-10-26 23:59:59+01'), "
+            "(3, 1, '2025-10-20', '2025-11-03 00:00+01'), (4, 2, '2025-10-20', '2025-10-30'), "
+            "(5, 3, '2025-10-20', '2025-11-02 23:59:59+01')",
+            "INSERT INTO adaptive_recommendations (user_id, week_start, recommendation_type, title, message, priority, "
+            "metadata, is_active, applies, created_at, dismissed_at) "
+            "SELECT id, DATE '2025-10-20', type, '', '', 90, metadata::jsonb, false, true, '2025-10-27', dismissed "
+            "FROM (VALUES (1, 'RESUME_LEARNING', '{\"lesson_id\": 1}', NULL), "
+            "(2, 'RESUME_LEARNING', '{\"lesson_id\": 1}', '2025-10-29'::timestamptz), "
+            "(3, 'RESUME_LEARNING', '{\"lesson_id\": 1}', '2025-11-03'), (4, 'RESUME_LEARNING', '{\"lesson_id\": 1}', "
+            "NULL), (5, 'REVIEW_LESSON', '{\"lesson_ids\": [1, 3]}', NULL), (6, 'START_LEARNING', '{}', NULL), "
+            "(1, 'CONTINUE_LEARNING', '{\"lesson_id\": 1}', NULL)) AS rows (id, type, metadata, dismissed)",
+        )
+        assert read_figures(installation, MONDAY).outcomes == {
+            "RESUME_LEARNING": AdviceOutcome(given=4, dismissed=1, naming=4, followed=1),
+            "REVIEW_LESSON": AdviceOutcome(given=1, dismissed=0, naming=1, followed=1),
+            "START_LEARNING": AdviceOutcome(given=1, dismissed=0, naming=0, followed=0),
+        }
+
+
+def test_students_at_risk_are_counted_by_reason_and_cohort(server_url: URL, failed_template: URL, tmp_path: Path):
+    with (
+        new_database(server_url, failed_template) as url,
+        installation_on(url, home=tmp_path, start_date=COMPUTED[0]) as installation,
+    ):
+        assert read_figures(installation, MONDAY).at_risk == {}
+        summarize_days(installation, COMPUTED[0], COMPUTED[-1], "first")
+        insert_at_risk(url, MONDAY - timedelta(weeks=1), [1, 2, 3])
+        insert_at_risk(url, MONDAY, [2, 3, 4, 5])
+        week = read_figures(installation, MONDAY).week.at_risk
+        page = write_report(installation, MONDAY).path.read_text(encoding="utf-8")
+    assert week == AtRiskFigures({"listed": 4}, {"LOW_RESULTS": 4}, 2, 1, {("Web", ""): 4})
+    assert "A private sentence" not in page
+
+
+def insert_at_risk(url: URL, monday: date, user_ids: list[int]) -> None:
+    """Store a week of students at risk who have the same reason."""
+    reasons = '[{"code": "LOW_RESULTS", "text": "A private sentence.", "numbers": {}}]'
+    execute(
+        url,
+        f"INSERT INTO at_risk_weeks VALUES ('{monday}', 9, 9, now(), 'run')",  # noqa: S608
+        "INSERT INTO at_risk_students (user_id, week_start, state, reasons, specialization, computed_at) "  # noqa: S608
+        f"SELECT id, '{monday}', 'listed', '{reasons}', 'Web', now() FROM unnest(ARRAY{user_ids}) AS id",
+    )
+
+
 def test_writing_the_page_again_gives_the_same_bytes(summarized: Installation, tmp_path: Path):
     installation = at_home(summarized, tmp_path)
     report = write_report(installation, MONDAY)
@@ -89,8 +148,16 @@ def test_writing_the_page_again_gives_the_same_bytes(summarized: Installation, t
     assert len(page) == report.size
     assert "Week of 27 Oct 2025 to 2 Nov 2025" in page.decode()
     assert report.missing_days == []
-    assert len(report.plots) == 6
-    assert report.sentences[0].split()[0] in page.decode()
+    assert len(report.plots) == 3
+    for line in (report.title, report.headline, *report.sentences):
+        assert line in html.unescape(page.decode())
+    assert [tile.split(":")[0] for tile in report.tiles] == [
+        "At risk",
+        "New this week",
+        "Left the list",
+        "Inactive for 14 days",
+        "Active in the week",
+    ]
     assert write_report(installation, MONDAY).path.read_bytes() == page
     assert [path.name for path in report.path.parent.iterdir()] == ["2025-10-27.html"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,23 +14,17 @@ from xml.etree import ElementTree
 import pytest
 
 from snapshot_pipeline.plots.activity import draw_activity, draw_inactivity
-from snapshot_pipeline.plots.pace import (
-    MAX_COHORTS,
-    CohortPace,
-    draw_cohorts,
-    draw_distribution,
-    draw_trend,
-    draw_weekly_shares,
-)
+from snapshot_pipeline.plots.pace import draw_distribution
 from snapshot_pipeline.plots.plot import Plot
 from snapshot_pipeline.plots.recommendations import draw_weeks
-from snapshot_pipeline.plots.style import CARD, DARK, INK, MUTED, ON_COLOR, RECOMMENDATION_COLORS
+from snapshot_pipeline.plots.style import BAD, CARD, DARK, GOOD, INK, MUTED, ON_COLOR, SHOWN, WATCH
 from snapshot_pipeline.plots.success import draw_calendar, draw_failures
+from snapshot_pipeline.plots.text import RECOMMENDATION_TYPES
 from snapshot_pipeline_tests.contrast import contrast
 
 SUNDAY = date(2026, 3, 1)
 WEEK = [SUNDAY - timedelta(days=6 - n) for n in range(7)]
-TWO_MONTHS = [SUNDAY - timedelta(days=55 - n) for n in range(56)]
+SUNDAYS = [SUNDAY - timedelta(weeks=7 - n) for n in range(8)]
 QUARTER = [SUNDAY - timedelta(days=n) for n in range(91)]
 
 PLOTS: dict[str, Callable[[], Plot]] = {
@@ -43,27 +38,18 @@ PLOTS: dict[str, Callable[[], Plot]] = {
         QUARTER[-1], SUNDAY, {day: 0.999 - n / 1000 for n, day in enumerate(QUARTER)}, 0.9
     ),
     "recommendations": lambda: draw_weeks(
-        {date(2026, 1, 5) + timedelta(weeks=n): dict.fromkeys(RECOMMENDATION_COLORS, 100 * n + 7) for n in range(8)}
+        {date(2026, 1, 5) + timedelta(weeks=n): dict.fromkeys(RECOMMENDATION_TYPES, 100 * n + 7) for n in range(8)}
     ),
     "failures": lambda: draw_failures(SUNDAY, {"unexpected_error": 12, "another_error": 31}),
-    "trend": lambda: draw_trend(
-        TWO_MONTHS, *([None if n in (3, 4, 6) else base + n / 9 for n in range(56)] for base in (45, 30, 44, 60))
-    ),
     "activity": lambda: draw_activity(
         WEEK, [5, 4, None, 2, 1, 0, 3], [9] * 7, [600] * 7, before=([4] * 7, [None] * 7, [660] * 7)
     ),
-    "shares": lambda: draw_weekly_shares(
-        [SUNDAY - timedelta(weeks=1), SUNDAY], [None, {"SLOW": 4, "MEDIUM": 3, "FAST": 2, "ACCELERATED": 1}]
+    "inactivity": lambda: draw_inactivity(
+        SUNDAYS, [0.3, None, 0.3, None, None, 0.3, 0.31, 0.35], [0.1, None, 0.1, None, None, 0.1, 0.11, 0.12]
     ),
-    "inactivity": lambda: draw_inactivity(TWO_MONTHS, [0.3] * 56, [0.1] * 55 + [None]),
-    "cohorts": lambda: draw_cohorts(SUNDAY, [CohortPace(f"Topic {n}", 10 + n, 20, 40 + n, 60, 39) for n in range(12)]),
-    "trend without students": lambda: draw_trend(WEEK, *([[None] * 7] * 4)),
-    "trend of one day": lambda: draw_trend(WEEK, *([[None] * 6 + [4.0]] * 4)),
     "missing week": lambda: draw_activity(WEEK, *([[None] * 7] * 3), before=([None] * 7,) * 3),
     "week of zeros": lambda: draw_activity(WEEK, *([[0] * 7] * 3), before=([0] * 7,) * 3),
-    "shares without students": lambda: draw_weekly_shares([SUNDAY], [{"SLOW": 0}]),
-    "inactivity without students": lambda: draw_inactivity(WEEK, [None] * 7, [None] * 7),
-    "no cohort": lambda: draw_cohorts(SUNDAY, []),
+    "inactivity without students": lambda: draw_inactivity(SUNDAYS, [None] * 8, [None] * 8),
     "pace without students": lambda: draw_distribution(SUNDAY, {}),
     "no recommendation": lambda: draw_weeks({date(2026, 2, 23): {}}),
     "no failure": lambda: draw_failures(SUNDAY, {}),
@@ -181,20 +167,34 @@ def test_a_missing_day_differs_from_a_day_of_zero():
     assert texts_of(plot).count("missing") == 1
     assert "0" in texts_of(plot)  # Saturday, without activity
     assert "fewest 0 on 28 Feb 2026" in plot.alt
-    assert texts_of(plot_of("shares")).count("missing") == 1
 
 
-def test_a_line_has_gaps_for_missing_days_and_a_dot_for_a_single_day():
-    """Days 3, 4 and 6 of 56 are missing: both lines have three parts, and day 5 is a dot."""
-    root = ElementTree.fromstring(plot_of("trend").svg)  # noqa: S314
+def test_a_line_has_gaps_for_missing_weeks_and_a_dot_for_a_single_week():
+    """The weeks 1, 3 and 4 of 8 are missing: both lines have three parts, and the weeks 0 and 2 are dots."""
+    root = ElementTree.fromstring(plot_of("inactivity").svg)  # noqa: S314
     lines = [element.get("d", "") for element in root.iter() if "stroke-width:1.75" in element.get("style", "")]
-    assert [line.count("M") for line in lines] == [3, 3]  # the middle part is a single point
-    assert len([element for element in root.iter() if element.tag.endswith("}use") and "x" in element.attrib]) >= 2
+    assert [line.count("M") for line in lines] == [3, 3]
+    dots = [element for element in root.iter() if element.tag.endswith("}use") and "x" in element.attrib]
+    assert len(dots) >= 2 * (2 + 1)  # of each line two dots, and the labeled end
 
 
-def test_the_largest_cohorts_are_drawn_and_the_others_counted():
-    plot = plot_of("cohorts")
-    names = [text for text in texts_of(plot) if text.startswith("Topic")]
-    assert len(names) == MAX_COHORTS
-    assert "Topic 11 (21)" in names
-    assert any("4 smaller cohorts not shown" in text for text in texts_of(plot))
+@pytest.mark.parametrize(
+    ("name", "colors"),
+    [
+        ("pace", {SHOWN}),
+        ("activity", {SHOWN}),
+        ("recommendations", {SHOWN}),
+        ("inactivity", {WATCH, BAD}),
+        ("failures", {BAD}),
+        ("calendar", {GOOD, WATCH, BAD}),
+    ],
+)
+def test_each_color_has_one_meaning_in_all_plots(name: str, colors: set[str]):
+    """Figures are blue; green, orange and red are reserved for a judgment."""
+    texts = set(ON_COLOR.values()) | {INK, MUTED, CARD} | set(DARK)
+    assert set(re.findall(r"#[0-9a-f]{6}\b", plot_of(name).svg)) - texts == colors
+
+
+def test_a_type_that_the_plot_does_not_know_is_drawn_after_the_others():
+    plot = draw_weeks({date(2026, 2, 23): {"KEEP_GOING": 3, "TAKE_BREAK": 1, "CONTINUE_LEARNING": 9}})
+    assert plot.alt.endswith("Practice more 0; Keep going 3.")

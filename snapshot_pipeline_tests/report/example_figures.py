@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from snapshot_pipeline.report.figures import Cohort, GroupFigures, ReportFigures
+from snapshot_pipeline.report.figures import AdviceOutcome, AtRiskFigures, Cohort, GroupFigures, ReportFigures
 
 MONDAY = date(2026, 2, 23)
 SUNDAY = date(2026, 3, 1)
@@ -61,11 +61,15 @@ def two_weeks() -> ReportFigures:
         first_day=date(2026, 1, 1),
         days=days,
         cohorts={
-            SUNDAY_BEFORE: {FAST: group(students=80), SLOW: group(students=60), SMALL: group(students=3)},
+            SUNDAY_BEFORE: {
+                FAST: group(students=80, inactive_7_days=20, inactive_14_days=4),
+                SLOW: group(students=60, inactive_7_days=9, inactive_14_days=6),
+                SMALL: group(students=3, inactive_7_days=1, inactive_14_days=0),
+            },
             SUNDAY: {
-                FAST: group(students=81, pace_median=47.1),
-                SLOW: group(students=60, pace_median=42.0),
-                SMALL: group(students=3, pace_median=99.0),
+                FAST: group(students=80, pace_median=47.1, inactive_7_days=19, inactive_14_days=5),
+                SLOW: group(students=60, pace_median=42.0, inactive_7_days=9, inactive_14_days=6),
+                SMALL: group(students=4, pace_median=99.0, inactive_7_days=0, inactive_14_days=0),
             },
         },
         active={MONDAY_BEFORE: 123, MONDAY: 100},
@@ -74,6 +78,19 @@ def two_weeks() -> ReportFigures:
             MONDAY: {"CONTINUE_LEARNING": 100, "TAKE_BREAK": 4},
         },
         failures={"score_out_of_range": 2, "negative_time_spent": 1},
+        at_risk={
+            MONDAY_BEFORE: AtRiskFigures(
+                {"listed": 9, "dormant": 3}, {"MISSED_QUIZZES": 7, "DORMANT": 3}, None, None, {FAST: 7, SLOW: 5}
+            ),
+            MONDAY: AtRiskFigures(
+                {"listed": 8, "dormant": 3, "not_started": 1},
+                {"LOW_RESULTS": 2, "MISSED_QUIZZES": 8, "DORMANT": 3, "NOT_STARTED": 1},
+                3,
+                3,
+                {FAST: 8, SLOW: 4},
+            ),
+        },
+        outcomes={"TAKE_BREAK": AdviceOutcome(5, 1, 0, 0)},
     )
 
 
@@ -87,6 +104,8 @@ def first_week() -> ReportFigures:
         cohorts={SUNDAY: weeks.cohorts[SUNDAY]},
         active={MONDAY_BEFORE: 0, MONDAY: 100},
         recommendations={MONDAY: weeks.recommendations[MONDAY]},
+        at_risk={MONDAY: replace(weeks.at_risk[MONDAY], new=None, left=None)},
+        outcomes={},
     )
 
 
@@ -102,4 +121,4 @@ def without(figures: ReportFigures, *days: date) -> ReportFigures:
 def no_students() -> ReportFigures:
     """Return two weeks without students."""
     days = {MONDAY_BEFORE + timedelta(days=n): NO_STUDENTS for n in range(14)}
-    return ReportFigures(MONDAY, date(2026, 1, 1), days, {}, {MONDAY: 0, MONDAY_BEFORE: 0}, {}, {})
+    return ReportFigures(MONDAY, date(2026, 1, 1), days, {}, {MONDAY: 0, MONDAY_BEFORE: 0}, {}, {}, {}, {})

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from snapshot_pipeline.report.figures import ReportFigures
+from snapshot_pipeline.plots.style import BAD, GOOD, SHOWN
+from snapshot_pipeline.plots.text import RECOMMENDATION_TYPES
+from snapshot_pipeline.report.figures import AtRiskFigures, ReportFigures
 from snapshot_pipeline.report.page import render
 from snapshot_pipeline.report.plots import draw_plots
+from snapshot_pipeline.report.sections import REASON_NAMES
+from snapshot_pipeline.report.words import headline
 from snapshot_pipeline_tests.contrast import contrast
 from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.report.example_figures import SUNDAY, first_week, group, no_students, two_weeks, without
@@ -82,10 +86,19 @@ def page_of(week: str) -> str:
 
 
 @every_week
-def test_the_page_is_well_formed_with_six_plots_and_three_tables(week: str):
+def test_the_page_is_well_formed_and_opens_with_headline_and_tiles(week: str):
     page = Page(page_of(week))
-    assert len(page.all("svg")) == 6
-    assert len(page.all("table")) == 3
+    assert len(page.all("svg")) == 3
+    assert len(page.all("dt")) == 5
+    assert page.text_of("h2") == [
+        "Cohorts, the worst first",
+        "Why students are at risk",
+        "Recommendations",
+        "Activity",
+        "The week in figures",
+    ]
+    texts = [text for _, text in page.texts]
+    assert texts.index(headline(WEEKS[week])) < texts.index("At risk") < texts.index("Cohorts, the worst first")
     identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identities) == len(set(identities))
 
@@ -131,15 +144,15 @@ def test_the_page_is_accessible_to_screen_readers(week: str):
     assert page.all("html") == [{"lang": "en"}]
     assert page.text_of("title")[0] == page.text_of("h1")[0] == "Week of 23 Feb 2026 to 1 Mar 2026"
     headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
-    assert headings == [1, 2, 2, 2]
+    assert headings == [1, 2, 2, 2, 2, 2]
     assert len(page.all("main")) == 1
-    assert len(page.all("caption")) == 3
     assert {attributes.get("scope") for attributes in page.all("th")} <= {"col", "row"}
     named = {attributes.get("id") for _, attributes in page.tags}
     for plot in page.all("svg"):
         assert plot["role"] == "img"
-        assert set((plot["aria-labelledby"] or "").split()) <= named
-    assert len(page.text_of("desc")) == 6
+    for labelled in page.all("svg", "table"):
+        assert set((labelled["aria-labelledby"] or "").split()) <= named
+    assert len(page.text_of("desc")) == 3
     assert all(len(text) > 15 for text in page.text_of("desc"))
 
 
@@ -158,10 +171,26 @@ def test_text_has_enough_contrast_in_both_themes(theme: str):
         assert contrast(colors["ink"], colors[ground]) >= 7
     for ground in ("page", "card"):
         assert contrast(colors["muted"], colors[ground]) >= 4.5
-        assert contrast(colors["accent"], colors[ground]) >= 4.5
+        assert contrast(colors["better"], colors[ground]) >= 4.5
+        assert contrast(colors["worse"], colors[ground]) >= 4.5
     for text in ("plot-ink", "plot-muted"):
         assert contrast(colors[text], colors["plot-card"]) >= 4.5
     assert themes()["light"] != themes()["dark"]
+
+
+def test_a_judgment_is_a_sign_and_a_word_and_not_only_a_color():
+    texts = Page(page_of("two weeks")).texts
+    signs = {text for tag, text in texts if tag == "span" and text[0] in "+\N{MINUS SIGN}"}
+    assert signs
+    assert {text for tag, text in texts if tag == "small" and text != "than last week"} <= {"better", "worse"}
+    judged = re.findall(r'class="(better|worse)">[+\N{MINUS SIGN}][\d.,]+ <small>(\w+)</small>', page_of("two weeks"))
+    assert judged
+    assert all(color == word for color, word in judged)
+
+
+def test_the_colors_of_the_page_are_those_of_the_plots():
+    colors = themes()["light"]
+    assert (colors["shown"], colors["good"], colors["bad"]) == (SHOWN, GOOD, BAD)
 
 
 @pytest.fixture(scope="module")
@@ -175,12 +204,18 @@ def long_page() -> ReportFigures:
     names = [(f"Foundations of the history of science and technology {n:02}", "Upper intermediate") for n in range(30)]
     cohorts = {
         day: {
-            name: group(students=100 + n + day.day, pace_median=40.0 + n % 7 * day.day / 9)
+            name: group(students=100 + n + day.day, pace_median=40.0 + n % 7 * day.day / 9, inactive_14_days=n)
             for n, name in enumerate(names)
         }
         for day in weeks.cohorts
     }
-    return replace(weeks, cohorts=cohorts)
+    reasons = dict.fromkeys(REASON_NAMES, 30)
+    at_risk = {
+        monday: AtRiskFigures({"listed": 300, "dormant": 50, "not_started": 12}, reasons, 25, 30, {})
+        for monday in weeks.at_risk
+    }
+    types = dict.fromkeys(RECOMMENDATION_TYPES, 30)
+    return replace(weeks, cohorts=cohorts, at_risk=at_risk, recommendations=dict.fromkeys(weeks.recommendations, types))
 
 
 @pytest.mark.parametrize(

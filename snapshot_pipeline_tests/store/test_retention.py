@@ -56,6 +56,14 @@ def test_only_closed_incidents_and_sent_messages_expire(store: Store):
     assert set(delete_expired_rows(store.engine, store.tables, LIMITS).values()) == {0}
 
 
+def test_an_unsent_message_that_has_expired_is_deleted_with_its_attachment(store: Store):
+    page = {"attachment_name": "2026-03-02.html", "attachment": b"page"}
+    put(store, "alert_messages", {**message(None), **page, "expires_at": RECENT})
+    put(store, "alert_messages", {**message(None), **page, "expires_at": datetime(2100, 1, 1, tzinfo=timezone.utc)})
+    assert delete_expired_rows(store.engine, store.tables, LIMITS)["alert_messages"] == 1
+    assert count(store, "alert_messages") == 1
+
+
 def day(snapshot_date: date) -> dict[str, Any]:
     counts = {"published": 1, "failed": 0, "students_with_issues": 0}
     run = {"computed_at": NOW, "run_id": "r", "run_number": 1, "computed_with": {}}

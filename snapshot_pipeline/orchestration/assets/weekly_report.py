@@ -1,18 +1,24 @@
 """The weekly asset `weekly_report`: one HTML file per week with text, plots and tables."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
+from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 import dagster as dg
 
+from snapshot_pipeline.alerts.channels import read_report_recipients
+from snapshot_pipeline.alerts.report_messages import queue_report, report_message
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, cohort_summary
 from snapshot_pipeline.orchestration.day_metadata import Metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP
 from snapshot_pipeline.orchestration.partitions import weekly_partitions, weekly_report_freshness
 from snapshot_pipeline.orchestration.steps import requested_week, step_installation
+from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import last_closed_week
 from snapshot_pipeline.pipeline.weekly_report import WrittenReport, write_report
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.outbox import Attachment
 
 NAME = "weekly_report"
 KEY = dg.AssetKey(NAME)
@@ -24,8 +30,9 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         name=NAME,
         description=(
-            "One report per week, compared with the week before: text, plots and tables in one HTML file without "
-            "scripts. The file is `reports/<Monday>.html` in SNAPSHOT_HOME on the machine of the run, and is kept for "
+            "One page per week for a head of teaching: what has changed, the cohorts, the students at risk by reason, "
+            "the recommendations and what became of them. Sent to SNAPSHOT_REPORT_RECIPIENTS. The file is "
+            "`reports/<Monday>.html` in SNAPSHOT_HOME on the machine of the run, and is kept for "
             f"{count_noun(settings.report_weeks, 'week')}."
         ),
         group_name=RECOMMENDATIONS_GROUP,
@@ -41,22 +48,38 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         week_start = requested_week(context, settings)
         with step_installation(context, settings) as installation:
             report = write_report(installation, week_start)
+            queued = queue_for_recipients(installation, report, datetime.now(timezone.utc))
         for notice in report.notices:
             context.log.warning(notice)
-        return dg.MaterializeResult(metadata=_metadata(report, settings))
+        return dg.MaterializeResult(metadata={**_metadata(report, settings), "messages_queued": queued})
 
     return weekly_report
 
 
+def queue_for_recipients(installation: Installation, report: WrittenReport, now: datetime) -> int:
+    """Queue the report for SNAPSHOT_REPORT_RECIPIENTS, unless a later week has ended; return for how many of them.
+
+    Those for whom a report of this week was queued before do not get another one.
+    """
+    settings = installation.settings
+    recipients = [channel.id for channel in read_report_recipients(settings).channels]
+    if not recipients or report.week_start != last_closed_week(settings, now):
+        return 0
+    url = f"{settings.report_url}/{report.path.name}" if settings.report_url else None
+    message = report_message(report.title, report.headline, report.tiles, url)
+    page = Attachment(report.path.name, report.path.read_bytes())
+    return installation.transaction(queue_report, recipients, report.week_start, message, page, now)
+
+
 def _metadata(report: WrittenReport, settings: Settings) -> Metadata:
-    sentences = "\n".join(f"- {_escape_markdown(sentence)}" for sentence in (*report.notices, *report.sentences))
+    lines = (*report.notices, report.headline, *report.tiles, *report.sentences)
     # Without a web server of its own the page is served by ours, under the address at which the reader opened the UI.
     directory = settings.report_url or f"{urlsplit(settings.ui_url).path.rstrip('/')}/reports"
     return {
         "page": dg.MetadataValue.url(f"{directory}/{report.path.name}"),
         "file": report.path,
-        "in_words": dg.MetadataValue.md(sentences),
-        "activity": dg.MetadataValue.md(report.plots[0].markdown()),
+        "in_words": dg.MetadataValue.md("\n".join(f"- {_escape_markdown(line)}" for line in lines)),
+        "activity": dg.MetadataValue.md(report.plots[1].markdown()),
         "missing_days": len(report.missing_days),
         "bytes": report.size,
         "pages_removed": len(report.deleted),

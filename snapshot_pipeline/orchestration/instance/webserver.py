@@ -152,7 +152,8 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
 
     def build_routes(self) -> list[BaseRoute]:
         """Return the route of the weekly reports, and those of Dagster."""
-        return [Route(f"{self._path_prefix}/reports/{{name}}", self._serve_report), *super().build_routes()]  # type: ignore[no-untyped-call]
+        routes: list[BaseRoute] = super().build_routes()  # type: ignore[no-untyped-call]
+        return [Route(f"{self._path_prefix}/reports/{{name}}", self._serve_report), *routes]
 
     def _serve_report(self, request: Request) -> Response:
         page = find_report(self._settings, request.path_params["name"])
