@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
 from snapshot_pipeline.metrics.engagement import (
@@ -23,6 +22,7 @@ from snapshot_pipeline.metrics.engagement import (
     QuizBlock,
     QuizRecords,
 )
+from snapshot_pipeline.metrics.grid import Ints
 from snapshot_pipeline.pipeline.batches import (
     Batch,
     BatchExecutor,
@@ -49,7 +49,7 @@ MAX_RECORDS_IN_MEMORY = 24_000_000
 def publish_ranked(
     executor: BatchExecutor,
     work: SnapshotWork,
-    user_ids: NDArray[np.int64],
+    user_ids: Ints,
     events: float,
     check_lock: Callable[[], None],
     progress: ProgressListener,
@@ -62,17 +62,21 @@ def publish_ranked(
         events: Mean number of source rows read for each student.
     """
     ranges = [replace(work, days=days) for days in split_days(work.days, len(user_ids))]
-    counts = [len(_split(executor, part, user_ids, events)) for part in ranges]
-    counter = BatchProgress(progress, 2 * sum(counts), work.days.count * len(user_ids))
-    for part, batches in zip(ranges, counts, strict=True):
+    batches_of = [executor.split(user_ids, memory_per_student(part.days.count, events)) for part in ranges]
+    counter = BatchProgress(progress, 2 * sum(map(len, batches_of)), work.days.count * len(user_ids))
+    for part, batches in zip(ranges, batches_of, strict=True):
+        firsts = np.array([batch.user_ids[0] for batch in batches], dtype=np.int64)
 
         def computed_batch(batch: Batch, days: int = part.days.count) -> None:
             counter.add(len(batch.user_ids) * days / 2)
 
-        def published_part(batch: Batch, days: int = part.days.count, count: int = batches) -> None:
-            counter.add(len(batch.user_ids) * days / 2, count * len(batch.user_ids) / len(user_ids))
+        def published_part(
+            batch: Batch, days: int = part.days.count, batches: list[Batch] = batches, firsts: Ints = firsts
+        ) -> None:
+            whole = batches[int(np.searchsorted(firsts, batch.user_ids[0], side="right")) - 1]
+            counter.add(len(batch.user_ids) * days / 2, len(batch.user_ids) / len(whole.user_ids))
 
-        with ranked_batches(executor, part, user_ids, events, check_lock, computed_batch) as computed:
+        with ranked_batches(executor, part, batches, events, check_lock, computed_batch) as computed:
             tasks = (BatchTask(Batch(batch.user_ids), PublishWork(part, batch)) for batch in computed)
             for reports in executor.map_local_tasks(tasks, check_lock, published_part):
                 yield from reports
@@ -81,10 +85,10 @@ def publish_ranked(
 def publish_engagement(
     executor: BatchExecutor,
     work: SnapshotWork,
-    user_ids: NDArray[np.int64],
+    user_ids: Ints,
     events: float,
     check_lock: Callable[[], None],
-) -> Iterator[tuple[LocalDays, NDArray[np.int64]]]:
+) -> Iterator[tuple[LocalDays, Ints]]:
     """Rank cohorts again; every other column keeps what is stored.
 
     Args:
@@ -96,7 +100,8 @@ def publish_engagement(
     """
     for days in split_days(work.days, len(user_ids)):
         part = replace(work, days=days)
-        with ranked_batches(executor, part, user_ids, events, check_lock) as computed:
+        batches = executor.split(user_ids, memory_per_student(days.count, events))
+        with ranked_batches(executor, part, batches, events, check_lock) as computed:
             tasks = (BatchTask(Batch(batch.user_ids), PublishEngagementWork(part, batch)) for batch in computed)
             for reranked in executor.map_local_tasks(tasks, check_lock):
                 yield days, reranked
@@ -106,12 +111,12 @@ def publish_engagement(
 def ranked_batches(
     executor: BatchExecutor,
     work: SnapshotWork,
-    user_ids: NDArray[np.int64],
+    batches: Sequence[Batch],
     events: float,
     check_lock: Callable[[], None],
     batch_done: Callable[[Batch], None] = lambda _: None,
 ) -> Iterator[Iterable[ComputedBatch]]:
-    """Compute students who include every active member of their cohorts, and rank the cohorts.
+    """Compute batches that together hold every active member of their cohorts, and rank the cohorts.
 
     Args:
         events: Mean number of source rows read for each student.
@@ -119,9 +124,9 @@ def ranked_batches(
     Yields:
         The computed batches with their engagement. A student whose computation raised is a batch with a failure.
     """
-    batches = _split(executor, work, user_ids, events)
+    expected = sum(len(batch.user_ids) for batch in batches) * events
     compute = ComputeWork(replace(work, reads_participation=True))
-    with closing(Spool[_Unranked]()) as computed, closing(RecordStore(len(user_ids) * events)) as records:
+    with closing(Spool[_Unranked]()) as computed, closing(RecordStore(expected)) as records:
         participations: list[Participation] = []
         for batch in executor.map_batches(batches, compute, check_lock, batch_done):
             participation = batch.snapshots.participation
@@ -209,10 +214,6 @@ def _with_engagement(computed: Iterable[_Unranked], engagement: Engagement) -> I
         first = last
 
 
-def _split(executor: BatchExecutor, work: SnapshotWork, user_ids: NDArray[np.int64], events: float) -> list[Batch]:
-    return executor.split(user_ids, memory_per_student(work.days.count, events))
-
-
 def split_days(days: LocalDays, students: int) -> list[LocalDays]:
     """Split a range of days into ranges of at most `MAX_RANKED` student-days, or of one day."""
     dates: list[date] = days.dates.tolist()
@@ -273,10 +274,10 @@ class PublishEngagementWork:
         """Name for errors."""
         return f"engagement {self.snapshots.days.first}\u2026{self.snapshots.days.last}"
 
-    def __call__(self, batch: Batch) -> NDArray[np.int64]:
+    def __call__(self, batch: Batch) -> Ints:
         """Publish the batch; returns how many rows were ranked otherwise, by day."""
         return self.snapshots.publish_engagement(self.computed.of_students(batch.user_ids))
 
-    def fail(self, batch: Batch, error: Exception) -> NDArray[np.int64]:
+    def fail(self, batch: Batch, error: Exception) -> Ints:
         """Raise the error: these figures do not come from a student's data alone."""
         raise error

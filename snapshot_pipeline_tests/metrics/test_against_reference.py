@@ -57,6 +57,7 @@ def as_snapshots(published: pd.DataFrame) -> list[Snapshot]:
             quizzes_completed_count=int(row.quizzes_completed_count),
             exercises_submitted_count=int(row.exercises_submitted_count),
             last_activity_date=row.last_activity_date.date(),
+            days_since_activity=int(row.days_since_activity),
         )
         for row in published[COLUMNS].itertuples(index=False)
     ]
