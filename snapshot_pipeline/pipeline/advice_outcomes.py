@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from snapshot_pipeline.metrics.days import end_of_day, start_of_day
@@ -35,8 +35,10 @@ def read_outcomes(installation: Installation, given_for: date) -> dict[str, Advi
     with bulk.transaction(installation.uri) as connection:
         named = read_named_lessons(connection, installation.store, given_for, list(given))
     with open_source(installation, end).session() as reader:
-        named = named.assign(is_completed=_completed(reader, named, start, end))
-    followed = named.groupby(["recommendation_type", "user_id"])["is_completed"].any()
+        completed_at = _completed_at(reader, named)
+    # What was completed before the week, as lessons to review are, cannot be completed in it.
+    to_complete = named.assign(is_completed=completed_at < end)[~(completed_at < start).to_numpy()]
+    followed = to_complete.groupby(["recommendation_type", "user_id"])["is_completed"].any()
     naming_counts = followed.groupby(level="recommendation_type").size()
     followed_counts = followed.groupby(level="recommendation_type").sum()
     return {
@@ -47,15 +49,14 @@ def read_outcomes(installation: Installation, given_for: date) -> dict[str, Advi
     }
 
 
-def _completed(
-    reader: PlatformReader, lessons: pd.DataFrame, start: datetime, end: datetime
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each lesson, of rows with `user_id` and `lesson_id`, was completed in `[start, end)`."""
-    completed = np.zeros(len(lessons), dtype=np.bool_)
-    keys = pd.MultiIndex.from_frame(lessons[["user_id", "lesson_id"]])
-    for first in range(0, len(lessons), LESSONS_PER_READ):
-        part = slice(first, first + LESSONS_PER_READ)
-        rows = reader.progress_of(lessons["user_id"].iloc[part].tolist(), lessons["lesson_id"].iloc[part].tolist())
-        rows = rows[(rows["completed_at"] >= start) & (rows["completed_at"] < end)]
-        completed[part] = keys[part].isin(pd.MultiIndex.from_frame(rows[["user_id", "lesson_id"]]))
-    return completed
+def _completed_at(reader: PlatformReader, lessons: pd.DataFrame) -> pd.Series[Any]:
+    """When each lesson, of rows with `user_id` and `lesson_id`, was first completed; NaT: never."""
+    key = ["user_id", "lesson_id"]
+    parts = [
+        reader.progress_of(part["user_id"].tolist(), part["lesson_id"].tolist())[[*key, "completed_at"]]
+        for part in (lessons[first : first + LESSONS_PER_READ] for first in range(0, len(lessons), LESSONS_PER_READ))
+    ]
+    if not parts:
+        return pd.Series([], dtype="datetime64[us, UTC]")
+    first_completed = pd.concat(parts).groupby(key)["completed_at"].min()
+    return lessons[key].join(first_completed, on=key)["completed_at"]

@@ -80,7 +80,7 @@ class AdviceOutcome:
     Attributes:
         given: All of them.
         dismissed: Those that students dismissed.
-        naming: Those that name a lesson.
+        naming: Those that name a lesson which the student had not completed before that week.
         followed: Those of which a named lesson was completed in that week.
     """
 

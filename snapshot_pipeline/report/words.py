@@ -13,7 +13,7 @@ from snapshot_pipeline.report.numbers import enumerate_names, hours, signed, wee
 MIN_CHANGE = 5
 """Students; a smaller change is no headline."""
 
-MIN_SURPRISE = 2.0
+MIN_SURPRISE = 1.0
 """Change divided by the square root of the earlier number, which is how far a count moves by chance."""
 
 
@@ -127,15 +127,16 @@ def _active(group: GroupFigures) -> int:
 
 def _state(week: WeekFigures) -> str:
     """The week without a comparison, in half a sentence."""
-    end, active, at_risk = week.end, week.active, week.at_risk
-    parts = []
-    if at_risk:
-        parts.append(f"{count_noun(at_risk.students, 'student')} {_be(at_risk.students)} at risk")
-    if end:
-        has = "has" if end.inactive_14_days == 1 else "have"
-        parts.append(f"{whole(end.inactive_14_days)} {has} been inactive for 14 days")
-    if end and active is not None:
-        parts.append(f"{whole(active)} of {count_noun(end.students, 'student')} {_was(active)} active in the week")
+    end, at_risk = week.end, week.at_risk
+    counts = [(at_risk.students, "at risk")] if at_risk else []
+    counts += [(end.inactive_14_days, "inactive for 14 days")] if end else []
+    (first, state), *others = counts
+    parts = [
+        f"{count_noun(first, 'student')} {_be(first)} {state}",
+        *(f"{whole(count)} {said}" for count, said in others),
+    ]
+    if end and week.active is not None:
+        parts.append(f"{whole(week.active)} of {whole(end.students)} active in the week")
     return enumerate_names(parts)
 
 
@@ -195,7 +196,9 @@ def advice(figures: ReportFigures) -> str:
     became = f"Of last week's {whole(given)}, {whole(dismissed)} {_was(dismissed)} dismissed"
     if naming:
         name = "names" if naming == 1 else "name"
-        became += f"; of the {whole(naming)} that {name} a lesson, {whole(followed)} {_was(followed)} followed"
+        became += (
+            f"; of the {whole(naming)} that {name} a lesson to complete, {whole(followed)} {_was(followed)} followed"
+        )
     return f"{made} {became}."
 
 

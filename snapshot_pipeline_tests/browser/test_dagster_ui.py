@@ -13,6 +13,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import create_engine, text
 
+from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.pipeline.installation import open_installation
+from snapshot_pipeline.pipeline.summaries import summarize_days
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import execute, students_started_before
 from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
@@ -172,6 +175,27 @@ def test_retry_from_the_launchpad_clears_failures_after_their_cause_is_fixed(
     wait_for(no_failure_is_open, "no student has an open failure", 90)
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=60_000)
     engine.dispose()
+
+
+@pytest.mark.usefixtures("five_days")
+def test_weekly_report_opens_by_a_click_on_its_link(
+    page: Page, installation: TestInstallation, screenshot: Path
+) -> None:
+    job = build_defs(installation.settings).resolve_job_def("weekly_report_job")
+    with open_installation(installation.settings) as opened:
+        summarize_days(opened, date.fromisoformat(FIRST), date(2026, 2, 22), "browser")
+    assert job.execute_in_process(instance=installation.instance, partition_key="2026-02-16").success
+    page.goto(asset_path("weekly_report", "partitions", partition="2026-02-16"))
+    link = page.get_by_role("link", name="/reports/2026-02-16.html")
+    page.screenshot(path=screenshot)
+    with page.context.expect_page() as opened_tab:
+        link.click()
+    report = opened_tab.value
+    expect(report.get_by_role("heading", level=1)).to_have_text("Week of 16 Feb 2026 to 22 Feb 2026")
+    assert report.url.endswith("/reports/2026-02-16.html")
+    background = report.locator(".tiles > div").first.evaluate("tile => getComputedStyle(tile).backgroundColor")
+    assert background == "rgb(255, 255, 255)"  # the policy of the server lets the styles of the page apply
+    report.close()
 
 
 def test_one_click_starts_a_schedule(page: Page, dagster_ui: RunningDagster, screenshot: Path) -> None:

@@ -58,8 +58,14 @@ def test_report_fits_each_screen_without_accessibility_violations(
 ) -> None:
     page = open_report(browser, report, SIZES[size], scheme)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    assert page.get_by_role("img").count() >= 6
+    assert page.get_by_role("img").count() == 3
     assert page.get_by_role("table").count() >= 3
+    assert [tile.is_visible() for tile in page.locator(".tiles dt").all()] == [True] * 5
+    cohorts = page.get_by_role("table").first
+    # A card per cohort on a phone, with the names of the figures; a row on a laptop, with the change drawn on an axis.
+    display = cohorts.get_by_role("row").last.evaluate("row => getComputedStyle(row).display")
+    assert display == ("grid" if size == "phone" else "table-row")
+    assert cohorts.locator(".strip").first.is_visible() == (size == "laptop")
     width = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     assert page.evaluate(width), "the page scrolls horizontally"
     result = Axe().run(page)
@@ -82,6 +88,7 @@ def test_report_prints_dark_text_on_white_in_dark_mode(browser: Browser, report:
     foreground = page.evaluate("getComputedStyle(document.body).color")
     assert brightness(background) > 0.9
     assert brightness(foreground) < 0.3
+    expect(page.locator(".tiles dt").first).to_be_visible()
     page.screenshot(path=screenshot, full_page=True)
     page.context.close()
 

@@ -66,18 +66,18 @@ def changed(inactive: tuple[int, int], active: tuple[int, int], at_risk: tuple[i
         (changed((10, 10), (1204, 1004), (60, 90)), "The number of active students fell from 1,204 to 1,004."),
         (
             changed((10, 14), (120, 125), (60, 61)),
-            "Little has changed since last week: 61 students are at risk, 14 have been inactive for 14 days and 125 of "
-            "2,000 students were active in the week.",
+            "Little has changed since last week: 61 students are at risk, 14 inactive for 14 days and 125 of 2,000 "
+            "active in the week.",
         ),
         (
             first_week(),
-            "There is no earlier week, so nothing is compared: 12 students are at risk, 10 have been inactive for 14 "
-            "days and 100 of 204 students were active in the week.",
+            "There is no earlier week, so nothing is compared: 12 students are at risk, 10 inactive for 14 days and "
+            "100 of 204 active in the week.",
         ),
         (
             replace(without(two_weeks(), SUNDAY_BEFORE), at_risk={}),
-            "The week before is missing, so nothing is compared: 10 have been inactive for 14 days and 100 of 204 "
-            "students were active in the week.",
+            "The week before is missing, so nothing is compared: 10 students are inactive for 14 days and 100 of 204 "
+            "active in the week.",
         ),
         (no_students(), "No student had a snapshot at the end of this week."),
         (
@@ -143,13 +143,13 @@ def test_the_work_of_the_week_is_compared_only_with_a_complete_week():
             {"TAKE_BREAK": 1},
             {"TAKE_BREAK": AdviceOutcome(5, 1, 0, 0), "RESUME_LEARNING": AdviceOutcome(40, 2, 40, 12)},
             "1 recommendation is given for the coming week. Of last week's 45, 3 were dismissed; of the 40 that name a "
-            "lesson, 12 were followed.",
+            "lesson to complete, 12 were followed.",
         ),
         (
             {"TAKE_BREAK": 1},
             {"START_LEARNING": AdviceOutcome(2, 1, 1, 1)},
             "1 recommendation is given for the coming week. Of last week's 2, 1 was dismissed; of the 1 that names a "
-            "lesson, 1 was followed.",
+            "lesson to complete, 1 was followed.",
         ),
     ],
 )
