@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import cache
 
 import dagster as dg
 
@@ -78,8 +79,11 @@ def _due_after(minute_of_day: int, weekday: str, settings: Settings) -> dg.Fresh
     if weekday != "*":
         weekday = str(int(weekday) + deadline // _DAY_MINUTES)
     hour, minute = divmod(deadline % _DAY_MINUTES, 60)
-    return dg.FreshnessPolicy.cron(
-        deadline_cron=f"{minute} {hour} * * {weekday}",
-        lower_bound_delta=timedelta(minutes=settings.overdue_minutes),
-        timezone=settings.timezone,
+    return _cron_policy(
+        f"{minute} {hour} * * {weekday}", timedelta(minutes=settings.overdue_minutes), settings.timezone
     )
+
+
+@cache  # Dagster enumerates a thousand deadlines to validate one policy: half the time of building the definitions
+def _cron_policy(deadline_cron: str, lower_bound_delta: timedelta, timezone: str) -> dg.FreshnessPolicy:
+    return dg.FreshnessPolicy.cron(deadline_cron, lower_bound_delta, timezone)
