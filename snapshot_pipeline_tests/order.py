@@ -1,10 +1,11 @@
-"""Which tests are system tests, which files need not be imported, and the order in which the files start."""
+"""Which tests are system tests, which files need not be imported, and how the tests are distributed over workers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 TESTS = Path(__file__).parent
 
@@ -51,6 +52,17 @@ SLOWEST_FILES = (
     "cli/test_runs.py",
 )
 """The files that take longest, in this order. They start first: a slow file that starts last runs alone at the end."""
+
+SHARING_NOTHING = ("integration/test_faked_clocks.py",)
+"""Files of long tests without common fixtures."""
+
+
+class Scheduler(LoadFileScheduling):
+    """All tests of a file run in the same worker, except those that share nothing."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return nodeid if file.endswith(SHARING_NOTHING) else file
 
 
 def has_none_of(path: Path, marker_expression: str) -> bool:
