@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,13 @@ def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """Yield the full names of all modules that a file imports, including imports inside functions."""
+@cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    """Return the full names of all modules that a file imports, including imports inside functions."""
+    return tuple(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[str]:
     package = ".".join([OURS, *path.relative_to(PACKAGE).parent.parts])
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -142,6 +148,7 @@ def test_no_package_imports_cli_and_settings_import_only_errors():
     assert own_imports("errors") == set()
 
 
+@cache
 def modules_after(code: str) -> set[str]:
     """Return the modules that a new interpreter has imported after running `code`."""
     script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
