@@ -20,7 +20,7 @@ TIMEOUT_MS = 20_000
 """How long an expected element may take to appear."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # while Playwright runs, no other test can run an event loop
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; Playwright's own browsers are not downloaded."""
     program = needed_program("chromium", "apt-get install chromium")

@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: one system for the whole session, and the ledger that is printed at the end."""
+"""Fixtures of the fault tests: one system for all of them in a worker, and the ledger that is printed at the end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def ledger() -> Ledger:
     return _LEDGER
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # ends with the last of these tests: it sets variables, and its daemon never rests
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultSystem]:
     """A database server, a platform, a running Dagster and a receiver of alerts, shared by all fault tests."""
     with start_system(tmp_path_factory.mktemp("system")) as started_system:
         yield started_system
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def normal_run_seconds(system: FaultSystem) -> float:
     """Duration of the process of a run without faults; the run publishes the days for the first time."""
     run_id = system.launch()
