@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer, programs
+from snapshot_pipeline.gc_settings import collect_less_often
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
 from snapshot_pipeline.store.migrate import migrate
@@ -31,6 +33,8 @@ from snapshot_pipeline_tests.pipeline.installations import (
 )
 
 __all__ = ["dagster_template", "installation", "students_template"]
+
+collect_less_often()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs with SIGINT ignored; processes started by tests would inherit that.
@@ -56,6 +60,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the system tests and sort the files."""
     order.prepare(items)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the imported modules from every later garbage collection."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
