@@ -91,6 +91,17 @@ def _page_url(address: str) -> str:
     return address.rstrip("/")
 
 
+def _student_url(address: str) -> str:
+    page = address.replace("{user_id}", "1")
+    if page == address or set("{}") & set(page):
+        raise ValueError(
+            "not the address of a student's page; expected one with {user_id}, such as "
+            "https://lms.example.org/user/{user_id}"
+        )
+    _page_url(page)
+    return address
+
+
 def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
     for host in hosts:
         if not re.fullmatch(r"\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?|[A-Za-z0-9._-]+", host):
@@ -108,6 +119,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_
 Owners = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_owners)]
 HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_host_names)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]
+StudentUrl = Annotated[str, AfterValidator(_student_url)]
 
 
 def dotenv_files() -> list[Path]:
@@ -256,6 +268,16 @@ class Settings(BaseSettings):
         description="The share by which the number of students may fall from one day to the next, and of a day's "
         "published rows that a recomputation may remove.",
     )
+    at_risk_min_share: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="The share of the students with an engagement score below which few are listed as at risk: "
+        "`at_risk_plausible` warns.",
+    )
+    at_risk_max_share: float = Field(
+        default=0.40, ge=0, le=1, description="The share above which many are: `at_risk_plausible` warns, too."
+    )
     batch_rows: int = Field(
         default=750_000,
         ge=100,
@@ -316,7 +338,11 @@ class Settings(BaseSettings):
         default=None, ge=60, description="How long snapshots and recommendations are kept; if unset, forever."
     )
     report_weeks: int = Field(
-        default=26, ge=1, le=520, description="For how many weeks the weekly reports in SNAPSHOT_HOME/reports are kept."
+        default=26,
+        ge=1,
+        le=520,
+        description="For how many weeks the weekly reports in SNAPSHOT_HOME/reports, and the lists of students in "
+        "SNAPSHOT_HOME/students, are kept.",
     )
     report_url: PageUrl | None = Field(
         default=None,
@@ -325,6 +351,14 @@ class Settings(BaseSettings):
     report_recipients: SecretStr | None = Field(
         default=None,
         description="The recipients of the weekly report: Apprise URLs, separated by spaces or line breaks.",
+    )
+    student_url: StudentUrl | None = Field(
+        default=None,
+        description="The address of a student's page on the platform, with `{user_id}`; the ids in lists link to it.",
+    )
+    student_lists: bool = Field(
+        default=True,
+        description="Whether lists of the students at risk are written into SNAPSHOT_HOME/students (on or off).",
     )
     dagster_log_retention_days: int = Field(
         default=90,

@@ -1,4 +1,4 @@
-"""`snapshot-pipeline student`: one student's last days, and how a day's pace score is computed."""
+"""`snapshot-pipeline student`: one student's last days, how a day's scores are computed, and the reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from snapshot_pipeline.cli.periods import DAY
 from snapshot_pipeline.cli.terminal import BoundedInteger, print_json
 from snapshot_pipeline.pipeline.periods import last_closed_day, require_closed_day
-from snapshot_pipeline.plots.text import count_noun
+from snapshot_pipeline.plots.text import count_noun, plain
 from snapshot_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ _STUDENT_ID = BoundedInteger(-(2**63), 2**63 - 1, "student id")
 @click.option("--day", type=DAY, help="The day to explain.  [default: the last day that has ended]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; its keys are in docs/operations.md.")
 def student(user_id: int, day: date | None, as_json: bool) -> None:
-    """Show 30 days of the student ID, and how the pace score of the last one is computed, term by term.
+    """Show 30 days of the student ID, how the scores of the last one are computed, and why the student is at risk.
 
-    The score is computed from the platform's current rows, by the same code as in the nightly run. If it differs from
-    the published one, the command that updates it is shown.
+    The pace score is computed from the platform's current rows, by the same code as in the nightly run. If it differs
+    from the published one, the command that updates it is shown. The engagement score, the reasons and the
+    recommendations are those that are published.
 
     \b
     Exit status:
@@ -71,6 +72,9 @@ def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
         "pace": _pace_document(report.pace, settings) if report.pace else None,
         "differences": [asdict(difference) for difference in report.differences],
         "remediation": asdict(report.remediation) if report.remediation else None,
+        "engagement": asdict(report.engagement) if report.engagement else None,
+        "at_risk": [asdict(week) for week in report.at_risk],
+        "recommendations": [asdict(recommendation) for recommendation in report.recommendations],
     }
 
 
@@ -123,10 +127,10 @@ def _pace_document(pace: PaceExplanation, settings: Settings) -> dict[str, Any]:
 
 
 def _print(report: StudentReport, settings: Settings) -> None:
-    from snapshot_pipeline.cli.tables import print_student_days
+    from snapshot_pipeline.cli.tables import print_student, print_student_days
 
     specialization, level = report.user.specialization or "none", report.user.level or "none"
-    click.echo(f"Student {report.user_id}, specialization: {specialization}, level: {level}")
+    print_student(report.user_id, settings.student_url, f", specialization: {specialization}, level: {level}")
     if (days := _days_since_activity(report)) is not None:
         click.echo(
             f"Last activity: {count_noun(days, 'day')} before {report.last.day}"
@@ -137,6 +141,9 @@ def _print(report: StudentReport, settings: Settings) -> None:
     print_student_days(report.days)
     sections = (
         _failures(report),
+        _engagement(report),
+        _at_risk(report),
+        _recommendations(report),
         _pace(report, settings),
         _published_against_current(report, settings),
         _remediation(report),
@@ -159,6 +166,41 @@ def _failures(report: StudentReport) -> list[str]:
         ranges = ", ".join(_range(first, last) for first, last in contiguous_ranges(failed))
         lines += _wrapped(f"{reason} on {ranges}: {detail}")
     return lines
+
+
+def _engagement(report: StudentReport) -> list[str]:
+    engagement = report.engagement
+    if engagement is None:
+        return []
+    score = "none" if engagement.score is None else f"{engagement.score:.2f}"
+    level = f", risk: {engagement.risk_level.replace('_', ' ')}" if engagement.risk_level else ""
+    ranks = (
+        f"  {name:<13} {'no value, counts 0.5' if part.percentile is None else f'rank {part.percentile:.4f}':<22}"
+        f"{f'weight {part.weight} %':<14}{part.points_lost:>6.2f} points lost"
+        for name, part in engagement.components.items()
+    )
+    return [f"Engagement score of {report.last.day}, as published: {score}{level}", "", *ranks]
+
+
+def _at_risk(report: StudentReport) -> list[str]:
+    """The newest week at risk with its reasons, and the number of weeks."""
+    from snapshot_pipeline.pipeline.student import WEEKS_AT_RISK
+
+    if not report.at_risk:
+        return []
+    newest = report.at_risk[-1]
+    since = f" since the week of {newest.listed_since}" if newest.listed_since else ""
+    lines = _wrapped(f"At risk in the week of {newest.week_start}: {newest.state.replace('_', ' ')}{since}")
+    for reason in newest.reasons:
+        lines += _wrapped(f"- {plain(reason['text'], 400)}")
+    return [*lines, f"{count_noun(len(report.at_risk), 'week')} at risk of the last {WEEKS_AT_RISK}"]
+
+
+def _recommendations(report: StudentReport) -> list[str]:
+    lines = []
+    for recommendation in report.recommendations:
+        lines += _wrapped(f"- {recommendation.recommendation_type}: {plain(recommendation.message, 400)}")
+    return ["Recommendations that the student sees", "", *lines] if lines else []
 
 
 def _range(first: date, last: date) -> str:

@@ -175,6 +175,17 @@ def print_week(week: WeekCounts | None) -> None:
     _print(table)
 
 
+def student_id(user_id: int, student_url: str | None) -> Text:
+    """Return an id, as a link to the student's page where the terminal supports it."""
+    link = student_url.replace("{user_id}", str(user_id)) if student_url else None
+    return Text(str(user_id), style=f"link {link}" if link else "")
+
+
+def print_student(user_id: int, student_url: str | None, what: str) -> None:
+    """Print a line about a student."""
+    Console(highlight=False).print(Text.assemble("Student ", student_id(user_id, student_url), what), soft_wrap=True)
+
+
 def print_student_days(days: Sequence[StudentDay]) -> None:
     """Print one line per day of a student; a failed day shows the snapshot of an earlier run, if there is one."""
     table = _table("day", "pace", "quiz average", "lessons", "minutes", "")

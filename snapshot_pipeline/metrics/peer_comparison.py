@@ -1,6 +1,6 @@
 """How a student compares with the peers in the terms that a teacher understands: days, quizzes and scores.
 
-Not published yet, so docs/metrics.md does not describe it. Pure functions of one cohort and one day.
+For the reasons of students at risk (docs/metrics.md). Pure functions of one cohort and one day.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from snapshot_pipeline.orchestration.assets.adaptive_recommendations import build_adaptive_recommendations
+from snapshot_pipeline.orchestration.assets.at_risk_students import build_at_risk_students
 from snapshot_pipeline.orchestration.assets.cohort_summary import build_cohort_summary
 from snapshot_pipeline.orchestration.assets.incidents import build_incidents
 from snapshot_pipeline.orchestration.assets.learning_platform import build_learning_platform
@@ -67,6 +68,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
                 build_performance_snapshots(settings),
                 build_cohort_summary(settings),
                 build_adaptive_recommendations(settings),
+                build_at_risk_students(settings),
                 build_weekly_report(settings),
                 build_recomputed_day(settings),
                 build_incidents(settings),

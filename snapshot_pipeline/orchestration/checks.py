@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,6 +17,7 @@ import dagster as dg
 from snapshot_pipeline.orchestration.day_metadata import failure_tables, issue_table
 from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, description
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
+from snapshot_pipeline.pipeline.at_risk import AtRiskReport
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.summaries import SummarizedDay
@@ -31,6 +32,7 @@ STUDENT_COUNT_STABLE = "student_count_stable"
 ALL_STUDENTS = "all_students"
 RECOMMENDATION_COVERAGE = "recommendation_coverage"
 WEEK_COMPLETE = "week_complete"
+AT_RISK_PLAUSIBLE = "at_risk_plausible"
 
 MIN_COVERAGE = 0.5
 """Share of students with a recommendation below which something, such as the lessons, seems to be missing."""
@@ -75,6 +77,15 @@ def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetC
             WEEK_COMPLETE: "Every day of the week has snapshots.",
         },
     )
+
+
+def at_risk_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
+    """Return the spec of the check of the students at risk of a week."""
+    description = (
+        f"From {percent(settings.at_risk_min_share)} to {percent(settings.at_risk_max_share)} of the students with an "
+        "engagement score are listed, and none whose cohort is too small to compare."
+    )
+    return _specs(asset, weekly_partitions(settings), {AT_RISK_PLAUSIBLE: description})
 
 
 def _specs(
@@ -334,11 +345,51 @@ def check_week_complete(report: WeekReport) -> dg.AssetCheckResult:
     )
 
 
+def check_at_risk(report: AtRiskReport, settings: Settings) -> dg.AssetCheckResult:
+    """Check the share of the students with a score who are listed, and that each of them has enough peers."""
+    share, minimum, maximum = report.listed_share, settings.at_risk_min_share, settings.at_risk_max_share
+    week, few_peers = f"week of {report.week_start}", report.listed_with_few_peers
+    again = f"Materialize `performance_snapshots` for {report.week_start + timedelta(days=6)}, then run:"
+    if few_peers:
+        found = f"{week}: {count_noun(few_peers, 'student')} of a cohort with too few peers listed"
+        what_to_do = f"The cohort has become smaller since its Sunday was computed. {again}"
+    elif share is None:
+        found = f"{week}: no student has an engagement score"
+        what_to_do = (
+            "Scores need cohorts of ten students. Check that the platform's students have a specialization and a "
+            f"level. If they have: {again[0].lower()}{again[1:]}"
+        )
+    else:
+        found = (
+            f"{week}: {report.listed:,} of {count_noun(report.with_score, 'student')} with a score listed "
+            f"({percent(share)}, {percent(minimum)} to {percent(maximum)} expected)"
+        )
+        what_to_do = (
+            "Look at some of the students (`snapshot-pipeline at-risk`). If their reasons are right, change "
+            "SNAPSHOT_AT_RISK_MIN_SHARE or SNAPSHOT_AT_RISK_MAX_SHARE. Otherwise look for missing or imported rows on "
+            "the platform, then run:"
+        )
+    return _result(
+        AT_RISK_PLAUSIBLE,
+        passed=not few_peers and share is not None and minimum <= share <= maximum,
+        severity=dg.AssetCheckSeverity.ERROR if few_peers else dg.AssetCheckSeverity.WARN,
+        found=found,
+        what_to_do=what_to_do,
+        command=_recommend(report),
+        metadata={
+            "listed": report.listed,
+            "with_score": report.with_score,
+            "listed_with_few_peers": few_peers,
+            **({} if share is None else {"percent_listed": round(share * 100, 1)}),
+        },
+    )
+
+
 def _materialize(day: date) -> str:
     return f"snapshot-pipeline materialize --from {day} --to {day}"
 
 
-def _recommend(report: WeekReport) -> str:
+def _recommend(report: WeekReport | AtRiskReport) -> str:
     return f"snapshot-pipeline recommend --week {report.week_start}"
 
 

@@ -10,6 +10,7 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import (
     adaptive_recommendations,
+    at_risk_students,
     cohort_summary,
     performance_snapshots,
     recomputed_day,
@@ -37,9 +38,9 @@ daily_checks_job = dg.define_asset_job(
 
 weekly_recommendations_job = dg.define_asset_job(
     "weekly_recommendations_job",
-    selection=dg.AssetSelection.assets(adaptive_recommendations.KEY),
+    selection=dg.AssetSelection.assets(adaptive_recommendations.KEY, at_risk_students.KEY),
     description=(
-        "Computes the recommendations of a week from its seven days of snapshots. "
+        "Computes the recommendations and the students at risk of a week from its seven days of snapshots. "
         "Safe to run again: unchanged recommendations are kept."
     ),
 )

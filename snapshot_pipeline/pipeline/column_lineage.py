@@ -94,5 +94,28 @@ COLUMN_LINEAGE: Mapping[str, Mapping[str, tuple[ColumnRef, ...]]] = {
         "message": (*_RULES, *_columns("lessons", "title")),
         "metadata": (*_RULES, *_columns("lessons", "title")),
     },
+    "at_risk_students": {
+        "user_id": _STUDENTS,
+        "state": (*_ACTIVITY, *_ORDER_OF_STUDY, *_columns("performance_snapshots", "engagement_score")),
+        **{
+            name: _columns("performance_snapshots", f"engagement_{name}")
+            for name in ("score", "results", "presence", "timeliness", "recency")
+        },
+        "reasons": (
+            *_ACTIVITY,
+            *_COUNTED,
+            *_columns("quizzes", "title"),
+            *_columns(
+                "performance_snapshots",
+                "engagement_results",
+                "engagement_presence",
+                "engagement_timeliness",
+                "engagement_recency",
+            ),
+        ),
+        "specialization": _columns("users", "current_specialization"),
+        "level": _columns("users", "current_level"),
+        "peers": (*_COHORT, *_ACTIVITY),
+    },
 }
 """By table and column. Columns that are not computed from others, such as days and times, are left out."""

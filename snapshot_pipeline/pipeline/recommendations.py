@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -51,6 +52,7 @@ from snapshot_pipeline.store.recommendations import (
     read_dismissed_lessons,
     replace_recommendations,
 )
+from snapshot_pipeline.store.snapshot_queries import read_engagement
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline.store.weeks import record_week
 
@@ -110,6 +112,21 @@ def missing_days(installation: Installation, week_start: date) -> list[date]:
     return [day for day in week if day not in computed and day >= installation.settings.start_date]
 
 
+def require_sunday(week_start: date, missing: Collection[date]) -> None:
+    """Check that the week's Sunday is not among the missing days.
+
+    Raises:
+        MissingSundayError: It is; the message says what to do.
+    """
+    sunday = week_start + timedelta(days=6)
+    if sunday in missing:
+        raise MissingSundayError(
+            f"the week of {week_start} has no snapshots for its Sunday, {sunday}, which the recommendations need; "
+            f"materialize performance_snapshots for {sunday} (`snapshot-pipeline materialize --from {sunday} "
+            f"--to {sunday}`), then this week again (`snapshot-pipeline recommend --week {week_start}`)"
+        )
+
+
 def run_week(
     installation: Installation, week_start: date, run_id: str, progress: ProgressListener = ignore_progress
 ) -> WeekReport:
@@ -124,13 +141,8 @@ def run_week(
     started = time.monotonic()
     zone = installation.settings.zone
     report = WeekReport(week_start, missing_days=missing_days(installation, week_start))
+    require_sunday(week_start, report.missing_days)
     sunday = week_start + timedelta(days=6)
-    if sunday in report.missing_days:
-        raise MissingSundayError(
-            f"the week of {week_start} has no snapshots for its Sunday, {sunday}, which the recommendations need; "
-            f"materialize performance_snapshots for {sunday} (`snapshot-pipeline materialize --from {sunday} "
-            f"--to {sunday}`), then this week again (`snapshot-pipeline recommend --week {week_start}`)"
-        )
     end = end_of_day(sunday, zone)
     source = open_source(installation, end)
     with (
@@ -272,8 +284,12 @@ class RecommendationWork:
             tables = StoreTables.of(self.lease.schema)
             dismissals = read_dismissals(connection, tables, users.first, users.last, self.week)
             dismissed_lessons = read_dismissed_lessons(connection, tables, users.first, users.last, self.week)
+            published = read_engagement(connection, tables, batch.user_ids, [sunday])
         students = history.students[["user_id", "first_started_at"]].merge(cohorts, on="user_id", how="left")
-        students = students.assign(has_started=np.asarray(students["first_started_at"] < end))
+        scores = published.set_index("user_id")["engagement_score"].reindex(students["user_id"])
+        students = students.assign(
+            has_started=np.asarray(students["first_started_at"] < end), engagement_score=scores.to_numpy(np.float64)
+        )
         long_begun = end_of_day(sunday - timedelta(days=BEGUN_DAYS), self.zone)
         return WeekFacts(
             week_start=self.week.start,

@@ -1,4 +1,7 @@
-"""The files of the weekly reports, `<home>/reports/<monday>.html`: their paths, writing, reading, and retention."""
+"""The files of the weekly reports, `<home>/reports/<monday>.html`: their paths, writing, reading, and retention.
+
+The lists of students, `<home>/students/<monday>.html` and `.csv`, are written and deleted in the same way.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from snapshot_pipeline.home import HomeError, create_directory
 from snapshot_pipeline.settings import Settings
 
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.html")
+_NAME_OF_WEEK = re.compile(r"\d{4}-\d{2}-\d{2}\.(html|csv)")
 
 
 class ReportError(SnapshotPipelineError):
@@ -32,21 +36,32 @@ def find_report(settings: Settings, name: str) -> bytes | None:
     return path.read_bytes()
 
 
-def save_report(settings: Settings, path: Path, page: bytes) -> None:
-    """Replace the file atomically: a reader sees the old page or the new one."""
+def student_list_path(settings: Settings, week_start: date, suffix: str) -> Path:
+    """The path of a week's list of students, `html` or `csv`, whether it exists or not."""
+    return settings.home / "students" / f"{week_start}.{suffix}"
+
+
+def save_report(settings: Settings, path: Path, page: bytes, mode: int = 0o666) -> None:
+    """Replace the file atomically: a reader sees the old page or the new one.
+
+    Args:
+        path: In one of the directories of SNAPSHOT_HOME.
+        mode: The rights of the file, less those that the umask takes away.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        create_directory(settings.home, "reports")
+        create_directory(settings.home, path.parent.name)
         try:
-            temporary.write_bytes(page)
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(page)
             os.replace(temporary, path)  # noqa: PTH105  # the same on Windows, where Path.rename refuses
         finally:
             temporary.unlink(missing_ok=True)
     except HomeError as error:
-        raise ReportError(f"the report {path} cannot be written: {error}") from error
+        raise ReportError(f"the file {path} cannot be written: {error}") from error
     except OSError as error:
         raise ReportError(
-            f"the report {path} cannot be written: {error.strerror}; give this user write permission on "
+            f"the file {path} cannot be written: {error.strerror}; give this user write permission on "
             f"{path.parent}, or set SNAPSHOT_HOME to another directory"
         ) from error
 
@@ -56,9 +71,10 @@ def delete_expired_reports(written: Path, weeks: int) -> list[Path]:
 
     Relative to the newest report, not to the current date, so that an old week can be written at any time.
     """
-    pages = {date.fromisoformat(path.stem): path for path in written.parent.iterdir() if _NAME.fullmatch(path.name)}
-    oldest = max(pages) - timedelta(weeks=weeks - 1)
-    expired = [path for monday, path in sorted(pages.items()) if monday < oldest and path != written]
+    files = [path for path in sorted(written.parent.iterdir()) if _NAME_OF_WEEK.fullmatch(path.name)]
+    mondays = {path: date.fromisoformat(path.stem) for path in files}
+    oldest = max(mondays.values()) - timedelta(weeks=weeks - 1)
+    expired = [path for path, monday in mondays.items() if monday < oldest and path.stem != written.stem]
     for path in expired:
         path.unlink(missing_ok=True)
     return expired

@@ -6,20 +6,35 @@ from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.days import LocalDays
+from snapshot_pipeline.metrics.engagement import WEIGHTS, members_of
+from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.explanation import PaceExplanation, explain_pace
+from snapshot_pipeline.metrics.risk import points_lost, risk_level
 from snapshot_pipeline.metrics.snapshot import SnapshotBatch, compute_snapshots
 from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.platform.reads import User, UserSet
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.store.at_risk import StoredAtRisk, weeks_at_risk
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.failures import StoredFailure, failures_of_student
-from snapshot_pipeline.store.snapshot_queries import StoredSnapshot, count_snapshots_of_student, snapshots_of_student
+from snapshot_pipeline.store.recommendations import ActiveRecommendation, active_recommendations
+from snapshot_pipeline.store.snapshot_queries import (
+    StoredSnapshot,
+    count_snapshots_of_student,
+    read_engagement,
+    snapshots_of_student,
+)
+
+WEEKS_AT_RISK = 26
+"""Number of weeks in which to look for the student among those at risk."""
 
 SHOWN_DAYS = 30
 """Number of days to show: the longest window of a pace score."""
@@ -67,6 +82,35 @@ class Remediation:
 
 
 @dataclass(frozen=True)
+class ComponentRank:
+    """A component of an engagement score.
+
+    Attributes:
+        percentile: As published; None without a value, which counts one half.
+        weight: In points of 100.
+    """
+
+    percentile: float | None
+    weight: int
+    points_lost: float
+
+
+@dataclass(frozen=True)
+class StudentEngagement:
+    """The published engagement of a day.
+
+    Attributes:
+        score: None without a cohort, or with fewer than 10 students in it.
+        risk_level: See `metrics.risk.risk_level`.
+        components: By name.
+    """
+
+    score: float | None
+    risk_level: str | None
+    components: dict[str, ComponentRank]
+
+
+@dataclass(frozen=True)
 class StudentReport:
     """A student's days, with an explanation of the last one.
 
@@ -75,6 +119,9 @@ class StudentReport:
         pace: The explanation of the pace score by the platform's current rows; None if no snapshot is due.
         differences: Published figures that would be different now.
         remediation: None if the day is up to date.
+        engagement: None without a snapshot of the day.
+        at_risk: The student's rows in `at_risk_students` of the last `WEEKS_AT_RISK` weeks up to the day, ascending.
+        recommendations: The active ones, the most urgent first.
     """
 
     user_id: int
@@ -83,6 +130,9 @@ class StudentReport:
     pace: PaceExplanation | None
     differences: list[OutdatedFigure]
     remediation: Remediation | None
+    engagement: StudentEngagement | None
+    at_risk: list[StoredAtRisk]
+    recommendations: list[ActiveRecommendation]
 
     @property
     def last(self) -> StudentDay:
@@ -110,7 +160,34 @@ def read_student_report(installation: Installation, user_id: int, day: date) -> 
     differences = _differences(days[-1].snapshot, compute_snapshots(history, local_day))
     if history.students["first_started_at"].isna().all():
         differences = []  # a student whose progress was reset keeps the published snapshots
-    return StudentReport(user_id, user, days, pace, differences, _remediation(days[-1], pace, differences))
+    return StudentReport(
+        user_id,
+        user,
+        days,
+        pace,
+        differences,
+        _remediation(days[-1], pace, differences),
+        _read_engagement(installation, history, local_day),
+        installation.transaction(weeks_at_risk, user_id, day - timedelta(weeks=WEEKS_AT_RISK), day),
+        installation.transaction(active_recommendations, user_id),
+    )
+
+
+def _read_engagement(installation: Installation, history: StudentHistory, day: LocalDays) -> StudentEngagement | None:
+    """Return the published engagement of one student and one day."""
+    user_ids = history.students["user_id"].to_numpy(np.int64)
+    with bulk.transaction(installation.uri) as connection:
+        published = read_engagement(connection, installation.store, user_ids, [day.last]).to_dict("records")
+    if not published:
+        return None
+    (row,) = published
+    members = members_of(Events.of(history, day), day)
+    tenure = int(members["tenure"].iloc[0]) if len(members) else None
+    ranks = {name: float(row[name]) for name in WEIGHTS}
+    lost = points_lost(ranks)
+    score = _plain(row["engagement_score"])
+    components = {name: ComponentRank(_plain(ranks[name]), weight, lost[name]) for name, weight in WEIGHTS.items()}
+    return StudentEngagement(score, risk_level(score, tenure), components)
 
 
 def _read_active_student(installation: Installation, source: Source, user_id: int) -> User:

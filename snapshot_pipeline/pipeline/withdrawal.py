@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import Connection
 
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.report_files import report_path
+from snapshot_pipeline.pipeline.report_files import report_path, student_list_path
 from snapshot_pipeline.store.at_risk import withdraw_at_risk
 from snapshot_pipeline.store.days import delete_days
 from snapshot_pipeline.store.recommendations import newest_week, withdraw_recommendations
@@ -43,14 +43,17 @@ def withdraw_days(installation: Installation, first: date, last: date) -> int:
 
 
 def withdraw_week(installation: Installation, week_start: date) -> WithdrawnWeek:
-    """Delete a week's recommendations, students at risk and report; the newest week that remains becomes active again.
+    """Delete a week's recommendations, students at risk and files; the newest week that remains becomes active again.
 
     Raises:
         LockedError: Another run writes recommendations, and did not finish in time.
     """
     with installation.lock_recommendations(_OWNER) as lock:
         withdrawn = installation.leased_transaction(lock, _withdraw, week_start)
-    report_path(installation.settings, week_start).unlink(missing_ok=True)
+    settings = installation.settings
+    lists = [student_list_path(settings, week_start, suffix) for suffix in ("html", "csv")]
+    for path in (report_path(settings, week_start), *lists):
+        path.unlink(missing_ok=True)
     return withdrawn
 
 

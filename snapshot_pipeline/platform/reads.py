@@ -420,6 +420,14 @@ class PlatformReader:
         )
         return self._fetch(query, "completed_at")
 
+    def quiz_titles(self) -> pd.DataFrame:
+        """Return `quiz_id`, `title` (text; the quiz's number where the platform has none) of all quizzes."""
+        quizzes = self.tables.quizzes
+        number = func.concat("Quiz ", cast(quizzes.c.id, String))
+        title = quizzes.c.get("title")
+        named = number if title is None else func.coalesce(func.nullif(cast(title, String), ""), number)
+        return self._fetch(select(_id(quizzes.c.id, "quiz_id"), named.label("title")))
+
     def completions(self, batch: Users, end: datetime) -> pd.DataFrame:
         """Return `user_id`, `lesson_id` of every lesson completed before `end`."""
         progress = self._lessons_once

@@ -1,64 +1,28 @@
-"""The recommendations of a week by type, compared with the weeks before; without the default next step."""
+"""The recommendations of a week by type, compared with the weeks before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 
-from matplotlib.ticker import MaxNLocator
-
-from snapshot_pipeline.plots import style
-from snapshot_pipeline.plots.plot import Plot, empty_plot, to_plot
-from snapshot_pipeline.plots.style import SHOWN
-from snapshot_pipeline.plots.text import NEXT_STEP, long_date, ordered_types, period, type_name
-
-MAX_WEEKS = 8
+from snapshot_pipeline.plots.plot import Plot
+from snapshot_pipeline.plots.text import NEXT_STEP, ordered_types, type_name
+from snapshot_pipeline.plots.weekly_columns import Groups, draw_weekly_columns
 
 
 def draw_weeks(by_week: Mapping[date, Mapping[str, int]]) -> Plot:
-    """Draw a group of columns per type, a column per week: earlier weeks pale, the last one labeled.
+    """Draw a group of columns per type, a column per week, without the default next step; see `draw_weekly_columns`.
 
     Args:
-        by_week: Number of recommendations by Monday and type, at least one week; a missing type has none. The last
-            `MAX_WEEKS` weeks are drawn.
+        by_week: Number of recommendations by Monday and type, at least one week; a missing type has none.
     """
-    weeks = sorted(by_week)[-MAX_WEEKS:]
     kinds = [kind for kind in ordered_types(by_week.values()) if kind != NEXT_STEP]
-    counts = {kind: [by_week[week].get(kind, 0) for week in weeks] for kind in kinds}
-    title = f"Recommendations by type, week of {long_date(weeks[-1])}"
-    before = f"; pale: the weeks {period(weeks[0], weeks[-2])}" if len(weeks) > 2 else "; pale: the week before"
-    before = before if len(weeks) > 1 else ""
-    with style.plot_style():
-        figure = style.new_figure(
-            style.HEIGHT, title, f"Without the default next step{before}", "adaptive_recommendations"
-        )
-        if not any(sum(numbers) for numbers in counts.values()):
-            return empty_plot(figure, title, "There are no recommendations.")
-        axes = figure.add_subplot()
-        highest = max(max(numbers) for numbers in counts.values())
-        width = 0.8 / len(weeks)
-        for group, numbers in enumerate(counts.values()):
-            left = group - 0.4
-            positions = [left + width * (n + 0.5) for n in range(len(weeks))]
-            axes.bar(positions[:-1], numbers[:-1], width * 0.86, color=SHOWN, alpha=0.4)
-            axes.bar(positions[-1:], numbers[-1:], width * 0.86, color=SHOWN)
-            # Above the highest column of the group, so that no column overlaps the number.
-            right, top = positions[-1] + width / 2, max(numbers) + highest * 0.02
-            axes.text(right, top, f"{numbers[-1]:,}", ha="right", va="bottom", fontweight="bold", fontsize=8.25)
-        names = [type_name(kind).replace(" ", "\n", 1) for kind in counts]
-        axes.set_xticks(range(len(names)), names)
-        axes.tick_params(axis="x", length=0, labelcolor=style.INK, labelsize=8.25)
-        axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(0, highest * 1.12))
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
-        style.add_grid(axes, "y")
-        return to_plot(figure, title, _alt_text(weeks, counts))
-
-
-def _alt_text(weeks: Sequence[date], counts: Mapping[str, Sequence[int]]) -> str:
-    def describe(kind: str) -> str:
-        *before, now = counts[kind]
-        mean = f" (before: {sum(before) / len(before):,.0f} a week)" if before else ""
-        return f"{type_name(kind)} {now:,}{mean}"
-
-    return f"Recommendations of the week of {long_date(weeks[-1])}: {'; '.join(describe(kind) for kind in counts)}."
+    groups = Groups(
+        title="Recommendations by type",
+        unit="Without the default next step",
+        source="adaptive_recommendations",
+        empty="There are no recommendations.",
+        subject="Recommendations",
+        names={kind: type_name(kind) for kind in kinds},
+    )
+    return draw_weekly_columns(by_week, groups)

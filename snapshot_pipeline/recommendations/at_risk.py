@@ -1,7 +1,6 @@
-"""Which students of a cohort need a person, and why.
+"""Which students of a cohort need a person, and why. Source: docs/metrics.md, "Students at risk".
 
-Not published yet, so docs/metrics.md does not describe it. Pure functions of a cohort and a Sunday. Thresholds
-are constants, because changing one changes the meaning of the list.
+Pure functions of a cohort and a Sunday. Thresholds are constants, because changing one changes the meaning of the list.
 """
 
 from __future__ import annotations
@@ -16,7 +15,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-LISTED, DORMANT, NOT_STARTED = "listed", "dormant", "not_started"
+LISTED, DORMANT, NOT_STARTED = STATES = ("listed", "dormant", "not_started")
+
+REASON_CODES = (
+    "DORMANT",
+    "INACTIVE",
+    "MISSED_QUIZZES",
+    "LOW_RESULTS",
+    "FEW_ACTIVE_DAYS",
+    "BEHIND_PEERS",
+    "NOT_STARTED",
+)
 
 DORMANT_DAYS = 28
 MIN_TENURE = 7
@@ -38,7 +47,7 @@ class Reason:
     """Why a student is on the list.
 
     Attributes:
-        code: `DORMANT`, `INACTIVE`, `MISSED_QUIZZES`, `LOW_RESULTS`, `FEW_ACTIVE_DAYS`, `BEHIND_PEERS`, `NOT_STARTED`.
+        code: One of `REASON_CODES`.
         text: A sentence for a teacher.
         numbers: The values in the text.
     """

@@ -23,8 +23,9 @@ class WeekFacts:
     Attributes:
         week_start: The Monday that names the week; `S` is six days later.
         students: `user_id` (unique), `specialization` (text or null), `level` (text or null), `has_started` (bool:
-            started a lesson before `end(S)`), `cohort_has_begun`, `cohort_has_exercises` (bool, see `mark_cohorts`).
-            All active students of the batch, who are the recipients.
+            started a lesson before `end(S)`), `cohort_has_begun`, `cohort_has_exercises` (bool, see `mark_cohorts`),
+            `engagement_score` (float64, as published for `S`; NaN: none). All active students of the batch, who are the
+            recipients.
         activity: `user_id` (unique), `minutes` (of the days `S - 2 … S`), `lessons` (completed) and `exercises`
             (submitted, of the days `S - 13 … S`; integers), `last_activity_date` (`datetime64[s]`, midnight of the
             local date; NaT: none).

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from snapshot_pipeline.recommendations.facts import WeekFacts
 
 BREAK_FROM_MINUTES = 600
-RESUME_FROM_DAYS = 14
+RESUME_FROM_DAYS = 7
+RESUME_BELOW_SCORE = 35
+RESUME_WITHOUT_SCORE_FROM_DAYS = 14
 LESSONS_TO_REVIEW = 3
 PRACTICE_FROM_LESSONS = 5
 PRACTICE_BELOW_EXERCISES = 2
@@ -38,7 +40,9 @@ def take_break(facts: WeekFacts) -> pd.DataFrame:
 
 
 def resume_learning(facts: WeekFacts) -> pd.DataFrame:
-    """Students who have started, were last active 14 or more days before the Sunday, and have a lesson left.
+    """Students who have started, have a lesson left, and were inactive for a week with a low engagement score.
+
+    A student without a score must have been inactive for two weeks.
 
     Returns:
         `user_id` (int64), `days_inactive` (int64), `lesson_id` (int64), `lesson_title` (object).
@@ -46,7 +50,10 @@ def resume_learning(facts: WeekFacts) -> pd.DataFrame:
     activity = facts.activity.dropna(subset=["last_activity_date"])
     days_inactive = (facts.sunday - activity["last_activity_date"]).dt.days
     inactive = pd.DataFrame({"user_id": activity["user_id"], "days_inactive": days_inactive})
-    inactive = inactive[(days_inactive >= RESUME_FROM_DAYS) & inactive["user_id"].isin(facts.started)]
+    scores = facts.students.set_index("user_id")["engagement_score"].reindex(inactive["user_id"]).to_numpy()
+    from_days = np.where(np.isnan(scores), RESUME_WITHOUT_SCORE_FROM_DAYS, RESUME_FROM_DAYS)
+    is_away = (days_inactive.to_numpy() >= from_days) & ~(scores >= RESUME_BELOW_SCORE)
+    inactive = inactive[is_away & inactive["user_id"].isin(facts.started)]
     resuming: pd.DataFrame = inactive.merge(facts.next_lessons, on="user_id")
     return resuming
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -104,6 +104,25 @@ class AtRiskWeek:
         return sum(self.states.values())
 
 
+@dataclass(frozen=True)
+class StoredAtRisk:
+    """A row of `at_risk_students`, without the time of its computation."""
+
+    user_id: int
+    week_start: date
+    state: str
+    score: float | None
+    results: float | None
+    presence: float | None
+    timeliness: float | None
+    recency: float | None
+    reasons: Sequence[Mapping[str, Any]]
+    listed_since: date | None
+    specialization: str | None
+    level: str | None
+    peers: int | None
+
+
 def replace_at_risk(connection: adbc.Connection, tables: StoreTables, week: AtRiskScope, rows: pa.Table) -> None:
     """Publish a week inside the caller's transaction; `listed_since` of later weeks follows.
 
@@ -151,15 +170,6 @@ def withdraw_at_risk(connection: Connection, tables: StoreTables, week_start: da
     return deleted
 
 
-def computed_at_risk_weeks(
-    connection: Connection, tables: StoreTables, first: date, last: date
-) -> dict[date, datetime]:
-    """When each computed week that starts on one of the days `first … last` was last computed."""
-    weeks = tables.at_risk_weeks
-    query = select(weeks.c.week_start, weeks.c.computed_at).where(weeks.c.week_start.between(first, last))
-    return {week_start: computed_at for week_start, computed_at in connection.execute(query)}
-
-
 def at_risk_weeks(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, AtRiskWeek]:
     """The numbers of the computed weeks that start on the days `first … last`, ascending."""
     students, weeks = tables.at_risk_students, tables.at_risk_weeks
@@ -182,7 +192,7 @@ def at_risk_weeks(connection: Connection, tables: StoreTables, first: date, last
     medians_query = (
         select(students.c.week_start, median).where(is_included, students.c.state == "listed").group_by("week_start")
     )
-    medians = {week_start: value for week_start, value in connection.execute(medians_query)}
+    medians = {week_start: float(value) for week_start, value in connection.execute(medians_query)}
     return {
         start: AtRiskWeek(
             start,
@@ -216,6 +226,46 @@ def at_risk_by_cohort(
     for row in connection.execute(query):
         counts.setdefault(row.week_start, {})[row.specialization, row.level] = row.students
     return counts
+
+
+def newest_at_risk_week(connection: Connection, tables: StoreTables) -> date | None:
+    """The Monday of the newest computed week; None without one."""
+    newest: date | None = connection.execute(select(func.max(tables.at_risk_weeks.c.week_start))).scalar()
+    return newest
+
+
+def students_at_risk(
+    connection: Connection,
+    tables: StoreTables,
+    week_start: date,
+    specialization: str | None = None,
+    level: str | None = None,
+) -> list[StoredAtRisk]:
+    """The students of a week: the listed, the dormant, those not started; in each state the lowest score first.
+
+    Args:
+        specialization: Only the students who have it; None: all.
+        level: Only the students who have it; None: all.
+    """
+    table = tables.at_risk_students
+    wanted = {"week_start": week_start, "specialization": specialization, "level": level}
+    conditions = [table.c[name] == value for name, value in wanted.items() if value is not None]
+    position = case({"listed": 1, "dormant": 2}, value=table.c.state, else_=3)
+    query = _rows(tables).where(*conditions).order_by(position, table.c.score.nulls_last(), table.c.user_id)
+    return [StoredAtRisk(**row) for row in connection.execute(query).mappings()]
+
+
+def weeks_at_risk(
+    connection: Connection, tables: StoreTables, user_id: int, first: date, last: date
+) -> list[StoredAtRisk]:
+    """A student's weeks that start on the days `first … last`, ascending."""
+    table = tables.at_risk_students
+    query = _rows(tables).where(table.c.user_id == user_id, table.c.week_start.between(first, last))
+    return [StoredAtRisk(**row) for row in connection.execute(query.order_by(table.c.week_start)).mappings()]
+
+
+def _rows(tables: StoreTables) -> Select[Any]:
+    return select(*(tables.at_risk_students.c[column.name] for column in fields(StoredAtRisk)))
 
 
 def _counts(connection: Connection, rows: Select[Any]) -> dict[date, dict[str, int]]:

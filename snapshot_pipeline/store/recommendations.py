@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -70,6 +70,25 @@ class WeekScope:
     end: datetime
     is_newest: bool
     computed_at: datetime
+
+
+@dataclass(frozen=True)
+class ActiveRecommendation:
+    """A recommendation that the student sees."""
+
+    recommendation_type: str
+    week_start: date
+    title: str
+    message: str
+
+
+def active_recommendations(connection: Connection, tables: StoreTables, user_id: int) -> list[ActiveRecommendation]:
+    """The active recommendations of a student, the most urgent first."""
+    recommendations = tables.adaptive_recommendations
+    columns = (recommendations.c[column.name] for column in fields(ActiveRecommendation))
+    query = select(*columns).where(recommendations.c.user_id == user_id, recommendations.c.is_active)
+    rows = connection.execute(query.order_by(recommendations.c.priority.desc())).mappings()
+    return [ActiveRecommendation(**row) for row in rows]
 
 
 def newest_week(connection: Connection, tables: StoreTables) -> date | None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
+import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sqlalchemy import BigInteger, ColumnElement, Connection, any_, cast, func, select
 
 from snapshot_pipeline.metrics.score_counts import ScoreCounts
-from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.store.tables import ENGAGEMENT_COLUMNS, StoreTables
+
+PERCENTILE_DECIMALS = 4
+"""Decimals of the published percentiles."""
 
 
 @dataclass(frozen=True)
@@ -168,3 +177,24 @@ def count_snapshots_of_student(connection: Connection, tables: StoreTables, user
 
 def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
     return cast(func.coalesce(func.sum(cast(column, BigInteger)), 0), BigInteger)
+
+
+def read_engagement(
+    connection: adbc.Connection, tables: StoreTables, user_ids: NDArray[np.int64], days: Sequence[date]
+) -> pd.DataFrame:
+    """Return the published engagement of some students on some days.
+
+    Returns:
+        `user_id` (int64), `snapshot_date` (`datetime64[s]`), `engagement_score` and the percentiles `results`,
+        `presence`, `timeliness`, `recency` (float64 as published, NaN: null).
+    """
+    snapshots = tables.performance_snapshots
+    query = select(
+        snapshots.c.user_id, snapshots.c.snapshot_date, *(snapshots.c[name] for name in ENGAGEMENT_COLUMNS)
+    ).where(snapshots.c.snapshot_date.in_(days), snapshots.c.user_id == any_(bulk.integers(user_ids.tolist())))
+    rows = bulk.fetch_frame(connection, query).rename(columns=lambda name: name.removeprefix("engagement_"))
+    rows = rows.rename(columns={"score": "engagement_score"}).astype({"snapshot_date": "datetime64[s]"})
+    percentiles = ["results", "presence", "timeliness", "recency"]
+    # The columns are REAL, whose nearest double is not the published number.
+    published = rows[percentiles].astype(np.float64).round(PERCENTILE_DECIMALS)
+    return rows.assign(**published, engagement_score=rows["engagement_score"].astype(np.float64))

@@ -14,17 +14,19 @@ import pytest
 from sqlalchemy import URL, Connection, create_engine, insert, select
 
 from snapshot_pipeline.metrics import corrections
+from snapshot_pipeline.pipeline.at_risk import run_at_risk
 from snapshot_pipeline.pipeline.recommendations import run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.ownership import replace_platform
 from snapshot_pipeline.platform.tables import platform_metadata
+from snapshot_pipeline.recommendations import at_risk
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.pipeline.installations import installation_on
 
 PAGE = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
 EXAMPLES = PAGE.split("## Worked examples\n")[1].split("\n## ")[0]
-DAY, MONDAY, LATER_MONDAY = date(2026, 3, 10), date(2026, 3, 9), date(2026, 3, 23)
+DAY, MONDAY, LATER_MONDAY, AT_RISK_MONDAY = date(2026, 3, 10), date(2026, 3, 9), date(2026, 3, 23), date(2026, 4, 6)
 SUNDAY = MONDAY + timedelta(days=6)
 STUDENTS, LESSONS = range(1, 8), range(1, 11)
 STORE = StoreTables.of("public")
@@ -66,6 +68,8 @@ def connection(module_database_url: URL) -> Iterator[Connection]:
         run_week(installation, MONDAY, "examples")
         run_days(installation, LATER_MONDAY + timedelta(days=6), LATER_MONDAY + timedelta(days=6), "examples")
         run_week(installation, LATER_MONDAY, "examples")
+        run_days(installation, AT_RISK_MONDAY + timedelta(days=6), AT_RISK_MONDAY + timedelta(days=6), "examples")
+        run_at_risk(installation, AT_RISK_MONDAY, "examples")
     with engine.connect() as connection:
         yield connection
     engine.dispose()
@@ -194,6 +198,23 @@ def test_the_recommendations_match_the_page(connection: Connection, monday: date
     assert [(user, kind, metadata) for user, kind, metadata in rows] == [
         (int(user), kind.strip("`"), json.loads(metadata.strip("`"))) for user, kind, metadata, _ in expected
     ]
+
+
+def test_the_students_at_risk_match_the_page(connection: Connection):
+    table = STORE.at_risk_students.c
+    query = select(table.user_id, table.state, table.reasons, table.peers).where(table.week_start == AT_RISK_MONDAY)
+    actual = [
+        [str(user), f"`{state}`", " ".join(reason["text"] for reason in reasons), "" if peers is None else str(peers)]
+        for user, state, reasons, peers in connection.execute(query.order_by(table.user_id))
+    ]
+    assert actual == table_after("| user |", section(f"The students at risk of the week of {AT_RISK_MONDAY}"))
+
+
+def test_the_page_lists_every_state_and_reason():
+    states = {row[0].strip("`") for row in table_after("| `state` |", PAGE)}
+    codes = [row[0].strip("`") for row in table_after("| code | component |", PAGE)]
+    assert states == set(at_risk.STATES)
+    assert tuple(codes) == at_risk.REASON_CODES
 
 
 def test_every_recommendation_type_has_an_example():

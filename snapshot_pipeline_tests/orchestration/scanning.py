@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 from dagster._core.loader import LoadingContextForTest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.pool import NullPool
 
@@ -83,8 +83,9 @@ def scanning(installation: TestInstallation) -> Iterator[Scanner]:
     installation.instance.wipe()
     with open_installation(installation.settings) as opened, opened.engine.begin() as connection:
         tables = StoreTables.of(installation.settings.store_schema)
-        for table in (tables.incidents, tables.alert_messages, tables.snapshot_days, tables.recommendation_weeks):
+        for table in (tables.incidents, tables.alert_messages, tables.snapshot_days):
             connection.execute(table.delete())
+        _forget_weeks(connection, tables)
     yield Scanner(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
 
 
@@ -111,13 +112,21 @@ def mark_recommended(settings: Settings, week_start: date, computed_at: datetime
     with open_installation(settings) as opened, opened.engine.begin() as connection:
         computed_at = computed_at or datetime.now(timezone.utc)
         record_week(connection, opened.store, week_start, 1, 0, computed_at, "marked")
+        figures = {"students": 1, "with_score": 1, "computed_at": computed_at, "run_id": "marked"}
+        row = insert(opened.store.at_risk_weeks).values(week_start=week_start, **figures)
+        connection.execute(row.on_conflict_do_update(index_elements=["week_start"], set_=figures))
 
 
 def forget_computed(settings: Settings) -> None:
     """Delete the records of computed days and weeks."""
     with open_installation(settings) as opened, opened.engine.begin() as connection:
         connection.execute(opened.store.snapshot_days.delete())
-        connection.execute(opened.store.recommendation_weeks.delete())
+        _forget_weeks(connection, opened.store)
+
+
+def _forget_weeks(connection: Connection, tables: StoreTables) -> None:
+    for table in (tables.recommendation_weeks, tables.at_risk_weeks):
+        connection.execute(table.delete())
 
 
 def spoil(first: str, last: str) -> str:

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from snapshot_pipeline.orchestration.checks import (
+    check_at_risk,
     check_data_quality,
     check_recommendation_coverage,
     check_run_time,
@@ -19,8 +20,10 @@ from snapshot_pipeline.orchestration.checks import (
     percent,
     percent_up,
 )
+from snapshot_pipeline.pipeline.at_risk import AtRiskReport
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
+from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import FailedStudent
 from snapshot_pipeline.store.issues import IssueCount
@@ -209,3 +212,26 @@ def test_a_week_in_which_many_students_failed_is_an_error(failed: int, passed: b
 def test_a_week_without_students_is_a_warning() -> None:
     result = check_week_success_rate(WeekReport(date(2026, 2, 16)), 0.9)
     assert (result.passed, result.severity) == (False, WARN)
+
+
+@pytest.mark.parametrize(
+    ("listed", "with_score", "few_peers", "passed", "severity", "sentence"),
+    [
+        (10, 1_000, 0, True, WARN, "10 of 1,000 students with a score listed (1 %, 1 % to 40 % expected)"),
+        (9, 1_000, 0, False, WARN, "9 of 1,000 students with a score listed (0.9 %, "),
+        (400, 1_000, 0, True, WARN, "(40 %, "),
+        (401, 1_000, 0, False, WARN, "(40.1 %, "),
+        (0, 0, 0, False, WARN, "no student has an engagement score"),
+        (10, 1_000, 1, False, ERROR, "1 student of a cohort with too few peers listed"),
+    ],
+)
+def test_too_few_or_many_listed_are_a_warning_and_one_without_peers_an_error(
+    listed: int, with_score: int, few_peers: int, passed: bool, severity: dg.AssetCheckSeverity, sentence: str
+) -> None:
+    week = AtRiskReport(date(2026, 2, 23), 2_000, with_score, listed, few_peers)
+    result = check_at_risk(week, load_settings())
+    assert (result.passed, result.severity) == (passed, severity)
+    description = str(result.description)
+    assert description.startswith("week of 2026-02-23: ")
+    assert sentence in description
+    assert description.endswith("`snapshot-pipeline recommend --week 2026-02-23`") is not passed

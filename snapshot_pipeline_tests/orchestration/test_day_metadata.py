@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.orchestration.manual_jobs import retry_run_config
 from snapshot_pipeline.plots import pace, success
+from snapshot_pipeline.recommendations.at_risk import REASON_CODES
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
 from snapshot_pipeline_tests.orchestration.test_retry_failed import run
@@ -248,6 +249,39 @@ def test_a_week_has_counts_by_type_coverage_and_a_plot(installation: TestInstall
         " WHERE week_start = '2026-02-09' AND recommendation_type = 'CONTINUE_LEARNING'",
     )
     assert (before["CONTINUE_LEARNING"],) == expected
+
+
+def test_a_week_of_students_at_risk_has_counts_and_plots_and_nothing_of_a_student(
+    installation: TestInstallation, week: Shown
+) -> None:
+    assert week
+    assert run_days(installation, date(2026, 2, 15), date(2026, 2, 22)).success
+    assert run_week(installation, "2026-02-09").success
+    execute(
+        installation.url,
+        "UPDATE quizzes SET title = 'MarkedQuiz'",
+        "UPDATE performance_snapshots SET engagement_score = 5 WHERE snapshot_date = '2026-02-22'",
+    )
+    result = run_week(installation, "2026-02-16")
+    metadata = shown(result, "at_risk_students")["2026-02-16"]
+    states, reasons = ("listed", "dormant", "not_started"), {f"reason_{code.lower()}" for code in REASON_CODES}
+    others = {"students", "students_with_score", "percent_listed", "failed", "new", "left", "median_weeks_listed"}
+    run_numbers = {"run_seconds", "dagster/partition_row_count", "by_state", "by_reason"}
+    assert set(metadata) == {*states, *reasons, *others, *run_numbers}
+    assert all(is_picture(metadata[name]) for name in ("by_state", "by_reason"))
+    assert all(isinstance(metadata[name].value, (int, float)) for name in {*states, *reasons, *others})
+    stored = row(
+        installation,
+        "SELECT count(*) FILTER (WHERE state = 'listed'), count(*) FILTER (WHERE state = 'dormant'),"
+        " count(*) FILTER (WHERE state = 'not_started') FROM at_risk_students WHERE week_start = '2026-02-16'",
+    )
+    assert tuple(metadata[state].value for state in states) == stored
+    assert stored[0]
+    marked = "SELECT count(*) FROM at_risk_students WHERE reasons::text LIKE '%MarkedQuiz%'"
+    assert row(installation, marked) != (0,)  # so that it could be in the events
+    events = "\n".join(str(event) for event in result.all_events)
+    for text_of_a_student in ("MarkedQuiz", "No activity for", "Has not started"):
+        assert text_of_a_student not in events
 
 
 def test_a_retried_day_has_the_same_metadata_as_a_computed_one(installation: TestInstallation, week: Shown) -> None:

@@ -79,6 +79,7 @@ def test_assets_have_group_owners_kinds_grain_and_table_name(settings: Settings)
         "performance_snapshots": "snapshots",
         "cohort_summary": "snapshots",
         "adaptive_recommendations": "recommendations",
+        "at_risk_students": "recommendations",
         "weekly_report": "recommendations",
         "incidents": "monitoring",
         "recomputed_day": "monitoring",
@@ -131,7 +132,7 @@ def test_every_column_has_description_type_values_and_sources(settings: Settings
 
 def test_column_lineage_refers_to_existing_columns(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
-    for name in ("performance_snapshots", "cohort_summary", "adaptive_recommendations"):
+    for name in ("performance_snapshots", "cohort_summary", "at_risk_students", "adaptive_recommendations"):
         node = graph.get(dg.AssetKey(name))
         lineage = node.metadata["dagster/column_lineage"].deps_by_column
         for dep in (dep for deps in lineage.values() for dep in deps):
@@ -148,6 +149,7 @@ def test_freshness_deadlines_are_an_hour_after_the_schedules(settings: Settings)
         ("performance_snapshots", "0 1 * * *"),
         ("cohort_summary", "0 1 * * *"),
         ("adaptive_recommendations", "0 7 * * 1"),
+        ("at_risk_students", "0 7 * * 1"),
         ("weekly_report", "30 7 * * 1"),
     ):
         policy = graph.get(dg.AssetKey(name)).freshness_policy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from fractions import Fraction
 from math import floor
 from typing import Any, TypeVar
@@ -140,10 +140,23 @@ def compare_week(installation: Installation, platform_rows: PlatformRows, week_s
         ]
     settings = installation.settings
     rules = WeekRules(
-        datetime.now(timezone.utc), review_below=settings.review_below_score, score_maximum=settings.score_maximum
+        datetime.now(timezone.utc),
+        review_below=settings.review_below_score,
+        score_maximum=settings.score_maximum,
+        engagement_scores=engagement_scores(installation, week_start + timedelta(days=6)),
     )
     expected = reference_week(platform_rows, week_start, settings.zone, rules)
     return _compare(f"recommendation of {week_start}", stored, expected)
+
+
+def engagement_scores(installation: Installation, day: date) -> dict[int, float]:
+    """Return the published scores of a day by student, of those who have one."""
+    snapshots = installation.store.performance_snapshots
+    query = select(snapshots.c.user_id, snapshots.c.engagement_score).where(
+        snapshots.c.snapshot_date == day, snapshots.c.engagement_score.is_not(None)
+    )
+    with installation.engine.connect() as connection:
+        return {user_id: score for user_id, score in connection.execute(query)}
 
 
 def _compare(kind: str, stored: list[Row], expected: list[Row]) -> Comparison:

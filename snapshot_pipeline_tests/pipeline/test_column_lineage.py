@@ -17,6 +17,7 @@ WITHOUT_SOURCES = {
     "performance_snapshots": {"snapshot_date", "computed_at"},
     "cohort_summary": {"snapshot_date", "failed", "computed_at", "run_id"},  # failed: from a table that is not an asset
     "adaptive_recommendations": {"id", "week_start", "is_active", "applies", "created_at", "dismissed_at"},
+    "at_risk_students": {"week_start", "listed_since", "computed_at"},
 }
 """Columns that hold the day, the week or a time, or that the platform sets."""
 

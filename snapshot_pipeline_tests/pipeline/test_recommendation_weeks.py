@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL, select, text, update
 
 from snapshot_pipeline.metrics.days import start_of_day
+from snapshot_pipeline.pipeline.at_risk import run_at_risk
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.recommendations import MissingSundayError, missing_days, run_week
 from snapshot_pipeline.pipeline.snapshots import run_days
@@ -134,16 +135,26 @@ def test_withdrawing_an_older_week_changes_nothing_that_is_shown(installation: I
     shown = active_weeks(installation)
     assert withdraw_week(installation, MONDAY - WEEK).newest == MONDAY
     assert active_weeks(installation) == shown
-    assert installation.transaction(computed_weeks, MONDAY - WEEK, MONDAY).keys() == {MONDAY}
+    assert recorded_weeks(installation) == {MONDAY}
     assert withdraw_week(installation, MONDAY).newest is None
     assert active_weeks(installation) == {}
 
 
-def test_a_week_without_any_recommendation_counts_as_computed(installation: Installation):
+def recorded_weeks(installation: Installation) -> set[date]:
+    with installation.engine.connect() as connection:
+        return set(connection.execute(select(installation.store.recommendation_weeks.c.week_start)).scalars())
+
+
+def test_a_week_is_computed_with_its_recommendations_and_students_at_risk_even_without_any(installation: Installation):
     execute(installation.engine.url, "UPDATE users SET is_active = false")
     report = run_week(installation, MONDAY, "nobody")
     assert report.types.total() == 0
+    assert installation.transaction(computed_weeks, MONDAY, MONDAY) == {}
+    assert run_at_risk(installation, MONDAY, "nobody").rows == 0
     assert installation.transaction(computed_weeks, MONDAY, MONDAY).keys() == {MONDAY}
+    withdraw_week(installation, MONDAY)
+    with installation.engine.connect() as connection:
+        assert connection.execute(select(installation.store.at_risk_weeks)).all() == []
 
 
 def test_students_who_left_have_no_active_recommendation_whatever_their_ids(installation: Installation):
@@ -250,10 +261,13 @@ def test_week_locked_by_another_run_is_waited_for_then_given_up(installation: In
         run_week(waiting, MONDAY, "late")
 
 
-def test_recommendations_do_not_depend_on_the_student_s_snapshots(installation: Installation):
+def test_a_student_without_a_snapshot_is_treated_as_one_without_a_score(installation: Installation):
+    """The recommendations depend on no other figure of the snapshots."""
     run_week(installation, MONDAY, "with")
+    execute(installation.engine.url, "UPDATE performance_snapshots SET engagement_score = NULL")
+    run_week(installation, MONDAY, "without a score")
     before = recommended(installation)
     user_id = min(user_id for user_id, kinds in active_weeks(installation).items() if "RESUME_LEARNING" in kinds)
     execute(installation.engine.url, f"DELETE FROM performance_snapshots WHERE user_id = {user_id}")  # noqa: S608
-    run_week(installation, MONDAY, "without")
+    run_week(installation, MONDAY, "without a snapshot")
     assert differences(recommended(installation), before) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 
@@ -20,8 +21,9 @@ def student(
     has_started: bool = True,
     cohort_has_begun: bool = True,
     cohort_has_exercises: bool = True,
+    score: float = math.nan,
 ) -> tuple[object, ...]:
-    return (user_id, specialization, level, has_started, cohort_has_begun, cohort_has_exercises)
+    return (user_id, specialization, level, has_started, cohort_has_begun, cohort_has_exercises, score)
 
 
 def activity(
@@ -72,6 +74,7 @@ def week(
             has_started="bool",
             cohort_has_begun="bool",
             cohort_has_exercises="bool",
+            engagement_score="float64",
         ),
         activity=_frame(
             activities,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from datetime import date
 
 import pandas as pd
@@ -45,7 +46,7 @@ def test_take_break_needs_600_minutes():
 # RESUME_LEARNING
 
 
-def test_resume_learning_needs_14_days_without_activity_before_the_sunday():
+def test_resume_learning_without_a_score_needs_14_days_without_activity():
     facts = week(
         students=[student(user_id) for user_id in (1, 2, 3, 4)],
         activities=[
@@ -57,6 +58,16 @@ def test_resume_learning_needs_14_days_without_activity_before_the_sunday():
         lessons=[lesson(10)],
     )
     assert rows_of(resume_learning(facts)) == [(1, 14, 10, "Fractions"), (3, 364, 10, "Fractions")]
+
+
+def test_resume_learning_needs_a_low_score_and_7_days_or_no_score_and_14():
+    days_and_scores = [(7, 34.99), (6, 10.0), (7, 35.0), (30, 35.0), (13, math.nan), (14, math.nan), (28, 0.0)]
+    facts = week(
+        students=[student(user_id, score=score) for user_id, (_, score) in enumerate(days_and_scores)],
+        activities=[activity(user_id, days_ago=days) for user_id, (days, _) in enumerate(days_and_scores)],
+        lessons=[lesson(10)],
+    )
+    assert [row[0] for row in rows_of(resume_learning(facts))] == [0, 5, 6]
 
 
 def test_resume_learning_is_only_for_students_who_have_started():

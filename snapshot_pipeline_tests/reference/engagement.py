@@ -49,7 +49,7 @@ class Member:
 
 def reference_engagement(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int, Engagement]:
     """Return the engagement of every student with a snapshot due on `day`, by id."""
-    cohorts = _cohorts(rows, day, zone)
+    cohorts = cohorts_of_members(rows, day, zone)
     found = {
         member.student.user.id: Engagement(None, None, None, None, None, member.since)
         for member in cohorts.pop(None, [])
@@ -64,8 +64,8 @@ def reference_reasons(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int
     """Return code and text of the reasons that each student with a snapshot would have on the list, by id."""
     titles = {quiz.id: quiz.title or f"Quiz {quiz.id}" for quiz in rows.quizzes}
     found: dict[int, list[tuple[str, str]]] = {}
-    for cohort, members in _cohorts(rows, day, zone).items():
-        peers = _peers(members)
+    for cohort, members in cohorts_of_members(rows, day, zone).items():
+        peers = peers_of(members)
         quizzes = [] if cohort is None else _counted_quizzes(rows, cohort)
         ranked = {} if cohort is None else _engagement(members, quizzes, day)
         for member in members:
@@ -77,7 +77,7 @@ def reference_reasons(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int
     return found
 
 
-def _cohorts(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[tuple[str, str] | None, list[Member]]:
+def cohorts_of_members(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[tuple[str, str] | None, list[Member]]:
     """Return the members by cohort; None are the students without one."""
     cohorts: dict[tuple[str, str] | None, list[Member]] = {}
     for student in rows.active_students(zone):
@@ -88,7 +88,8 @@ def _cohorts(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[tuple[str, s
     return cohorts
 
 
-def _peers(members: list[Member]) -> list[Member]:
+def peers_of(members: list[Member]) -> list[Member]:
+    """Return the members with whom all members are compared."""
     peers = [member for member in members if member.since < 28]
     return members if len(peers) < 10 else peers
 
@@ -101,7 +102,7 @@ def _reasons(
     ranked: Engagement,
     day: date,
 ) -> list[tuple[str, str]]:
-    peers = _peers(members)
+    peers = peers_of(members)
     results, presence, timeliness, recency = (
         None if part is None else _rounded(part, 4)
         for part in (ranked.results, ranked.presence, ranked.timeliness, ranked.recency)
@@ -190,7 +191,7 @@ def _counted_quizzes(rows: PlatformRows, cohort: tuple[str, str]) -> list[int]:
 
 
 def _engagement(members: list[Member], quizzes: list[int], day: date) -> dict[int, Engagement]:
-    peers = _peers(members)
+    peers = peers_of(members)
     raw: list[Callable[[Member], Fraction | None]] = [
         lambda member: _results(member, peers, quizzes),
         lambda member: _presence(member, day),

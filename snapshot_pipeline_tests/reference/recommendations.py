@@ -7,8 +7,8 @@ the tests of `recommendations.messages` and of the store.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -43,6 +43,7 @@ class WeekRules:
         dismissed_lessons: User id and lesson id of lessons not to review.
         review_below: SNAPSHOT_REVIEW_BELOW_SCORE.
         score_maximum: SNAPSHOT_SCORE_MAXIMUM.
+        engagement_scores: The published scores of the Sunday by user id.
     """
 
     moment: datetime = NEVER
@@ -50,6 +51,7 @@ class WeekRules:
     dismissed_lessons: Collection[tuple[int, int]] = ()
     review_below: float = 60
     score_maximum: float = 100
+    engagement_scores: Mapping[int, float] = field(default_factory=dict)
 
 
 DEFAULT_RULES = WeekRules()
@@ -130,7 +132,8 @@ class _Week:
         following = self._next_lesson(user)
         if self._has_started(user) and following is not None:
             inactive = (self.sunday - max(self._activity_days(user))).days
-            if inactive >= 14:
+            score = self.rules.engagement_scores.get(user.id)
+            if (inactive >= 14) if score is None else (inactive >= 7 and score < 35):
                 yield "RESUME_LEARNING", 90, {"days_inactive": inactive, **following}
 
     def _review_lesson(self, user: User) -> Found:

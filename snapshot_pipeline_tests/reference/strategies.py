@@ -280,6 +280,9 @@ def week_scenarios(draw: st.DrawFn) -> WeekScenario:
         dismissed_lessons=draw(lessons),
         review_below=draw(st.sampled_from([60, 60, 70.5])),
         score_maximum=draw(st.sampled_from([100, 100, 30])),
+        engagement_scores=draw(
+            st.dictionaries(st.sampled_from(user_ids), st.sampled_from([0.0, 34.99, 35.0, 80.0]), max_size=6)
+        ),
     )
     return WeekScenario(zone, monday, rows, rules)
 

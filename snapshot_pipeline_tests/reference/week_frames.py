@@ -47,7 +47,9 @@ def week_facts(rows: PlatformRows, week_start: date, zone: ZoneInfo, rules: Week
     in_review = attempts["completed_at"].between(review_start, end, inclusive="left") & attempts["lesson_id"].notna()
     return WeekFacts(
         week_start=week_start,
-        students=mark_cohorts(students, cohorts, long_begun),
+        students=mark_cohorts(students, cohorts, long_begun).assign(
+            engagement_score=students["user_id"].map(dict(rules.engagement_scores)).astype("float64")
+        ),
         activity=week_activity(history, days),
         attempts=attempts[in_review].astype({"lesson_id": "int64"}),
         completions=progress.loc[progress["completed_at"] < end, ["user_id", "lesson_id"]],

@@ -95,6 +95,7 @@ def test_numbers_of_the_weeks(store: Store) -> None:
     assert (first.new, first.left, first.median_weeks_listed) == (None, None, 1)
     assert (second.states, second.reasons) == ({"listed": 2, "not_started": 1}, {"INACTIVE": 3})
     assert (second.new, second.left, second.median_weeks_listed) == (2, 2, 1.5)
+    assert isinstance(second.median_weeks_listed, float)  # Dagster accepts no Decimal
     assert (second.students, second.with_score, second.computed_at) == (100, 90, COMPUTED_AT)
     # The week before the last one was not computed, so nobody is new.
     assert (last.total, last.new, last.left, last.median_weeks_listed) == (0, None, None, None)

@@ -1,20 +1,21 @@
 """The weekly asset `weekly_report`: one HTML file per week with text, plots and tables."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from urllib.parse import urlsplit
 
 import dagster as dg
 
 from snapshot_pipeline.alerts.channels import read_report_recipients
 from snapshot_pipeline.alerts.report_messages import queue_report, report_message
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations, cohort_summary
+from snapshot_pipeline.orchestration.assets import adaptive_recommendations, at_risk_students, cohort_summary
 from snapshot_pipeline.orchestration.day_metadata import Metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP
 from snapshot_pipeline.orchestration.partitions import weekly_partitions, weekly_report_freshness
 from snapshot_pipeline.orchestration.steps import requested_week, step_installation
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.periods import last_closed_week
+from snapshot_pipeline.pipeline.student_lists import NoListError, WrittenLists, write_student_lists
 from snapshot_pipeline.pipeline.weekly_report import WrittenReport, write_report
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
@@ -42,16 +43,18 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         metadata={"dagster/uri": f"{settings.home}/reports"},
         freshness_policy=weekly_report_freshness(settings),
         partitions_def=weekly_partitions(settings),
-        deps=[cohort_summary.KEY, adaptive_recommendations.KEY],
+        deps=[cohort_summary.KEY, adaptive_recommendations.KEY, at_risk_students.KEY],
     )
     def weekly_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = requested_week(context, settings)
         with step_installation(context, settings) as installation:
             report = write_report(installation, week_start)
+            lists = _write_lists(context, installation, week_start) if settings.student_lists else None
             queued = queue_for_recipients(installation, report, datetime.now(timezone.utc))
         for notice in report.notices:
             context.log.warning(notice)
-        return dg.MaterializeResult(metadata={**_metadata(report, settings), "messages_queued": queued})
+        metadata = {**_metadata(report, settings), **_list_metadata(lists), "messages_queued": queued}
+        return dg.MaterializeResult(metadata=metadata)
 
     return weekly_report
 
@@ -69,6 +72,21 @@ def queue_for_recipients(installation: Installation, report: WrittenReport, now:
     message = report_message(report.title, report.headline, report.tiles, url)
     page = Attachment(report.path.name, report.path.read_bytes())
     return installation.transaction(queue_report, recipients, report.week_start, message, page, now)
+
+
+def _write_lists(
+    context: dg.AssetExecutionContext, installation: Installation, week_start: date
+) -> WrittenLists | None:
+    """Write the lists of students; a week that was computed without them has only the page."""
+    try:
+        return write_student_lists(installation, week_start)
+    except NoListError as error:
+        context.log.warning(str(error))
+        return None
+
+
+def _list_metadata(lists: WrittenLists | None) -> Metadata:
+    return {"student_lists": lists.paths[0].parent, "students_in_lists": lists.students} if lists else {}
 
 
 def _metadata(report: WrittenReport, settings: Settings) -> Metadata:

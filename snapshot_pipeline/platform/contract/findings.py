@@ -21,7 +21,15 @@ from snapshot_pipeline.platform.contract.catalogs import (
     FoundTable,
     read_tables,
 )
-from snapshot_pipeline.platform.contract.requirements import COLUMNS, ID, INTEGERS, MOMENT, NOT_READ, NUMBERS, Accepted
+from snapshot_pipeline.platform.contract.requirements import (
+    COLUMNS,
+    ID,
+    INTEGERS,
+    MOMENT,
+    NUMBERS,
+    OPTIONAL_COLUMNS,
+    Accepted,
+)
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, OPTIONAL_TABLES, TABLE_NAMES
 from snapshot_pipeline.postgres.urls import DISPLAY_DIALECT, quote_identifier
 
@@ -106,8 +114,8 @@ def table_findings(name: str, table: FoundTable | None, schema: str) -> Iterator
 def _column_findings(table: FoundTable, column: str, accepted: Accepted) -> Iterator[Finding]:
     existing = table.columns.get(column)
     if existing is None:
-        if (table.name, column) in NOT_READ:
-            yield Finding("advice", table.name, f"has no column {column} ({accepted.words}), which is not read yet")
+        if consequence := OPTIONAL_COLUMNS.get((table.name, column)):
+            yield Finding("advice", table.name, f"has no column {column} ({accepted.words}), so {consequence}")
         else:
             yield Finding("error", table.name, f"has no column {column} ({accepted.words}); add it, {_INSTEAD}")
     elif not existing.is_accepted(accepted):
@@ -158,7 +166,7 @@ def schema_findings(database: DatabaseInfo) -> Iterator[Finding]:
 def reading_findings(table: FoundTable, database: DatabaseInfo) -> Iterator[Finding]:
     """Yield findings about the rights to read a table's columns and all of its rows."""
     unreadable = [
-        column for column in COLUMNS[table.name] if column in table.columns and not _is_readable(table, column)
+        column for column in COLUMNS[table.name] if column in table.columns and not table.columns[column].is_readable
     ]
     if unreadable:
         yield Finding(
@@ -176,10 +184,6 @@ def reading_findings(table: FoundTable, database: DatabaseInfo) -> Iterator[Find
             f"CREATE POLICY snapshot_pipeline_reads ON {full_name(database.schema, table.name)} FOR SELECT TO "
             f"{quote_identifier(database.role)} USING (true);",
         )
-
-
-def _is_readable(table: FoundTable, column: str) -> bool:
-    return (table.name, column) in NOT_READ or table.columns[column].is_readable
 
 
 def index_findings(tables: Mapping[str, FoundTable], schema: str) -> Iterator[Finding]:
