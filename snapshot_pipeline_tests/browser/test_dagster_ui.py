@@ -187,6 +187,7 @@ def test_weekly_report_opens_by_a_click_on_its_link(
     assert job.execute_in_process(instance=installation.instance, partition_key="2026-02-16").success
     page.goto(asset_path("weekly_report", "partitions", partition="2026-02-16"))
     link = page.get_by_role("link", name="/reports/2026-02-16.html")
+    expect(link).to_be_visible()
     page.screenshot(path=screenshot)
     with page.context.expect_page() as opened_tab:
         link.click()
