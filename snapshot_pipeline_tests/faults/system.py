@@ -97,8 +97,12 @@ class FaultSystem:
         )
 
     def expected(self) -> Figures:
-        """Return the figures to expect now, computed without faults by the same code into another schema."""
-        publish(self.settings.model_copy(update={"store_schema": EXPECTED_SCHEMA}), self.first, self.last)
+        """Return the figures to expect now, computed without faults by the same code into another schema.
+
+        In one batch, which takes a fifth of the time of many small ones and changes no figure.
+        """
+        one_batch = {"store_schema": EXPECTED_SCHEMA, "batch_rows": Settings.model_fields["batch_rows"].default}
+        publish(self.settings.model_copy(update=one_batch), self.first, self.last)
         return self.figures(EXPECTED_SCHEMA)
 
     def expected_by_reference(self) -> Figures:
@@ -240,7 +244,7 @@ def start_system(home: Path) -> Iterator[FaultSystem]:
             "SNAPSHOT_DAGSTER_DATABASE_URL": server.url("dagster").render_as_string(hide_password=False),
             "SNAPSHOT_START_DATE": str(today - timedelta(days=SAMPLE_DAYS)),
             # Many small batches, one after the other, so that a fault can hit a run in many states.
-            "SNAPSHOT_BATCH_ROWS": "700",
+            "SNAPSHOT_BATCH_ROWS": "1400",
             "SNAPSHOT_WORKERS": "1",
             "SNAPSHOT_ALERT_URLS": f"json://{receiver.address}/",
             # Seconds instead of minutes in production.
