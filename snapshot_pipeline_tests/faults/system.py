@@ -27,7 +27,9 @@ from snapshot_pipeline.platform.sample import SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.pipeline.comparison import published_engagement
 from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
+from snapshot_pipeline_tests.reference.engagement import reference_engagement
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
 from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
@@ -106,7 +108,10 @@ class FaultSystem:
         return self.figures(EXPECTED_SCHEMA)
 
     def expected_by_reference(self) -> Figures:
-        """Return the figures to expect now, computed by the slow reference, which shares no code with the pipeline."""
+        """Return the figures to expect now, computed by the slow reference, which shares no code with the pipeline.
+
+        Only the last day has the engagement columns, which take the reference seconds a day.
+        """
         with self.engine.connect() as connection:
             rows = read_rows(connection, "public", self.settings.naive_zone)
         figures: Figures = {}
@@ -114,6 +119,8 @@ class FaultSystem:
             day = self.first + timedelta(days=number)
             for row in reference_day(rows, day, self.settings.zone).published:
                 figures[row.user_id, row.snapshot_date] = tuple(vars(row).values())
+        for user_id, engagement in reference_engagement(rows, self.last, self.settings.zone).items():
+            figures[user_id, self.last] += published_engagement(engagement)
         return figures
 
     def launch(self) -> str:
