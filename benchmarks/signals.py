@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
@@ -33,10 +33,11 @@ from benchmarks.results import RESULTS
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.metrics.corrections import correct_attempts, correct_exercises, correct_progress
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.metrics.engagement import WEIGHTS, CohortRanking, Members, Participation, QuizBlock
+from snapshot_pipeline.metrics.engagement import WEIGHTS, CohortRanking, Engagement, Members, Participation, QuizBlock
 from snapshot_pipeline.metrics.events import Events, StudentHistory
 from snapshot_pipeline.metrics.snapshot import compute_snapshots
 from snapshot_pipeline.platform.csv_files import find_csv_files
+from snapshot_pipeline.recommendations.at_risk import LISTED, states
 
 DAYS = (28, 60, 90, 120, 180)
 SIGNALS = ("pace_score", "engagement_score", *WEIGHTS)
@@ -122,6 +123,26 @@ def read_platform(directory: Path) -> Platform:
     )
 
 
+def participation(
+    platform: Platform, user_ids: NDArray[np.int64], days: LocalDays
+) -> tuple[Participation, StudentHistory]:
+    """What some students contribute to their cohorts, and their rows."""
+    history = platform.history(user_ids)
+    users = platform.users.rename(columns={"id": "user_id"})[["user_id", *COHORT]]
+    attempts = platform.counted_attempts
+    is_early = attempts["completed_at"] < days.end
+    return Participation.of(Events.of(history, days), days, users, attempts[is_early]), history
+
+
+def ranked(part: Participation, days: LocalDays) -> Engagement:
+    """Rank students who are all members of their cohorts."""
+    members = Members([part])
+    ranking = CohortRanking(members, [QuizBlock.of([part.records], members)], days.first)
+    for number in range(days.count):
+        ranking.rank_day(number)
+    return ranking.engagement
+
+
 def signals_on(platform: Platform, enrolled: pd.DataFrame, day: date) -> pd.DataFrame:
     """Return `SIGNALS` of the enrolled students on a day; `NEVER_STARTED` for those without a start.
 
@@ -129,20 +150,14 @@ def signals_on(platform: Platform, enrolled: pd.DataFrame, day: date) -> pd.Data
         enrolled: `user_id` and other columns, which are kept.
     """
     days = LocalDays(day, day, UTC)
-    history = platform.history(np.sort(enrolled["user_id"].to_numpy(np.int64)))
+    part, history = participation(platform, np.sort(enrolled["user_id"].to_numpy(np.int64)), days)
     pace = compute_snapshots(history, days).published[["user_id", "pace_score"]]
-    users = platform.users.rename(columns={"id": "user_id"})[["user_id", *COHORT]]
-    attempts = platform.counted_attempts
-    part = Participation.of(Events.of(history, days), days, users, attempts[(attempts["completed_at"] < days.end)])
     rows = np.arange(len(part.user_ids))
-    members = Members([part])
-    ranking = CohortRanking(members, [QuizBlock.of([part.records], members)], day)
-    ranking.rank_day(0)
-    figures = ranking.engagement.columns(rows, np.zeros(len(rows), np.int64))
-    ranked = pd.DataFrame({"user_id": part.user_ids, **figures}).rename(
+    figures = ranked(part, days).columns(rows, np.zeros(len(rows), np.int64))
+    found_ranks = pd.DataFrame({"user_id": part.user_ids, **figures}).rename(
         columns={f"engagement_{name}": name for name in WEIGHTS}
     )
-    found = enrolled.merge(pace, on="user_id", how="left").merge(ranked, on="user_id", how="left")
+    found = enrolled.merge(pace, on="user_id", how="left").merge(found_ranks, on="user_id", how="left")
     never = found["pace_score"].isna()
     values = found.reindex(columns=SIGNALS).fillna(0.5)
     return found.assign(**values.where(~never, NEVER_STARTED))
@@ -167,6 +182,57 @@ def evaluate(platform: Platform) -> Iterator[tuple[int, pd.DataFrame]]:
         yield since, pd.concat([signals_on(platform, part, day.date()) for day, part in enrolled.groupby(days)])
 
 
+def weeks_and_days(platform: Platform) -> dict[str, float]:
+    """How steady the risk levels and the list are, from day 0 to the last of `DAYS` of each course.
+
+    Returns:
+        `changes of risk level per student and day`, `passers ever listed`, `precision of the weekly list`.
+    """
+    courses = platform.users[["id", "specialization"]].rename(columns={"id": "user_id"})
+    rows = platform.outcomes.merge(courses, on=["user_id", "specialization"]).dropna(subset=["registered_on"])
+    changes = student_days = 0
+    listed = []
+    for _, course in rows.groupby(["specialization", "day0"]):
+        course = course.sort_values("user_id").reset_index(drop=True)
+        first = course["day0"].iloc[0].date()
+        days = LocalDays(first, first + timedelta(days=DAYS[-1]), UTC)
+        part, _ = participation(platform, course["user_id"].to_numpy(np.int64), days)
+        dates = days.dates[None, :]
+        times = (course[name].dt.tz_localize(None).to_numpy() for name in ("registered_on", "left_on"))
+        registered, left = (values.astype("datetime64[D]")[:, None] for values in times)
+        is_enrolled = (registered <= dates) & (np.isnat(left) | (left > dates))
+        since = np.where(is_enrolled, part.days_since_activity, -1).astype(np.int16)
+        scores = ranked(replace(part, days_since_activity=since), days).score / 100.0
+        scores = np.where(scores < 0, np.nan, scores)
+        level = np.digitize(scores, [high for _, high in RISK_LEVELS.values()])
+        both = ~np.isnan(scores[:, 1:]) & ~np.isnan(scores[:, :-1])
+        changes += int((both & (level[:, 1:] != level[:, :-1])).sum())
+        student_days += int(both.sum())
+        listed.append(_listed_on_sundays(part, since, scores, days).assign(is_at_risk=course["is_at_risk"]))
+    students = pd.concat(listed)
+    passers = students[~students["is_at_risk"]]
+    weeks = students["weeks"].sum()
+    return {
+        "changes of risk level per student and day": changes / student_days,
+        "passers ever listed": float((passers["weeks"] > 0).mean()),
+        "precision of the weekly list": float(students.loc[students["is_at_risk"], "weeks"].sum() / weeks),
+    }
+
+
+def _listed_on_sundays(
+    part: Participation, since: NDArray[np.int16], scores: NDArray[np.float64], days: LocalDays
+) -> pd.DataFrame:
+    """`weeks`: on how many Sundays each student is listed."""
+    weeks = np.zeros(len(part.user_ids), dtype=np.int64)
+    first_day = (since >= 0).argmax(axis=1)  # the first start, or the first day of the course
+    for number in range((6 - days.first.weekday()) % 7, days.count, 7):
+        earlier = [scores[:, number - 7 * n] if number >= 7 * n else np.full(len(weeks), np.nan) for n in range(1, 5)]
+        tenure = np.where(since[:, number] >= 0, number - first_day + 1, 0)
+        state = states(since[:, number].astype(np.int64), tenure, scores[:, number], np.stack(earlier, axis=1))
+        weeks += (state == LISTED) & (since[:, number] >= 0)
+    return pd.DataFrame({"weeks": weeks})
+
+
 def summary(found: pd.DataFrame) -> dict[str, float]:
     """The figures of one day."""
     at_risk, score = found["is_at_risk"], found["engagement_score"]
@@ -186,7 +252,8 @@ def summary(found: pd.DataFrame) -> dict[str, float]:
 def command(directory: Path, results: Path) -> None:
     """Print how well each figure ranks the students who will fail; save the table and a plot."""
     figures, students = {}, {}
-    for since, found in evaluate(read_platform(directory)):
+    platform = read_platform(directory)
+    for since, found in evaluate(platform):
         found = found.reset_index(drop=True)
         figures[since], students[since] = summary(found), len(found)
     table = Table(box=None, pad_edge=False)
@@ -197,9 +264,15 @@ def command(directory: Path, results: Path) -> None:
     for name in figures[DAYS[0]]:
         table.add_row(name, *(f"{figures[since][name]:.3f}" for since in DAYS))
     Console().print(table)
+    steadiness = weeks_and_days(platform)
+    for name, value in steadiness.items():
+        click.echo(f"{name}: {value:.3f}")
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"signals-{directory.resolve().name}.json"
-    path.write_text(json.dumps({"students": students, "figures": figures}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"students": students, "figures": figures, "steadiness": steadiness}, indent=1) + "\n",
+        encoding="utf-8",
+    )
     plot = path.with_suffix(".png")
     plot_signals({name: [figures[since][f"AUC of {name}"] for since in DAYS] for name in SIGNALS}, DAYS, plot)
     click.echo(f"saved in {path} and {plot}")

@@ -149,11 +149,13 @@ class QuizRecords:
         """
         rows = pd.Index(user_ids).get_indexer(pd.Index(attempts["user_id"]))
         is_ours = (rows >= 0) & has_cohort[rows]
-        attempts, rows = attempts[is_ours], rows[is_ours]
+        if not is_ours.all():
+            attempts, rows = attempts[is_ours], rows[is_ours]
         day = local_dates(attempts["completed_at"], days.zone).astype("datetime64[D]").astype(np.int64)
         instants = attempts["completed_at"].to_numpy(dtype="datetime64[us]").view(np.int64)
         quiz_ids, ids = attempts["quiz_id"].to_numpy(np.int64), attempts["attempt_id"].to_numpy(np.int64)
-        order = np.lexsort((ids, instants, quiz_ids, rows))
+        quiz_numbers, quizzes = pd.factorize(quiz_ids)
+        order = np.lexsort((ids, instants, rows * max(len(quizzes), 1) + quiz_numbers))
         rows, quiz_ids, day = rows[order], quiz_ids[order], day[order]
         is_first = _changes(rows) | _changes(quiz_ids)
         record = np.cumsum(is_first) - 1

@@ -30,20 +30,33 @@ from snapshot_pipeline.pipeline.batches import (
     BatchTask,
     ProgressListener,
     memory_per_student,
+    sample_students,
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.snapshot_work import ComputedBatch, SnapshotWork
 from snapshot_pipeline.pipeline.spool import Spool
+from snapshot_pipeline.platform.reads import PlatformReader
 from snapshot_pipeline.postgres.errors import retry_transient
 
 MAX_RANKED = 12_000_000
 """Student-days that are computed before they are ranked and published: about 0.2 GB in memory, 2 GB in the spool."""
 
-RECORDS_PER_BLOCK = 4_000_000
+RECORDS_PER_BLOCK = 8_000_000
 """Source rows of the students whose quizzes are ranked at once."""
 
-MAX_RECORDS_IN_MEMORY = 24_000_000
+MAX_RECORDS_IN_MEMORY = 40_000_000
 """With more source rows the quiz records are kept in files."""
+
+
+ATTEMPT_WEIGHT = 6
+"""Source rows that take as much memory as an attempt whose quiz is ranked: it is copied and sorted."""
+
+
+def events_to_rank(reader: PlatformReader, user_ids: Ints, days: LocalDays) -> float:
+    """Mean number of source rows read for each student, by the memory that they take."""
+    sample = sample_students(user_ids)
+    attempts = reader.attempts_per_student(sample, days.end)
+    return reader.events_per_student(sample, days.window_start, days.end) + ATTEMPT_WEIGHT * attempts
 
 
 def publish_ranked(
@@ -59,7 +72,7 @@ def publish_ranked(
     Long ranges of many students are split into shorter ranges of days, which changes no figure.
 
     Args:
-        events: Mean number of source rows read for each student.
+        events: See `events_to_rank`.
     """
     ranges = [replace(work, days=days) for days in split_days(work.days, len(user_ids))]
     batches_of = [executor.split(user_ids, memory_per_student(part.days.count, events)) for part in ranges]
@@ -93,7 +106,7 @@ def publish_engagement(
 
     Args:
         user_ids: All active students of these cohorts.
-        events: Mean number of source rows read for each student.
+        events: See `events_to_rank`.
 
     Yields:
         Some days, and how many rows were ranked otherwise on each of them.
@@ -119,7 +132,7 @@ def ranked_batches(
     """Compute batches that together hold every active member of their cohorts, and rank the cohorts.
 
     Args:
-        events: Mean number of source rows read for each student.
+        events: See `events_to_rank`.
 
     Yields:
         The computed batches with their engagement. A student whose computation raised is a batch with a failure.

@@ -22,7 +22,7 @@ from snapshot_pipeline.pipeline.batches import (
 )
 from snapshot_pipeline.pipeline.day_reports import DayReport, read_report
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.ranking import publish_engagement
+from snapshot_pipeline.pipeline.ranking import events_to_rank, publish_engagement
 from snapshot_pipeline.pipeline.reasons import RETRY
 from snapshot_pipeline.pipeline.snapshot_work import SelectedStudentsWork
 from snapshot_pipeline.pipeline.source import Source, open_source
@@ -190,8 +190,7 @@ def _read_cohort_members(
         users = users[users["user_id"].isin(active)]
         cohorts = users.loc[users["user_id"].isin(user_ids), key].drop_duplicates()
         members = np.sort(users.merge(cohorts, on=key)["user_id"].to_numpy(np.int64))
-        events = reader.events_per_student(sample_students(members), days.window_start, days.end, all_attempts=True)
-        return members, events
+        return members, events_to_rank(reader, members, days)
 
 
 def _delete_failures(

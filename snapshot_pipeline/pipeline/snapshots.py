@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays
-from snapshot_pipeline.pipeline.batches import ProgressListener, ignore_progress, open_executor, sample_students
+from snapshot_pipeline.pipeline.batches import ProgressListener, ignore_progress, open_executor
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_states
 from snapshot_pipeline.pipeline.outdated import computed_with
-from snapshot_pipeline.pipeline.ranking import publish_ranked
+from snapshot_pipeline.pipeline.ranking import events_to_rank, publish_ranked
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.snapshot_work import SnapshotWork
 from snapshot_pipeline.pipeline.source import Source, open_source
@@ -140,7 +140,7 @@ class PlatformOverview:
 
     Attributes:
         user_ids: The active students, int64, ascending, shape (students,).
-        events: Mean number of source rows read for each student.
+        events: See `ranking.events_to_rank`.
         states: Each day's source rows, when they are known.
         source: The platform, in no older state than this.
     """
@@ -161,7 +161,7 @@ def _read_overview(source: Source, days: LocalDays, pool: Executor) -> PlatformO
     with ExitStack() as stack:
         reader = stack.enter_context(source.session())
         user_ids = reader.active_student_ids()  # the first query fixes the session's snapshot
-        events = reader.events_per_student(sample_students(user_ids), days.window_start, days.end, all_attempts=True)
+        events = events_to_rank(reader, user_ids, days)
         later_source = source.not_before(reader)
         session = stack.pop_all()
 

@@ -51,6 +51,7 @@ from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, refl
 from snapshot_pipeline.platform.timestamps import bounds, to_utc
 from snapshot_pipeline.postgres import bulk
 
+_COHORT = ["specialization", "level"]
 _EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)  # as metrics.corrections.EARLIEST
 PROGRESS_COLUMNS = ("user_id", "lesson_id", "started_at", "completed_at", "time_spent_minutes", "copies")
 # Set for the transaction. Batches run in parallel, so each uses only one of the server's processors.
@@ -234,28 +235,29 @@ class PlatformReader:
         first = frame[list(first_times)].min(axis=1)
         return frame.drop(columns=list(first_times)).assign(first_started_at=first)
 
-    def events_per_student(
-        self, user_ids: Sequence[int], start: datetime | None, end: datetime, *, all_attempts: bool = False
-    ) -> float:
-        """Return the mean number of progress rows and attempts of a student in `[start, end)`; 0 without students.
-
-        With `all_attempts` those before `start` count as well.
-        """
+    def events_per_student(self, user_ids: Sequence[int], start: datetime | None, end: datetime) -> float:
+        """Return the mean number of progress rows and attempts of a student in `[start, end)`; 0 without students."""
         progress, attempts = self.tables.user_lesson_progress, self.tables.quiz_attempts
         counts = [
             select(func.count())
             .where(
                 moment.table.c.user_id == any_(bulk.integers(user_ids)),
-                self._within(moment, since or _EARLIEST, end),
+                self._within(moment, start or _EARLIEST, end),
             )
             .scalar_subquery()
-            for moment, since in (
-                (progress.c.started_at, start),
-                (attempts.c.completed_at, None if all_attempts else start),
-            )
+            for moment in (progress.c.started_at, attempts.c.completed_at)
         ]
         events = self.fetch(select(sum(counts, start=literal(0)).label("events")))["events"][0].as_py()
         return float(events) / max(1, len(user_ids))
+
+    def attempts_per_student(self, user_ids: Sequence[int], end: datetime) -> float:
+        """Return the mean number of attempts of a student before an instant; 0 without students."""
+        attempts = self.tables.quiz_attempts
+        is_counted = attempts.c.user_id == any_(bulk.integers(user_ids))
+        query = select(func.count().label("attempts")).where(
+            is_counted, self._within(attempts.c.completed_at, _EARLIEST, end)
+        )
+        return float(self.fetch(query)["attempts"][0].as_py()) / max(1, len(user_ids))
 
     def students(self, batch: Users, since: datetime) -> pd.DataFrame:
         """Return `user_id`, `first_started_at` (NaT: no lesson started) of the active students.
@@ -392,33 +394,42 @@ class PlatformReader:
     def counted_attempts(self, batch: Users, end: datetime) -> pd.DataFrame:
         """Return the columns of `attempts` and `quiz_id` of the attempts before `end` that count for engagement.
 
-        Those of active students who have a cohort, at the quizzes of its published lessons and at those of no lesson.
+        Those of users who have a cohort, at the quizzes of its published lessons and at those of no lesson. They are
+        selected here, because PostgreSQL needs several times as long for the joins.
         """
-        users, attempts = self.tables.users, self.tables.quiz_attempts
+        attempts = self.tables.quiz_attempts
+        query = select(*self._attempt_columns(attempts), _id(attempts.c.quiz_id, "quiz_id")).where(
+            batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, _EARLIEST, end)
+        )
+        rows = self._fetch(query, "completed_at")
+        users, quizzes = self.cohorts(batch).dropna(), self._quizzes()
+        codes = pd.MultiIndex.from_frame(pd.concat([users, quizzes])[_COHORT].fillna("").astype(str)).factorize()[0]
+        # One column for each quiz, one row for each cohort; the last of each is for what is not known.
+        counts = np.zeros((codes.max(initial=-1) + 2, len(quizzes) + 1), dtype=bool)
+        counts[codes[len(users) :], np.arange(len(quizzes))] = True
+        counts[:, np.flatnonzero(quizzes["lesson_id"].isna())] = True
+        has_cohort = (users[_COHORT].astype(str) != "").all(axis=1).to_numpy()
+        counts[codes[: len(users)][~has_cohort]] = counts[-1] = counts[:, -1] = False
+        of_user = np.append(codes[: len(users)], -1)[pd.Index(users["user_id"]).get_indexer(pd.Index(rows["user_id"]))]
+        of_quiz = pd.Index(quizzes["quiz_id"]).get_indexer(pd.Index(rows["quiz_id"]))
+        is_counted = counts[of_user, of_quiz]
+        return rows if is_counted.all() else rows[is_counted]
+
+    def _quizzes(self) -> pd.DataFrame:
+        """`quiz_id`, `lesson_id` (missing: none), `specialization`, `level` of quizzes that can be opened."""
         quizzes, lessons = self.tables.quizzes, self.tables.lessons
-        specialization, level = (_text_or_null(column) for column in self._cohort_columns())
-        is_own = and_(
-            lessons.c.is_published,
-            cast(lessons.c.specialization_id, String) == specialization,
-            cast(lessons.c.level_id, String) == level,
-        )
+        columns: list[ColumnElement[Any]] = [
+            _id(quizzes.c.id, "quiz_id"),
+            _id(quizzes.c.lesson_id, "lesson_id"),
+            cast(lessons.c.specialization_id, String).label("specialization"),
+            cast(lessons.c.level_id, String).label("level"),
+        ]
         query = (
-            select(*self._attempt_columns(attempts), _id(quizzes.c.id, "quiz_id"))
-            .select_from(
-                attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id)
-                .join(users, users.c.id == attempts.c.user_id)
-                .outerjoin(lessons, lessons.c.id == quizzes.c.lesson_id)
-            )
-            .where(
-                self._is_active_student(),
-                specialization.is_not(None),
-                level.is_not(None),
-                batch.hold(attempts.c.user_id),
-                self._within(attempts.c.completed_at, _EARLIEST, end),
-                or_(quizzes.c.lesson_id.is_(None), is_own),
-            )
+            select(*columns)
+            .select_from(quizzes.outerjoin(lessons, lessons.c.id == quizzes.c.lesson_id))
+            .where(or_(quizzes.c.lesson_id.is_(None), lessons.c.is_published))
         )
-        return self._fetch(query, "completed_at")
+        return self._fetch(query)
 
     def quiz_titles(self) -> pd.DataFrame:
         """Return `quiz_id`, `title` (text; the quiz's number where the platform has none) of all quizzes."""
@@ -578,7 +589,3 @@ def _id(column: ColumnElement[Any], name: str) -> ColumnElement[int]:
 
 def _is_graded(attempts: Table) -> ColumnElement[bool]:
     return double(attempts.c.score).between(-LARGEST_FLOAT, LARGEST_FLOAT)  # neither null, NaN nor infinite
-
-
-def _text_or_null(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.nullif(column, "")

@@ -25,6 +25,13 @@ EXPECTED = {
 }
 
 
+def steadiness(results: Path) -> dict[str, float]:
+    """Return the figures over all days of the courses."""
+    (path,) = results.glob("*.json")
+    found: dict[str, float] = json.loads(path.read_text())["steadiness"]
+    return found
+
+
 def evaluated(directory: Path, results: Path) -> dict[str, dict[str, float]]:
     """Run the command; return the figures by day."""
     result = CliRunner().invoke(command, [str(directory), "--results", str(results)], catch_exceptions=False)
@@ -67,3 +74,6 @@ def test_real_students_are_ranked_as_well_as_documented(tmp_path: Path):
     figures = evaluated(OULAD, tmp_path)
     for name, aucs in EXPECTED.items():
         assert [figures[str(day)][f"AUC of {name}"] for day in DAYS] == pytest.approx(aucs, abs=0.002), name
+    assert steadiness(tmp_path)["precision of the weekly list"] > 0.8
+    assert steadiness(tmp_path)["passers ever listed"] < 0.15
+    assert steadiness(tmp_path)["changes of risk level per student and day"] < 0.03
