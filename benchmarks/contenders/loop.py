@@ -234,6 +234,10 @@ _LAST_ACTIVITY = """
     ) AT TIME ZONE %(zone)s)::date
 """
 
+_ENGAGEMENT_SCORE = (
+    "SELECT max(engagement_score) FROM performance_snapshots WHERE user_id = %(user_id)s AND snapshot_date = %(sunday)s"
+)
+
 _UPSERT_DAY = """
     INSERT INTO performance_snapshots
     VALUES (%(user_id)s, %(day)s, %(pace_score)s, %(learning_pace)s, %(quiz_average)s, %(lessons)s, %(minutes)s,
@@ -304,7 +308,9 @@ def _applying(cursor: Cursor, known: dict[str, Any], cohorts: Cohorts) -> list[t
     if minutes >= 600:
         found.append(("TAKE_BREAK", 95, {"total_minutes": minutes}))
     last_activity = _one(cursor, _LAST_ACTIVITY, known)
-    if has_started and following and (inactive := (known["sunday"] - last_activity).days) >= 14:
+    score = _one(cursor, _ENGAGEMENT_SCORE, known)
+    inactive = (known["sunday"] - last_activity).days if has_started else 0
+    if following and (inactive >= 14 if score is None else inactive >= 7 and score < 35):
         found.append(("RESUME_LEARNING", 90, {"days_inactive": inactive, **following}))
     cursor.execute(_TO_REVIEW, known)
     if review := cursor.fetchall():

@@ -149,7 +149,7 @@ def retry_failed(first: date | None, last: date | None) -> None:
 @click.command(epilog="Example: snapshot-pipeline recommend --week 2026-11-16")
 @click.option("--week", type=DAY, required=True, help="The week's Monday.")
 def recommend(week: date) -> None:
-    """Compute the recommendations of a week that has ended, in one Dagster run.
+    """Compute the recommendations and the students at risk of a week that has ended, in one Dagster run.
 
     The snapshots of its Sunday must exist. If a newer week has recommendations, students keep seeing those. A student
     whose computation fails keeps the earlier ones; the exit status is 3 if too many fail.

@@ -16,10 +16,11 @@ from snapshot_pipeline.settings import load_settings
 @click.option("--to", "last", type=DAY, help="The last day, inclusive.  [default: the first day]")
 @click.option("--week", type=DAY, help="The day that names the week, usually its Monday.")
 def withdraw(first: date | None, last: date | None, week: date | None) -> None:
-    """Delete the days from --from to --to, or the recommendations of a week.
+    """Delete the days from --from to --to, or what was published of a week.
 
     Deletes snapshots, failures, issues and summaries of the days; restatements stay. For a week, deletes the
-    recommendations and the report on this machine, and shows the newest remaining week again. The days and the week are
+    recommendations, the students at risk, and the report and lists on this machine, and shows the newest remaining
+    week again. The days and the week are
     missing then: those that have ended are computed again by the schedules, like any missing day of the last
     SNAPSHOT_CATCH_UP_DAYS and the newest week.
     """

@@ -80,10 +80,13 @@ class QuizTable:
 
     def __init__(self, user_ids: Ints, records: pd.DataFrame, peers: Flags) -> None:
         self._peers = peers
-        ordered = records.sort_values("quiz_id", kind="stable")
-        self.ids, starts = np.unique(ordered["quiz_id"].to_numpy(np.int64), return_index=True)
-        rows = pd.Index(user_ids).get_indexer(pd.Index(ordered["user_id"]))
-        columns = (rows, ordered["first_day"].to_numpy(np.float64), ordered["score"].to_numpy(np.float64))
+        quiz_ids = records["quiz_id"].to_numpy(np.int64)
+        order = np.argsort(quiz_ids, kind="stable")
+        self.ids, starts = np.unique(quiz_ids[order], return_index=True)
+        # Narrow numbers, because a cohort may be the whole platform.
+        rows = pd.Index(user_ids).get_indexer(pd.Index(records["user_id"])).astype(np.int32)[order]
+        first_days = records["first_day"].to_numpy(np.int32)[order]
+        columns = (rows, first_days, records["score"].to_numpy(np.float64)[order])
         self.quizzes = (
             list(zip(*(np.split(column, starts[1:]) for column in columns), strict=True)) if len(rows) else []
         )
@@ -124,12 +127,18 @@ def _missed_quizzes(quizzes: QuizTable, members: int) -> tuple[int, list[tuple[i
     for column, (_, rows) in enumerate(common):
         attempted[rows, column] = True
     ids = np.array([quiz_id for quiz_id, _ in common], dtype=np.int64)
-    return len(common), [tuple(ids[~flags].tolist()) for flags in attempted]
+    # Members who have missed the same quizzes share one tuple.
+    missed: dict[bytes, tuple[int, ...]] = {}
+    keys = [flags.tobytes() for flags in attempted]
+    for key, flags in zip(keys, attempted, strict=True):
+        if key not in missed:
+            missed[key] = tuple(ids[~flags].tolist())
+    return len(common), [missed[key] for key in keys]
 
 
 def _median_active_days(active: Flags) -> Ints:
     """The peers' upper median of active days in the last 7, 8, … 28 days."""
-    in_last_days = np.sort(np.cumsum(active[:, ::-1], axis=1), axis=0)[len(active) // 2]
+    in_last_days = np.sort(np.cumsum(active[:, ::-1], axis=1, dtype=np.int8), axis=0)[len(active) // 2]
     medians: Ints = in_last_days[MIN_PRESENCE_DAYS - 1 : MAX_PRESENCE_DAYS].astype(np.int64)
     return medians
 

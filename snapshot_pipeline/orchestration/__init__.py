@@ -3,7 +3,8 @@
 `definitions.py` calls `build.build_defs(settings)`, which builds new objects from the settings and connects to nothing:
 
 - `assets/`: the platform's tables, the daily assets `performance_snapshots` and `cohort_summary`, the weekly assets
-  `adaptive_recommendations` and `weekly_report`, and what monitoring shows: `incidents` and `recomputed_day`.
+  `adaptive_recommendations`, `at_risk_students` and `weekly_report`, and what monitoring shows: `incidents` and
+  `recomputed_day`.
 - `checks` (of a day or a week) and `platform_checks`.
 - `jobs`, `manual_jobs` and `housekeeping`; `schedules` and `sensors` start them.
 - `partitions` and `names`: what the objects share. `steps`: what every step runs in.

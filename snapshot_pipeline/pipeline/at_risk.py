@@ -140,7 +140,7 @@ def run_at_risk(
             facts = [
                 part for part in executor.map_batches(group, work, lock.check_lock, batch_done) if part is not None
             ]
-            for cohort, cohort_facts in RiskFacts.by_cohort(facts, overview):
+            for cohort, cohort_facts in RiskFacts.take_cohorts(facts, overview):
                 rows = _rows(cohort_facts, cohort, overview.titles)
                 parts.append(pa.Table.from_pylist(rows, AT_RISK_ROWS))
                 _add(report, rows, cohort_facts)
@@ -264,8 +264,11 @@ class RiskFacts:
     records: pd.DataFrame
 
     @classmethod
-    def by_cohort(cls, parts: Sequence[RiskFacts], overview: RiskOverview) -> Iterator[tuple[Cohort, RiskFacts]]:
-        """Yield the facts of each cohort, `has_failed` added to the members; the parts have whole cohorts."""
+    def take_cohorts(cls, parts: list[RiskFacts], overview: RiskOverview) -> Iterator[tuple[Cohort, RiskFacts]]:
+        """Yield the facts of each cohort, `has_failed` added to the members; empty the parts, to free their memory.
+
+        The parts have whole cohorts.
+        """
         if not parts:
             return
         students = pd.concat([part.students for part in parts], ignore_index=True)
@@ -273,9 +276,13 @@ class RiskFacts:
         members["has_failed"] = np.isin(members["user_id"].to_numpy(np.int64), overview.failed)
         active = np.concatenate([part.active for part in parts])
         records = pd.concat([part.records for part in parts], ignore_index=True)
+        parts.clear()
         codes = [overview.codes_of(frame["user_id"].to_numpy(np.int64)) for frame in (students, members, records)]
         for code in np.unique(codes[0]):
             of_students, of_members, of_records = (values == code for values in codes)
+            if of_students.all():  # a large cohort is alone, and must not be copied
+                yield overview.cohorts[code], cls(students, members, active, records)
+                return
             facts = cls(students[of_students], members[of_members], active[of_members], records[of_records])
             yield overview.cohorts[code], facts
 
@@ -318,7 +325,7 @@ class RiskWork:
             self._students(events.user_ids, completions),
             members_of(events, days),
             events.active[is_due, -MAX_PRESENCE_DAYS:],
-            quiz_records(attempts.assign(day=day_numbers)),
+            quiz_records(attempts.assign(day=day_numbers)).astype({"first_day": np.int32}),
         )
 
     def fail(self, batch: Batch, error: Exception) -> RiskFacts | None:
@@ -401,7 +408,8 @@ def _started_rows(facts: RiskFacts, cohort: Cohort, titles: Mapping[int, str]) -
 def _compared(facts: RiskFacts, is_compared: Flags, is_at_risk: Flags) -> dict[int, dict[str, Any]]:
     """The facts for the reasons, by student at risk."""
     members = facts.members[is_compared]
-    records = facts.records[facts.records["user_id"].isin(members["user_id"])]
+    is_of_members = facts.records["user_id"].isin(members["user_id"])
+    records = facts.records if is_of_members.all() else facts.records[is_of_members]
     compared = compare_with_peers(members, facts.active[is_compared], records)
     rows = compared[is_at_risk[is_compared]]
     return {int(row["user_id"]): {str(name): value for name, value in row.items()} for row in rows.to_dict("records")}

@@ -69,6 +69,18 @@ def test_the_metadata_has_the_path_the_text_and_a_plot(computed: TestInstallatio
     assert metadata["missing_days"].value == 0
 
 
+def test_lists_of_students_are_written_beside_the_page_unless_they_are_off(computed: TestInstallation):
+    students = computed.settings.home / "students"
+    off = computed.settings.model_copy(update={"student_lists": False, "home": computed.settings.home / "other"})
+    assert "student_lists" not in metadata_of(run_job(computed, off, "weekly_report_job", partition_key=WEEK))
+    assert not (off.home / "students").exists()
+    metadata = metadata_of(run_job(computed, computed.settings, "weekly_report_job", partition_key=WEEK))
+    assert metadata["student_lists"] == dg.MetadataValue.path(str(students))
+    lines = (students / f"{WEEK}.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert metadata["students_in_lists"].value == len(lines) - 1 > 0
+    assert (students / f"{WEEK}.html").is_file()
+
+
 def test_the_page_links_to_the_configured_report_url(computed: TestInstallation):
     settings = computed.settings.model_copy(update={"report_url": "https://reports.example.org/learning"})
     metadata = metadata_of(run_job(computed, settings, "weekly_report_job", partition_key=WEEK))

@@ -47,12 +47,15 @@ WITH progress AS (
            first_start, lessons_done.lessons, coalesce(submitted.exercises, 0) AS exercises, spent.minutes,
            submitted.last_at >= :exercises_start AS has_exercises,
            :sunday - (greatest(lessons_done.last_at, attempted.last_at, submitted.last_at)
-                        AT TIME ZONE :zone)::date AS days_since_activity
+                        AT TIME ZONE :zone)::date AS days_since_activity,
+           snapshot.engagement_score
       FROM users
       LEFT JOIN lessons_done ON lessons_done.user_id = users.id
       LEFT JOIN attempted ON attempted.user_id = users.id
       LEFT JOIN submitted ON submitted.user_id = users.id
       LEFT JOIN spent ON spent.user_id = users.id
+      LEFT JOIN performance_snapshots AS snapshot
+             ON snapshot.user_id = users.id AND snapshot.snapshot_date = :sunday
      WHERE upper(trim(role)) = 'STUDENT' AND is_active
 ), cohort AS MATERIALIZED (
     SELECT specialization, level, bool_or(has_exercises) AS has_exercises,
@@ -124,7 +127,9 @@ WITH progress AS (
            'Your last activity was ' || days_since_activity || ' days ago: go on with “' || following.title || '”.',
            jsonb_build_object('days_inactive', days_since_activity) || following.metadata
       FROM student JOIN following USING (user_id)
-     WHERE first_start IS NOT NULL AND days_since_activity >= 14
+     WHERE first_start IS NOT NULL
+       AND CASE WHEN engagement_score IS NULL THEN days_since_activity >= 14
+                ELSE days_since_activity >= 7 AND engagement_score < 35 END
     UNION ALL
     SELECT user_id, 'REVIEW_LESSON', 85, 'Worth another look',
            'Revisiting ' || to_review.lessons || CASE to_review.lessons WHEN 1 THEN ' lesson' ELSE ' lessons' END
