@@ -78,8 +78,8 @@ def test_known_week_has_the_known_recommendations(real: RealData):
         {},
     )
     assert real.week.types == {
-        "CONTINUE_LEARNING": 791,
-        "RESUME_LEARNING": 226,
+        "CONTINUE_LEARNING": 754,
+        "RESUME_LEARNING": 263,
         "PRACTICE_MORE": 172,
         "REVIEW_LESSON": 78,
         "START_LEARNING": 21,
