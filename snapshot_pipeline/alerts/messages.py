@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from snapshot_pipeline.alerts.incidents import (
+    CAUSE_SEPARATOR,
     FAILED_BACKFILL,
     FAILED_CHECK,
     FAILED_RUN,
@@ -35,31 +37,24 @@ _PLURALS = {
 }
 
 _REMEDIATION = {
-    FAILED_CHECK: (
-        "Open the run: the check's result says what was found, and its description what to do. Fix the cause, then "
-        "materialize the same days again. The incident closes when the check passes."
-    ),
-    FAILED_RUN: (
-        "Fix the cause: the incident names it, or else the run's log does. Then materialize the same days or weeks "
-        "again. The incident closes when they have been materialized."
-    ),
-    FAILED_BACKFILL: (
-        "Open the backfill under Runs, Backfills in the Dagster UI: it shows which days or weeks are left. Launch them "
-        "again. The incident closes when they have been materialized."
-    ),
+    FAILED_RUN: "Fix the cause; if it is not named here, the run's log has it. Then compute the days or weeks again.",
+    FAILED_BACKFILL: "Open the backfill under Runs, Backfills, which shows what is left. Launch that again.",
     SLOW_RUN: (
-        "Run `snapshot-pipeline check`: it names missing indexes. If the platform has simply grown, raise "
-        "SNAPSHOT_MAX_RUN_SECONDS. The incident closes when the next run is fast enough."
+        "The command names missing indexes. If the platform has simply grown, raise SNAPSHOT_MAX_RUN_SECONDS. It is "
+        "over when the next run is fast enough."
     ),
     MISSING_DAY: (
-        "Check in the Dagster UI that the daemon is running, that `daily_snapshots_schedule` is on, and whether a run "
-        "of the day failed. Then materialize the day, in the UI or with `snapshot-pipeline materialize`."
+        "Check that the daemon is running, that daily_snapshots_schedule is on, and whether a run of the day failed. "
+        "Then compute it; several days with: snapshot-pipeline materialize --missing"
     ),
     MISSED_WEEK: (
-        "Check in the Dagster UI that the daemon is running, that `weekly_recommendations_schedule` is on, and whether "
-        "a run of the week failed. Then materialize the week, in the UI or with `snapshot-pipeline recommend`."
+        "Check that the daemon is running, that weekly_recommendations_schedule is on, and whether a run of the week "
+        "failed. Then compute it."
     ),
 }
+"""What to do, by kind; the detail of a failed check says it itself."""
+
+_LISTED_PARTITIONS = 7
 
 
 @dataclass(frozen=True)
@@ -83,9 +78,19 @@ class MessageFormat:
     ui_url: str
     zone: ZoneInfo
 
-    def run_link(self, run_id: str | None) -> list[str]:
-        """Return the line that links to a run, or nothing without a run."""
-        return [f"Run: {self.ui_url}/runs/{run_id}"] if run_id else []
+    def link(self, incident: Incident, run_id: str | None) -> str:
+        """Return the line with the address to open: the result of a check, a run, or the open incidents.
+
+        Dagster 1.13 has no address for the result of one day, so the line names the tab and the days.
+        """
+        if incident.kind == FAILED_CHECK:
+            asset, _, check = incident.subject.partition(CAUSE_SEPARATOR)[0].rpartition("/")
+            days = [partition for partition in incident.partitions if partition]
+            tab = f" (tab Partitions: {_listed(days)})" if days else ""
+            return f"Result: {self.ui_url}/assets/{asset}?view=checks&checkDetail={check}{tab}"
+        if run_id:
+            return f"Run: {self.ui_url}/runs/{run_id}"
+        return f"Incidents: {self.ui_url}/assets/incidents?view=checks&checkDetail=no_open_incidents"
 
     def time(self, moment: datetime) -> str:
         """Return a time to the minute with its zone, e.g. `2026-03-10 02:00 CET`."""
@@ -93,25 +98,21 @@ class MessageFormat:
 
 
 def opened_messages(incidents: Sequence[Incident], message_format: MessageFormat) -> list[Message]:
-    """Return one message per kind: what is wrong, observed and expected values, the run, what to do."""
-
-    def entry(incident: Incident) -> str:
-        return _entry(incident, incident.detail, message_format.run_link(incident.run_id))
-
-    return [Message(_title(group, ""), _body(group, entry, kind), FAILURE) for kind, group in _by_kind(incidents)]
+    """Return one message per kind: what and how bad, why and what to do, the command, the link."""
+    return [
+        Message(_title(group, ""), _body(group, partial(_opened, message_format), _REMEDIATION.get(kind)), FAILURE)
+        for kind, group in _by_kind(incidents)
+    ]
 
 
 def reminder_messages(incidents: Sequence[Incident], message_format: MessageFormat) -> list[Message]:
-    """Return one message per kind: which incidents are still open."""
+    """Return one message per kind: since when which incidents are open, the command, the link."""
 
-    def entry(incident: Incident) -> str:
-        since = f"{incident.detail}\nOpen since {message_format.time(incident.opened_at)}."
-        return _entry(incident, since, message_format.run_link(incident.run_id))
+    def lines(incident: Incident) -> list[str]:
+        since = f"Open since {message_format.time(incident.opened_at)}."
+        return [since, *_command(incident), message_format.link(incident, incident.run_id)]
 
-    return [
-        Message(_title(group, "Still open: "), _body(group, entry, kind), WARNING)
-        for kind, group in _by_kind(incidents)
-    ]
+    return [Message(_title(group, "Still open: "), _body(group, lines), WARNING) for _, group in _by_kind(incidents)]
 
 
 def resolved_messages(
@@ -120,15 +121,11 @@ def resolved_messages(
     """Return one message per kind: which incidents are resolved, after how long, and what was observed."""
     observations = {incident.id: observation for incident, observation in closed}
 
-    def entry(incident: Incident) -> str:
-        observation = observations[incident.id]
-        resolution = f"Resolved after {_duration(now - incident.opened_at)}: {observation.detail}"
-        return _entry(incident, resolution, message_format.run_link(observation.run_id))
+    def lines(incident: Incident) -> list[str]:
+        return [f"Resolved after {_duration(now - incident.opened_at)}: {observations[incident.id].detail}"]
 
-    return [
-        Message(_title(group, "Resolved: "), "\n\n".join(map(entry, group)), SUCCESS)
-        for _, group in _by_kind([incident for incident, _ in closed])
-    ]
+    groups = _by_kind([incident for incident, _ in closed])
+    return [Message(_title(group, "Resolved: "), _body(group, lines), SUCCESS) for _, group in groups]
 
 
 def monitoring_down(reason: str, is_expected: bool, since: datetime, message_format: MessageFormat) -> Message:
@@ -167,19 +164,35 @@ def _by_kind(incidents: Sequence[Incident]) -> Iterator[tuple[str, list[Incident
 def _title(group: Sequence[Incident], prefix: str) -> str:
     first, last = group[0], group[-1]
     if len(group) == 1:
-        return f"{prefix}{first.title} (incident {first.id})"
-    return f"{prefix}{len(group)} {_PLURALS[first.kind]} (incidents {first.id} … {last.id})"
+        return f"{prefix}{first.title}"
+    subjects = sorted(incident.subject for incident in group)
+    period = f", {subjects[0]} to {subjects[-1]}" if first.kind in (MISSING_DAY, MISSED_WEEK) else ""
+    return f"{prefix}{len(group)} {_PLURALS[first.kind]}{period} (incidents {first.id} … {last.id})"
 
 
-def _body(group: Sequence[Incident], entry: Callable[[Incident], str], kind: str) -> str:
-    # With several incidents the remediation comes first: a channel may truncate the end.
-    entries = [entry(incident) for incident in group]
-    remediation = f"What to do: {_REMEDIATION[kind]}"
-    return "\n\n".join([*entries, remediation] if len(group) == 1 else [remediation, *entries])
+def _body(group: Sequence[Incident], lines: Callable[[Incident], list[str]], remediation: str | None = None) -> str:
+    """Return the lines of each incident; with several what to do comes first, as a channel may truncate the end."""
+    advice = [remediation] if remediation else []
+    if len(group) == 1:
+        (incident,) = group
+        first, *others = lines(incident)
+        return "\n".join(line for line in (first, *advice, *others, f"Incident {incident.id}") if line)
+    entries = ["\n".join([f"Incident {incident.id}: {incident.title}", *lines(incident)]) for incident in group]
+    return "\n\n".join([*advice, *entries])
 
 
-def _entry(incident: Incident, text: str, links: Sequence[str]) -> str:
-    return "\n".join([f"Incident {incident.id}: {incident.title}", text, *links])
+def _opened(message_format: MessageFormat, incident: Incident) -> list[str]:
+    return [incident.detail, *_command(incident), message_format.link(incident, incident.run_id)]
+
+
+def _command(incident: Incident) -> list[str]:
+    return [f"Command: {incident.command}"] if incident.command else []
+
+
+def _listed(partitions: Sequence[str]) -> str:
+    if len(partitions) <= _LISTED_PARTITIONS:
+        return ", ".join(partitions)
+    return f"{len(partitions)} from {partitions[0]} to {partitions[-1]}"
 
 
 def _duration(duration: timedelta) -> str:

@@ -7,6 +7,7 @@ import click
 from snapshot_pipeline.alerts.channels import read_channels, read_report_recipients
 from snapshot_pipeline.alerts.delivery import TIMEOUT_SECONDS, send_immediately
 from snapshot_pipeline.alerts.messages import Message
+from snapshot_pipeline.alerts.ui_address import find_ui_problem
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import load_settings
 
@@ -40,6 +41,8 @@ def alerts() -> None:
 def send_test() -> None:
     """Send a test message to each channel of incidents and each recipient of the weekly report; show which accepted it.
 
+    Also says if SNAPSHOT_UI_URL, to which the links in messages lead, is not a Dagster UI.
+
     \b
     Exit status:
       0  every channel accepted it
@@ -62,5 +65,8 @@ def send_test() -> None:
     for report in reports:
         error = report.error if report.is_finished else f"no answer within {TIMEOUT_SECONDS:g} s"
         click.secho(f"{report.name}: {f'failed: {error}' if error else 'sent'}", fg="red" if error else None)
+    ui_problem = find_ui_problem(settings.ui_url)
+    if ui_problem:
+        click.secho(f"warning: {ui_problem}.", fg="yellow", err=True)
     if problems or any(report.error or not report.is_finished for report in reports):
         raise click.exceptions.Exit(1)

@@ -21,7 +21,7 @@ import click
 from snapshot_pipeline.cli.terminal import BoundedInteger, print_sources
 from snapshot_pipeline.cli.webserver import check_port
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline.settings import Settings, load_settings
 
 if sys.platform != "win32":
     import fcntl
@@ -66,6 +66,7 @@ def dev(port: int, host: str) -> None:
     with _daemon_lock(settings.home) as lock, _stopped_by_signals(), ExitStack() as stack:
         _refuse_second_daemon(url, lock)
         print_sources(settings)
+        _set_ui_url(settings, host, port)
         click.echo(f"The Dagster UI will be at http://{host}:{port} in a few seconds; press Ctrl-C to stop it.")
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="snapshot_pipeline-")))
         children = stack.enter_context(_children())
@@ -79,6 +80,13 @@ def dev(port: int, host: str) -> None:
         children.start("the web server", ("snapshot_pipeline.cli", "webserver", *web))
         children.start("the daemon", ("dagster._daemon", "run", "--workspace", str(shared)), keeps=lock.fileno())
         children.supervise(lambda: _record_daemon(url, lock))
+
+
+def _set_ui_url(settings: Settings, host: str, port: int) -> None:
+    """Let the links in messages lead to this UI, unless SNAPSHOT_UI_URL says otherwise."""
+    if settings.ui_url == Settings.model_fields["ui_url"].default:
+        address = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # every address
+        os.environ["SNAPSHOT_UI_URL"] = f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
 # One daemon at a time

@@ -25,6 +25,8 @@ def incident_of(observation: Observation, opened_at: datetime, number: int = 1) 
         opened_at,
         None,
         observation.event_at,
+        observation.command,
+        observation.partitions,
     )
 
 

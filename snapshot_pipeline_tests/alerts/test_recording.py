@@ -60,11 +60,10 @@ def test_repeating_scans_after_a_lost_cursor_changes_nothing(store: Store):
 def test_a_second_failure_of_a_check_updates_the_reminder(store: Store):
     scan(store, CHANNELS, NOW, check("2026-03-08", False, NOW))
     worse = check("2026-03-08", False, NOW + MINUTE)
-    worse = replace(worse, detail="50.00% of 200 students", run_id="run-2")
+    worse = replace(worse, title="50 % of 200 students", run_id="run-2")
     assert not scan(store, CHANNELS, NOW + MINUTE, worse).messages
     (reminder,) = scan(store, CHANNELS, NOW + DAY).messages
-    assert "50.00% of 200 students" in reminder.body
-    assert "runs/run-2" in reminder.body
+    assert reminder.title == "Still open: 50 % of 200 students"
 
 
 def test_incidents_are_recorded_without_channels(store: Store):

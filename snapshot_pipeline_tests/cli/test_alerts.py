@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
+from snapshot_pipeline.alerts.ui_address import find_ui_problem
 from snapshot_pipeline.cli import command
 from snapshot_pipeline.cli.alerts import NoChannelError
 from snapshot_pipeline.store.migrate import migrate
@@ -37,13 +40,49 @@ def test_the_outcome_is_shown_for_each_channel(receiver: WebReceiver, monkeypatc
         monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{receiver.address}/{SECRET} {mail}")
         result = run("alerts", "test")
         assert result.exit_code == 0, result.output
-        assert result.output.splitlines() == [
+        assert result.stdout.splitlines() == [
             f"json://{receiver.address}: sent",
             f"mailto://{mails.address}: sent",
         ]
         assert receiver.titles == ["snapshot_pipeline: test message"]
         assert len(mails.mails) == 1
     assert SECRET not in result.output
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nowhere", "SNAPSHOT_UI_URL=nowhere is not an address"),
+        ("closed", "cannot be reached from this machine"),
+        ("receiver", "is not the Dagster UI"),
+    ],
+)
+def test_a_wrong_address_of_the_ui_is_said_and_fails_nothing(
+    receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+):
+    addresses = {"closed": f"http://{closed_address()}", "receiver": f"http://{receiver.address}"}
+    monkeypatch.setenv("SNAPSHOT_UI_URL", addresses.get(address, address))
+    monkeypatch.setenv("SNAPSHOT_ALERT_URLS", f"json://{receiver.address}/")
+    result = run("alerts", "test")
+    assert result.exit_code == 0
+    assert said in result.stderr
+
+
+def test_a_dagster_ui_and_a_proxy_that_asks_for_a_login_are_right(monkeypatch: pytest.MonkeyPatch):
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path.endswith("/server_info")
+            self.send_response(401 if self.path.startswith("/proxy") else 200)
+            self.end_headers()
+            self.wfile.write(b'{"dagster_webserver_version": "1.13.27"}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for path in ("", "/proxy/"):
+            assert find_ui_problem(f"http://127.0.0.1:{server.server_port}{path}") is None
+        server.shutdown()
 
 
 def test_a_channel_that_is_down_fails_the_test_but_not_the_others(

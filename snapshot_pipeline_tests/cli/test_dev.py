@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from snapshot_pipeline.cli import dev
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.instance.heartbeats import Heartbeat, find_living_daemon
+from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 
@@ -206,3 +207,19 @@ def test_the_record_of_the_daemon_is_what_was_not_there_before(tmp_path: Path, m
         heartbeats.append(beat("ours", 0))
         assert dev._record_daemon(url, lock)  # type: ignore[arg-type]
     assert json.loads((tmp_path / "daemon").read_text())["daemons"] == ["ours"]
+
+
+@pytest.mark.parametrize(
+    ("configured", "host", "expected"),
+    [
+        ("", "127.0.0.1", "http://127.0.0.1:3001"),
+        ("", "0.0.0.0", "http://127.0.0.1:3001"),  # noqa: S104
+        ("https://dagster.example.org", "127.0.0.1", "https://dagster.example.org"),
+    ],
+)
+def test_links_in_messages_lead_to_the_port_of_dev(
+    monkeypatch: pytest.MonkeyPatch, configured: str, host: str, expected: str
+) -> None:
+    monkeypatch.setenv("SNAPSHOT_UI_URL", configured)
+    dev._set_ui_url(load_settings(), host, 3001)
+    assert load_settings().ui_url == expected

@@ -161,16 +161,14 @@ class FaultSystem:
 
     def notified_incident(self, run_id: str) -> int | None:
         """Return the number of the incident that was notified for a run; None if none was."""
-        for message in self.receiver.messages:
-            if f"/runs/{run_id}" in message["message"]:
-                match = re.search(r"Incident (\d+):", message["message"])
-                assert match, message
-                return int(match[1])
-        return None
+        incidents = StoreTables.of(self.settings.store_schema).incidents
+        with self.engine.connect() as connection:
+            ids = connection.execute(select(incidents.c.id).where(incidents.c.run_id == run_id)).scalars()
+            return next((incident for incident in ids if self.messages_about(incident)), None)
 
     def messages_about(self, incident: int) -> list[str]:
         """Return the titles of all messages that name an incident."""
-        named = re.compile(rf"Incident {incident}:")
+        named = re.compile(rf"Incident {incident}\b")
         return [message["title"] for message in self.receiver.messages if named.search(message["message"])]
 
     def is_resolved(self, incident: int) -> bool:

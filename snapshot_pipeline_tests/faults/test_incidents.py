@@ -35,7 +35,7 @@ def test_invalid_rows_remove_no_student_and_alert_once(system: FaultSystem, ledg
         assert system.figures().keys() == students
     finally:
         system.execute(invalidate.format("time_spent_minutes <= -100000"))
-    message = next(sent["message"] for sent in system.receiver.messages if f"/runs/{run_id}" in sent["message"])
+    message = next(sent["message"] for sent in system.receiver.messages if f"Incident {incident}" in sent["message"])
     assert "negative_minutes" in message
     assert final_status(system, system.launch()) == "SUCCESS"
     assert_published(fault, system, system.expected())

@@ -87,7 +87,8 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     assert "of 1" in message.body
     assert "students have invalid rows" in message.title
     assert "at most 10 % allowed" in message.title
-    assert f"http://127.0.0.1:3000/runs/{bad.run_id}" in message.body
+    assert "http://127.0.0.1:3000/assets/performance_snapshots?view=checks&checkDetail=data_quality" in message.body
+    assert "tab Partitions: 2026-02-10" in message.body
     assert str(MARK)[:4] not in message.body
     assert not scanner.scan().messages
 
@@ -347,7 +348,7 @@ def test_a_backfill_that_dagster_gave_up_is_an_incident_until_its_days_are_compu
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("failed_backfill", failed)
     assert incident.detail == "Targeted partitions have been removed since this backfill was stored"
-    assert "Launch them again" in " ".join(changes.messages[0].body.split())
+    assert "Launch that again." in " ".join(changes.messages[0].body.split())
     assert not scanner.scan().messages
     scanner.materialize(DAY, date(2026, 2, 11))
     assert not scanner.scan().closed
