@@ -72,15 +72,24 @@ def execute(
         RunFailedError: The run failed.
         KeyboardInterrupt: The run was canceled by Ctrl-C.
     """
-    set_dagster_home()
+    workspace = set_dagster_home() / "workspace.yaml"
     import dagster as dg
 
     from snapshot_pipeline.orchestration.build import build_defs
+    from snapshot_pipeline.orchestration.instance.dagster_internals import MAX_RETRIES_TAG, runs_of_location
+    from snapshot_pipeline.orchestration.names import REASON_TAG
     from snapshot_pipeline.orchestration.partitioned_checks import found_and_advice
     from snapshot_pipeline.orchestration.steps import progress_listener
+    from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
     job = build_defs(settings).resolve_job_def(job_name)
-    with dg.DagsterInstance.get() as instance, progress_listener(progress):
+    # Whoever has interrupted a command repeats it; the daemon must not.
+    tags = {REASON_TAG: COMMAND_LINE, MAX_RETRIES_TAG: "0", **tags}
+    with (
+        dg.DagsterInstance.get() as instance,
+        runs_of_location(instance, workspace),
+        progress_listener(progress),
+    ):
         result = job.execute_in_process(
             instance=instance,
             tags=dict(tags),

@@ -89,11 +89,10 @@ def compute_days(settings: Settings, days: Sequence[date], *, allow_student_drop
     """
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
-    from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, REASON_TAG
+    from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG
     from snapshot_pipeline.orchestration.partitions import range_tags, run_ranges
-    from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
-    tags = {REASON_TAG: COMMAND_LINE} | ({ALLOW_STUDENT_DROP_TAG: "true"} if allow_student_drop else {})
+    tags = {ALLOW_STUDENT_DROP_TAG: "true"} if allow_student_drop else {}
     with progress_display("starting Dagster") as show:
         series = RunSeries(show)
         for start, end in run_ranges(days, settings):
@@ -135,9 +134,12 @@ def retry_failed(first: date | None, last: date | None) -> None:
         click.echo("No open failures; nothing to do.")
         return
     from snapshot_pipeline.orchestration.manual_jobs import retry_run_config  # imports Dagster, which is slow
+    from snapshot_pipeline.orchestration.names import DAYS_TAG
+    from snapshot_pipeline.orchestration.partitions import days_text
 
     oldest, newest = days[0], days[-1]
-    _run(settings, "retry_failed_job", f"{oldest} to {newest}", run_config=retry_run_config(first, last))
+    text = days_text(oldest, newest)
+    _run(settings, "retry_failed_job", text, run_config=retry_run_config(first, last), tags={DAYS_TAG: text})
     problems = _print_days(settings, days_between(oldest, newest))
     with open_installation(settings) as installation:
         click.echo()
@@ -211,10 +213,11 @@ def _run(
     task: str,
     partition_key: str | None = None,
     run_config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> list[FailedCheck]:
     """Execute one run and show its progress as `task`."""
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
 
     with progress_display("starting Dagster") as show:
-        return execute(settings, job_name, {}, RunSeries(show).start_run(task), partition_key, run_config)
+        return execute(settings, job_name, tags or {}, RunSeries(show).start_run(task), partition_key, run_config)

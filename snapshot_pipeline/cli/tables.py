@@ -239,7 +239,7 @@ def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> Table:
     table.add_column("problem", overflow="fold")
     for incident in incidents:
         since = incident.opened_at.astimezone(zone)
-        problem = Text(f"{incident.title}; {incident.detail}")  # not markup, even if a title has brackets
+        problem = Text(incident.text)  # not markup, even if a title has brackets
         table.add_row(str(incident.id), f"{since:%Y-%m-%d %H:%M}", problem)
     return table
 

@@ -26,6 +26,9 @@ LATE_DATA_JOB = "late_data_job"
 REASON_TAG = "snapshot_pipeline/reason"
 """Run tag: why the run computes its days; stored with every figure that it restates."""
 
+DAYS_TAG = "snapshot_pipeline/days"
+"""Run tag: the days that the run computes, for people; Dagster's own tags of a range say the same."""
+
 ALLOW_STUDENT_DROP_TAG = "snapshot_pipeline/allow_student_drop"
 """Run tag, `true`: publish even if that removes more published rows of a day than SNAPSHOT_MAX_STUDENT_DROP."""
 

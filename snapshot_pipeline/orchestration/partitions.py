@@ -13,6 +13,7 @@ from functools import cache
 import dagster as dg
 
 from snapshot_pipeline.metrics.days import contiguous_ranges
+from snapshot_pipeline.orchestration.names import DAYS_TAG
 from snapshot_pipeline.settings import Settings
 
 _DAY_MINUTES = 24 * 60
@@ -42,9 +43,15 @@ def run_ranges(days: Sequence[date], settings: Settings) -> list[tuple[date, dat
 def range_tags(first: date, last: date) -> dict[str, str]:
     """Return the run tags that select the partitions `first … last`."""
     return {
+        DAYS_TAG: days_text(first, last),
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
+
+
+def days_text(first: date, last: date) -> str:
+    """Return days as a person writes them, e.g. `2026-11-01 to 2026-11-22`."""
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def in_progress(

@@ -25,8 +25,8 @@ from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.incidents import incident_events, read_open_state
 from snapshot_pipeline.orchestration.incident_scan import Scan, find_observations
 from snapshot_pipeline.orchestration.manual_jobs import late_data_run_config
-from snapshot_pipeline.orchestration.names import LATE_DATA_JOB, LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
-from snapshot_pipeline.orchestration.partitions import daily_partitions, in_progress
+from snapshot_pipeline.orchestration.names import DAYS_TAG, LATE_DATA_JOB, LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
+from snapshot_pipeline.orchestration.partitions import daily_partitions, days_text, in_progress
 from snapshot_pipeline.orchestration.schedules import default_status
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
@@ -246,9 +246,7 @@ def _changes_sentence(changes: IncidentChanges) -> str:
 
 def _log_lines(changes: IncidentChanges, has_channels: bool) -> list[str]:
     hint = "" if has_channels else "; no message is sent, because SNAPSHOT_ALERT_URLS is not set"
-    begun = [
-        f"incident {incident.id} has begun: {incident.title}; {incident.detail}{hint}" for incident in changes.opened
-    ]
+    begun = [f"incident {incident.id} has begun: {incident.text}{hint}" for incident in changes.opened]
     return begun + [f"incident {incident.id} has ended: {incident.title}" for incident in changes.closed]
 
 
@@ -304,5 +302,5 @@ def request_late_data(
     running = in_progress(instance, performance_snapshots.KEY, keys, daily_partitions(settings))
     if running:
         return dg.SkipReason(f"{reason}; {min(running)} is being computed, so the next tick decides")
-    tags = {REASON_TAG: LATE_DATA, PRIORITY_TAG: LATE_DATA_PRIORITY}
+    tags = {DAYS_TAG: days_text(changed[0], last), REASON_TAG: LATE_DATA, PRIORITY_TAG: LATE_DATA_PRIORITY}
     return dg.RunRequest(run_config=late_data_run_config(changed[0]), tags=tags)

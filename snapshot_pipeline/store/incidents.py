@@ -46,6 +46,12 @@ class Incident:
     command: str = ""
     partitions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def text(self) -> str:
+        """What is wrong, why and what to do, with the command, in one line."""
+        parts = (f"{self.title}.", *self.detail.split("\n"), self.command)
+        return " ".join(part for part in parts if part)
+
 
 def lock_incidents(connection: Connection, tables: StoreTables) -> None:
     """Lock the incidents of this schema until the end of the transaction."""

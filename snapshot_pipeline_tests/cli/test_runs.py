@@ -294,3 +294,26 @@ def test_demo_computes_30_days_and_a_week_and_prints_next_steps(installation: Te
     (student_id,) = re.findall(r" student (\d+)$", output, re.MULTILINE)
     assert f"Pace score of {last_day}" in run("student", student_id, "--day", last_day)
     assert "missing" not in output
+
+
+@pytest.mark.usefixtures("few_students")
+def test_a_run_of_a_command_belongs_to_its_job_and_says_what_it_achieved(installation: TestInstallation) -> None:
+    run("materialize", "--from", "2026-02-14", "--to", "2026-02-15")
+    # The UI's timeline and the page of a job ask for the runs of the repository, by this tag.
+    of_job = dg.RunsFilter("daily_snapshots_job", tags={".dagster/repository": "__repository__@snapshot_pipeline"})
+    (recorded, *_) = installation.instance.get_runs(of_job)
+    assert recorded.remote_job_origin is not None
+    shown = {name: value for name, value in recorded.tags.items() if not name.startswith((".dagster/", "dagster/"))}
+    assert shown == {
+        "snapshot_pipeline/days": "2026-02-14 to 2026-02-15",
+        "snapshot_pipeline/reason": "command line",
+    }
+    messages = [log.user_message for log in installation.instance.all_logs(recorded.run_id) if not log.is_dagster_event]
+    assert re.fullmatch(
+        r"2026-02-14 to 2026-02-15: 2 days summarized, [\d,]+ student-days published, 0 failed, \d+ with invalid rows",
+        messages[-1],
+    )
+    assert any(
+        re.fullmatch(r"2026-02-14 to .*, [\d,]+ student-days published, 0 failed, .* earlier figures? changed", message)
+        for message in messages
+    )

@@ -84,7 +84,7 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     assert incident.command == "snapshot-pipeline materialize --from 2026-02-10 --to 2026-02-10"
     assert incident.run_id == bad.run_id
     (message,) = changes.messages
-    assert "of 1" in message.body
+    assert "of 1" in message.title
     assert "students have invalid rows" in message.title
     assert "at most 10 % allowed" in message.title
     assert "http://127.0.0.1:3000/assets/performance_snapshots?view=checks&checkDetail=data_quality" in message.body

@@ -84,7 +84,8 @@ def test_a_change_is_requested_until_it_is_computed(computed: TestInstallation) 
     assert "no row from 2026-02-18 on has changed" in skipped(computed)
     execute(computed.url, CHANGE)
     request = requested(computed)
-    assert request.tags == {"snapshot_pipeline/reason": "late data", PRIORITY_TAG: LATE_DATA_PRIORITY}
+    assert request.tags["snapshot_pipeline/reason"] == "late data"
+    assert request.tags[PRIORITY_TAG] == LATE_DATA_PRIORITY
     assert request.run_config == {"ops": {"late_data_op": {"config": {"from": "2026-02-21"}}}}
 
     # After a failed run the change is requested again.

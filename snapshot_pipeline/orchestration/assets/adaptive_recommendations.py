@@ -22,6 +22,7 @@ from snapshot_pipeline.orchestration.steps import (
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
 from snapshot_pipeline.platform.tables import TABLE_NAMES
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.recommendations import counts_by_week
@@ -67,6 +68,11 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         report_week(context, report)
         for user_id, error in report.failed.items():
             context.log.warning(f"student {user_id} failed and keeps the previous recommendations: {error}")
+        context.log.info(
+            f"week of {week_start}: {count_noun(report.types.total(), 'recommendation')} for "
+            f"{report.with_recommendation:,} of {count_noun(report.recipients, 'student')}, "
+            f"{len(report.failed):,} failed"
+        )
         return dg.MaterializeResult(metadata=metadata, check_results=check_week(report, settings))
 
     return adaptive_recommendations

@@ -12,10 +12,11 @@ from snapshot_pipeline.orchestration.checks import check_summary, summary_check_
 from snapshot_pipeline.orchestration.day_metadata import Metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition, partition_events
-from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, run_ranges
+from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, days_text, run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, requested_days, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.summaries import SummarizedDay, SummaryRun, summarize_days
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 
 NAME = "cohort_summary"
@@ -51,12 +52,23 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
         first, last = requested_days(context, settings)
         with step_installation(context, settings) as installation:
             run = summarize_days(installation, first, last, context.run.run_id, log_progress(context))
+        context.log.info(_outcome(run))
         for day in run.days:
             context.add_asset_metadata(summary_metadata(day, run), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()
         yield from log_by_partition(context, {day.day: [check_summary(day)] for day in run.days})
 
     return cohort_summary
+
+
+def _outcome(run: SummaryRun) -> str:
+    days = run.days
+    return (
+        f"{days_text(days[0].day, days[-1].day)}: {count_noun(len(days), 'day')} summarized, "
+        f"{count_noun(sum(day.students for day in days), 'student-day')} published, "
+        f"{sum(day.failed for day in days):,} failed, "
+        f"{sum(day.count.with_issues for day in days):,} with invalid rows"
+    )
 
 
 def summary_metadata(day: SummarizedDay, run: SummaryRun) -> Metadata:

@@ -10,7 +10,7 @@ from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_spe
 from snapshot_pipeline.orchestration.day_metadata import Metadata, days_metadata
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition
-from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions
+from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, days_text
 from snapshot_pipeline.orchestration.steps import (
     StepContext,
     allows_student_drop,
@@ -24,6 +24,7 @@ from snapshot_pipeline.orchestration.table_metadata import store_table_metadata,
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, last_day_count_before
 
@@ -86,7 +87,20 @@ def compute_days(
         allow_student_drop=allows_student_drop(context),
     )
     report_days(context, NAME, run)
-    return days_metadata(context, installation, run), _check_results(run, earlier, installation.settings)
+    metadata = days_metadata(context, installation, run)
+    context.log.info(_outcome(run))
+    return metadata, _check_results(run, earlier, installation.settings)
+
+
+def _outcome(run: SnapshotRun) -> str:
+    reports = run.reports
+    return (
+        f"{days_text(reports[0].day, reports[-1].day)}: {count_noun(len(reports), 'day')}, "
+        f"{count_noun(sum(report.published for report in reports), 'student-day')} published, "
+        f"{sum(report.count.failed for report in reports):,} failed, "
+        f"{sum(report.with_issues for report in reports):,} with invalid rows, "
+        f"{count_noun(sum(report.restated for report in reports), 'earlier figure')} changed"
+    )
 
 
 def _check_results(

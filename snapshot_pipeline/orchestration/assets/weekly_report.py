@@ -53,6 +53,7 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
             queued = queue_for_recipients(installation, report, datetime.now(timezone.utc))
         for notice in report.notices:
             context.log.warning(notice)
+        context.log.info(f"week of {week_start}: report written to {report.path}")
         metadata = {**_metadata(report, settings), **_list_metadata(lists), "messages_queued": queued}
         return dg.MaterializeResult(metadata=metadata)
 

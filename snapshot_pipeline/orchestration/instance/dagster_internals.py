@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
+    CODE_LOCATION_TAG,
+    HIDDEN_TAG_PREFIX,
+    MAX_RETRIES_TAG,
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
@@ -47,6 +50,8 @@ __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
     "BACKFILL_ID_TAG",
     "FINISHED_STATUSES",
+    "HIDDEN_TAG_PREFIX",
+    "MAX_RETRIES_TAG",
     "PARTITION_NAME_TAG",
     "WILL_RETRY_TAG",
     "AssetCheckEvaluationTargetMaterializationData",
@@ -71,10 +76,15 @@ __all__ = [
     "pack_value",
     "quotes_an_error",
     "record_processes",
+    "runs_of_location",
     "share_engine",
     "unpack_value",
     "workspace_context",
 ]
+
+
+_REPOSITORY = "__repository__"
+"""Dagster's name for the repository of a `Definitions` object."""
 
 
 def record_processes(storage: DagsterPostgresStorage, tags: Callable[[], dict[str, str]]) -> None:
@@ -88,6 +98,32 @@ def record_processes(storage: DagsterPostgresStorage, tags: Callable[[], dict[st
         handle(run_id, event, update_timestamp)
 
     runs.handle_run_event = handle_and_tag
+
+
+@contextmanager
+def runs_of_location(instance: dg.DagsterInstance, workspace: Path) -> Iterator[None]:
+    """Let runs that this process creates belong to the code location of a workspace file, as runs of the daemon do.
+
+    Without it they are missing on the timeline and on the pages of their jobs.
+    """
+    from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+    location = WorkspaceFileTarget([str(workspace)]).create_origins()[0]
+    storage: Any = instance.run_storage
+    add_run = storage.add_run
+
+    def add_run_of_location(run: dg.DagsterRun) -> dg.DagsterRun:
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), run.job_name)
+        tags = {**run.tags, CODE_LOCATION_TAG: location.location_name}
+        added: dg.DagsterRun = add_run(run.with_job_origin(origin).with_tags(tags))
+        return added
+
+    storage.add_run = add_run_of_location
+    try:
+        yield
+    finally:
+        storage.add_run = add_run
 
 
 def quotes_an_error(event: dg.DagsterEvent) -> bool:

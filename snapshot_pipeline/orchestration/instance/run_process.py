@@ -21,12 +21,13 @@ from typing import IO
 from dagster import DagsterRun
 
 from snapshot_pipeline.home import HomeError, create_directory
+from snapshot_pipeline.orchestration.instance.dagster_internals import HIDDEN_TAG_PREFIX
 
 if sys.platform != "win32":
     import fcntl
 
-PROCESS_TAG = "snapshot_pipeline/process"
-"""Run tag: the name of the locked file of the run's process, below SNAPSHOT_HOME/processes, and where it runs."""
+PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}snapshot_pipeline/process"
+"""Run tag, hidden in the UI: the name of the locked file of the run's process, in SNAPSHOT_HOME/processes; its host."""
 
 _KEPT_SECONDS = 7 * 86_400
 """Age at which the files of ended processes are deleted; no run takes that long."""
