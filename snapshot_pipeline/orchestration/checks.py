@@ -21,7 +21,7 @@ from snapshot_pipeline.pipeline.at_risk import AtRiskReport
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.summaries import SummarizedDay
-from snapshot_pipeline.plots.text import count_noun
+from snapshot_pipeline.plots.text import count_noun, percent, percent_up
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
 
@@ -95,17 +95,6 @@ def _specs(
         dg.AssetCheckSpec(name, asset=asset, partitions_def=partitions, description=description)
         for name, description in descriptions.items()
     ]
-
-
-def percent(share: float) -> str:
-    """Return a share in percent, rounded down to a tenth: a share below a minimum must not look equal to it."""
-    # 1e-9, because a share such as 0.29 is a little less than 29 hundredths in binary.
-    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
-
-
-def percent_up(share: float) -> str:
-    """Return a share in percent, rounded up to a tenth: a share above a maximum must not look equal to it."""
-    return f"{math.ceil(share * 1000 - 1e-9) / 10:g} %"
 
 
 def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult:

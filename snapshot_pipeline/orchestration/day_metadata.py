@@ -1,4 +1,4 @@
-"""The metadata of a computed day in the UI: numbers that Dagster plots over the days, tables and plots.
+"""The metadata of a computed day in the UI: a summary, numbers that Dagster plots over the days, tables and plots.
 
 The keys do not change: a plot over the days is interrupted where a key changes. Matplotlib is imported only when a plot
 is drawn, because most processes draw none.
@@ -16,36 +16,71 @@ from snapshot_pipeline.orchestration.steps import StepContext, best_effort
 from snapshot_pipeline.pipeline.day_reports import CALENDAR, DayDetails, DayReport, read_day_details, success_rates
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun
+from snapshot_pipeline.plots.text import count_noun, percent
 
 Metadata = dict[str, Any]
 """Metadata by key: plain numbers and texts, from which Dagster infers the type, or `dagster.MetadataValue`s."""
 
 DETAILED_DAYS = 7
-"""Only the last day of a longer run gets tables and plots: a backfill of a year must not draw a thousand plots."""
+"""The days of a longer run get no plots: a backfill of a year must not draw a thousand."""
 
 SNAPSHOTS = "performance_snapshots"
-MOVERS, WITHOUT_DATA = "largest_movers", "students_without_data"
+SUMMARY = "summary"
 PACE, FAILURES, CALENDAR_KEY = "pace_by_label", "failures_picture", "success_calendar"
+MOVED = ("pace_change_lower_quartile", "pace_change_median", "pace_change_upper_quartile")
+WITHOUT_DATA = ("students_with_pace_0", "students_without_quiz_average")
 
 
 def days_metadata(context: StepContext, installation: Installation, run: SnapshotRun) -> dict[date, Metadata]:
-    """Return the metadata of each day of a run, ascending: the numbers of all days, tables and plots of a few."""
-    detailed = run.reports if len(run.reports) <= DETAILED_DAYS else run.reports[-1:]
+    """Return the metadata of each day of a run, ascending; every day has the same keys, except for what failed."""
     details_by_day: dict[date, Metadata] = {}
     restated_before = 0
-    for report in detailed:
+    for report in run.reports if len(run.reports) <= DETAILED_DAYS else ():
         # On most nights the late days are unchanged, and only the last day is new.
         may_reuse = report is not run.reports[-1] and not restated_before
         reused = _reuse_details(context.instance, report) if may_reuse else {}
         details_by_day[report.day] = reused or details_metadata(context, installation, report)
         restated_before = report.restated
-    last = run.reports[-1].day
-    details_by_day[last] = {**_calendar(context, installation, last), **details_by_day[last]}
-    # The UI keeps this order: plots and tables first.
-    return {
-        report.day: {**details_by_day.get(report.day, {}), **day_numbers(report), **_run_numbers(report, run)}
-        for report in run.reports
+    return {report.day: day_metadata(report, details_by_day.get(report.day, {})) for report in run.reports}
+
+
+def day_metadata(report: DayReport, details: Metadata) -> Metadata:
+    """Return the metadata of a day in the order of the UI: summary, numbers and tables, plots."""
+    return {SUMMARY: _summary(report, details), **day_numbers(report), **details}
+
+
+def _summary(report: DayReport, details: Metadata) -> dg.MarkdownMetadataValue:
+    """Return a day in words; the UI hides Markdown of 1,000 characters and more."""
+    count, paces = report.count, report.paces
+    rate = "" if count.success_rate is None else f" ({percent(count.success_rate)})"
+    rows = {
+        "pace score: median, and the middle half": _median([paces.percentile(share) for share in (0.25, 0.5, 0.75)]),
+        "change since the day before": _median([_number(details.get(name)) for name in MOVED], "+"),
+        "mean quiz average": "" if report.mean_quiz_average is None else f"{report.mean_quiz_average:.1f}",
+        "active on the day": count_noun(report.active, "student"),
+        "lessons completed": f"{report.lessons:,}",
+        "minutes spent": f"{report.minutes:,}",
     }
+    sentence = (
+        f"**{count.published:,} of {count_noun(count.students, 'student')} published**{rate}; {count.failed:,} failed, "
+        f"{count.with_issues:,} with invalid rows. {count_noun(report.restated, 'earlier figure')} changed."
+    )
+    table = "".join(f"| {name} | {value} |\n" for name, value in rows.items() if value)
+    return dg.MetadataValue.md(f"{sentence}\n\n| {report.day} | |\n|---|---|\n{table}")
+
+
+def _median(quartiles: Sequence[float | None], sign: str = "") -> str:
+    known = [quartile for quartile in quartiles if quartile is not None]
+    if len(known) < len(quartiles):
+        return ""
+    lower, median, upper = known
+    return f"{median:{sign}.1f} ({lower:{sign}.1f} to {upper:{sign}.1f})"
+
+
+def _number(value: object) -> float | None:
+    """Return a number of new metadata, or of metadata that Dagster has stored."""
+    number = value.value if isinstance(value, dg.FloatMetadataValue | dg.IntMetadataValue) else value
+    return float(number) if isinstance(number, int | float) else None
 
 
 def day_numbers(report: DayReport) -> Metadata:
@@ -72,7 +107,6 @@ def day_numbers(report: DayReport) -> Metadata:
         "reranked": report.reranked,
         "removed": report.removed,
         **{name: round(value, 2) for name, value in figures.items() if value is not None},
-        "dagster/partition_row_count": count.published,
         **failure_tables(report),
         **issue_table(report),
     }
@@ -83,8 +117,14 @@ def details_metadata(context: StepContext, installation: Installation, report: D
     metadata: Metadata = {}
     with best_effort(context, f"the details of {report.day}"):
         details = read_day_details(installation, report.day)
+        moved = details.pace_changes
+        if moved is not None:
+            quartiles = (moved.lower, moved.median, moved.upper)
+            metadata |= {name: round(value, 2) for name, value in zip(MOVED, quartiles, strict=True)}
+        counts = (details.without_data.idle, details.without_data.unscored)
+        metadata |= dict(zip(WITHOUT_DATA, counts, strict=True))
         metadata |= _day_plots(context, report, details)
-        metadata |= {MOVERS: _movers_table(details), WITHOUT_DATA: _without_data_table(details)}
+        metadata |= _calendar(context, installation, report.day)
     return metadata
 
 
@@ -134,8 +174,7 @@ def table(rows: Sequence[Mapping[str, str | float | None]], columns: Mapping[str
 def _reuse_details(instance: dg.DagsterInstance, report: DayReport) -> Metadata:
     """Return the stored plots and tables of a day whose numbers are unchanged; empty if there are none.
 
-    The earlier distribution in the plot, of four weeks before, may have been restated since; it is updated when the day
-    itself changes.
+    What the plots show of earlier days may have been restated since; it is updated when the day itself changes.
     """
     filter_ = dg.AssetRecordsFilter(dg.AssetKey(SNAPSHOTS), asset_partitions=[report.day.isoformat()])
     records = instance.fetch_materializations(filter_, limit=1).records
@@ -147,15 +186,10 @@ def _reuse_details(instance: dg.DagsterInstance, report: DayReport) -> Metadata:
         event.metadata.get(name) != value for name, value in numbers.items() if name not in ("restated", "reranked")
     ):
         return {}
-    return {name: event.metadata[name] for name in (PACE, FAILURES, MOVERS, WITHOUT_DATA) if name in event.metadata}
-
-
-def _run_numbers(report: DayReport, run: SnapshotRun) -> Metadata:
-    rows = sum(day.published for day in run.reports)
     return {
-        "not_started_students": max(run.students - report.count.students, 0),
-        "run_seconds": round(run.seconds, 3),
-        "rows_per_second": round(rows / max(run.seconds, 1e-9), 1),
+        name: event.metadata[name]
+        for name in (*MOVED, *WITHOUT_DATA, PACE, FAILURES, CALENDAR_KEY)
+        if name in event.metadata
     }
 
 
@@ -188,32 +222,3 @@ def _calendar(context: StepContext, installation: Installation, last: date) -> M
         plot = success.draw_calendar(first, last, rates, settings.min_success_rate)
         plots[CALENDAR_KEY] = dg.MetadataValue.md(plot.markdown())
     return plots
-
-
-def _movers_table(details: DayDetails) -> dg.TableMetadataValue:
-    return table(
-        [
-            {
-                "user_id": mover.user_id,
-                "day_before": mover.before,
-                "pace_score": mover.after,
-                "change": round(mover.after - mover.before, 2),
-            }
-            for mover in details.pace_changes
-        ],
-        {"user_id": "int", "day_before": "float", "pace_score": "float", "change": "float"},
-    )
-
-
-def _without_data_table(details: DayDetails) -> dg.TableMetadataValue:
-    kinds = {
-        "nothing completed in the window, and no scored quiz: the pace score is 0": details.without_data.idle,
-        "no scored quiz: there is no quiz average": details.without_data.unscored,
-    }
-    return table(
-        [
-            {"what": what, "students": students.students, "for_example": ", ".join(map(str, students.first))}
-            for what, students in kinds.items()
-        ],
-        {"what": "text", "students": "int", "for_example": "text"},
-    )

@@ -16,7 +16,7 @@ from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_again
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
 from snapshot_pipeline.orchestration.checks import check_data_quality, check_success_rate
-from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_numbers, details_metadata
+from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_metadata, details_metadata
 from snapshot_pipeline.orchestration.names import LATE_DATA_JOB, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import run_ranges
@@ -129,7 +129,7 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
             context.instance,
             performance_snapshots.KEY,
             {
-                day: {**day_numbers(report), "retried": retried, **details.get(day, {})}
+                day: {**day_metadata(report, details.get(day, {})), "retried": retried}
                 for day, (retried, report) in reports.items()
             },
             {day: [check_success_rate(report, settings.min_success_rate)] for day, (_, report) in reports.items()},
@@ -174,7 +174,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         yield from partition_events(
             context.instance,
             performance_snapshots.KEY,
-            {report.day: {**day_numbers(report), **details.get(report.day, {})} for report in run.reports},
+            {report.day: day_metadata(report, details.get(report.day, {})) for report in run.reports},
             {
                 report.day: [
                     check_success_rate(report, settings.min_success_rate),

@@ -18,10 +18,10 @@ from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import FailedStudent, failures_by_reason, failures_of
 from snapshot_pipeline.store.issues import IssueCount, issues_by_day
 from snapshot_pipeline.store.snapshot_queries import (
-    PaceChange,
+    PaceQuartiles,
     WithoutData,
     day_totals,
-    largest_pace_changes,
+    pace_change_quartiles,
     pace_counts,
     students_without_data,
 )
@@ -29,16 +29,13 @@ from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
-"""Number of failed students and of pace changes to name."""
+"""Number of failed students to name."""
 
 COMPARED_WITH = timedelta(weeks=4)
 """Pace scores are compared with the same weekday four weeks before."""
 
 CALENDAR = timedelta(weeks=13)
 """Length of the calendar of success rates."""
-
-FIRST_STUDENTS = 5
-"""Number of students without data to name."""
 
 
 @dataclass
@@ -185,14 +182,14 @@ class DayDetails:
     """Details of a published day, for the UI.
 
     Attributes:
-        pace_changes: The ten largest changes of a pace score since the day before.
-        without_data: Students with little data.
+        pace_changes: How far pace scores have moved since the day before; None without a day before.
+        without_data: Numbers of students with little data.
         earlier_day: The day four weeks before.
         earlier_paces: Its pace scores; empty if it was not computed.
     """
 
     day: date
-    pace_changes: list[PaceChange]
+    pace_changes: PaceQuartiles | None
     without_data: WithoutData
     earlier_day: date
     earlier_paces: ScoreCounts
@@ -203,8 +200,8 @@ def read_day_details(installation: Installation, day: date) -> DayDetails:
     earlier = day - COMPARED_WITH
     return DayDetails(
         day=day,
-        pace_changes=installation.transaction(largest_pace_changes, day, EXAMPLES),
-        without_data=installation.transaction(students_without_data, day, FIRST_STUDENTS),
+        pace_changes=installation.transaction(pace_change_quartiles, day),
+        without_data=installation.transaction(students_without_data, day),
         earlier_day=earlier,
         earlier_paces=installation.transaction(pace_counts, earlier),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -51,6 +52,17 @@ def period(first: date, last: date) -> str:
 def count_noun(number: float, noun: str) -> str:
     """`1 student`, `1,204 students`."""
     return f"{number:,.0f} {noun}{'' if f'{number:.0f}' == '1' else 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, rounded down to a tenth: a share below a minimum must not look equal to it."""
+    # 1e-9, because a share such as 0.29 is a little less than 29 hundredths in binary.
+    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
+
+
+def percent_up(share: float) -> str:
+    """Return a share in percent, rounded up to a tenth: a share above a maximum must not look equal to it."""
+    return f"{math.ceil(share * 1000 - 1e-9) / 10:g} %"
 
 
 def display_name(name: str) -> str:

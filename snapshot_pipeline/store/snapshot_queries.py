@@ -47,24 +47,25 @@ class PaceChange:
 
 
 @dataclass(frozen=True)
-class StudentGroup:
-    """A number of students, and the ids of the first few."""
+class PaceQuartiles:
+    """Quartiles of the changes of the pace score since the day before, over the students of both days."""
 
-    students: int
-    first: tuple[int, ...]
+    lower: float
+    median: float
+    upper: float
 
 
 @dataclass(frozen=True)
 class WithoutData:
-    """Students of a day with little data.
+    """Numbers of students of a day with little data.
 
     Attributes:
         idle: Pace score 0: no lesson completed in the window, and no scored quiz.
         unscored: No scored quiz, so the quiz average is null.
     """
 
-    idle: StudentGroup
-    unscored: StudentGroup
+    idle: int
+    unscored: int
 
 
 @dataclass(frozen=True)
@@ -139,20 +140,26 @@ def largest_pace_changes(connection: Connection, tables: StoreTables, day: date,
     return [PaceChange(*row) for row in connection.execute(query)]
 
 
-def students_without_data(connection: Connection, tables: StoreTables, day: date, count: int) -> WithoutData:
-    """The students of a day with little data, and the first `count` ids of each kind."""
+def pace_change_quartiles(connection: Connection, tables: StoreTables, day: date) -> PaceQuartiles | None:
+    """How far pace scores have moved since the day before; None if no student has a snapshot of both days."""
+    today, yesterday = tables.performance_snapshots.alias("today"), tables.performance_snapshots.alias("yesterday")
+    change = today.c.pace_score - yesterday.c.pace_score
+    query = (
+        select(*(func.percentile_cont(share).within_group(change) for share in (0.25, 0.5, 0.75)))
+        .join_from(today, yesterday, today.c.user_id == yesterday.c.user_id)
+        .where(today.c.snapshot_date == day, yesterday.c.snapshot_date == day - timedelta(days=1))
+    )
+    lower, median, upper = connection.execute(query).one()
+    return None if median is None else PaceQuartiles(lower, median, upper)
+
+
+def students_without_data(connection: Connection, tables: StoreTables, day: date) -> WithoutData:
+    """How many students of a day have little data."""
     snapshots = tables.performance_snapshots
-    on_day = snapshots.c.snapshot_date == day
     unscored = snapshots.c.quiz_average.is_(None)
     idle = unscored & (snapshots.c.pace_score == 0)
-    totals = connection.execute(select(func.count().filter(idle), func.count().filter(unscored)).where(on_day))
-
-    def group(students: int, condition: ColumnElement[bool]) -> StudentGroup:
-        query = select(snapshots.c.user_id).where(on_day, condition).order_by(snapshots.c.user_id).limit(count)
-        return StudentGroup(students, tuple(connection.execute(query).scalars()) if students else ())
-
-    idle_students, unscored_students = totals.one()
-    return WithoutData(idle=group(idle_students, idle), unscored=group(unscored_students, unscored))
+    query = select(func.count().filter(idle), func.count().filter(unscored)).where(snapshots.c.snapshot_date == day)
+    return WithoutData(*connection.execute(query).one())
 
 
 def snapshots_of_student(

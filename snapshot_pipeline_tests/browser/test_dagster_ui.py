@@ -113,7 +113,7 @@ def test_numeric_metadata_of_each_day_is_plotted(page: Page, screenshot: Path) -
     page.goto(asset_path("performance_snapshots", "overview"))
     page.get_by_role("button", name="Plots").click()
     page.get_by_role("button", name="Events", exact=False).click()  # the view by partition shows the newest 120 days
-    for figure in ("success_rate", "mean_pace_score", "pace_score_median", "rows_per_second", "restated"):
+    for figure in ("success_rate", "mean_pace_score", "pace_score_median", "restated"):
         expect(page.get_by_text(figure, exact=True).first).to_be_attached()
     plots = page.locator("canvas")
     expect(plots.first).to_be_visible()
@@ -129,10 +129,10 @@ def is_still(plot: Locator) -> bool:
 
 
 @pytest.mark.usefixtures("five_days")
-def test_partition_page_shows_tables_and_a_plot(page: Page, screenshot: Path) -> None:
+def test_partition_page_shows_a_summary_inline_tables_and_a_plot(page: Page, screenshot: Path) -> None:
     page.goto(asset_path("performance_snapshots", "partitions", partition=LAST))
-    for table in ("largest_movers", "failures_by_reason", "students_without_data"):
-        expect(page.get_by_role("row").filter(has_text=table).first).to_be_visible()
+    expect(page.get_by_text("change since the day before")).to_be_visible()  # inline, not behind "Show Markdown"
+    expect(page.get_by_role("row").filter(has_text="failures_by_reason").first).to_be_visible()
     page.get_by_role("row").filter(has_text="pace_by_label").get_by_text("Show Markdown").click()
     plot = page.get_by_role("dialog").get_by_role("img", name=re.compile("24 Feb 2026"))
     expect(plot).to_be_visible()

@@ -26,8 +26,6 @@ NUMBERS = {
     "published",
     "failed",
     "success_rate",
-    "run_seconds",
-    "rows_per_second",
     "restated",
     "removed",
     "students_with_issues",
@@ -37,10 +35,17 @@ NUMBERS = {
     "pace_score_upper_quartile",
     "mean_quiz_average",
     "active_students",
-    "not_started_students",
     "minutes_spent",
     "lessons_completed",
-    "dagster/partition_row_count",
+}
+DETAILS = {
+    "pace_change_lower_quartile",
+    "pace_change_median",
+    "pace_change_upper_quartile",
+    "students_with_pace_0",
+    "students_without_quiz_average",
+    "pace_by_label",
+    "success_calendar",
 }
 TYPES = {
     "take_break",
@@ -108,22 +113,40 @@ def test_the_numbers_equal_those_of_the_table(installation: TestInstallation, we
     )
     names = ("pace_score_lower_quartile", "pace_score_median", "pace_score_upper_quartile")
     assert tuple(metadata[name] for name in names) == tuple(round(float(str(value)), 2) for value in quartiles)
-    active = row(installation, "SELECT count(*) FROM users WHERE upper(role) = 'STUDENT' AND is_active")[0]
-    assert metadata["students"] + metadata["not_started_students"] == active
+    moved = row(
+        installation,
+        "SELECT percentile_cont(0.25) WITHIN GROUP (ORDER BY t.pace_score - y.pace_score),"
+        " percentile_cont(0.5) WITHIN GROUP (ORDER BY t.pace_score - y.pace_score),"
+        " percentile_cont(0.75) WITHIN GROUP (ORDER BY t.pace_score - y.pace_score)"
+        " FROM performance_snapshots t JOIN performance_snapshots y USING (user_id)"
+        " WHERE t.snapshot_date = '2026-02-27' AND y.snapshot_date = '2026-02-26'",
+    )
+    names = ("pace_change_lower_quartile", "pace_change_median", "pace_change_upper_quartile")
+    assert tuple(metadata[name] for name in names) == tuple(round(float(str(value)), 2) for value in moved)
 
 
-def test_a_short_run_has_tables_and_plots_for_each_day(week: Shown) -> None:
+def test_the_summary_comes_first_and_is_short_enough_to_be_shown_inline(week: Shown) -> None:
     for day, metadata in week.items():
+        assert next(iter(metadata)) == "summary"
+        summary = str(metadata["summary"].value)
+        assert len(summary) < 1_000
+        assert f"**{metadata['published'].value:,} of {metadata['students'].value:,} students published**" in summary
+        assert f"| {day} | |" in summary
+        assert ("change since the day before" in summary) is (day != "2026-02-22")
+
+
+def test_no_student_is_named_in_a_day_without_data_errors(installation: TestInstallation) -> None:
+    metadata = shown(run_days(installation, date(2026, 2, 19), date(2026, 2, 20)))["2026-02-20"]
+    assert not [name for name, value in metadata.items() if isinstance(value, dg.TableMetadataValue)]
+
+
+def test_each_day_of_a_short_run_has_the_same_details(week: Shown) -> None:
+    for day, metadata in week.items():
+        assert set(metadata) >= (DETAILS if day != "2026-02-22" else {"pace_by_label", "success_calendar"})
         assert is_picture(metadata["pace_by_label"])
-        assert is_picture(metadata["failures_picture"]) is bool(metadata["failed"].value)
-        assert ("success_calendar" in metadata) is (day == "2026-02-28")
-        assert len(metadata["students_without_data"].records) == 2
-    assert is_picture(week["2026-02-28"]["success_calendar"])
-    movers = week["2026-02-28"]["largest_movers"].records
-    assert len(movers) == 10
-    changes = [abs(mover.data["change"]) for mover in movers]
-    assert changes == sorted(changes, reverse=True)
-    assert sum(len(str(value.value)) for value in week["2026-02-28"].values()) < 60_000  # it is stored forever
+        assert is_picture(metadata["success_calendar"])
+        assert ("failures_picture" in metadata) is bool(metadata["failed"].value)
+        assert sum(len(str(value.value)) for value in metadata.values()) < 60_000  # it is stored forever
 
 
 def test_failures_are_shown_by_reason_with_one_student_id(installation: TestInstallation, week: Shown) -> None:
@@ -153,12 +176,11 @@ def test_issues_are_shown_by_kind_with_one_row(installation: TestInstallation, w
         assert week[day]["students_with_issues"].value <= sum(students for _, students in counts.values())
 
 
-def test_a_long_backfill_draws_plots_for_its_last_day_only(installation: TestInstallation) -> None:
+def test_each_day_of_a_long_backfill_has_the_same_keys_and_no_plot(installation: TestInstallation) -> None:
     days = shown(run_days(installation, date(2026, 2, 1), date(2026, 2, 9)))
-    drawn = {day: [name for name, value in metadata.items() if is_picture(value)] for day, metadata in days.items()}
-    assert sorted(drawn.pop("2026-02-09")) == ["pace_by_label", "success_calendar"]
-    assert not any(drawn.values())
-    assert all(set(metadata) >= NUMBERS for metadata in days.values())
+    assert not any(is_picture(value) for metadata in days.values() for value in metadata.values())
+    keys = {frozenset(metadata) - {"issues"} for metadata in days.values()}
+    assert keys == {frozenset(NUMBERS | {"summary"})}
 
 
 def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +196,10 @@ def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monk
     monkeypatch.setattr(pace, "draw_distribution", recorded)
     again = shown(run_days(installation, first, last))
     assert drawn == [last]
-    reused = {"pace_by_label", "largest_movers", "students_without_data"}
     for day, metadata in again.items():
+        reused = DETAILS & set(before[day])
         assert {name: metadata[name] for name in reused} == {name: before[day][name] for name in reused}
-    # A day that has changed, and the one after it, whose movers are compared with it.
+    # A day that has changed, and the one after it, whose changes are relative to it.
     execute(installation.url, "UPDATE performance_snapshots SET pace_score = 1 WHERE snapshot_date = '2026-01-11'")
     changed = shown(run_days(installation, first, last))
     assert changed["2026-01-11"]["restated"].value > 0
@@ -194,7 +216,7 @@ def test_a_plot_that_cannot_be_drawn_is_a_warning_and_the_run_succeeds(
     monkeypatch.setattr(success, "draw_calendar", broken)
     result = run_days(installation, date(2026, 2, 10), date(2026, 2, 10))
     metadata = shown(result)["2026-02-10"]
-    assert set(metadata) >= NUMBERS | {"largest_movers"}
+    assert set(metadata) >= NUMBERS | {"students_with_pace_0"}
     assert not any(is_picture(value) for value in metadata.values())
     warnings = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 30]
     assert "the plot of the pace scores of 2026-02-10 is left out: ValueError: no font found" in "; ".join(warnings)
@@ -296,7 +318,6 @@ def test_a_retried_day_has_the_same_metadata_as_a_computed_one(installation: Tes
     assert record.run_id == result.run_id
     assert record.asset_materialization is not None
     metadata = record.asset_materialization.metadata
-    run_numbers = {"run_seconds", "rows_per_second", "not_started_students"}
-    assert set(metadata) >= (NUMBERS - run_numbers) | {"retried", "largest_movers", "pace_by_label"}
-    for name in NUMBERS - run_numbers - {"restated"}:  # they raise again
+    assert set(metadata) >= NUMBERS | DETAILS | {"retried"}
+    for name in NUMBERS - {"restated"}:  # they raise again
         assert metadata[name] == week["2026-02-28"][name], name

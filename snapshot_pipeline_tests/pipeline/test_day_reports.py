@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from sqlalchemy import URL, text
 
@@ -67,30 +68,33 @@ def test_each_reason_names_its_first_student(computed: tuple[Installation, list[
             }
 
 
-def test_review_lists_largest_pace_changes_and_students_without_data(
+def test_details_have_quartiles_of_pace_changes_and_students_without_data(
     computed: tuple[Installation, list[DayReport]],
 ):
     installation, _ = computed
     day = COMPUTED[-1]
     details = read_day_details(installation, day)
-    changes = [abs(change.after - change.before) for change in details.pace_changes]
-    assert len(changes) == 10
-    assert changes == sorted(changes, reverse=True)
     with installation.engine.connect() as connection:
-        largest, unscored, first = connection.execute(
+        changes = connection.execute(
             text(
-                "SELECT (SELECT max(abs(t.pace_score - y.pace_score)) FROM performance_snapshots t"
+                "SELECT t.pace_score - y.pace_score FROM performance_snapshots t"
                 "  JOIN performance_snapshots y USING (user_id)"
-                "  WHERE t.snapshot_date = :day AND y.snapshot_date = CAST(:day AS date) - 1),"
-                " count(*), min(user_id) FROM performance_snapshots"
-                " WHERE snapshot_date = :day AND quiz_average IS NULL"
+                "  WHERE t.snapshot_date = :day AND y.snapshot_date = CAST(:day AS date) - 1"
             ),
             {"day": day},
-        ).one()
-    assert changes[0] == largest
-    assert (details.without_data.unscored.students, details.without_data.unscored.first[0]) == (unscored, first)
-    assert details.without_data.idle.students <= unscored
+        ).scalars()
+        lower, median, upper = np.percentile(list(changes), [25, 50, 75])
+        unscored = connection.execute(
+            text("SELECT count(*) FROM performance_snapshots WHERE snapshot_date = :day AND quiz_average IS NULL"),
+            {"day": day},
+        ).scalar_one()
+    moved = details.pace_changes
+    assert moved is not None
+    assert (moved.lower, moved.median, moved.upper) == pytest.approx((lower, median, upper))
+    assert details.without_data.unscored == unscored
+    assert details.without_data.idle <= unscored
     assert details.earlier_paces.students == 0  # four weeks before, nothing was computed
+    assert read_day_details(installation, COMPUTED[0]).pace_changes is None
 
 
 def test_calendar_contains_the_computed_days(computed: tuple[Installation, list[DayReport]]):

@@ -54,7 +54,7 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
             run = summarize_days(installation, first, last, context.run.run_id, log_progress(context))
         context.log.info(_outcome(run))
         for day in run.days:
-            context.add_asset_metadata(summary_metadata(day, run), partition_key=day.day.isoformat())
+            context.add_asset_metadata(summary_metadata(day), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()
         yield from log_by_partition(context, {day.day: [check_summary(day)] for day in run.days})
 
@@ -67,20 +67,18 @@ def _outcome(run: SummaryRun) -> str:
         f"{days_text(days[0].day, days[-1].day)}: {count_noun(len(days), 'day')} summarized, "
         f"{count_noun(sum(day.students for day in days), 'student-day')} published, "
         f"{sum(day.failed for day in days):,} failed, "
-        f"{sum(day.count.with_issues for day in days):,} with invalid rows"
+        f"{sum(day.count.with_issues for day in days):,} with invalid rows, in {run.seconds:,.1f} s"
     )
 
 
-def summary_metadata(day: SummarizedDay, run: SummaryRun) -> Metadata:
-    """Return the numbers of students and cohorts of a day, and the duration of the run that summarized it."""
+def summary_metadata(day: SummarizedDay) -> Metadata:
+    """Return the numbers of students and cohorts of a day."""
     median = {} if day.pace_median is None else {"median_pace_score": day.pace_median}
     return {
         "students": day.students,
         "failed": day.failed,
         "cohorts": day.cohorts,
         "students_without_cohort": day.without_cohort,
-        "run_seconds": round(run.seconds, 3),
-        "dagster/partition_row_count": day.cohorts,
         **median,
     }
 
@@ -93,6 +91,6 @@ def summarize_again(context: dg.OpExecutionContext, settings: Settings, days: Se
         yield from partition_events(
             context.instance,
             KEY,
-            {day.day: summary_metadata(day, run) for day in run.days},
+            {day.day: summary_metadata(day) for day in run.days},
             {day.day: [check_summary(day)] for day in run.days},
         )

@@ -99,7 +99,7 @@ def _outcome(run: SnapshotRun) -> str:
         f"{count_noun(sum(report.published for report in reports), 'student-day')} published, "
         f"{sum(report.count.failed for report in reports):,} failed, "
         f"{sum(report.with_issues for report in reports):,} with invalid rows, "
-        f"{count_noun(sum(report.restated for report in reports), 'earlier figure')} changed"
+        f"{count_noun(sum(report.restated for report in reports), 'earlier figure')} changed, in {run.seconds:,.1f} s"
     )
 
 
