@@ -6,6 +6,7 @@ A module is imported only when one of its commands is called, so that `--help`, 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import signal
 import sys
@@ -77,6 +78,15 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"{_PACKAGE}.{_COMMANDS[cmd_name][0]}".rstrip("."))
         loaded: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return loaded
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            similar = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"did you mean '{similar[0]}'?" if similar else "see 'snapshot-pipeline --help'"
+            ctx.fail(f"No such command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -78,7 +78,11 @@ def dev(port: int, host: str) -> None:
             children.wait_for_socket(server.socket)
         web = ("--host", host, "--port", str(port), "--workspace", str(shared))
         children.start("the web server", ("snapshot_pipeline.cli", "webserver", *web))
-        children.start("the daemon", ("dagster._daemon", "run", "--workspace", str(shared)), keeps=lock.fileno())
+        children.start(
+            "the daemon",
+            ("dagster._daemon", "run", "--log-level", "warning", "--workspace", str(shared)),
+            keeps=lock.fileno(),
+        )
         children.supervise(lambda: _record_daemon(url, lock))
 
 

@@ -59,7 +59,7 @@ class Status:
 def status(days: int, as_json: bool) -> None:
     """Show the last days, open failures, the newest week and open incidents.
 
-    The last line lists the problems.
+    The first line lists the problems.
 
     \b
     Exit status:
@@ -79,7 +79,8 @@ def status(days: int, as_json: bool) -> None:
                                 success_rate, students_with_issues, mean_pace
       open_failures             reason, student_days, first_seen, attempts
       newest_week               week_start, active (a number by type); or null
-      incidents                 id, kind, subject, title, detail, run_id,
+      incidents                 id, kind, subject, title, detail, command,
+                                days (what was found on each), run_id,
                                 opened_at
       channels                  name; of its undelivered messages: messages,
                                 oldest_at, attempts, last_error
@@ -94,6 +95,7 @@ def status(days: int, as_json: bool) -> None:
     if as_json:
         print_json(_document(current, settings))
     else:
+        _print_verdict(current)
         print_sources(settings)
         click.echo()
         _print(current, settings)
@@ -123,6 +125,13 @@ def _read(settings: Settings, days: int) -> Status:
         )
 
 
+def _print_verdict(status: Status) -> None:
+    if status.problems:
+        click.secho(f"Problems: {', '.join(status.problems)}.", fg="red")
+    else:
+        click.echo("No problems.")
+
+
 def _print(status: Status, settings: Settings) -> None:
     from snapshot_pipeline.cli import tables
 
@@ -137,10 +146,6 @@ def _print(status: Status, settings: Settings) -> None:
     for warning in status.warnings:
         click.secho(f"Warning: {warning}.", fg="yellow")
     click.echo(status.daemon.sentence)
-    if status.problems:
-        click.secho(f"Problems: {', '.join(status.problems)}.", fg="red")
-    else:
-        click.echo("No problems.")
 
 
 def _document(status: Status, settings: Settings) -> dict[str, object]:
@@ -165,7 +170,11 @@ def _document(status: Status, settings: Settings) -> dict[str, object]:
         "newest_week": status.week and {"week_start": status.week.week_start, "active": status.week.active},
         "incidents": [
             {
-                **{name: getattr(incident, name) for name in ("id", "kind", "subject", "title", "detail", "run_id")},
+                **{
+                    name: getattr(incident, name)
+                    for name in ("id", "kind", "subject", "title", "detail", "command", "run_id")
+                },
+                "days": dict(incident.partitions),
                 "opened_at": incident.opened_at.astimezone(settings.zone),
             }
             for incident in status.incidents.open

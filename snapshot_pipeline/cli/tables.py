@@ -218,9 +218,10 @@ def print_failures(failures: Sequence[OpenFailures], first: date, last: date, zo
 
 
 def print_incidents(overview: IncidentOverview, zone: ZoneInfo) -> None:
-    """Print the open incidents, and the undelivered messages of each channel."""
+    """Print one line per open incident, and the undelivered messages of each channel."""
     if overview.open:
         _print(_incident_table(overview.open, zone))
+        click.echo("Causes and commands: the asset incidents in the UI, or `status --json`.")
     else:
         click.echo("No open incidents.")
     if not overview.has_alert_channels:
@@ -236,10 +237,10 @@ def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("incident", justify="right", no_wrap=True)
     table.add_column("open since", no_wrap=True)
-    table.add_column("problem", overflow="fold")
+    table.add_column("problem", overflow="ellipsis", no_wrap=True)
     for incident in incidents:
         since = incident.opened_at.astimezone(zone)
-        problem = Text(incident.text)  # not markup, even if a title has brackets
+        problem = Text(incident.title)  # not markup, even if a title has brackets
         table.add_row(str(incident.id), f"{since:%Y-%m-%d %H:%M}", problem)
     return table
 

@@ -22,3 +22,14 @@ def test_a_wrong_number_is_named_with_what_is_expected(arguments: list[str], exp
     result = CliRunner().invoke(cli.command, arguments)
     assert result.exit_code == 2
     assert result.output.splitlines()[-1].endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("materialise", "did you mean 'materialize'?"), ("stauts", "did you mean 'status'?"), ("x", "--help'")],
+)
+def test_a_mistyped_command_suggests_the_right_one(typed: str, hint: str):
+    result = CliRunner().invoke(cli.command, [typed])
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"Error: No such command '{typed}'; ")
+    assert result.output.splitlines()[-1].endswith(hint)

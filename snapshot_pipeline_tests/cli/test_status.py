@@ -120,7 +120,7 @@ def test_no_problems_is_status_0(installation: TestInstallation, yesterday: date
     for failure in found["open_failures"]:
         assert set(failure) == {"reason", "student_days", "first_seen", "attempts"}
         assert datetime.fromisoformat(failure["first_seen"]).tzinfo is not None
-    assert status_process(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout.endswith("No problems.\n")
+    assert status_process(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout.startswith("No problems.\n")
 
 
 def test_a_missing_day_is_status_3_and_has_all_keys(installation: TestInstallation, yesterday: date) -> None:
@@ -131,7 +131,7 @@ def test_a_missing_day_is_status_3_and_has_all_keys(installation: TestInstallati
         name: None for name in ("students", "published", "failed", "success_rate", "students_with_issues", "mean_pace")
     }
     assert found["days"][0] == {"day": found["first_day"], "state": "missing", **missing}
-    assert status(installation).stdout.endswith("Problems: 13 days missing.\n")
+    assert status(installation).stdout.startswith("Problems: 13 days missing.\n")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,8 @@ def test_an_open_incident_is_status_3(installation: TestInstallation, yesterday:
         "subject": "2026-02-28",
         "title": "a title",
         "detail": "a detail",
+        "command": "",
+        "days": {},
         "run_id": None,
         "opened_at": "2026-03-01T06:00:00+00:00",
     }

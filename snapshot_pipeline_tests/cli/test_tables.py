@@ -75,12 +75,12 @@ def test_a_week_of_a_million_students_fits(lines: Callable[[], list[str]]):
     assert max(map(len, printed)) <= 80
 
 
-def test_a_long_incident_is_printed_in_full_within_the_width(lines: Callable[[], list[str]]):
+def test_an_incident_is_one_line_within_the_width(lines: Callable[[], list[str]]):
     tables.print_incidents(INCIDENTS, ZONE)
     printed = lines()
-    text = " ".join(" ".join(printed[1:]).split())
-    assert "[red]not markup[/red]" in text
-    assert text.count("word") == 40
+    assert len(printed) == 4  # header, incident, where the rest is, channel
+    assert printed[1].startswith(" 1234567")
+    assert printed[1].endswith("…")
     assert printed[-1] == "slack: 1,234,567 messages waiting since 2026-11-25 09:00, after 1,000 attempts: timeout"
     assert max(map(len, printed[:-1])) <= 80
 
