@@ -17,12 +17,18 @@ from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_agai
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
 from snapshot_pipeline.orchestration.checks import check_data_quality, check_success_rate
 from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_metadata, details_metadata
-from snapshot_pipeline.orchestration.names import LATE_DATA_JOB, SNAPSHOTS_POOL
+from snapshot_pipeline.orchestration.names import DAYS_TAG, LATE_DATA_JOB, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
-from snapshot_pipeline.orchestration.partitions import run_ranges
+from snapshot_pipeline.orchestration.partitions import days_text, run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
 from snapshot_pipeline.pipeline.late_run import compute_late_data
-from snapshot_pipeline.pipeline.periods import PeriodError, days_between, require_ascending, require_closed_days
+from snapshot_pipeline.pipeline.periods import (
+    PeriodError,
+    days_between,
+    last_closed_day,
+    require_ascending,
+    require_closed_days,
+)
 from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
@@ -31,30 +37,26 @@ from snapshot_pipeline.settings import Settings
 class RecomputeConfig(dg.Config):
     """Run configuration of `recompute_days_job`."""
 
-    first_day: str = Field(description="First day to recompute, for example 2026-11-01.")
-    last_day: str = Field(
-        default="", description="Last day, inclusive, for example 2026-11-22. Default: the first day."
-    )
+    first_day: str = Field(default="", description="First day, for example 2026-11-01. Empty: yesterday.")
+    last_day: str = Field(default="", description="Last day, inclusive, for example 2026-11-22. Empty: the first day.")
 
 
 class RetryConfig(dg.Config):
     """Run configuration of `retry_failed_job`."""
 
-    first: str = Field(
-        default="", alias="from", description="First day, for example 2026-11-01. Default: the oldest open failure."
+    first_day: str = Field(
+        default="", description="First day, for example 2026-11-01. Empty: the oldest with an open failure."
     )
-    last: str = Field(
-        default="",
-        alias="to",
-        description="Last day, inclusive, for example 2026-11-22. Default: the newest open failure.",
+    last_day: str = Field(
+        default="", description="Last day, inclusive, for example 2026-11-22. Empty: the newest with an open failure."
     )
 
 
 class LateDataConfig(dg.Config):
     """Run configuration of `late_data_job`."""
 
-    first: str = Field(
-        default="", alias="from", description="First day to search, for example 2026-11-01. Default: the start date."
+    first_day: str = Field(
+        default="", description="First day to search, for example 2026-11-01. Empty: SNAPSHOT_START_DATE."
     )
 
 
@@ -65,13 +67,13 @@ def recompute_run_config(first: str = "", last: str = "") -> dict[str, Any]:
 
 def retry_run_config(first: date | None, last: date | None) -> dict[str, Any]:
     """Return the run configuration that retries the failures of the days `first … last`; None means no bound."""
-    days = {"from": first.isoformat() if first else "", "to": last.isoformat() if last else ""}
+    days = {"first_day": first.isoformat() if first else "", "last_day": last.isoformat() if last else ""}
     return {"ops": {"retry_failed_op": {"config": days}}}
 
 
 def late_data_run_config(first: date | None) -> dict[str, Any]:
     """Return the run configuration that searches the days from `first` on; None for all computed days."""
-    return {"ops": {"late_data_op": {"config": {"from": first.isoformat() if first else ""}}}}
+    return {"ops": {"late_data_op": {"config": {"first_day": first.isoformat() if first else ""}}}}
 
 
 def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
@@ -84,6 +86,7 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
     def recompute_days_op(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
         with readable_failures():
             days = _days_to_recompute(config, settings)
+        context.instance.add_run_tags(context.run_id, {DAYS_TAG: days_text(days[0], days[-1])})
         for first, last in run_ranges(days, settings):
             context.log.info(f"computing {first} to {last}, of {days[0]} to {days[-1]}")
             with step_installation(context, settings) as installation:
@@ -94,7 +97,7 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         description=(
-            "Recomputes the days from first_day to last_day, which you enter in the Launchpad. "
+            "Recomputes the days from first_day to last_day, which you enter in the Launchpad; without them yesterday. "
             "Only differences are written, and each changed figure is recorded in `snapshot_restatements`."
         ),
         config=recompute_run_config(),
@@ -114,9 +117,9 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
     )
     def retry_failed_op(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
-            first, last = parse_day("from", config.first), parse_day("to", config.last)
+            first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
             if first and last:
-                require_ascending(first, last, ("from", "to"))
+                require_ascending(first, last, ("first_day", "last_day"))
             run = retry_failed(installation, first, last, context.run_id, log_progress(context))
             # Of the last few days only: for all days of many failures they would take longer than the retry.
             last_reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
@@ -163,7 +166,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
     )
     def late_data_op(context: dg.OpExecutionContext, config: LateDataConfig) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
-            first = parse_day("from", config.first) or settings.start_date
+            first = parse_day("first_day", config.first_day) or settings.start_date
             run = compute_late_data(installation, first, context.run_id, log_progress(context))
             last_reports = run.reports[-DETAILED_DAYS:]
             details = {report.day: details_metadata(context, installation, report) for report in last_reports}
@@ -214,8 +217,9 @@ def parse_day(name: str, text: str) -> date | None:
 
 def _days_to_recompute(config: RecomputeConfig, settings: Settings) -> list[date]:
     first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
-    if first is None:
-        raise PeriodError("first_day is empty; expected the first day to recompute, such as 2026-11-22")
+    if first is None and last is not None:
+        raise PeriodError(f"first_day is empty and last_day is {last}; expected both, or neither for yesterday")
+    first = first or last_closed_day(settings)
     last = last or first
     require_closed_days(settings, first, last, ("first_day", "last_day" if config.last_day.strip() else "first_day"))
     return days_between(first, last)

@@ -86,7 +86,7 @@ def test_a_change_is_requested_until_it_is_computed(computed: TestInstallation) 
     request = requested(computed)
     assert request.tags["snapshot_pipeline/reason"] == "late data"
     assert request.tags[PRIORITY_TAG] == LATE_DATA_PRIORITY
-    assert request.run_config == {"ops": {"late_data_op": {"config": {"from": "2026-02-21"}}}}
+    assert request.run_config == {"ops": {"late_data_op": {"config": {"first_day": "2026-02-21"}}}}
 
     # After a failed run the change is requested again.
     nowhere = computed.settings.model_copy(update={"platform_schema": "nowhere"})

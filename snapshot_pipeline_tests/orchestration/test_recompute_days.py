@@ -9,6 +9,7 @@ import pytest
 
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.manual_jobs import recompute_run_config
+from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, check_by_day, run_days
 
@@ -57,10 +58,20 @@ def test_without_a_last_day_one_day_is_recomputed(installation: TestInstallation
     assert "2026-01-21" not in installation.instance.get_materialized_partitions(SNAPSHOTS)
 
 
+@pytest.mark.clock
+def test_without_days_yesterday_is_recomputed(installation: TestInstallation) -> None:
+    before = last_closed_day(installation.settings)
+    result = recompute(installation, "", "")
+    days = {before, last_closed_day(installation.settings)}  # midnight may pass meanwhile
+    run = installation.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["snapshot_pipeline/days"] in set(map(str, days))
+
+
 @pytest.mark.parametrize(
     ("first", "last", "message"),
     [
-        ("", "", "first_day is empty; expected the first day to recompute, such as 2026-11-22"),
+        ("", "2026-02-20", "first_day is empty and last_day is 2026-02-20; expected both, or neither for yesterday"),
         (
             "02/20/2026",
             "",
@@ -81,7 +92,8 @@ def test_an_invalid_day_fails_with_one_line(
 
 
 def test_the_launchpad_shows_each_field_with_a_description(installation: TestInstallation) -> None:
-    for name, fields in (("recompute_days_job", {"first_day", "last_day"}), ("retry_failed_job", {"from", "to"})):
+    days = {"first_day", "last_day"}
+    for name, fields in (("recompute_days_job", days), ("retry_failed_job", days), ("late_data_job", {"first_day"})):
         job = build_defs(installation.settings).resolve_job_def(name)
         (op,) = job.graph.node_defs
         assert set(job.run_config["ops"][op.name]["config"]) == fields  # the initial content of the launchpad

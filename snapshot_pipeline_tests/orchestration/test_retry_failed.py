@@ -101,15 +101,9 @@ def test_without_days_all_open_failures_are_retried(failed: TestInstallation) ->
 
 
 def test_an_invalid_day_is_refused_with_one_line(failed: TestInstallation) -> None:
-    wrong = {"ops": {"retry_failed_op": {"config": {"from": "yesterday"}}}}
+    wrong = {"ops": {"retry_failed_op": {"config": {"first_day": "yesterday"}}}}
     result = run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.user_failure_data.description == (
-        "from: 'yesterday' is not a day; expected a day such as 2026-11-22, or an empty value"
+        "first_day: 'yesterday' is not a day; expected a day such as 2026-11-22, or an empty value"
     )
-
-
-def test_the_launchpad_describes_the_fields(failed: TestInstallation) -> None:
-    job = build_defs(failed.settings).resolve_job_def("retry_failed_job")
-    fields = job.get_node_named("retry_failed_op").definition.config_schema.config_type.fields  # type: ignore[union-attr]
-    assert {name: bool(field.description) for name, field in fields.items()} == {"from": True, "to": True}
