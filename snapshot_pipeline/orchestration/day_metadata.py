@@ -62,8 +62,9 @@ def _summary(report: DayReport, details: Metadata) -> dg.MarkdownMetadataValue:
         "minutes spent": f"{report.minutes:,}",
     }
     sentence = (
-        f"**{count.published:,} of {count_noun(count.students, 'student')} published**{rate}; {count.failed:,} failed, "
-        f"{count.with_issues:,} with invalid rows. {count_noun(report.restated, 'earlier figure')} changed."
+        f"**{count.published:,} of {count_noun(count.students, 'student')} published**{rate}\n\n"
+        f"{count.failed:,} failed, {count.with_issues:,} with invalid rows\n\n"
+        f"{count_noun(report.restated, 'earlier figure')} changed"
     )
     table = "".join(f"| {name} | {value} |\n" for name, value in rows.items() if value)
     return dg.MetadataValue.md(f"{sentence}\n\n| {report.day} | |\n|---|---|\n{table}")

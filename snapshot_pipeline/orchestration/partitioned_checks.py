@@ -113,11 +113,12 @@ def _range_result(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult
     is_error = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
     last = next(result for result in results[max(results)] if result.check_name == name)
     shown = next(iter(failed.values()), last)  # the first failed day, else the last day
+    tables = {key: value for key, value in shown.metadata.items() if isinstance(value, dg.TableMetadataValue)}
     passed = f"{len(results) - len(failed)} of {len(results)} days of this run passed"
     return dg.AssetCheckResult(
         check_name=name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
         description=f"{passed}. {shown.description}" if shown.description else f"{passed}.",
-        metadata={"days_failed": ", ".join(map(str, failed))} if failed else {},
+        metadata={**tables, "days_failed": ", ".join(map(str, failed))} if failed else {},
     )
