@@ -21,6 +21,8 @@ from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import DESCRIPTION, VALUES, StoreTables
 
 STORAGE = "postgresql"
+_LONG_LIST = 8
+"""Number of source columns above which other columns refer to the list instead of repeating it."""
 _DIALECT = PGDialect()  # type: ignore[no-untyped-call]
 
 
@@ -63,12 +65,13 @@ def column_schema(table: Table) -> dg.TableSchema:
         if isinstance(constraint, UniqueConstraint) or constraint is table.primary_key
         if len(constraint.columns) > 1
     ]
+    sources = _sources_by_column(table)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 column.name,
                 type=column.type.compile(_DIALECT).lower(),
-                description=_sentence(table.name, column),
+                description=f"{column.doc}{sources.get(column.name, '')}",
                 constraints=_constraints(table, column),
             )
             for column in table.columns
@@ -77,32 +80,44 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def public_address(url: SecretStr | None) -> str:
-    """Return the address of a database without user, password and options."""
+def public_address(url: SecretStr | None) -> str | None:
+    """Return the address of a database without user, password and options; None for the embedded server."""
     if url is None:
-        return "the embedded server; print its address with: snapshot-pipeline db url"
+        return None
     try:
         parsed = parse_url(url.get_secret_value(), "the URL")
     except DatabaseUrlError:
-        return "not a PostgreSQL URL; see: snapshot-pipeline check"
+        return None
     host = parsed.host or parsed.query.get("host", "")
     port = parsed.port or parsed.query.get("port", "")
     return f"postgresql://{host}{f':{port}' if port else ''}/{parsed.database}"
 
 
 def _table_metadata(table: Table, url: SecretStr | None) -> dict[str, Any]:
+    address = public_address(url)
     return {
         "dagster/table_name": f"{table.schema}.{table.name}",
         "dagster/storage_kind": STORAGE,
-        "dagster/uri": public_address(url),
+        **({"dagster/uri": address} if address else {}),
         "dagster/column_schema": column_schema(table),
     }
 
 
-def _sentence(table: str, column: Column[Any]) -> str:
-    sources = COLUMN_LINEAGE.get(table, {}).get(column.name, ())
-    made_from = f" Computed from {', '.join(f'`{source}`' for source in sorted(set(sources)))}." if sources else ""
-    return f"{column.doc}{made_from}"
+def _sources_by_column(table: Table) -> dict[str, str]:
+    """Return a sentence with the source columns of each column that has any; a long list is written once."""
+    sentences: dict[str, str] = {}
+    long_list: tuple[str, set[str]] | None = None
+    for column, references in COLUMN_LINEAGE.get(table.name, {}).items():
+        sources = {str(source) for source in references}
+        names = ", ".join(f"`{source}`" for source in sorted(sources))
+        if long_list and sources >= long_list[1]:
+            added = "".join(f" and `{source}`" for source in sorted(sources - long_list[1]))
+            sentences[column] = f" Computed from the same columns as `{long_list[0]}`{added}."
+        elif sources:
+            sentences[column] = f" Computed from {names}."
+            if len(sources) > _LONG_LIST and long_list is None:
+                long_list = column, sources
+    return sentences
 
 
 def _constraints(table: Table, column: Column[Any]) -> dg.TableColumnConstraints:
