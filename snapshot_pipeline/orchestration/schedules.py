@@ -66,27 +66,22 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "daily_snapshots_schedule",
             daily_snapshots_job,
             "0 0 * * *",
-            f"Every night at 00:00 {zone}: computes the day that has just ended, every missing day of the last "
-            f"{settings.catch_up_days}, and again the last {settings.late_days} days before, because rows may arrive "
-            f"late. Updates the summaries of the last {settings.late_window_days} days that are older than their "
-            "snapshots.",
+            f"Every night at 00:00 {zone}: computes the day that has just ended, the missing days of the last "
+            f"{settings.catch_up_days}, and the {settings.late_days} days before again, because rows may arrive late.",
             lambda context: _request_days(context, settings),
         ),
         schedule(
             "weekly_recommendations_schedule",
             weekly_recommendations_job,
             "0 6 * * 1",
-            f"Every Monday at 06:00 {zone}: computes the recommendations of the week that has just ended. If its "
-            "Sunday is not computed yet, catch_up_sensor requests the week when it is. An older week is not computed "
-            "later, because its recommendations would never be shown.",
+            f"Every Monday at 06:00 {zone}: computes the recommendations of the week that has just ended.",
             lambda context: _request_week(context, settings),
         ),
         schedule(
             "weekly_report_schedule",
             weekly_report_job,
             "30 6 * * 1",
-            f"Every Monday at 06:30 {zone}: writes the report of the week that has just ended. If its recommendations "
-            "are not computed yet, catch_up_sensor requests the report when they are.",
+            f"Every Monday at 06:30 {zone}: writes the report of the week that has just ended.",
             lambda context: _request_report(context, settings),
         ),
         schedule(

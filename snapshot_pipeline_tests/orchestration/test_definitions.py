@@ -62,6 +62,7 @@ def test_everything_is_described_in_at_most_three_sentences(settings: Settings) 
         assert 20 < len(description) < 400, name
         assert description.endswith("."), name
         assert len(re.findall(r"\.(?: |$)", description)) <= 3, name
+        assert not name.startswith("schedule") or description.count(". ") == 0, name
         # The pages of schedules and sensors show Markdown as it is typed.
         assert name.split()[0] not in ("schedule", "sensor") or not set("*`") & set(description), name
 
