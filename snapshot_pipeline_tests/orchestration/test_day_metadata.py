@@ -27,6 +27,7 @@ NUMBERS = {
     "failed",
     "success_rate",
     "restated",
+    "reranked",
     "removed",
     "students_with_issues",
     "mean_pace_score",
