@@ -8,6 +8,7 @@ LEARNING_PLATFORM = "learning_platform"
 
 SNAPSHOTS_GROUP = "snapshots"
 RECOMMENDATIONS_GROUP = "recommendations"
+REPORTS_GROUP = "reports"
 MONITORING_GROUP = "monitoring"
 
 SNAPSHOTS_POOL = "performance_snapshots"

@@ -81,7 +81,7 @@ def test_assets_have_group_owners_kinds_grain_and_table_name(settings: Settings)
         "cohort_summary": "snapshots",
         "adaptive_recommendations": "recommendations",
         "at_risk_students": "recommendations",
-        "weekly_report": "recommendations",
+        "weekly_report": "reports",
         "incidents": "monitoring",
         "recomputed_day": "monitoring",
     }

@@ -10,7 +10,7 @@ from snapshot_pipeline.alerts.channels import read_report_recipients
 from snapshot_pipeline.alerts.report_messages import queue_report, report_message
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, at_risk_students, cohort_summary
 from snapshot_pipeline.orchestration.day_metadata import Metadata
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP
+from snapshot_pipeline.orchestration.names import GRAIN_TAG, REPORTS_GROUP
 from snapshot_pipeline.orchestration.partitions import weekly_partitions, weekly_report_freshness
 from snapshot_pipeline.orchestration.steps import requested_week, step_installation
 from snapshot_pipeline.pipeline.installation import Installation
@@ -36,7 +36,7 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
             "`reports/<Monday>.html` in SNAPSHOT_HOME on the machine of the run, and is kept for "
             f"{count_noun(settings.report_weeks, 'week')}."
         ),
-        group_name=RECOMMENDATIONS_GROUP,
+        group_name=REPORTS_GROUP,
         owners=settings.owners,
         kinds={"html", "matplotlib"},
         tags={GRAIN_TAG: "week"},
