@@ -17,6 +17,7 @@ from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.summaries import summarize_days
 from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.scanning import report_scan
 from snapshot_pipeline_tests.pipeline.installations import execute, students_started_before
 from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
@@ -175,6 +176,36 @@ def test_retry_from_the_launchpad_clears_failures_after_their_cause_is_fixed(
     wait_for(no_failure_is_open, "no student has an open failure", 90)
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=60_000)
     engine.dispose()
+
+
+@pytest.mark.usefixtures("five_days")
+def test_a_red_incident_leads_to_its_rows_and_to_green(
+    page: Page, installation: TestInstallation, screenshot: Path
+) -> None:
+    """Red, cause, rows, corrected, green, as an operator goes."""
+    job = build_defs(installation.settings).resolve_job_def("daily_snapshots_job")
+    cursor, _ = report_scan(installation, None)
+    execute(installation.url, lessons_view("-1 - time_spent_minutes"))
+    assert job.execute_in_process(instance=installation.instance, partition_key=LAST).success
+    cursor, _ = report_scan(installation, cursor)
+    page.goto(asset_path("incidents", "checks", checkDetail="no_open_incidents"))
+    expect(page.get_by_text("1 incident is open.")).to_be_visible()
+    expect(page.get_by_text(f"snapshot-pipeline materialize --from {LAST} --to {LAST}").first).to_be_visible()
+    page.screenshot(path=screenshot)
+    page.goto(asset_path("performance_snapshots", "checks", checkDetail="data_quality"))
+    expect(page.get_by_text("Rows by kind: negative_minutes")).to_be_visible()
+    engine = create_engine(installation.url)
+    with engine.connect() as connection:
+        query = text("SELECT count(*) FROM data_issues WHERE day = :day AND issue = 'negative_minutes'")
+        assert connection.execute(query, {"day": LAST}).scalar_one() > 0
+    engine.dispose()
+    execute(installation.url, lessons_view("time_spent_minutes"))
+    assert job.execute_in_process(instance=installation.instance, partition_key=LAST).success
+    report_scan(installation, cursor)
+    page.goto(asset_path("performance_snapshots", "checks", checkDetail="data_quality"))
+    expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible()
+    page.goto(asset_path("incidents", "checks", checkDetail="no_open_incidents"))
+    expect(page.get_by_text("No incident is open.", exact=True).first).to_be_visible()
 
 
 @pytest.mark.usefixtures("five_days")

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.alerts.recording import IncidentChanges
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.sensors import ScanCursor, scan_and_record
+from snapshot_pipeline.orchestration.sensors import ScanCursor, build_incident_scan_sensor, scan_and_record
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.tables import StoreTables
@@ -87,6 +87,21 @@ def scanning(installation: TestInstallation) -> Iterator[Scanner]:
             connection.execute(table.delete())
         _forget_weeks(connection, tables)
     yield Scanner(installation, installation.settings, datetime.now(timezone.utc) - timedelta(seconds=1))
+
+
+def report_scan(installation: TestInstallation, cursor: str | None) -> tuple[str | None, list[type]]:
+    """Tick `incident_scan_sensor`; store the asset events that it reports, as the daemon does.
+
+    Returns:
+        The new cursor, and the types of the events.
+    """
+    sensor = build_incident_scan_sensor(installation.settings)
+    repository = build_defs(installation.settings).get_repository_def()
+    with dg.build_sensor_context(instance=installation.instance, cursor=cursor, repository_def=repository) as context:
+        data = sensor.evaluate_tick(context)
+    for event in data.asset_events:
+        installation.instance.report_runless_asset_event(event)
+    return data.cursor, [type(event) for event in data.asset_events]
 
 
 def shown_state(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> str:

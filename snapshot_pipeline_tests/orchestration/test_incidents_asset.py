@@ -11,11 +11,10 @@ import pytest
 
 from snapshot_pipeline.orchestration.assets.incidents import NO_OPEN_INCIDENTS, OpenState, check_no_open_incidents
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.sensors import build_incident_scan_sensor
 from snapshot_pipeline.store.failures import OpenFailures
 from snapshot_pipeline.store.incidents import Incident
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.scanning import QUIET, Scanner, scanning, shown_state
+from snapshot_pipeline_tests.orchestration.scanning import QUIET, Scanner, report_scan, scanning, shown_state
 
 NOW = datetime(2026, 2, 26, 3, tzinfo=timezone.utc)
 ZONE = ZoneInfo("Europe/Budapest")
@@ -72,34 +71,23 @@ def test_open_failures_alone_are_a_warning_with_the_command() -> None:
     assert str(result.description).endswith("`snapshot-pipeline retry-failed --from 2026-02-20 --to 2026-02-25`")
 
 
-def scan(scanner: Scanner, cursor: str | None) -> tuple[str | None, list[type]]:
-    """The cursor after a tick of the scan, and the types of the asset events that it reports, as the daemon does."""
-    sensor, instance = build_incident_scan_sensor(scanner.settings), scanner.installation.instance
-    repository = build_defs(scanner.settings).get_repository_def()
-    with dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository) as context:
-        data = sensor.evaluate_tick(context)
-    for event in data.asset_events:
-        instance.report_runless_asset_event(event)
-    return data.cursor, [type(event) for event in data.asset_events]
-
-
 def shown(scanner: Scanner) -> str:
     return shown_state(scanner.installation.instance, NO_OPEN_INCIDENTS)
 
 
 def test_the_first_tick_and_each_change_are_reported_and_nothing_else(scanner: Scanner) -> None:
     both = [dg.AssetMaterialization, dg.AssetCheckEvaluation]
-    cursor, events = scan(scanner, None)
+    cursor, events = report_scan(scanner.installation, None)
     assert (events, shown(scanner)) == (both, "SUCCEEDED")
-    cursor, events = scan(scanner, cursor)
+    cursor, events = report_scan(scanner.installation, cursor)
     assert events == []
     tags = {"dagster/partition": "2026-02-10"}
     assert not scanner.run(tags, platform_schema="nowhere").success
-    cursor, events = scan(scanner, cursor)
+    cursor, events = report_scan(scanner.installation, cursor)
     assert (events, shown(scanner)) == (both, "FAILED")
     assert scanner.run(tags).success
     assert shown(scanner) == "FAILED"  # a nightly run changes nothing of it
-    cursor, events = scan(scanner, cursor)
+    cursor, events = report_scan(scanner.installation, cursor)
     assert (events, shown(scanner)) == (both, "SUCCEEDED")
 
 
