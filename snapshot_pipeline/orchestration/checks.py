@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.day_metadata import failure_tables, issue_table
+from snapshot_pipeline.orchestration.day_metadata import failure_tables, issue_table, row_table
 from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, description
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.pipeline.at_risk import AtRiskReport
@@ -24,6 +24,7 @@ from snapshot_pipeline.pipeline.summaries import SummarizedDay
 from snapshot_pipeline.plots.text import count_noun, percent, percent_up
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
+from snapshot_pipeline.store.issues import ListedRow
 
 SUCCESS_RATE = "success_rate"
 DATA_QUALITY = "data_quality"
@@ -134,8 +135,12 @@ def _most_frequent(failures: Counter[str]) -> str:
     return failures.most_common(1)[0][0] if failures else ""
 
 
-def check_data_quality(report: DayReport, maximum: float) -> dg.AssetCheckResult:
-    """Check that at most `maximum` of the day's students have an invalid row of the day."""
+def check_data_quality(report: DayReport, maximum: float, rows: Sequence[ListedRow] = ()) -> dg.AssetCheckResult:
+    """Check that at most `maximum` of the day's students have an invalid row of the day.
+
+    Args:
+        rows: Examples of these rows.
+    """
     count = report.count
     share = count.issue_rate or 0.0
     issues = sorted(report.issues, key=lambda issue: -issue.rows)
@@ -156,6 +161,7 @@ def check_data_quality(report: DayReport, maximum: float) -> dg.AssetCheckResult
         command=_materialize(count.day),
         metadata={
             **issue_table(report),
+            **row_table(rows),
             "students_with_issues": count.with_issues,
             "percent_with_issues": round(share * 100, 1),
         },
@@ -209,12 +215,16 @@ def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_dr
 
 
 def check_day(
-    report: DayReport, earlier: DayCount | None, seconds: float, settings: Settings
+    report: DayReport,
+    earlier: DayCount | None,
+    seconds: float,
+    settings: Settings,
+    invalid_rows: Sequence[ListedRow] = (),
 ) -> list[dg.AssetCheckResult]:
-    """Evaluate all checks of a day of snapshots."""
+    """Evaluate all checks of a day of snapshots; `invalid_rows` are examples."""
     return [
         check_success_rate(report, settings.min_success_rate),
-        check_data_quality(report, settings.max_issue_rate),
+        check_data_quality(report, settings.max_issue_rate, invalid_rows),
         check_run_time(report.day, seconds, settings.max_run_seconds),
         check_student_count_stable(report.count, earlier, settings.max_student_drop),
     ]

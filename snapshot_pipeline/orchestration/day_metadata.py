@@ -17,6 +17,7 @@ from snapshot_pipeline.pipeline.day_reports import CALENDAR, DayDetails, DayRepo
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun
 from snapshot_pipeline.plots.text import count_noun, percent
+from snapshot_pipeline.store.issues import ListedRow
 
 Metadata = dict[str, Any]
 """Metadata by key: plain numbers and texts, from which Dagster infers the type, or `dagster.MetadataValue`s."""
@@ -162,6 +163,14 @@ def issue_table(report: DayReport) -> Metadata:
     ]
     columns = {"issue": "text", "rows": "int", "students": "int", "for_example": "text", "detail": "text"}
     return {"issues": table(rows, columns)}
+
+
+def row_table(rows: Sequence[ListedRow]) -> Metadata:
+    """Return invalid rows as a table; empty if there are none."""
+    if not rows:
+        return {}
+    columns = {"source_table": "text", "source_key": "text", "issue": "text", "detail": "text"}
+    return {"first_rows": table([vars(row) for row in rows], columns)}
 
 
 def table(rows: Sequence[Mapping[str, str | float | None]], columns: Mapping[str, str]) -> dg.TableMetadataValue:

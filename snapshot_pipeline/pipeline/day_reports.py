@@ -29,7 +29,7 @@ from snapshot_pipeline.store.snapshots import Publication
 from snapshot_pipeline.store.tables import StoreTables
 
 EXAMPLES = 10
-"""Number of failed students to name."""
+"""Number of failed students, and of invalid rows, to name."""
 
 COMPARED_WITH = timedelta(weeks=4)
 """Pace scores are compared with the same weekday four weeks before."""

@@ -70,6 +70,24 @@ class IssueCount:
     detail: str
 
 
+@dataclass(frozen=True)
+class ListedRow:
+    """An invalid row, as `data_issues` lists it."""
+
+    source_table: str
+    source_key: str
+    issue: str
+    detail: str
+
+
+def first_rows(connection: Connection, tables: StoreTables, day: date, count: int) -> list[ListedRow]:
+    """The first invalid rows of a day, by table and key."""
+    issues = tables.data_issues
+    columns = (issues.c.source_table, issues.c.source_key, issues.c.issue, issues.c.detail)
+    query = select(*columns).where(issues.c.day == day).order_by(*columns[:3]).limit(count)
+    return [ListedRow(*row) for row in connection.execute(query)]
+
+
 def listed_issues(connection: adbc.Connection, tables: StoreTables, user_ids: NDArray[np.int64]) -> pd.DataFrame:
     """Return `source_table`, `source_key`, `issue`, `user_id` of some students' listed issues; the ids ascend."""
     if not len(user_ids):

@@ -301,7 +301,7 @@ def test_a_run_of_a_command_belongs_to_its_job_and_says_what_it_achieved(install
     run("materialize", "--from", "2026-02-14", "--to", "2026-02-15")
     # The UI's timeline and the page of a job ask for the runs of the repository, by this tag.
     of_job = dg.RunsFilter("daily_snapshots_job", tags={".dagster/repository": "__repository__@snapshot_pipeline"})
-    (recorded, *_) = installation.instance.get_runs(of_job)
+    recorded = installation.instance.get_runs(of_job)[0]
     assert recorded.remote_job_origin is not None
     shown = {name: value for name, value in recorded.tags.items() if not name.startswith((".dagster/", "dagster/"))}
     assert shown == {

@@ -106,7 +106,8 @@ def test_only_the_day_with_too_many_invalid_rows_fails_its_check(
     # It is what the check's page shows as its latest execution, so it says what to do as well.
     assert "of 4 days of this run passed. 2026-02-2" in str(whole.description)
     assert "invalid rows" in str(whole.description)
-    assert "issues" in whole.metadata  # the table by kind
+    assert list(whole.metadata)[:2] == ["issues", "first_rows"]  # by kind, then ten examples
+    assert 0 < len(whole.metadata["first_rows"].records) <= 10  # type: ignore[attr-defined]
     assert "data_issues" in str(whole.description)
 
 

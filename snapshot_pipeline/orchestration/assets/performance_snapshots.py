@@ -21,12 +21,14 @@ from snapshot_pipeline.orchestration.steps import (
     step_installation,
 )
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
+from snapshot_pipeline.pipeline.day_reports import EXAMPLES
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, last_day_count_before
+from snapshot_pipeline.store.issues import first_rows
 
 NAME = "performance_snapshots"
 KEY = dg.AssetKey(NAME)
@@ -89,7 +91,7 @@ def compute_days(
     report_days(context, NAME, run)
     metadata = days_metadata(context, installation, run)
     context.log.info(_outcome(run))
-    return metadata, _check_results(run, earlier, installation.settings)
+    return metadata, _check_results(installation, run, earlier)
 
 
 def _outcome(run: SnapshotRun) -> str:
@@ -104,10 +106,13 @@ def _outcome(run: SnapshotRun) -> str:
 
 
 def _check_results(
-    run: SnapshotRun, earlier: DayCount | None, settings: Settings
+    installation: Installation, run: SnapshotRun, earlier: DayCount | None
 ) -> dict[date, list[dg.AssetCheckResult]]:
     results: dict[date, list[dg.AssetCheckResult]] = {}
+    settings = installation.settings
     for report in run.reports:
-        results[report.day] = check_day(report, earlier, run.seconds, settings)
+        is_bad = (report.count.issue_rate or 0) > settings.max_issue_rate
+        rows = installation.transaction(first_rows, report.day, EXAMPLES) if is_bad else ()
+        results[report.day] = check_day(report, earlier, run.seconds, settings, rows)
         earlier = report.count
     return results
