@@ -15,12 +15,11 @@ from zoneinfo import ZoneInfo
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from snapshot_pipeline.pipeline.due_days import newest_due_day
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.periods import days_between
-from snapshot_pipeline.plots.text import count_noun
+from snapshot_pipeline.plots.text import count_noun, plain
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.failures import OpenFailures
@@ -220,7 +219,8 @@ def print_failures(failures: Sequence[OpenFailures], first: date, last: date, zo
 def print_incidents(overview: IncidentOverview, zone: ZoneInfo) -> None:
     """Print one line per open incident, and the undelivered messages of each channel."""
     if overview.open:
-        _print(_incident_table(overview.open, zone))
+        for incident in overview.open:
+            click.echo(_incident_line(incident, zone))
         click.echo("Causes and commands: the asset incidents in the UI, or `status --json`.")
     else:
         click.echo("No open incidents.")
@@ -233,16 +233,9 @@ def print_incidents(overview: IncidentOverview, zone: ZoneInfo) -> None:
         click.secho(f"error: {problem}", fg="red", err=True)
 
 
-def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("incident", justify="right", no_wrap=True)
-    table.add_column("open since", no_wrap=True)
-    table.add_column("problem", overflow="ellipsis", no_wrap=True)
-    for incident in incidents:
-        since = incident.opened_at.astimezone(zone)
-        problem = Text(incident.title)  # not markup, even if a title has brackets
-        table.add_row(str(incident.id), f"{since:%Y-%m-%d %H:%M}", problem)
-    return table
+def _incident_line(incident: Incident, zone: ZoneInfo) -> str:
+    start = f"Incident {incident.id}, since {incident.opened_at.astimezone(zone):%Y-%m-%d %H:%M}: "
+    return f"{start}{plain(incident.title, max(_WIDTH - len(start), 20))}"
 
 
 def _undelivered(messages: Undelivered, zone: ZoneInfo) -> str:

@@ -121,7 +121,7 @@ def test_status_lists_incidents_and_says_that_nobody_is_notified(store: Store, m
     incident_id = scan(store, [], opened, missing("2026-03-08")).opened[0].id
     output = run("status", "--days", "1").output
     (line,) = [line for line in output.splitlines() if "2026-03-10 01:00" in line]
-    assert str(incident_id) in line.split()
+    assert f"Incident {incident_id}, " in line
     assert "performance_snapshots 2026-03-08" in line
     assert "No messages about incidents are sent: set SNAPSHOT_ALERT_URLS" in output
     # Two lines contain a URL, a path or the reason for which Dagster's database cannot be read.

@@ -300,7 +300,9 @@ def test_demo_computes_30_days_and_a_week_and_prints_next_steps(installation: Te
 def test_a_run_of_a_command_belongs_to_its_job_and_says_what_it_achieved(installation: TestInstallation) -> None:
     run("materialize", "--from", "2026-02-14", "--to", "2026-02-15")
     # The UI's timeline and the page of a job ask for the runs of the repository, by this tag.
-    of_job = dg.RunsFilter("daily_snapshots_job", tags={".dagster/repository": "__repository__@snapshot_pipeline"})
+    of_job = dg.RunsFilter(
+        job_name="daily_snapshots_job", tags={".dagster/repository": "__repository__@snapshot_pipeline"}
+    )
     recorded = installation.instance.get_runs(of_job)[0]
     assert recorded.remote_job_origin is not None
     shown = {name: value for name, value in recorded.tags.items() if not name.startswith((".dagster/", "dagster/"))}

@@ -258,13 +258,13 @@ def test_a_dagster_database_that_cannot_be_read_is_a_problem(installation: TestI
     assert (found["problems"], found["daemon"]["state"]) == (["Dagster's database cannot be read"], "unknown")
 
 
-def test_the_first_line_says_which_database_and_which_dotenv_files_are_used(
+def test_the_second_line_says_which_database_and_which_dotenv_files_are_used(
     installation: TestInstallation, yesterday: date, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"SNAPSHOT_START_DATE={yesterday}\n")
     environment = {**installation.environment, "DAGSTER_HOME": str(tmp_path)}
     del environment["SNAPSHOT_START_DATE"]
     done = subprocess.run([*CLI, "status"], env=environment, capture_output=True, text=True, check=True)
-    first, *_ = done.stdout.splitlines()
-    assert first.startswith("Database: postgresql://snapshot:***@")
-    assert first.endswith(f"; settings from the environment and {tmp_path / '.env'}.")
+    _, second, *_ = done.stdout.splitlines()
+    assert second.startswith("Database: postgresql://snapshot:***@")
+    assert second.endswith(f"; settings from the environment and {tmp_path / '.env'}.")
