@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from snapshot_pipeline.pipeline.due_days import newest_due_day
 from snapshot_pipeline.pipeline.installation import Installation

@@ -312,10 +312,14 @@ def test_a_run_of_a_command_belongs_to_its_job_and_says_what_it_achieved(install
     }
     messages = [log.user_message for log in installation.instance.all_logs(recorded.run_id) if not log.is_dagster_event]
     assert re.fullmatch(
-        r"2026-02-14 to 2026-02-15: 2 days summarized, [\d,]+ student-days published, 0 failed, \d+ with invalid rows",
+        r"2026-02-14 to 2026-02-15: 2 days summarized, [\d,]+ student-days published, 0 failed, \d+ with invalid rows, "
+        r"in [\d.]+ s",
         messages[-1],
     )
     assert any(
-        re.fullmatch(r"2026-02-14 to .*, [\d,]+ student-days published, 0 failed, .* earlier figures? changed", message)
+        re.fullmatch(
+            r"2026-02-14 to .*, [\d,]+ student-days published, 0 failed, .* earlier figures? changed, in [\d.]+ s",
+            message,
+        )
         for message in messages
     )
