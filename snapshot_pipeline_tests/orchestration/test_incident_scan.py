@@ -17,6 +17,7 @@ from psycopg2 import OperationalError
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
 from snapshot_pipeline.orchestration.incident_scan.periods import day_due_at, week_due_at
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     WILL_RETRY_TAG,
@@ -486,3 +487,25 @@ def test_a_week_that_began_before_the_start_date_is_never_missed(scanner: Scanne
     changes = scanner.scan(datetime(2026, 1, 5, 12, tzinfo=timezone.utc))
     assert [opened.subject for opened in changes.opened if opened.kind == "missed_week"] == []
     assert next(opened.subject for opened in changes.opened if opened.kind == "missing_day") == "2026-01-01"
+
+
+MATERIALIZE = "snapshot-pipeline materialize"
+
+
+@pytest.mark.parametrize(
+    ("asset", "partitions", "command"),
+    [
+        (
+            "cohort_summary",
+            ["2026-02-05", "2026-02-03"],
+            "snapshot-pipeline materialize --from 2026-02-03 --to 2026-02-05",
+        ),
+        ("adaptive_recommendations", ["2026-02-02"], "snapshot-pipeline recommend --week 2026-02-02"),
+        ("at_risk_students", ["2026-02-02"], "snapshot-pipeline recommend --week 2026-02-02"),
+        ("weekly_report", ["2026-02-02"], "snapshot-pipeline report --week 2026-02-02"),
+        ("learning_platform/users", [""], "snapshot-pipeline check"),
+        ("recomputed_day", [""], ""),
+    ],
+)
+def test_an_incident_names_the_command_of_its_asset(asset: str, partitions: list[str], command: str) -> None:
+    assert materialize_command(dg.AssetKey(asset.split("/")), partitions) == command

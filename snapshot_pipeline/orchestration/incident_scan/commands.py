@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.assets import adaptive_recommendations, weekly_report
+from snapshot_pipeline.orchestration.assets import adaptive_recommendations, at_risk_students, weekly_report
 from snapshot_pipeline.orchestration.names import LEARNING_PLATFORM
 
 
@@ -17,7 +17,7 @@ def materialize_command(asset: dg.AssetKey, partitions: Iterable[str]) -> str:
         return "snapshot-pipeline check"
     if not any(keys):
         return ""
-    if asset == adaptive_recommendations.KEY:
+    if asset in (adaptive_recommendations.KEY, at_risk_students.KEY):
         return f"snapshot-pipeline recommend --week {keys[-1]}"
     if asset == weekly_report.KEY:
         return f"snapshot-pipeline report --week {keys[-1]}"
