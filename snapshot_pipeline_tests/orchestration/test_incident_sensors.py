@@ -95,7 +95,7 @@ def test_without_channels_incidents_are_in_the_log_of_the_tick(
     tick(scanner, scan, cursor)
     logged = capfd.readouterr()
     assert "no message is sent, because SNAPSHOT_ALERT_URLS is not set" in logged.out + logged.err
-    assert "names no channel" in tick(scanner, build_alert_delivery_sensor(scanner.settings))[0]
+    assert "name no channel" in tick(scanner, build_alert_delivery_sensor(scanner.settings))[0]
 
 
 def test_an_invalid_channel_url_does_not_block_the_other_channels(scanner: Scanner, receiver: WebReceiver) -> None:
