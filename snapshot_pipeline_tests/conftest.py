@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
+from xdist.remote import Producer
 
 from snapshot_pipeline.embedded import EmbeddedServer, programs
 from snapshot_pipeline.gc_settings import collect_less_often
@@ -68,9 +69,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
-def pytest_xdist_make_scheduler(config: pytest.Config) -> order.Scheduler:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> order.Scheduler:
     """Distribute the tests by file."""
-    return order.Scheduler(config)
+    return order.Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
