@@ -65,6 +65,13 @@ def test_a_pipe_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation
     assert ESCAPE not in done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def days_with_failures(installation: TestInstallation) -> None:
+    days = ["materialize", "--from", "2026-02-07", "--to", "2026-02-28"]
+    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 3)):
+        CliRunner().invoke(command, days, catch_exceptions=False)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -72,10 +79,8 @@ def test_a_pipe_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation
         ["retry-failed", "--from", "2026-02-27", "--to", "2026-02-28"],
     ],
 )
+@pytest.mark.usefixtures("days_with_failures")
 def test_other_runs_show_their_progress_too(installation: TestInstallation, arguments: list[str]):
-    days = ["materialize", "--from", "2026-02-07", "--to", "2026-02-28"]
-    with raising_for(students_started_before(installation.url, date(2026, 2, 1), 3)):
-        CliRunner().invoke(command, days, catch_exceptions=False)
     done = subprocess.run([*CLI, *arguments], env=installation.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r": (\d+)/\1 (batches|failures|chunks of days), [\d,]+ rows/s, ", done.stderr.splitlines()[-1])
