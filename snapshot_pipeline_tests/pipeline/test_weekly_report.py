@@ -135,8 +135,9 @@ def insert_at_risk(url: URL, monday: date, user_ids: list[int]) -> None:
     execute(
         url,
         f"INSERT INTO at_risk_weeks VALUES ('{monday}', 9, 9, now(), 'run')",  # noqa: S608
-        "INSERT INTO at_risk_students (user_id, week_start, state, reasons, specialization, computed_at) "  # noqa: S608
-        f"SELECT id, '{monday}', 'listed', '{reasons}', 'Web', now() FROM unnest(ARRAY{user_ids}) AS id",
+        "INSERT INTO at_risk_students "  # noqa: S608
+        "(user_id, week_start, listed_since, state, reasons, specialization, computed_at) "
+        f"SELECT id, '{monday}', '{monday}', 'listed', '{reasons}', 'Web', now() FROM unnest(ARRAY{user_ids}) AS id",
     )
 
 
