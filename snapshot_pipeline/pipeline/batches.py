@@ -192,8 +192,7 @@ class BatchExecutor:
 
     Attributes:
         executor: Processes batches.
-        local_executor: Threads of this process, for work that cannot be pickled, or whose input is here.
-        local_threads: Their number.
+        local_executor: Threads of this process, for work that cannot be pickled.
         max_submitted: How many batches may be submitted at the same time, now.
         min_batches: How many batches keep all threads busy.
         batch_rows: The memory budget of one batch, in rows.
@@ -201,7 +200,6 @@ class BatchExecutor:
 
     executor: Executor
     local_executor: Executor
-    local_threads: int
     max_submitted: Callable[[], int]
     min_batches: int
     batch_rows: int
@@ -218,27 +216,15 @@ class BatchExecutor:
         batch_done: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Result]:
         """Process all batches in parallel, and yield each result when it is ready; see `map_tasks`."""
-        tasks = (BatchTask(batch, work) for batch in batches)
-        yield from self._map(self.executor, self.max_submitted, tasks, check_lock, batch_done)
+        yield from self.map_tasks((BatchTask(batch, work) for batch in batches), check_lock, batch_done)
 
-    def map_local_tasks(
+    def map_tasks(
         self,
         tasks: Iterable[BatchTask[Result]],
         check_lock: Callable[[], None] = lambda: None,
         batch_done: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Result]:
-        """Process tasks on threads of this process; a task is taken from the iterable when a thread is free."""
-        yield from self._map(self.local_executor, lambda: self.local_threads, tasks, check_lock, batch_done)
-
-    @staticmethod
-    def _map(
-        executor: Executor,
-        max_submitted: Callable[[], int],
-        tasks: Iterable[BatchTask[Result]],
-        check_lock: Callable[[], None],
-        batch_done: Callable[[Batch], None],
-    ) -> Iterator[Result]:
-        """Process tasks in parallel, and yield each result when it is ready.
+        """Process tasks in parallel, and yield each result when it is ready; take a task when it can be submitted.
 
         A batch that raises because of its students' data is halved until the students that raise are isolated. A
         database error is no student's fault: if it is transient, the whole batch is retried, since it is published in
@@ -253,8 +239,8 @@ class BatchExecutor:
         running: dict[Future[list[Result]], Batch] = {}
         try:
             while True:
-                for task in islice(waiting, max(max_submitted() - len(running), 0)):
-                    running[executor.submit(task)] = task.batch
+                for task in islice(waiting, max(self.max_submitted() - len(running), 0)):
+                    running[self.executor.submit(task)] = task.batch
                 if not running:
                     return
                 done, _ = wait(running, timeout=LOCK_CHECK_SECONDS, return_when=FIRST_COMPLETED)
@@ -288,7 +274,6 @@ def open_executor(settings: Settings) -> Iterator[BatchExecutor]:
         yield BatchExecutor(
             cluster,
             local_executor,
-            settings.workers,
             max_submitted=lambda: max(cluster.threads, 1) * 2,
             min_batches=cluster.threads * BATCHES_PER_THREAD,
             batch_rows=settings.batch_rows,
@@ -299,9 +284,7 @@ def open_executor(settings: Settings) -> Iterator[BatchExecutor]:
 def open_local_executor(settings: Settings) -> Iterator[BatchExecutor]:
     """Threads of this process, whatever the settings name: for runs too small for a cluster."""
     with ThreadPoolExecutor(settings.workers) as pool:
-        yield BatchExecutor(
-            pool, pool, settings.workers, lambda: settings.workers * 2, settings.workers, settings.batch_rows
-        )
+        yield BatchExecutor(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_rows)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def publish_ranked(
 
         with ranked_batches(executor, part, batches, events, check_lock, computed_batch) as computed:
             tasks = (BatchTask(Batch(batch.user_ids), PublishWork(part, batch)) for batch in computed)
-            for reports in executor.map_local_tasks(tasks, check_lock, published_part):
+            for reports in executor.map_tasks(tasks, check_lock, published_part):
                 yield from reports
 
 
@@ -116,7 +116,7 @@ def publish_engagement(
         batches = executor.split(user_ids, memory_per_student(days.count, events))
         with ranked_batches(executor, part, batches, events, check_lock) as computed:
             tasks = (BatchTask(Batch(batch.user_ids), PublishEngagementWork(part, batch)) for batch in computed)
-            for reranked in executor.map_local_tasks(tasks, check_lock):
+            for reranked in executor.map_tasks(tasks, check_lock):
                 yield days, reranked
 
 
@@ -263,8 +263,8 @@ class PublishWork:
 
     @property
     def name(self) -> str:
-        """Name for errors."""
-        return self.snapshots.name
+        """Name for dashboards and errors."""
+        return f"publication {self.snapshots.days.first}\u2026{self.snapshots.days.last}"
 
     def __call__(self, batch: Batch) -> list[DayReport]:
         """Publish the batch, or the half that is left of it."""

@@ -124,7 +124,7 @@ def process(
     batch_done: Callable[[Batch], None] = lambda _: None,
 ) -> list[Any]:
     with ThreadPoolExecutor(threads) as pool:
-        executor = BatchExecutor(pool, pool, 1, lambda: sys.maxsize, min_batches=1, batch_rows=1)
+        executor = BatchExecutor(pool, pool, lambda: sys.maxsize, min_batches=1, batch_rows=1)
         return list(executor.map_batches(batches, work, batch_done=batch_done))
 
 
@@ -330,6 +330,6 @@ def test_a_batch_whose_commit_got_no_answer_is_published_once(small: Installatio
     ],
 )
 def test_a_cluster_gets_several_batches_per_thread(students: int, threads: int, sizes: set[int]):
-    executor = BatchExecutor(None, None, 1, lambda: 2, threads * 4, 50_000 * 30)  # type: ignore[arg-type]
+    executor = BatchExecutor(None, None, lambda: 2, threads * 4, 50_000 * 30)  # type: ignore[arg-type]
     batches = executor.split(np.arange(students, dtype=np.int64), 30)
     assert {len(batch.user_ids) for batch in batches} == sizes

@@ -85,7 +85,7 @@ def test_batch_that_kills_several_workers_is_named(url: URL, directory: Path, ex
         dask.kill("two")
         with pytest.raises(ClusterError, match=r"2 workers of the Dask cluster .* died") as caught:
             future.result(TIMEOUT_SECONDS)
-    assert str(caught.value).startswith("snapshots 2025-11-01\u20262025-11-02, students ")
+    assert str(caught.value).startswith("publication 2025-11-01\u20262025-11-02, students ")
     assert not is_transient(caught.value)
     run(url, None)
     assert_as_expected(url, expected)
