@@ -65,9 +65,15 @@ def main(task: str, url: URL, *arguments: str) -> None:
         # Imported here, because the import takes longer than the other tasks.
         from snapshot_pipeline.pipeline.snapshots import run_days
         from snapshot_pipeline_tests.pipeline.installations import installation_on
+    elif task == "week":
+        from snapshot_pipeline.pipeline.recommendations import run_week
+        from snapshot_pipeline_tests.pipeline.installations import installation_on
     send("ready")
     sys.stdin.readline()
-    if task == "days":
+    if task == "week":
+        with installation_on(url, dask_scheduler=arguments[1]) as installation:
+            run_week(installation, date.fromisoformat(arguments[0]), "other")
+    elif task == "days":
         first, last = map(date.fromisoformat, arguments[:2])
         scheduler = next(iter(arguments[2:]), None)
         with installation_on(url, batch_rows=500, dask_scheduler=scheduler) as installation:

@@ -42,12 +42,13 @@ def running(url: URL, **settings: Any) -> Iterator[Future[SnapshotRun]]:
         yield pool.submit(run, url, **settings)
 
 
-def after_first_batch(fault: Callable[[], object]) -> ProgressListener:
-    """Return a progress listener that injects a fault once, after the first batch."""
+def after_first_batch(fault: Callable[[], object], *, published: bool = False) -> ProgressListener:
+    """Return a progress listener that injects a fault once, after the first batch was computed, or published."""
 
     def listener(progress: Progress) -> None:
-        assert progress.total > 2
-        if progress.done == 1:
+        assert progress.total > 4
+        # Every batch is computed before the first is published.
+        if progress.done == 1 + (progress.total // 2 if published else 0):
             fault()
 
     return listener
