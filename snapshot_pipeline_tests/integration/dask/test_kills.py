@@ -132,7 +132,7 @@ def test_task_of_a_killed_run_is_not_published_after_the_next_run_started(url: U
     run(url, None)
     dask.have_workers("one")
     with (
-        locked_table(url, "adaptive_recommendations", 1) as wait_for_batches,
+        locked_table(url, "quizzes", 1) as wait_for_batches,
         other_process("week", url, MONDAY, dask.address) as killed,
     ):
         begin(killed)
