@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import stat
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from snapshot_pipeline.cli import command
+from snapshot_pipeline.cli.tables import student_id
 from snapshot_pipeline.pipeline.student_lists import NoListError
 from snapshot_pipeline_tests.installation import PROJECT, TestInstallation
 from snapshot_pipeline_tests.orchestration.test_materializing import run_days, run_week
@@ -93,6 +96,16 @@ def test_csv_file_is_private_and_has_no_formulas(
         assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in row.values())
     assert {row["specialization"] for row in rows} & {"'=web"}
     assert result.exit_code == 0
+
+
+def test_ids_are_links_in_a_terminal_if_an_address_is_set() -> None:
+    terminal = Console(force_terminal=True, file=io.StringIO())
+    terminal.print(student_id(4711, "https://lms.example.org/user/{user_id}"))
+    terminal.print(student_id(4712, None))
+    linked, plain = terminal.file.getvalue().splitlines()
+    assert "\x1b]8;" in linked
+    assert "https://lms.example.org/user/4711" in linked
+    assert plain == "4712"
 
 
 def test_a_week_that_was_not_computed_is_refused(computed: TestInstallation) -> None:

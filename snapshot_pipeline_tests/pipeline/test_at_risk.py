@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import URL, select, text, update
@@ -131,6 +131,33 @@ def set_score(installation: Installation, user_id: int, day: date, score: float 
     is_row = (snapshots.c.user_id == user_id) & (snapshots.c.snapshot_date == day)
     with installation.engine.begin() as connection:
         assert connection.execute(update(snapshots).where(is_row).values(engagement_score=score)).rowcount == 1
+
+
+def test_a_student_who_failed_on_the_sunday_is_nobodys_peer_and_has_no_comparison(installation: Installation) -> None:
+    run_at_risk(installation, MONDAY, "all")
+    table = installation.store.at_risk_students
+    query = select(table).where(table.c.peers >= 10).order_by(table.c.user_id)
+    with installation.engine.connect() as connection:
+        rows = connection.execute(query).all()
+    failed, other = next(
+        (failed, other)
+        for failed in rows
+        for other in rows
+        if (failed.specialization, failed.level) == (other.specialization, other.level)
+        and failed.state == "listed"
+        and other.user_id != failed.user_id
+    )
+    with installation.engine.begin() as connection:
+        at = datetime(2025, 11, 3, tzinfo=timezone.utc)
+        seen = {"computed_at": at, "first_seen_at": at, "last_seen_at": at, "attempts": 1}
+        why = {"reason": "unexpected_error", "detail": "ValueError"}
+        failure = {"user_id": failed.user_id, "snapshot_date": SUNDAY, **why, **seen}
+        connection.execute(installation.store.snapshot_failures.insert().values(failure))
+    run_at_risk(installation, MONDAY, "one failed")
+    found = published(installation)
+    assert found[other.user_id].peers == other.peers - 1
+    assert found[other.user_id].reasons
+    assert found[failed.user_id].reasons == ()
 
 
 def test_a_week_without_its_sunday_is_refused(installation: Installation) -> None:
