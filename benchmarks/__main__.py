@@ -138,14 +138,14 @@ def everything(context: click.Context, large: bool) -> None:
         run(one_day, students=students, rounds=rounds, against=AGAINST)
     for days in (10, 30, 100):
         run(days_range, students=10_000, range_days=days, rounds=3, against=("sql", "floor"))
-    run(days_range, students=10_000, range_days=300, rounds=3, against=("sql", "floor", "dagster"))
+    run(days_range, students=10_000, range_days=300, rounds=3, against=("sql", "floor", "dagster", "unranked"))
     for students in (10_000, 50_000):
         run(week, students=students, rounds=3, against=AGAINST)
     run(history, students=10_000, rounds=5, years=(1, 2, 3))
     run(unchanged, students=50_000, rounds=2)
     if large:
         run(days_range, students=50_000, range_days=300, rounds=3, against=("sql", "floor"))
-        run(one_day, students=1_000_000, days=120, rounds=2, against=("sql", "floor"))
+        run(one_day, students=1_000_000, days=120, rounds=2, against=("sql", "floor", "unranked"))
         run(week, students=1_000_000, days=120, rounds=2, against=("sql", "floor"))
     run(report)
 

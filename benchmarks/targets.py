@@ -132,6 +132,20 @@ TARGETS = (
         _times,
         _at_least(200),
     ),
+    Target(
+        "300 days of 10,000 students, against the same without the engagement score",
+        "1.8×",
+        lambda results: _ratio(_days(results, 10_000, 300), "ours", "ours without engagement"),
+        _times,
+        _at_most(1.8),
+    ),
+    Target(
+        "one day, a million students, against the same without the engagement score",
+        "1.7×",
+        lambda results: _ratio(_days(results, 1_000_000, 1, 120), "ours", "ours without engagement"),
+        _times,
+        _at_most(1.7),
+    ),
     Target("a night with three years of history, against one year", "1.15×", _history, _times, _at_most(1.15)),
     Target(
         "one day, a million students with 60 million progress rows",
