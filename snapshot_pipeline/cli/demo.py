@@ -67,6 +67,7 @@ data_quality counts the students who have one, by day.
 Next steps:
   Query the database:                          psql "$({program} db url)"
   Show the last days again:                    {program} status
+  List the students at risk, with reasons:     {program} at-risk
   Show how one student's score is computed:    {program} student {student_id}
   Open the Dagster UI, http://127.0.0.1:3000:  make dev"""
     )
