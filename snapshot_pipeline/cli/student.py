@@ -179,21 +179,25 @@ def _engagement(report: StudentReport) -> list[str]:
         f"{f'weight {part.weight} %':<14}{part.points_lost:>6.2f} points lost"
         for name, part in engagement.components.items()
     )
-    return [f"Engagement score of {report.last.day}, as published: {score}{level}", "", *ranks]
+    heading = (
+        f"Engagement score of {report.last.day}, as published: {score}{level}; ranks among the peers of the cohort"
+    )
+    return [*_wrapped(heading), "", *ranks]
 
 
 def _at_risk(report: StudentReport) -> list[str]:
     """The newest week at risk with its reasons, and the number of weeks."""
     from snapshot_pipeline.pipeline.student import WEEKS_AT_RISK
+    from snapshot_pipeline.report.student_list import NO_SINGLE_REASON
 
     if not report.at_risk:
         return []
     newest = report.at_risk[-1]
     since = f" since the week of {newest.listed_since}" if newest.listed_since else ""
     lines = _wrapped(f"At risk in the week of {newest.week_start}: {newest.state.replace('_', ' ')}{since}")
-    for reason in newest.reasons:
-        lines += _wrapped(f"- {plain(reason['text'], 400)}")
-    return [*lines, f"{count_noun(len(report.at_risk), 'week')} at risk of the last {WEEKS_AT_RISK}"]
+    for text in [plain(reason["text"], 400) for reason in newest.reasons] or [NO_SINGLE_REASON]:
+        lines += _wrapped(f"- {text}")
+    return [*lines, f"Weeks at risk, of those computed in the last {WEEKS_AT_RISK}: {len(report.at_risk)}"]
 
 
 def _recommendations(report: StudentReport) -> list[str]:

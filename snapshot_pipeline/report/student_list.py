@@ -19,9 +19,13 @@ from snapshot_pipeline.plots.text import count_noun, display_name, long_date, pl
 BYTE_ORDER_MARK = "\ufeff"
 """Begins the CSV: without it Excel does not read it as UTF-8."""
 
+NO_SINGLE_REASON = "Low engagement score; no single reason stands out."
+"""Shown for a listed student whose figures are low, but none of them low enough for a reason."""
+
 _MAX_TEXT = 400
 _STATES = {
-    "listed": "Engagement is low: results, presence, timeliness and recency are among the lowest of the cohort.",
+    "listed": "The engagement score is among the lowest of the cohort: below 20 now, or on one of the last four Sundays "
+    "and not yet 30 again. Scores of different cohorts cannot be compared.",
     "dormant": "No activity for four weeks or more.",
     "not_started": "The cohort has begun, and the student has not started a lesson.",
 }
@@ -77,8 +81,8 @@ class ListedStudent:
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the reasons, each in one line."""
-        return [plain(text, _MAX_TEXT) for _, text in self.reasons]
+        """The texts of the reasons, each in one line; at least one."""
+        return [plain(text, _MAX_TEXT) for _, text in self.reasons] or [NO_SINGLE_REASON]
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def test_student_shows_the_score_its_components_the_reasons_and_recommendations(
     result = run(*arguments)
     assert f"Engagement score of 2026-02-22, as published: {listed['score']:.2f}, risk: high" in result.output
     assert "At risk in the week of 2026-02-16: listed since the week of 2026-02-16" in result.output
-    assert "1 week at risk of the last 26" in result.output
+    assert "Weeks at risk, of those computed in the last 26: 1" in result.output
     assert "Recommendations that the student sees" in result.output
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
     assert "\x1b" not in result.output
