@@ -272,11 +272,10 @@ class Settings(BaseSettings):
         default=0.01,
         ge=0,
         le=1,
-        description="The share of the students with an engagement score below which few are listed as at risk: "
-        "`at_risk_plausible` warns.",
+        description="`at_risk_plausible` warns if a smaller share of the students with a score is listed as at risk.",
     )
     at_risk_max_share: float = Field(
-        default=0.40, ge=0, le=1, description="The share above which many are: `at_risk_plausible` warns, too."
+        default=0.40, ge=0, le=1, description="`at_risk_plausible` warns if a larger share is listed."
     )
     batch_rows: int = Field(
         default=750_000,

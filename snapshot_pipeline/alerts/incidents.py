@@ -50,7 +50,7 @@ class Observation:
         detail: The observed value and the expected one.
         run_id: The Dagster run, if there is one.
         event_at: When the observed event happened; None for a state that is true at the time of the scan.
-        command: The command that computes it again, or an empty text.
+        command: The command to run, or an empty text.
         partitions: Of a failing check: what was found, by day or week; the key is empty for a check without partitions.
     """
 

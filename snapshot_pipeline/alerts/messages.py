@@ -38,7 +38,7 @@ _PLURALS = {
 
 _REMEDIATION = {
     FAILED_RUN: "Fix the cause; if it is not named here, the run's log has it. Then compute the days or weeks again.",
-    FAILED_BACKFILL: "Open the backfill under Runs, Backfills, which shows what is left. Launch that again.",
+    FAILED_BACKFILL: "Open the backfill under Runs > Backfills, and launch what is left again.",
     SLOW_RUN: (
         "The command names missing indexes. If the platform has simply grown, raise SNAPSHOT_MAX_RUN_SECONDS. It is "
         "over when the next run is fast enough."
@@ -150,7 +150,7 @@ def monitoring_down(reason: str, is_expected: bool, since: datetime, message_for
 
 def monitoring_restored(since: datetime, now: datetime) -> Message:
     """Return the message that incidents are scanned for again."""
-    text = f"Scanning for incidents works again after {_duration(now - since)}. Alerts of the meantime follow."
+    text = f"Scanning for incidents works again after {_duration(now - since)}. Delayed alerts follow."
     return Message("Resolved: snapshot_pipeline scans for incidents again", text, SUCCESS)
 
 

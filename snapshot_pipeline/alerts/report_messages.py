@@ -22,7 +22,7 @@ def report_message(title: str, headline: str, tiles: Sequence[str], url: str | N
         url: The address of the page; None if no web server serves it to its readers.
     """
     link = [f"The page: {url}"] if url else []
-    attached = "The page with cohorts, reasons and recommendations is attached where this channel takes attachments."
+    attached = "The page with cohorts, reasons and recommendations is attached if this channel takes attachments."
     return Message(title, "\n".join([headline, "", *(f"- {tile}" for tile in tiles), "", *link, attached]), "info")
 
 

@@ -32,7 +32,7 @@ _COMMANDS = {
     "retry-failed": ("runs", "Compute only the failed students again."),
     "recommend": ("runs", "Compute the recommendations and the students at risk of a week."),
     "report": ("runs", "Write the report of a week as an HTML page."),
-    "withdraw": ("withdraw", "Delete days, or what was published of a week."),
+    "withdraw": ("withdraw", "Delete published days, or a published week."),
     "student": ("student", "Show one student's days, and how the scores are computed."),
     "at-risk": ("at_risk", "Show the students who need a person, with the reasons."),
     "status": ("status", "Show the last days, the newest week and the open incidents."),

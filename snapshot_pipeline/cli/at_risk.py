@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def at_risk(
     week: date | None, specialization: str | None, level: str | None, file: Path | None, *, as_json: bool
 ) -> None:
-    """Show the students at risk of a week: listed by their engagement score, dormant, or not started.
+    """Show the students at risk of a week: with a low engagement score, dormant, or not started.
 
     With SNAPSHOT_STUDENT_URL the ids are links, where the terminal supports them. The file of --csv can be read by its
     owner only.

@@ -32,7 +32,7 @@ _STUDENT_ID = BoundedInteger(-(2**63), 2**63 - 1, "student id")
 @click.option("--day", type=DAY, help="The day to explain.  [default: the last day that has ended]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; its keys are in docs/operations.md.")
 def student(user_id: int, day: date | None, as_json: bool) -> None:
-    """Show 30 days of the student ID, how the scores of the last one are computed, and why the student is at risk.
+    """Show 30 days of student ID, how the last day's scores are computed, and why the student is at risk.
 
     The pace score is computed from the platform's current rows, by the same code as in the nightly run. If it differs
     from the published one, the command that updates it is shown. The engagement score, the reasons and the
@@ -179,10 +179,8 @@ def _engagement(report: StudentReport) -> list[str]:
         f"{f'weight {part.weight} %':<14}{part.points_lost:>6.2f} points lost"
         for name, part in engagement.components.items()
     )
-    heading = (
-        f"Engagement score of {report.last.day}, as published: {score}{level}; ranks among the peers of the cohort"
-    )
-    return [*_wrapped(heading), "", *ranks]
+    heading = f"Engagement score of {report.last.day}, as published: {score}{level}"
+    return [heading, "Ranks are those among the peers of the cohort; 1 is best.", "", *ranks]
 
 
 def _at_risk(report: StudentReport) -> list[str]:

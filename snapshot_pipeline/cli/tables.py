@@ -208,7 +208,7 @@ def print_failures(failures: Sequence[OpenFailures], first: date, last: date, zo
     if not failures:
         click.echo(f"No open failures from {first} to {last}.")
         return
-    table = _table("open failures", "student days", "first seen", "attempts")
+    table = _table("open failures", "student-days", "first seen", "attempts")
     for failure in failures:
         first_seen = failure.first_seen.astimezone(zone)
         table.add_row(

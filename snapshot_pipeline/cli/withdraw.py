@@ -16,7 +16,7 @@ from snapshot_pipeline.settings import load_settings
 @click.option("--to", "last", type=DAY, help="The last day, inclusive.  [default: the first day]")
 @click.option("--week", type=DAY, help="The day that names the week, usually its Monday.")
 def withdraw(first: date | None, last: date | None, week: date | None) -> None:
-    """Delete the days from --from to --to, or what was published of a week.
+    """Delete the days from --from to --to, or a published week.
 
     Deletes snapshots, failures, issues and summaries of the days; restatements stay. For a week, deletes the
     recommendations, the students at risk, and the report and lists on this machine, and shows the newest remaining

@@ -112,7 +112,7 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             metadata=counts,
         )
     reason = _most_frequent(report.failures)
-    failed = f"; {count.failed:,} failed{f', most by {reason}' if reason else ''}" if count.failed else ""
+    failed = f"; {count.failed:,} failed{f', mostly {reason}' if reason else ''}" if count.failed else ""
     return _result(
         SUCCESS_RATE,
         passed=count.success_rate >= minimum,
@@ -312,7 +312,7 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
         passed=share is not None and share >= MIN_COVERAGE,
         severity=dg.AssetCheckSeverity.WARN,
         found=(
-            f"{week}: no active student has a lesson left in a course that has begun"
+            f"{week}: no active student has a lesson left in a cohort that has begun"
             if share is None
             else f"{week}: {report.expected_with_recommendation:,} of {count_noun(report.expected, 'student')} with a "
             f"lesson left have a recommendation ({percent(share)}, at least {percent(MIN_COVERAGE)} expected)"
@@ -350,13 +350,13 @@ def check_at_risk(report: AtRiskReport, settings: Settings) -> dg.AssetCheckResu
     week, few_peers = f"week of {report.week_start}", report.listed_with_few_peers
     again = f"Materialize `performance_snapshots` for {report.week_start + timedelta(days=6)}, then run:"
     if few_peers:
-        found = f"{week}: {count_noun(few_peers, 'student')} of a cohort with too few peers listed"
-        what_to_do = f"The cohort has become smaller since its Sunday was computed. {again}"
+        found = f"{week}: {count_noun(few_peers, 'student')} listed with too few peers"
+        what_to_do = f"The cohort has shrunk since that Sunday was computed. {again}"
     elif share is None:
         found = f"{week}: no student has an engagement score"
         what_to_do = (
             "Scores need cohorts of ten students. Check that the platform's students have a specialization and a "
-            f"level. If they have: {again[0].lower()}{again[1:]}"
+            f"level. If so, {again[0].lower()}{again[1:]}"
         )
     else:
         found = (

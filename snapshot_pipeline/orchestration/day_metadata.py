@@ -27,7 +27,7 @@ DETAILED_DAYS = 7
 
 SNAPSHOTS = "performance_snapshots"
 SUMMARY = "summary"
-PACE, FAILURES, CALENDAR_KEY = "pace_by_label", "failures_picture", "success_calendar"
+PACE, FAILURES, CALENDAR_KEY = "pace_by_label", "failures_plot", "success_calendar"
 MOVED = ("pace_change_lower_quartile", "pace_change_median", "pace_change_upper_quartile")
 WITHOUT_DATA = ("students_with_pace_0", "students_without_quiz_average")
 
@@ -55,7 +55,7 @@ def _summary(report: DayReport, details: Metadata) -> dg.MarkdownMetadataValue:
     count, paces = report.count, report.paces
     rate = "" if count.success_rate is None else f" ({percent(count.success_rate)})"
     rows = {
-        "pace score: median, and the middle half": _median([paces.percentile(share) for share in (0.25, 0.5, 0.75)]),
+        "pace score: median (middle half)": _median([paces.percentile(share) for share in (0.25, 0.5, 0.75)]),
         "change since the day before": _median([_number(details.get(name)) for name in MOVED], "+"),
         "mean quiz average": "" if report.mean_quiz_average is None else f"{report.mean_quiz_average:.1f}",
         "active on the day": count_noun(report.active, "student"),

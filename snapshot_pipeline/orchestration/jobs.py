@@ -40,7 +40,7 @@ weekly_recommendations_job = dg.define_asset_job(
     "weekly_recommendations_job",
     selection=dg.AssetSelection.assets(adaptive_recommendations.KEY, at_risk_students.KEY),
     description=(
-        "Computes the recommendations and the students at risk of a week from its seven days of snapshots. "
+        "Computes the recommendations and the students at risk of a week that has ended. "
         "Safe to run again: unchanged recommendations are kept."
     ),
 )

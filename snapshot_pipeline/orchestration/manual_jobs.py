@@ -97,7 +97,7 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         description=(
-            "Recomputes the days from first_day to last_day, which you enter in the Launchpad; without them yesterday. "
+            "Recomputes the days from first_day to last_day, which you enter in the Launchpad (default: yesterday). "
             "Only differences are written, and each changed figure is recorded in `snapshot_restatements`."
         ),
         config=recompute_run_config(),

@@ -74,7 +74,7 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
             "weekly_recommendations_schedule",
             weekly_recommendations_job,
             "0 6 * * 1",
-            f"Every Monday at 06:00 {zone}: computes the recommendations of the week that has just ended.",
+            f"Every Monday at 06:00 {zone}: computes recommendations and students at risk of last week.",
             lambda context: _request_week(context, settings),
         ),
         schedule(

@@ -107,7 +107,7 @@ def draw_failures(day: date, counts: Mapping[str, int]) -> Plot:
             )
         axes.set_yticks(range(len(ranked)), [display_name(reason) for reason, _ in ranked])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
-        axes.set(ylim=(len(ranked) - 0.5, -0.5), xlim=(0, ranked[0][1] * 1.15), xlabel="student days")
+        axes.set(ylim=(len(ranked) - 0.5, -0.5), xlim=(0, ranked[0][1] * 1.15), xlabel="student-days")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
         style.add_grid(axes, "x")

@@ -14,7 +14,7 @@ from snapshot_pipeline.report.numbers import UNKNOWN, hours, percent, points, si
 REASON_NAMES = {
     "DORMANT": "No activity for 28 days or more",
     "INACTIVE": "No activity for 14 to 27 days",
-    "MISSED_QUIZZES": "Missing quizzes that half of the peers have taken",
+    "MISSED_QUIZZES": "Missed quizzes that half of the peers have taken",
     "LOW_RESULTS": "Low quiz scores",
     "FEW_ACTIVE_DAYS": "Few active days",
     "BEHIND_PEERS": "Takes quizzes later than most",

@@ -24,8 +24,8 @@ NO_SINGLE_REASON = "Low engagement score; no single reason stands out."
 
 _MAX_TEXT = 400
 _STATES = {
-    "listed": "The engagement score is among the lowest of the cohort: below 20 now, or on one of the last four Sundays "
-    "and not yet 30 again. Scores of different cohorts cannot be compared.",
+    "listed": "The engagement score is low for the cohort: below 20 now, or on one of the last four Sundays and not yet "
+    "30 again. Scores of different cohorts cannot be compared.",
     "dormant": "No activity for four weeks or more.",
     "not_started": "The cohort has begun, and the student has not started a lesson.",
 }
@@ -152,7 +152,7 @@ def as_html(listed: StudentList) -> str:
     ]
     return environment.get_template("students.html.jinja").render(
         title=f"Students at risk, week of {long_date(listed.week_start)}",
-        summary=f"{count_noun(len(listed.students), 'student')} of {listed.active:,} active ones",
+        summary=f"{len(listed.students):,} of {count_noun(listed.active, 'active student')}",
         sections=sections,
         link=listed.link,
     )

@@ -146,12 +146,12 @@ def notices(figures: ReportFigures) -> list[str]:
     if missing := figures.week.missing_days:
         names = enumerate_names([weekday_and_date(day) for day in missing])
         warnings.append(
-            f"{names} {'is' if len(missing) == 1 else 'are'} missing, so sums of the week are unknown"
-            f"{', and so are the figures of its Sunday' if figures.week.sunday in missing else ''}."
+            f"{names} {'is' if len(missing) == 1 else 'are'} missing, so weekly totals are unknown"
+            f"{', and so are Sunday's figures' if figures.week.sunday in missing else ''}."
         )
     if figures.before.known_days and (missing := figures.before.missing_days):
         names = enumerate_names([weekday_and_date(day) for day in missing])
-        warnings.append(f"Of the week before, {names} {'is' if len(missing) == 1 else 'are'} missing.")
+        warnings.append(f"In the week before, {names} {'is' if len(missing) == 1 else 'are'} missing.")
     return warnings
 
 
@@ -162,7 +162,7 @@ def denominator(figures: ReportFigures) -> str:
         return ""
     return (
         f"All shares are of the {count_noun(end.students, 'student')} with a snapshot at the end of "
-        f"{weekday_and_date(figures.week.sunday)}; those of a cohort, of its students then."
+        f"{weekday_and_date(figures.week.sunday)}; a cohort's, of its own students."
     )
 
 
@@ -208,10 +208,10 @@ def small_print(figures: ReportFigures) -> str:
     if figures.week.end and not figures.week.end.students:
         return ""
     if not failed:
-        return "" if figures.week.missing_days else "Every student was computed on every day."
+        return "" if figures.week.missing_days else "Every student has figures for every day."
     most = max(sorted(figures.failures), key=lambda reason: figures.failures[reason])
     return (
-        f"{count_noun(failed, 'student day')} not computed (data errors), most often because of "
+        f"{count_noun(failed, 'student-day')} could not be computed, most often because of "
         f"“{most.replace('_', ' ')}” ({whole(figures.failures[most])})."
     )
 

@@ -27,7 +27,7 @@ class Incident:
         subject: E.g. `2026-02-10`; at most one incident per kind and subject is open.
         detail: Observed and expected values.
         run_id: The Dagster run in which it happened, if any.
-        command: The command that computes it again, or an empty text.
+        command: The command to run, or an empty text.
         partitions: Of a failing check: what was found, by day or week.
         notified_at: When its opening or the last reminder was queued.
         last_event_at: When its last known event happened; None if it has no events.

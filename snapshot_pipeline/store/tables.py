@@ -426,7 +426,7 @@ def _at_risk_students(metadata: MetaData) -> Table:
         _optional(
             "peers",
             Integer,
-            "With how many students the student was compared; null for `not_started` and without a cohort.",
+            "How many students the student was compared with; null for `not_started` and without a cohort.",
             _COUNT,
         ),
         _column("computed_at", _INSTANT, "When this row was last written; computing the same again leaves it."),
@@ -441,7 +441,7 @@ def _at_risk_weeks(metadata: MetaData) -> Table:
         metadata,
         _key("week_start", Date, "The Monday of the week."),
         _column("students", BigInteger, "Active students.", _COUNT),
-        _column("with_score", BigInteger, "Those of them with an engagement score of the Sunday.", _COUNT),
+        _column("with_score", BigInteger, "Active students with an engagement score on Sunday.", _COUNT),
         _column("computed_at", _INSTANT, "When the week was last computed."),
         _column("run_id", Text, "The Dagster run, or the command, that computed it."),
         info={DESCRIPTION: "One row per week for which the students at risk were computed, even if there are none."},
@@ -461,7 +461,7 @@ def _incidents(metadata: MetaData) -> Table:
         ),
         _column("title", Text, "One line for messages."),
         _column("detail", Text, "Details for messages, and what to do."),
-        _column("command", Text, "The command that computes it again, or an empty text.", server_default=text("''")),
+        _column("command", Text, "The command to run, or an empty text.", server_default=text("''")),
         _column(
             "partitions",
             JSONB,

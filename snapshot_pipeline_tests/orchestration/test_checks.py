@@ -49,7 +49,7 @@ def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, pass
 def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> None:
     result = check_success_rate(report(850, 150), 0.90)
     assert result.description == (
-        "2026-02-27: 850 of 1,000 students published (85 %, at least 90 % expected); 150 failed, most by "
+        "2026-02-27: 850 of 1,000 students published (85 %, at least 90 % expected); 150 failed, mostly "
         "unexpected_error.\n\n`first_failures` shows the errors, `snapshot_failures` lists all of them. Fix their "
         "cause, or report an error of the pipeline; then run:\n\n"
         "`snapshot-pipeline retry-failed --from 2026-02-27 --to 2026-02-27`"

@@ -146,7 +146,7 @@ def test_each_day_of_a_short_run_has_the_same_details(week: Shown) -> None:
         assert set(metadata) >= (DETAILS if day != "2026-02-22" else {"pace_by_label", "success_calendar"})
         assert is_picture(metadata["pace_by_label"])
         assert is_picture(metadata["success_calendar"])
-        assert ("failures_picture" in metadata) is bool(metadata["failed"].value)
+        assert ("failures_plot" in metadata) is bool(metadata["failed"].value)
         assert sum(len(str(value.value)) for value in metadata.values()) < 60_000  # it is stored forever
 
 

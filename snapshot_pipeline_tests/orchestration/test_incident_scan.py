@@ -349,7 +349,7 @@ def test_a_backfill_that_dagster_gave_up_is_an_incident_until_its_days_are_compu
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("failed_backfill", failed)
     assert incident.detail == "Targeted partitions have been removed since this backfill was stored"
-    assert "Launch that again." in " ".join(changes.messages[0].body.split())
+    assert "launch what is left again." in " ".join(changes.messages[0].body.split())
     assert not scanner.scan().messages
     scanner.materialize(DAY, date(2026, 2, 11))
     assert not scanner.scan().closed

@@ -200,7 +200,7 @@ def test_page_names_days_without_a_summary(server_url: URL, failed_template: URL
         execute(url, "DELETE FROM day_summary WHERE snapshot_date IN ('2025-10-29', '2025-10-31')")
         report = write_report(installation, MONDAY)
     assert report.missing_days == missing
-    expected = "Wednesday, 29 Oct 2025 and Friday, 31 Oct 2025 are missing, so sums of the week are unknown."
+    expected = "Wednesday, 29 Oct 2025 and Friday, 31 Oct 2025 are missing, so weekly totals are unknown."
     assert report.notices == [expected]
     page = report.path.read_text(encoding="utf-8")
     assert expected in page

@@ -91,14 +91,14 @@ def test_the_page_is_well_formed_and_opens_with_headline_and_tiles(week: str):
     assert len(page.all("svg")) == 3
     assert len(page.all("dt")) == 5
     assert page.text_of("h2") == [
-        "Cohorts, the worst first",
+        "Cohorts, worst first",
         "Why students are at risk",
         "Recommendations",
         "Activity",
         "The week in figures",
     ]
     texts = [text for _, text in page.texts]
-    assert texts.index(headline(WEEKS[week])) < texts.index("At risk") < texts.index("Cohorts, the worst first")
+    assert texts.index(headline(WEEKS[week])) < texts.index("At risk") < texts.index("Cohorts, worst first")
     identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identities) == len(set(identities))
 

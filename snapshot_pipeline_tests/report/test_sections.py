@@ -78,7 +78,7 @@ def test_every_share_lies_on_an_axis_with_few_ticks(shares: list[float]):
 def test_the_most_frequent_reason_comes_first_and_is_compared():
     rows = reason_rows(two_weeks())
     assert [(row.name, row.students, str(row.change), row.width) for row in rows] == [
-        ("Missing quizzes that half of the peers have taken", "8", "+1, worse", 100),
+        ("Missed quizzes that half of the peers have taken", "8", "+1, worse", 100),
         ("No activity for 28 days or more", "3", "as last week", 37.5),
         ("Low quiz scores", "2", "+2, worse", 25),
         ("Has not started a lesson", "1", "+1, worse", 12.5),

@@ -163,17 +163,17 @@ def test_the_recommendations_and_what_became_of_last_weeks(
 def test_missing_days_are_named():
     assert notices(two_weeks()) == notices(first_week()) == []
     assert notices(without(two_weeks(), MONDAY.replace(day=26))) == [
-        "Thursday, 26 Feb 2026 is missing, so sums of the week are unknown."
+        "Thursday, 26 Feb 2026 is missing, so weekly totals are unknown."
     ]
     assert notices(without(two_weeks(), SUNDAY)) == [
-        "Sunday, 1 Mar 2026 is missing, so sums of the week are unknown, and so are the figures of its Sunday."
+        "Sunday, 1 Mar 2026 is missing, so weekly totals are unknown, and so are Sunday's figures."
     ]
     assert notices(without(two_weeks(), SUNDAY_BEFORE)) == ["Of the week before, Sunday, 22 Feb 2026 is missing."]
 
 
 def test_student_days_not_computed_are_in_small_print():
     assert small_print(two_weeks()) == (
-        "3 student days not computed (data errors), most often because of “score out of range” (2)."
+        "3 student-days could not be computed, most often because of “score out of range” (2)."
     )
-    assert small_print(replace(two_weeks(), failures={})) == "Every student was computed on every day."
+    assert small_print(replace(two_weeks(), failures={})) == "Every student has figures for every day."
     assert small_print(no_students()) == ""

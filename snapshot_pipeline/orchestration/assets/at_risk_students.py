@@ -37,7 +37,7 @@ def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         name=NAME,
         description=(
-            "The students who need a person, with up to three reasons each: listed by their engagement score, dormant, "
+            "The students who need a person, with up to three reasons each: with a low engagement score, dormant, "
             "or not started. `snapshot-pipeline at-risk` shows them."
         ),
         group_name=RECOMMENDATIONS_GROUP,

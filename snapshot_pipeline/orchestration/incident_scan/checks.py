@@ -59,7 +59,7 @@ def find_failing_checks(scan: Scan) -> Iterator[Observation]:
     for subject, incident in still_open.items():
         check = subject.partition(CAUSE_SEPARATOR)[0]
         if check not in defined:
-            yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is not defined any more")
+            yield Observation(FAILED_CHECK, subject, False, incident.title, "the check is no longer defined")
             failing.pop(subject, None)
             continue
         partitions = graph.get(defined[check]).partitions_def
@@ -153,7 +153,7 @@ def _problem(
 
 def _resolution(incident: Incident, results: list[_Result | None]) -> Observation:
     last = next((result for result in reversed(results) if result), None)
-    detail = last.found if last else f"{', '.join(incident.partitions)} does not exist any more"
+    detail = last.found if last else f"no longer defined: {', '.join(incident.partitions)}"
     return Observation(FAILED_CHECK, incident.subject, False, incident.title, detail, last.run_id if last else None)
 
 
