@@ -24,8 +24,8 @@ NO_SINGLE_REASON = "Low engagement score; no single reason stands out."
 
 _MAX_TEXT = 400
 _STATES = {
-    "listed": "The engagement score is low for the cohort: below 20 now, or on one of the last four Sundays and not yet "
-    "30 again. Scores of different cohorts cannot be compared.",
+    "listed": "The engagement score is low for the cohort: below 20, or below 20 on one of the four Sundays before and "
+    "not yet 30 again. Scores of different cohorts cannot be compared.",
     "dormant": "No activity for four weeks or more.",
     "not_started": "The cohort has begun, and the student has not started a lesson.",
 }

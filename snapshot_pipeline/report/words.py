@@ -147,7 +147,7 @@ def notices(figures: ReportFigures) -> list[str]:
         names = enumerate_names([weekday_and_date(day) for day in missing])
         warnings.append(
             f"{names} {'is' if len(missing) == 1 else 'are'} missing, so weekly totals are unknown"
-            f"{', and so are Sunday's figures' if figures.week.sunday in missing else ''}."
+            f"{', and so are the figures of Sunday' if figures.week.sunday in missing else ''}."
         )
     if figures.before.known_days and (missing := figures.before.missing_days):
         names = enumerate_names([weekday_and_date(day) for day in missing])

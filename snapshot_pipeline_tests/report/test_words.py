@@ -166,7 +166,7 @@ def test_missing_days_are_named():
         "Thursday, 26 Feb 2026 is missing, so weekly totals are unknown."
     ]
     assert notices(without(two_weeks(), SUNDAY)) == [
-        "Sunday, 1 Mar 2026 is missing, so weekly totals are unknown, and so are Sunday's figures."
+        "Sunday, 1 Mar 2026 is missing, so weekly totals are unknown, and so are the figures of Sunday."
     ]
     assert notices(without(two_weeks(), SUNDAY_BEFORE)) == ["Of the week before, Sunday, 22 Feb 2026 is missing."]
 
