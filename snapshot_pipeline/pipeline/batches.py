@@ -182,7 +182,7 @@ def split(user_ids: NDArray[np.int64], per_student: int, batch_rows: int, min_ba
     count = max(-(-students // max_students), min(min_batches, students // MIN_STUDENTS), 1 if students else 0)
     # In rounds of `min_batches`, so that the last round takes as long as the others.
     if count > min_batches:
-        count = -(-count // min_batches) * min_batches
+        count = min(-(-count // min_batches) * min_batches, students)
     return [Batch(part) for part in np.array_split(user_ids, count)] if count else []
 
 

@@ -66,6 +66,11 @@ def test_no_students_make_no_batch():
     assert split(ids(), 30, 100, min_batches=2) == []
 
 
+def test_no_batch_is_empty_when_rounds_are_filled_up():
+    sizes = [len(batch.user_ids) for batch in split(np.arange(62), 30, 30, min_batches=4)]
+    assert sizes == [1] * 62
+
+
 @pytest.mark.parametrize(
     ("students", "batch_rows", "batches"),
     [(1_999, 10**9, 1), (2_000, 10**9, 2), (30_000, 10**9, 3), (30_000, 30 * 8_000, 6), (30_000, 30 * 5_000, 6)],

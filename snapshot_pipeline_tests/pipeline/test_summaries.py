@@ -155,24 +155,26 @@ def test_days_are_chunked_by_their_student_counts():
 
 
 def test_resume_recommendations_count_inactivity_as_the_summary_does(computed: Installation):
-    """Students inactive for 14 days are told to resume, unless no lesson is left."""
+    """A student inactive for 7 days gets it with a low score, one without a score after 14 days."""
     summarize_days(computed, SUNDAY, SUNDAY, "summary")
     run_week(computed, MONDAY, "week")
     query = """
-        SELECT count(*) AS inactive, count(*) FILTER (WHERE r.metadata IS NULL) AS without_resume,
-               count(*) FILTER (WHERE (r.metadata ->> 'days_inactive')::int <> s.snapshot_date - s.last_activity_date)
-                   AS other_days,
-               (SELECT count(*) FROM adaptive_recommendations WHERE recommendation_type = 'RESUME_LEARNING') AS resume
+        SELECT count(*) FILTER (WHERE s.days_since_activity >= 14) AS inactive,
+               count(r.user_id) AS resume,
+               count(r.user_id) FILTER (
+                   WHERE (r.metadata ->> 'days_inactive')::int <> s.days_since_activity
+                      OR s.days_since_activity < 7
+                      OR coalesce(s.engagement_score >= 35, s.days_since_activity < 14)) AS wrong
           FROM performance_snapshots AS s
           LEFT JOIN adaptive_recommendations AS r
             ON r.user_id = s.user_id AND r.recommendation_type = 'RESUME_LEARNING'
-         WHERE s.snapshot_date = :sunday AND s.snapshot_date - s.last_activity_date >= 14
+         WHERE s.snapshot_date = :sunday
     """
     with computed.engine.connect() as connection:
         counts = connection.execute(text(query), {"sunday": SUNDAY}).one()
     (day,) = rows(computed, computed.store.day_summary)
-    assert day["inactive_14_days"] == counts.inactive == counts.resume + counts.without_resume
-    assert counts.other_days == 0
+    assert day["inactive_14_days"] == counts.inactive
+    assert counts.wrong == 0
     assert counts.resume > 3
 
 

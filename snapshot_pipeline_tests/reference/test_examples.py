@@ -52,7 +52,7 @@ def test_pace_of_the_second_example_after_four_days():
 def test_the_second_example_computed_from_rows():
     started = [Progress(1, lesson, noon(4), noon(days_ago), 10) for lesson, days_ago in enumerate([4, 4, 3, 3, 0])]
     snapshot = only_snapshot(PlatformRows(users=[STUDENT], user_lesson_progress=started))
-    assert snapshot == Snapshot(1, DAY, 47.86, "MEDIUM", None, 1, 0, 0, 0, DAY)
+    assert snapshot == Snapshot(1, DAY, 47.86, "MEDIUM", None, 1, 0, 0, 0, DAY, 0)
 
 
 def test_quiz_average_of_the_example_from_three_scores():
@@ -152,7 +152,7 @@ def test_times_after_the_moment_do_not_exist():
         exercise_submissions=[Exercise(1, 1, noon(0, 1))],
         moment=noon(0),
     )
-    assert only_snapshot(rows) == Snapshot(1, DAY, 15.0, "SLOW", 50.0, 0, 600, 1, 0, DAY)
+    assert only_snapshot(rows) == Snapshot(1, DAY, 15.0, "SLOW", 50.0, 0, 600, 1, 0, DAY, 0)
     assert issues(rows) == [("1/1", "future_timestamp", DAY)]
 
 

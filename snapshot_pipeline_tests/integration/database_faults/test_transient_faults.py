@@ -197,7 +197,7 @@ def test_alter_table_during_a_read_waits_at_most_one_statement_timeout(sample_ur
         application.commit()
         with pytest.raises(SnapshotPipelineError, match="SNAPSHOT_STATEMENT_TIMEOUT_SECONDS"):
             future.result(30)
-    assert 0.2 < waited < 3.5
+    assert 0.2 < waited < 6  # not for as long as all reads together
     with session(sample_url) as connection:
         assert connection.execute(text("SELECT count(*) FROM snapshot_days")).scalar_one() == 0
 
