@@ -10,6 +10,7 @@ import pytest
 
 from snapshot_pipeline.alerts.channels import read_channels
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.incident_scan.periods import week_due_at
 from snapshot_pipeline.orchestration.sensors import ScanCursor, scan_and_record
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline_tests.faults.ledger import Ledger
@@ -47,7 +48,9 @@ def test_invalid_rows_remove_no_student_and_alert_once(system: FaultSystem, ledg
 def test_missing_day_and_week_are_reported_and_then_resolved(system: FaultSystem, ledger: Ledger) -> None:
     """The scan starts from a time two weeks ago, because a test cannot wait for midnight."""
     now = datetime.now(timezone.utc)
-    monday = system.last - timedelta(days=system.last.weekday() + 7 if system.last.weekday() < 6 else 6)
+    monday = system.last - timedelta(days=system.last.weekday())
+    while week_due_at(monday, system.settings) > now:  # also early on a Monday
+        monday -= timedelta(weeks=1)
     day = system.first - timedelta(days=1)
     since = datetime.combine(day, datetime.min.time(), timezone.utc) + timedelta(days=1)
     repository = build_defs(system.settings).get_repository_def()
