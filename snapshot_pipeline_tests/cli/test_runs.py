@@ -206,7 +206,7 @@ def test_retry_failed_computes_only_failures_and_lists_what_is_still_open(instal
     assert "2026-02-27" not in output.split("first seen")[0]
     assert "unexpected_error" in output
     header, *lines = output[output.index("open failures") :].splitlines()
-    assert header.split() == ["open", "failures", "student", "days", "first", "seen", "attempts"]
+    assert header.split() == ["open", "failures", "student-days", "first", "seen", "attempts"]
     assert all(int(line.split()[-1]) >= 2 for line in lines if line)
     assert max(map(len, output.splitlines())) <= 80
     with engine.connect() as connection:

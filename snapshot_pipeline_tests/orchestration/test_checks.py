@@ -222,7 +222,7 @@ def test_a_week_without_students_is_a_warning() -> None:
         (400, 1_000, 0, True, WARN, "(40 %, "),
         (401, 1_000, 0, False, WARN, "(40.1 %, "),
         (0, 0, 0, False, WARN, "no student has an engagement score"),
-        (10, 1_000, 1, False, ERROR, "1 student of a cohort with too few peers listed"),
+        (10, 1_000, 1, False, ERROR, "1 student listed with too few peers"),
     ],
 )
 def test_too_few_or_many_listed_are_a_warning_and_one_without_peers_an_error(

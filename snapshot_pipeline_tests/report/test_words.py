@@ -168,7 +168,7 @@ def test_missing_days_are_named():
     assert notices(without(two_weeks(), SUNDAY)) == [
         "Sunday, 1 Mar 2026 is missing, so weekly totals are unknown, and so are the figures of Sunday."
     ]
-    assert notices(without(two_weeks(), SUNDAY_BEFORE)) == ["Of the week before, Sunday, 22 Feb 2026 is missing."]
+    assert notices(without(two_weeks(), SUNDAY_BEFORE)) == ["In the week before, Sunday, 22 Feb 2026 is missing."]
 
 
 def test_student_days_not_computed_are_in_small_print():
