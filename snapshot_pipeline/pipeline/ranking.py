@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -161,7 +162,7 @@ def _rank(
     if not participations:
         return Engagement.none(0, work.days.count)
     members = Members(participations)
-    ranking = CohortRanking(members, records.blocks(members), work.days.first)
+    ranking = CohortRanking(members, records.blocks(members, executor.local_executor), work.days.first)
     days = [executor.local_executor.submit(ranking.rank_day, number) for number in range(work.days.count)]
     try:
         for day in days:
@@ -192,10 +193,10 @@ class RecordStore:
         for part, its_records in zip(self._parts, records.split(len(self._parts)), strict=True):
             part.append(its_records)
 
-    def blocks(self, members: Members) -> Iterable[QuizBlock]:
+    def blocks(self, members: Members, pool: Executor) -> Iterable[QuizBlock]:
         """The blocks; read again with each iteration if they are not in memory."""
         if self._in_memory:
-            return [QuizBlock.of(list(part), members) for part in self._parts]
+            return list(pool.map(lambda part: QuizBlock.of(list(part), members), self._parts))
         return _BlocksOnDisk(self._parts, members)
 
     def close(self) -> None:
