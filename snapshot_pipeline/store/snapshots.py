@@ -131,12 +131,15 @@ def replace_engagement(
 ) -> NDArray[np.int64]:
     """Replace only the engagement columns of stored rows, inside the caller's transaction.
 
+    A row of a student-day that is not in `published`, such as one that has failed now, is left as it is.
+
     Returns:
         How many rows changed, by day; shape (days,).
     """
     target, index = tables.performance_snapshots, scope.index
-    old = read_published(connection, tables, index)
-    new = _with_stored(old, as_snapshots(published), index, ENGAGEMENT_COLUMNS)
+    ranked, stored = as_snapshots(published), read_published(connection, tables, index)
+    old = stored.filter(pa.array(np.isin(index.numbers_of(stored), index.numbers_of(ranked))))
+    new = _with_stored(old, ranked, index, ENGAGEMENT_COLUMNS)
     changes = compare(old, new, index, retained=np.zeros(0, np.int64))
     _delete(connection, target, old.take(changes.to_delete), scope)
     bulk.append(connection, target, with_constants(new.take(changes.to_write), computed_at=scope.computed_at))

@@ -101,6 +101,19 @@ def test_a_student_that_raises_is_no_peer_until_a_retry_succeeds(computed: Insta
     assert restatement_columns(computed) == set()
 
 
+def test_a_student_that_raises_again_keeps_the_ranks_of_an_earlier_run(computed: Installation):
+    before = engagement(computed, SUNDAY)
+    raising = students_started_before(computed.engine.url, COMPUTED[0], 6)
+    with raising_for(raising):
+        run_days(computed, SUNDAY, SUNDAY, "raises")
+    with raising_for(raising[:3]):
+        retry_failed(computed, None, None, "retry")
+    after = engagement(computed, SUNDAY)
+    assert any(before[user_id][0] is not None for user_id in raising[:3])
+    assert [after[user_id] for user_id in raising[:3]] == [before[user_id] for user_id in raising[:3]]
+    assert compare_engagement(computed, platform_rows(computed), SUNDAY, failed=raising[:3]).differences == []
+
+
 def test_late_data_and_recompute_matches_leave_ranks_alone(computed: Installation):
     before = engagement(computed, SUNDAY)
     with computed.engine.begin() as connection:
