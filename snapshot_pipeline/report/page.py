@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from snapshot_pipeline.plots.plot import Plot
 from snapshot_pipeline.report.changes import tiles
+from snapshot_pipeline.report.environment import environment
 from snapshot_pipeline.report.figures import ReportFigures
 from snapshot_pipeline.report.sections import advice_rows, cohort_table, reason_rows, week_rows
 from snapshot_pipeline.report.words import advice, denominator, headline, notices, small_print, title, work
@@ -16,29 +16,25 @@ from snapshot_pipeline.report.words import advice, denominator, headline, notice
 
 def render(figures: ReportFigures, plots: Sequence[Plot]) -> str:
     """The HTML of a report; the same figures and plots give the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("snapshot_pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     recommendations, *activity = (Markup(plot.svg) for plot in plots)  # noqa: S704  # our own, with escaped texts
-    return environment.get_template("week.html.jinja").render(
-        title=title(figures),
-        headline=headline(figures),
-        notices=notices(figures),
-        tiles=tiles(figures),
-        denominator=denominator(figures),
-        cohorts=cohort_table(figures),
-        is_computed=figures.week.at_risk is not None,
-        reasons=reason_rows(figures),
-        advice=advice(figures),
-        advice_rows=advice_rows(figures),
-        recommendations=recommendations,
-        work=work(figures),
-        week_rows=week_rows(figures),
-        activity=activity,
-        small_print=small_print(figures),
+    return (
+        environment()
+        .get_template("week.html.jinja")
+        .render(
+            title=title(figures),
+            headline=headline(figures),
+            notices=notices(figures),
+            tiles=tiles(figures),
+            denominator=denominator(figures),
+            cohorts=cohort_table(figures),
+            is_computed=figures.week.at_risk is not None,
+            reasons=reason_rows(figures),
+            advice=advice(figures),
+            advice_rows=advice_rows(figures),
+            recommendations=recommendations,
+            work=work(figures),
+            week_rows=week_rows(figures),
+            activity=activity,
+            small_print=small_print(figures),
+        )
     )

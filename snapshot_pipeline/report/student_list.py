@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from snapshot_pipeline.plots.text import count_noun, display_name, long_date, plain
+from snapshot_pipeline.report.environment import environment
 
 BYTE_ORDER_MARK = "\ufeff"
 """Begins the CSV: without it Excel does not read it as UTF-8."""
@@ -138,23 +137,19 @@ def as_csv(listed: StudentList) -> str:
 
 def as_html(listed: StudentList) -> str:
     """One page without scripts and network access."""
-    environment = Environment(
-        loader=PackageLoader("snapshot_pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     sections = [
         {"name": display_name(state), "explanation": explanation, "students": listed.of_state(state)}
         for state, explanation in _STATES.items()
     ]
-    return environment.get_template("students.html.jinja").render(
-        title=f"Students at risk, week of {long_date(listed.week_start)}",
-        summary=f"{len(listed.students):,} of {count_noun(listed.active, 'active student')}",
-        sections=sections,
-        link=listed.link,
+    return (
+        environment()
+        .get_template("students.html.jinja")
+        .render(
+            title=f"Students at risk, week of {long_date(listed.week_start)}",
+            summary=f"{len(listed.students):,} of {count_noun(listed.active, 'active student')}",
+            sections=sections,
+            link=listed.link,
+        )
     )
 
 
