@@ -7,10 +7,11 @@ thresholds are constants, because changing one changes the meaning of every scor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,8 @@ _NO_COHORT = -1
 _NO_RANK = -1
 _SCORES = 101
 """Whole scores: 0 to 100."""
+
+MapBlocks = Callable[[Callable[["BlockSource"], "_Sums"], "Sequence[BlockSource]"], "Iterable[_Sums]"]
 
 Cohort = tuple[str, str]
 """A specialization and a level."""
@@ -344,6 +347,10 @@ class QuizBlock:
         whole = np.floor(records.scores + 0.5 + 1e-9).astype(np.int8)
         return cls(cohort[is_first], (np.cumsum(is_first) - 1).astype(np.int32), records, whole)
 
+    def load(self) -> QuizBlock:
+        """The block itself: a `BlockSource`."""
+        return self
+
     def add(self, day: int, is_member: Flags, is_peer: Flags, sums: _Sums) -> None:
         """Add the results and the timeliness of the members on a day (in days since 1970)."""
         kept = np.flatnonzero((self.records.first_days <= day) & is_member[self.records.students])
@@ -416,30 +423,45 @@ class _Sums:
         self.ungraded = np.zeros(students, dtype=np.int64)
         self.taken, self.paced_taken = np.zeros(cohorts, dtype=np.int64), np.zeros(cohorts, dtype=np.int64)
 
+    def add(self, other: _Sums) -> None:
+        """Add the sums of another block."""
+        for name, values in vars(other).items():
+            getattr(self, name).__iadd__(values)
+
     def means(self, cohort: Ints) -> dict[str, Floats]:
         """The raw values of results and timeliness; NaN where the weights are 0, or without a cohort."""
         taken, paced_taken = (np.append(part, 0)[cohort] for part in (self.taken, self.paced_taken))
         return {RESULTS: _mean(self.results, taken - self.ungraded), TIMELINESS: _mean(self.timeliness, paced_taken)}
 
 
+class BlockSource(Protocol):
+    """A block of quizzes that may have to be read first."""
+
+    def load(self) -> QuizBlock:
+        """Return the block; may be called several times, by any thread."""
+
+
 class CohortRanking:
     """Ranks students within their cohorts, day by day; a day depends on no other, so several can be ranked at once.
 
     Args:
-        blocks: The records of the members; read once for each day.
+        blocks: The records of the members; each is loaded once for each day.
         first: The first of the days of the members.
     """
 
-    def __init__(self, members: Members, blocks: Iterable[QuizBlock], first: date) -> None:
+    def __init__(self, members: Members, blocks: Sequence[BlockSource], first: date) -> None:
         self._members, self._blocks = members, blocks
         self._first_day = int(np.datetime64(first, "D").astype(np.int64))
         self.days = members.days_since_activity.shape[1]
         self.engagement = Engagement.none(len(members.cohort), self.days)
 
-    def rank_day(self, number: int) -> None:
+    def rank_day(self, number: int, map_blocks: MapBlocks = map) -> None:
         """Write one of the days to `engagement`.
 
         Students without a cohort, and those without a snapshot, have none.
+
+        Args:
+            map_blocks: Calls a function with each block, in parallel or not, and returns the results in their order.
         """
         members = self._members
         since = members.days_since_activity[:, number].astype(np.int64)
@@ -451,9 +473,15 @@ class CohortRanking:
         is_peer = np.zeros(len(since), dtype=bool)
         for rows in rows_of_cohorts:
             is_peer[rows] = peers_of(since[rows])
+
+        def sums_of(block: BlockSource) -> _Sums:
+            sums = _Sums(len(since), members.cohorts)
+            block.load().add(self._first_day + number, is_member, is_peer, sums)
+            return sums
+
         sums = _Sums(len(since), members.cohorts)
-        for block in self._blocks:
-            block.add(self._first_day + number, is_member, is_peer, sums)
+        for of_block in map_blocks(sums_of, self._blocks):
+            sums.add(of_block)
         raw = {
             **sums.means(cohort),
             PRESENCE: members.active_days[:, number] / members.presence_days[:, number],

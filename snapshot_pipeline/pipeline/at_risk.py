@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from snapshot_pipeline.metrics.corrections import correct_attempts, local_dates
+from snapshot_pipeline.metrics.corrections import local_dates
 from snapshot_pipeline.metrics.days import LocalDays, end_of_day
 from snapshot_pipeline.metrics.engagement import (
     MAX_PRESENCE_DAYS,
@@ -314,10 +314,10 @@ class RiskWork:
         users, end = UserSet(tuple(batch.user_ids.tolist())), end_of_day(self.sunday, self.zone)
         days = LocalDays(self.sunday, self.sunday, self.zone)
         with self.source.session() as reader:
-            rules = reader.rules
-            history = read_history(reader, users, days)
-            attempts = correct_attempts(reader.counted_attempts(users, end), rules.moment, rules.score_maximum)
+            history = read_history(reader, users, days, with_participation=True)
             completions = reader.completions(users, end)
+        attempts = history.counted_attempts
+        assert attempts is not None  # noqa: S101  # read above
         events = Events.of(history, days)
         is_due = events.due[:, -1]
         day_numbers = local_dates(attempts["completed_at"], self.zone).astype("datetime64[D]").astype(np.int64)

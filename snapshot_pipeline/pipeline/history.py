@@ -67,13 +67,21 @@ def read_history(
     progress_rows = _select(user_ids, reader.progress(users, days.window_start, days.end))
     progress = correct_progress(progress_rows, moment)
     exercises = correct_exercises(_select(user_ids, reader.exercises(users, days.window_start, days.end)), moment)
-    recent_rows = _select(user_ids, reader.attempts(users, days.window_start, days.end))
-    recent = correct_attempts(recent_rows, moment, score_maximum)
+    # For the engagement all attempts are needed; then they are read once.
+    since = None if with_participation else days.window_start
+    attempt_rows = _select(user_ids, reader.attempts(users, since, days.end))
+    all_attempts = correct_attempts(attempt_rows, moment, score_maximum)
+    recent = all_attempts[all_attempts["completed_at"] >= days.window_start]
     first_end = end_of_day(days.first, days.zone)
     lacking = _lacking_attempts(user_ids, recent, first_end)
-    some = lacking > 0
-    older_rows = reader.last_scored_attempts(user_ids[some].tolist(), lacking[some].tolist(), days.window_start)
-    attempts = pd.concat([recent, correct_attempts(older_rows, moment, score_maximum)], ignore_index=True)
+    if with_participation:
+        older = _last_scored(all_attempts[all_attempts["completed_at"] < days.window_start], user_ids, lacking)
+        older_rows = attempt_rows.loc[older.index]
+    else:
+        some = lacking > 0
+        older_rows = reader.last_scored_attempts(user_ids[some].tolist(), lacking[some].tolist(), days.window_start)
+        older = correct_attempts(older_rows, moment, score_maximum)
+    attempts = pd.concat([recent, older], ignore_index=True)
     started = students.loc[students["first_started_at"] < days.end, "user_id"]
     # Students with activity in the window up to the first day need no look-up of their last activity.
     active = [
@@ -90,10 +98,11 @@ def read_history(
     last_activity = activity.set_index("user_id")["last_activity_at"].reindex(students["user_id"])
     issues = [
         progress_issues(progress_rows, moment, days.zone),
-        attempt_issues(recent_rows, moment, days.zone),
+        attempt_issues(attempt_rows[attempt_rows["completed_at"] >= days.window_start], moment, days.zone),
         attempt_issues(older_rows, moment, days.zone),
         _listed_issues(reader, user_ids, days, listed or ListedRows()),
     ]
+    cohorts = reader.cohorts(users) if with_participation else None
     return StudentHistory(
         students=pd.DataFrame(
             {
@@ -106,10 +115,8 @@ def read_history(
         attempts=attempts,
         exercises=exercises,
         issues=pd.concat(issues, ignore_index=True).drop_duplicates(["source_table", "source_key", "issue"]),
-        cohorts=reader.cohorts(users) if with_participation else None,
-        counted_attempts=correct_attempts(reader.counted_attempts(users, days.end), moment, score_maximum)
-        if with_participation
-        else None,
+        cohorts=cohorts,
+        counted_attempts=None if cohorts is None else all_attempts[reader.count_for_engagement(all_attempts, cohorts)],
     )
 
 
@@ -150,6 +157,18 @@ def _lacking_attempts(user_ids: NDArray[np.int64], recent: pd.DataFrame, first_e
     scored = recent.loc[recent["is_scored"] & (recent["completed_at"] < first_end), "user_id"].to_numpy(np.int64)
     known = np.bincount(pd.Index(user_ids).get_indexer(pd.Index(scored)), minlength=len(user_ids))
     return np.maximum(len(WEIGHTS) - known, 0)
+
+
+def _last_scored(attempts: pd.DataFrame, user_ids: NDArray[np.int64], counts: NDArray[np.int64]) -> pd.DataFrame:
+    """The last scored attempts of each student, as many as `counts` says; both have the shape (students,)."""
+    rows = np.searchsorted(user_ids, attempts["user_id"].to_numpy(np.int64))
+    wanted = np.flatnonzero(attempts["is_scored"].to_numpy(bool) & (counts[rows] > 0))
+    attempts, rows = attempts.iloc[wanted], rows[wanted]
+    instants = attempts["completed_at"].to_numpy("datetime64[us]").view(np.int64)
+    order = np.lexsort((attempts["attempt_id"].to_numpy(np.int64), instants, rows))
+    rows = rows[order]
+    later = np.searchsorted(rows, rows, side="right") - np.arange(len(rows)) - 1
+    return attempts.iloc[order[later < counts[rows]]]
 
 
 def _select(user_ids: NDArray[np.int64], frame: pd.DataFrame) -> pd.DataFrame:

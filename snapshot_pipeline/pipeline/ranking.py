@@ -16,6 +16,7 @@ import numpy as np
 
 from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
 from snapshot_pipeline.metrics.engagement import (
+    BlockSource,
     CohortRanking,
     Engagement,
     Members,
@@ -163,6 +164,9 @@ def _rank(
         return Engagement.none(0, work.days.count)
     members = Members(participations)
     ranking = CohortRanking(members, records.blocks(members, executor.local_executor), work.days.first)
+    if work.days.count == 1:
+        ranking.rank_day(0, executor.local_executor.map)
+        return ranking.engagement
     days = [executor.local_executor.submit(ranking.rank_day, number) for number in range(work.days.count)]
     try:
         for day in days:
@@ -193,11 +197,10 @@ class RecordStore:
         for part, its_records in zip(self._parts, records.split(len(self._parts)), strict=True):
             part.append(its_records)
 
-    def blocks(self, members: Members, pool: Executor) -> Iterable[QuizBlock]:
-        """The blocks; read again with each iteration if they are not in memory."""
-        if self._in_memory:
-            return list(pool.map(lambda part: QuizBlock.of(list(part), members), self._parts))
-        return _BlocksOnDisk(self._parts, members)
+    def blocks(self, members: Members, pool: Executor) -> Sequence[BlockSource]:
+        """The blocks; read again each time that they are loaded if they are not in memory."""
+        blocks = [_UnreadBlock(part, members) for part in self._parts]
+        return list(pool.map(_UnreadBlock.load, blocks)) if self._in_memory else blocks
 
     def close(self) -> None:
         """Delete the files."""
@@ -207,13 +210,12 @@ class RecordStore:
 
 
 @dataclass(frozen=True)
-class _BlocksOnDisk:
-    parts: Sequence[Iterable[QuizRecords]]
+class _UnreadBlock:
+    records: Iterable[QuizRecords]
     members: Members
 
-    def __iter__(self) -> Iterator[QuizBlock]:
-        for part in self.parts:
-            yield QuizBlock.of(list(part), self.members)
+    def load(self) -> QuizBlock:
+        return QuizBlock.of(list(self.records), self.members)
 
 
 _Unranked = tuple[ComputedBatch, bool]

@@ -20,6 +20,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -308,10 +309,15 @@ class PlatformReader:
         is_wanted = tuple_(progress.c.user_id, progress.c.lesson_id).in_(select(pairs.c.user_id, pairs.c.lesson_id))
         return self._progress_rows(progress.c.user_id == any_(bulk.integers(sorted(set(user_ids)))), is_wanted)
 
-    def attempts(self, batch: Users, start: datetime, end: datetime) -> pd.DataFrame:
-        """Return `user_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of attempts in the window."""
+    def attempts(self, batch: Users, start: datetime | None, end: datetime) -> pd.DataFrame:
+        """Return the attempts in the window, or all valid ones before its end.
+
+        Returns:
+            `user_id`, `attempt_id`, `quiz_id`, `completed_at`, `score`, `is_scored`.
+        """
         attempts = self.tables.quiz_attempts
-        return self._attempt_rows(batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, start, end))
+        in_window = self._within(attempts.c.completed_at, start or _EARLIEST, end)
+        return self._attempt_rows(batch.hold(attempts.c.user_id), in_window)
 
     def attempts_of(self, attempt_ids: Sequence[int]) -> pd.DataFrame:
         """Return the columns of `attempts` of some attempts."""
@@ -379,9 +385,7 @@ class PlatformReader:
         """Return the columns of `attempts`, `quiz_id` and `lesson_id` of the window's attempts at a lesson's quiz."""
         attempts, quizzes = self.tables.quiz_attempts, self.tables.quizzes
         query = (
-            select(
-                *self._attempt_columns(attempts), _id(quizzes.c.id, "quiz_id"), _id(quizzes.c.lesson_id, "lesson_id")
-            )
+            select(*self._attempt_columns(attempts), _id(quizzes.c.lesson_id, "lesson_id"))
             .select_from(attempts.join(quizzes, quizzes.c.id == attempts.c.quiz_id))
             .where(
                 batch.hold(attempts.c.user_id),
@@ -391,18 +395,16 @@ class PlatformReader:
         )
         return self._fetch(query, "completed_at")
 
-    def counted_attempts(self, batch: Users, end: datetime) -> pd.DataFrame:
-        """Return the columns of `attempts` and `quiz_id` of the attempts before `end` that count for engagement.
+    def count_for_engagement(self, attempts: pd.DataFrame, users: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which attempts count: of users who have a cohort, at its published quizzes and those of no lesson.
 
-        Those of users who have a cohort, at the quizzes of its published lessons and at those of no lesson. They are
-        selected here, because PostgreSQL needs several times as long for the joins.
+        They are selected here, because PostgreSQL needs several times as long for the joins.
+
+        Args:
+            attempts: `user_id`, `quiz_id`.
+            users: See `cohorts`.
         """
-        attempts = self.tables.quiz_attempts
-        query = select(*self._attempt_columns(attempts), _id(attempts.c.quiz_id, "quiz_id")).where(
-            batch.hold(attempts.c.user_id), self._within(attempts.c.completed_at, _EARLIEST, end)
-        )
-        rows = self._fetch(query, "completed_at")
-        users, quizzes = self.cohorts(batch).dropna(), self._quizzes()
+        users, quizzes = users.dropna(), self._quizzes()
         codes = pd.MultiIndex.from_frame(pd.concat([users, quizzes])[_COHORT].fillna("").astype(str)).factorize()[0]
         # One column for each quiz, one row for each cohort; the last of each is for what is not known.
         counts = np.zeros((codes.max(initial=-1) + 2, len(quizzes) + 1), dtype=bool)
@@ -410,10 +412,11 @@ class PlatformReader:
         counts[:, np.flatnonzero(quizzes["lesson_id"].isna())] = True
         has_cohort = (users[_COHORT].astype(str) != "").all(axis=1).to_numpy()
         counts[codes[: len(users)][~has_cohort]] = counts[-1] = counts[:, -1] = False
-        of_user = np.append(codes[: len(users)], -1)[pd.Index(users["user_id"]).get_indexer(pd.Index(rows["user_id"]))]
-        of_quiz = pd.Index(quizzes["quiz_id"]).get_indexer(pd.Index(rows["quiz_id"]))
-        is_counted = counts[of_user, of_quiz]
-        return rows if is_counted.all() else rows[is_counted]
+        user_rows = pd.Index(users["user_id"]).get_indexer(pd.Index(attempts["user_id"]))
+        of_user = np.append(codes[: len(users)], -1)[user_rows]
+        of_quiz = pd.Index(quizzes["quiz_id"]).get_indexer(pd.Index(attempts["quiz_id"]))
+        is_counted: NDArray[np.bool_] = counts[of_user, of_quiz]
+        return is_counted
 
     def _quizzes(self) -> pd.DataFrame:
         """`quiz_id`, `lesson_id` (missing: none), `specialization`, `level` of quizzes that can be opened."""
@@ -524,6 +527,7 @@ class PlatformReader:
         return [
             _id(attempts.c.user_id, "user_id"),
             _id(attempts.c.id, "attempt_id"),
+            _id(attempts.c.quiz_id, "quiz_id"),
             attempts.c.completed_at,
             double(attempts.c.score).label("score"),
             attempts.c.score.is_not(None).label("is_scored"),
