@@ -196,8 +196,12 @@ class QuizRecords:
 
     def split(self, parts: int) -> list[QuizRecords]:
         """The records in parts, each with all records of its quizzes."""
+        if parts == 1:
+            return [self]
         part = self.quiz_ids % parts
-        return [self.take(np.flatnonzero(part == number)) for number in range(parts)] if parts > 1 else [self]
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(parts + 1))
+        return [self.take(order[first:last]) for first, last in pairwise(bounds.tolist())]
 
     def latest(self, day: int) -> Ints:
         """Position of the latest graded attempt of each record up to a day (in days since 1970); -1: none."""
