@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from benchmarks.results import Result
 
 
+UNRANKED = "ours without engagement"
+
+
 @dataclass(frozen=True)
 class Target:
     """One target.
@@ -67,6 +70,11 @@ def _ratio(result: Result | None, one: str, other: str) -> float | None:
     return first.ratio_to(second) if first and second else None
 
 
+def _comparable(result: Result | None) -> str:
+    """The contender of ours that computes what the others do: the one without the engagement score, if it was timed."""
+    return UNRANKED if result and result.of(UNRANKED) else "ours"
+
+
 def _seconds_of(result: Result | None, contender: str = "ours") -> float | None:
     timed = result.of(contender) if result else None
     return timed.seconds if timed else None
@@ -105,16 +113,16 @@ TARGETS = (
         _at_most(1.5),
     ),
     Target(
-        "300 days in one range, rows/s, against a bare bulk load of the same rows",
+        "300 days in one range without the engagement score, rows/s, against a bare bulk load of the same rows",
         "at least 0.5×",
-        lambda results: _ratio(_largest_range(results), "floor: load", "ours"),
+        lambda results: _ratio(_largest_range(results), "floor: load", _comparable(_largest_range(results))),
         _times,
         _at_least(0.5),
     ),
     Target(
-        "300 days in one range, against one SQL statement by hand",
+        "300 days in one range without the engagement score, against one SQL statement by hand",
         "1×",
-        lambda results: _ratio(_largest_range(results), "ours", "sql"),
+        lambda results: _ratio(_largest_range(results), _comparable(_largest_range(results)), "sql"),
         _times,
         _at_most(1.0),
     ),
@@ -135,14 +143,14 @@ TARGETS = (
     Target(
         "300 days of 10,000 students, against the same without the engagement score",
         "1.8×",
-        lambda results: _ratio(_days(results, 10_000, 300), "ours", "ours without engagement"),
+        lambda results: _ratio(_days(results, 10_000, 300), "ours", UNRANKED),
         _times,
         _at_most(1.8),
     ),
     Target(
         "one day, a million students, against the same without the engagement score",
         "1.7×",
-        lambda results: _ratio(_days(results, 1_000_000, 1, 120), "ours", "ours without engagement"),
+        lambda results: _ratio(_days(results, 1_000_000, 1, 120), "ours", UNRANKED),
         _times,
         _at_most(1.7),
     ),
