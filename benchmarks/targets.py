@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from benchmarks.results import Result
 
-
 UNRANKED = "ours without engagement"
 
 
