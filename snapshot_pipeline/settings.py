@@ -40,7 +40,9 @@ PREFIX = "SNAPSHOT_"
 FOUND_DAGSTER_HOME = "SNAPSHOT_PIPELINE_FOUND_HOME"
 """Variable of a command for its children: the DAGSTER_HOME that it set itself, whose `.env` is not read."""
 
+DEFAULT_HOME = Path(".snapshot_pipeline")
 DEFAULT_START_DATE = date(2025, 1, 1)
+DEMO_SETTINGS = ("SNAPSHOT_START_DATE", "SNAPSHOT_ALERT_URLS")
 _OWNER = r"team:\S+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"  # as Dagster requires
 
 
@@ -129,10 +131,21 @@ def dotenv_files() -> list[Path]:
     return list(dict.fromkeys(file for home in (*homes, Path.cwd()) if (file := home.absolute() / ".env").is_file()))
 
 
-def _named_values(files: list[Path]) -> dict[str, str]:
-    """Return the value of each variable in the first source that names it: the environment, then the files."""
+def demo_file(home: Path) -> Path:
+    """Return the file of settings that the demo keeps beside its embedded database; it may not exist.
+
+    It is read after all other sources, only while SNAPSHOT_DATABASE_URL is not set, and only for `DEMO_SETTINGS`.
+    """
+    return home / "demo.env"
+
+
+def _named_values(files: list[Path] | None) -> dict[str, str]:
+    """Return the value of each variable in the first source that names it: the environment, the files, the demo's.
+
+    None leaves out all files.
+    """
     sources: list[tuple[str, Mapping[str, str | None]]] = [("the environment", os.environ)]
-    sources += [(str(file), _relative_to_file(file)) for file in files]
+    sources += [(str(file), _relative_to_file(file)) for file in files or ()]
     values: dict[str, str] = {}
     for source, variables in sources:
         for variable, value in variables.items():
@@ -140,6 +153,10 @@ def _named_values(files: list[Path]) -> dict[str, str]:
             if value is not None and name.startswith(PREFIX) and name not in values:
                 values[name] = value
                 _warn_if_unknown(name, source)
+    home = Path(values.get(f"{PREFIX}HOME") or DEFAULT_HOME).expanduser()
+    if files is not None and not values.get(f"{PREFIX}DATABASE_URL") and os.access(demo_file(home), os.R_OK):
+        demo = dotenv_values(demo_file(home), encoding="utf-8")
+        values = {**{name: demo[name] or "" for name in DEMO_SETTINGS if name in demo}, **values}
     return values
 
 
@@ -163,7 +180,7 @@ def _warn_if_unknown(name: str, source: str) -> None:
 class _NamedValues(EnvSettingsSource):
     """The environment and the `.env` files as one source: an empty value in the first that names it is the default."""
 
-    def __init__(self, settings_class: type[BaseSettings], files: list[Path]) -> None:
+    def __init__(self, settings_class: type[BaseSettings], files: list[Path] | None) -> None:
         self._files = files
         super().__init__(settings_class)
 
@@ -187,10 +204,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment and the files as one source; `_env_file=None` leaves the files out."""
         reads_files = getattr(dotenv_settings, "env_file", None) is not None
-        return init_settings, _NamedValues(settings_cls, dotenv_files() if reads_files else [])
+        return init_settings, _NamedValues(settings_cls, dotenv_files() if reads_files else None)
 
     home: Path = Field(
-        default=Path(".snapshot_pipeline"),
+        default=DEFAULT_HOME,
         description="The directory of the embedded server, the runs' output and the logs.",
     )
     database_url: SecretStr | None = Field(

@@ -32,6 +32,7 @@ SLOWEST_FILES = (
     "orchestration/test_running_instance.py",
     "orchestration/test_ways_to_start.py",
     "faults/test_incidents.py",
+    "browser/test_demo.py",
     "cli/test_progress.py",
     "integration/dask/test_kills.py",
     "pipeline/test_recommendation_rules.py",

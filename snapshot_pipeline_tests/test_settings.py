@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from snapshot_pipeline.settings import (
+    DEFAULT_START_DATE,
     FOUND_DAGSTER_HOME,
     Settings,
     SettingsError,
     _warn_if_unknown,
+    demo_file,
     dotenv_files,
     load_settings,
 )
@@ -130,6 +132,23 @@ def test_the_first_source_that_names_a_setting_decides(
     named = [tmp_path / "home" / ".env"] * (home is not None) + [tmp_path / ".env"] * (here is not None)
     assert dotenv_files() == named
     assert load_settings(_env_file=None).catch_up_days == (int(environment) if environment else 14)
+
+
+def test_the_demos_settings_are_read_last_and_only_for_the_embedded_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SNAPSHOT_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    demo_file(tmp_path / "home").write_text(
+        "SNAPSHOT_START_DATE=2026-02-03\nSNAPSHOT_ALERT_URLS=file:///alerts.txt\nSNAPSHOT_CATCH_UP_DAYS=1\n"
+    )
+    settings = load_settings()
+    assert (settings.start_date, settings.catch_up_days) == (date(2026, 2, 3), 14)
+    assert settings.alert_urls is not None
+    (tmp_path / ".env").write_text("SNAPSHOT_START_DATE=2026-01-01\nSNAPSHOT_ALERT_URLS=\n")
+    assert (load_settings().start_date, load_settings().alert_urls) == (date(2026, 1, 1), None)
+    (tmp_path / ".env").write_text("SNAPSHOT_DATABASE_URL=postgresql://u@h/d\n")
+    assert (load_settings().start_date, load_settings().alert_urls) == (DEFAULT_START_DATE, None)
 
 
 def test_a_relative_home_in_a_dotenv_file_is_relative_to_the_file(

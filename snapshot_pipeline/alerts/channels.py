@@ -170,6 +170,9 @@ def _create_service(url: str) -> NotifyBase | None:
     """Return a new Apprise plugin for a URL, or None if it is invalid; plugins are not thread-safe."""
     from apprise import Apprise, NotifyBase  # imported late: every run's process imports this module, but sends nothing
 
+    from snapshot_pipeline.alerts.file_channel import register
+
+    register()
     # Apprise's errors contain URLs, so they must not reach another logger.
     _LOGGER.propagate = False
     if not _LOGGER.handlers:
@@ -190,6 +193,8 @@ def _scheme_only(url: str) -> str:
 def _display_name(service: NotifyBase) -> str:
     # Apprise's privacy URL masks tokens, but not the path and query, which are secret in a webhook's URL.
     masked = urlsplit(str(service.url(privacy=True)))  # type: ignore[no-untyped-call]
+    if masked.scheme == "file":
+        return masked.geturl()
     return f"{masked.scheme}://{masked.netloc.rpartition('@')[2]}"
 
 

@@ -22,7 +22,7 @@ from snapshot_pipeline.gc_settings import collect_less_often
 _PACKAGE = "snapshot_pipeline.cli"
 
 _COMMANDS = {
-    "demo": ("demo", "Generate sample students, compute 30 days and a week, write the report."),
+    "demo": ("demo", "Generate sample students and twelve weeks, with an incident to solve."),
     "dev": ("dev", "Start the Dagster UI and its daemon on this machine."),
     "webserver": ("webserver", "Serve the Dagster UI, guarded against the pages of other sites."),
     "load": ("platform_data", "Load a platform from CSV files."),
@@ -36,8 +36,8 @@ _COMMANDS = {
     "student": ("student", "Show one student's days, and how the scores are computed."),
     "at-risk": ("at_risk", "Show the students who need a person, with the reasons."),
     "status": ("status", "Show the last days, the newest week and the open incidents."),
-    "alerts": ("alerts", "Test the alert channels."),
-    "db": ("db", "Print the database's URL; start, stop, delete or migrate it."),
+    "alerts": ("alerts", "List the messages; test the channels."),
+    "db": ("db", "Print the database's URL, open psql; start, stop, delete or migrate it."),
     "completion": ("", "Print the completion script of bash, zsh or fish."),
 }
 """The module (below this package) and the summary of each command; the function has the command's name."""

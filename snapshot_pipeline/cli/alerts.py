@@ -1,10 +1,12 @@
-"""`snapshot-pipeline alerts`: test the channels of SNAPSHOT_ALERT_URLS and SNAPSHOT_REPORT_RECIPIENTS."""
+"""`snapshot-pipeline alerts`: list the messages, and test the channels that they are sent to."""
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import click
 
-from snapshot_pipeline.alerts.channels import read_channels, read_report_recipients
+from snapshot_pipeline.alerts.channels import read_all_channels, read_channels, read_report_recipients
 from snapshot_pipeline.alerts.delivery import TIMEOUT_SECONDS, send_immediately
 from snapshot_pipeline.alerts.messages import Message
 from snapshot_pipeline.alerts.ui_address import find_ui_problem
@@ -30,7 +32,30 @@ class NoChannelError(SnapshotPipelineError):
 
 @click.group(name="alerts", epilog="Example: snapshot-pipeline alerts test")
 def alerts() -> None:
-    """Test the channels of SNAPSHOT_ALERT_URLS and SNAPSHOT_REPORT_RECIPIENTS."""
+    """List the messages; test the channels of SNAPSHOT_ALERT_URLS and SNAPSHOT_REPORT_RECIPIENTS."""
+
+
+@alerts.command(name="list", short_help="List the newest messages.", epilog="Example: snapshot-pipeline alerts list")
+@click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="How many messages.")
+def list_messages(last: int) -> None:
+    """List the newest messages to all channels, oldest first: their text, and to which channels they were sent."""
+    from snapshot_pipeline.pipeline.installation import open_for_reading
+    from snapshot_pipeline.store.outbox import newest_messages
+
+    settings = load_settings()
+    names = {channel.id: channel.name for channel in read_all_channels(settings).channels}
+    with open_for_reading(settings) as installation:
+        messages = installation.transaction(newest_messages, last)
+    if not messages:
+        click.echo("No messages.")
+    for message in messages:
+        click.secho(f"{message.created_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}  {message.title}", bold=True)
+        click.echo(indent(message.body.strip(), "    "))
+        for channel, sent_at in message.channels.items():
+            name = names.get(channel, "a channel that is no longer set")
+            state = f"sent {sent_at.astimezone(settings.zone):%Y-%m-%d %H:%M}" if sent_at else "not sent"
+            click.echo(f"    ({name}: {state})")
+        click.echo()
 
 
 @alerts.command(

@@ -1,17 +1,21 @@
-"""Execute a job in this process, recorded in the same Dagster instance as the UI's, so that the UI shows the run."""
+"""Execute a job or scan for incidents in this process, recorded in the Dagster instance that the UI shows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snapshot_pipeline.cli.progress import ProgressUpdate, ShowProgress
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener
 from snapshot_pipeline.settings import FOUND_DAGSTER_HOME, Settings
+
+if TYPE_CHECKING:
+    from snapshot_pipeline.alerts.recording import IncidentChanges
 
 _FILES = ("dagster.yaml", "workspace.yaml")
 
@@ -111,6 +115,34 @@ def execute(
         for check in result.get_asset_check_evaluations()
         if (not check.passed and check.severity is error) or _count(check.metadata.get("failed"))
     ]
+
+
+def scan_for_incidents(settings: Settings, since: datetime) -> IncidentChanges:
+    """Scan once and deliver the messages, as the two sensors do, and show the open incidents in the UI.
+
+    Args:
+        since: Start of monitoring; earlier failures are ignored.
+    """
+    set_dagster_home()
+    import dagster as dg
+
+    from snapshot_pipeline.alerts.channels import read_channels
+    from snapshot_pipeline.alerts.delivery import deliver
+    from snapshot_pipeline.orchestration.assets.incidents import incident_events, read_open_state
+    from snapshot_pipeline.orchestration.build import build_defs
+    from snapshot_pipeline.orchestration.sensors import ScanCursor, scan_and_record
+    from snapshot_pipeline.pipeline.installation import open_installation
+
+    now = datetime.now(timezone.utc)
+    channels = read_channels(settings).channels
+    repository = build_defs(settings).get_repository_def()
+    with dg.DagsterInstance.get() as instance, open_installation(settings) as installation:
+        ids = [channel.id for channel in channels]
+        changes = scan_and_record(installation, instance, repository, ScanCursor(since, since), ids, now)
+        for event in incident_events(read_open_state(installation, now), settings.zone):
+            instance.report_runless_asset_event(event)
+        deliver(installation.engine, installation.store, channels, now)
+    return changes
 
 
 def _count(value: object) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+
 import click
 
 from snapshot_pipeline.embedded import EmbeddedServer, EmbeddedServerError
+from snapshot_pipeline.embedded.programs import packaged_program
 from snapshot_pipeline.postgres.engines import create_platform_engine, dagster_url, platform_url, start_existing_server
 from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
-from snapshot_pipeline.settings import Settings, load_settings
+from snapshot_pipeline.settings import Settings, demo_file, load_settings
 
 
 @click.group(epilog='Example: psql "$(snapshot-pipeline db url)"')
 def db() -> None:
-    """Print the database's URL; start, stop, delete or migrate it."""
+    """Print the database's URL, open psql; start, stop, delete or migrate it."""
 
 
 @db.command(
@@ -32,6 +37,28 @@ def url(dagster: bool, mask: bool) -> None:
         start_existing_server(settings)
     database_url = dagster_url(settings) if dagster else platform_url(settings)
     click.echo(masked_url(database_url) if mask else adbc_uri(database_url))
+
+
+@db.command(
+    short_help="Open psql.",
+    epilog="Example: snapshot-pipeline db psql -c 'SELECT count(*) FROM data_issues'",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the platform's database, with these ARGUMENTS: this machine's, or that of the embedded server."""
+    settings = load_settings()
+    start_existing_server(settings)
+    database_url = platform_url(settings)
+    program = shutil.which("psql") or packaged_program("psql")
+    # In the environment: other accounts can read the arguments of a process.
+    password = {"PGPASSWORD": str(database_url.password)} if database_url.password else {}
+    finished = subprocess.run(  # noqa: S603 - our own command, and the user's arguments
+        [program, "--dbname", adbc_uri(database_url.set(password=None)), *arguments],
+        env={**os.environ, **password},
+        check=False,
+    )
+    raise click.exceptions.Exit(finished.returncode)
 
 
 @db.command(epilog="Example: snapshot-pipeline db start")
@@ -56,10 +83,12 @@ def stop() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(yes: bool) -> None:
     """Stop the embedded server and delete all its databases, including Dagster's records."""
-    server = _embedded_server(load_settings(), "delete")
+    settings = load_settings()
+    server = _embedded_server(settings, "delete")
     if not yes:
         click.confirm(f"Delete the embedded server in {server.home} and all its databases?", abort=True)
     server.delete()
+    demo_file(settings.home).unlink(missing_ok=True)
     click.echo(f"The embedded server in {server.home} was deleted.")
 
 

@@ -80,7 +80,8 @@ def _load_progress(files: list[CsvFile], show: ShowProgress) -> ProgressListener
     show_default=True,
     help="The share of students with an invalid or unusual row (extra credit, negative minutes, the year 1970, ...).",
 )
-def sample(students: int, days: int, seed: int, until: date | None, bad_rate: float) -> None:
+@click.option("--story", is_flag=True, help="Also let one cohort fall behind, and two days bring many invalid rows.")
+def sample(students: int, days: int, seed: int, until: date | None, bad_rate: float, *, story: bool) -> None:
     """Generate a platform with realistic sample students.
 
     Some get a row that a real platform might have: a score above 100 or below 0, more minutes than passed, a completion
@@ -95,7 +96,7 @@ def sample(students: int, days: int, seed: int, until: date | None, bad_rate: fl
     from snapshot_pipeline.postgres.engines import platform_url
 
     settings = load_settings()
-    options = _sample_options(settings, students, days, seed, until, bad_rate)
+    options = _sample_options(settings, students, days, seed, until, bad_rate, story)
     url = platform_url(settings)
     begin = time.monotonic()
     with progress_display("writing students") as show:
@@ -104,7 +105,7 @@ def sample(students: int, days: int, seed: int, until: date | None, bad_rate: fl
 
 
 def _sample_options(
-    settings: Settings, students: int, days: int, seed: int, until: date | None, bad_rate: float
+    settings: Settings, students: int, days: int, seed: int, until: date | None, bad_rate: float, story: bool
 ) -> SampleOptions:
     from snapshot_pipeline.platform.sample import SampleError, SampleOptions
 
@@ -112,7 +113,7 @@ def _sample_options(
     end = today if until is None else until
     if end > today:
         raise SampleError(f"--until {end} is after today ({today} in {settings.timezone}); expected today or earlier")
-    return SampleOptions(students, days, seed, end, bad_rate, settings.zone)
+    return SampleOptions(students, days, seed, end, bad_rate, settings.zone, story)
 
 
 def _sample_progress(students: int, show: ShowProgress) -> Callable[[int], None]:
@@ -130,8 +131,8 @@ def _sample_progress(students: int, show: ShowProgress) -> Callable[[int], None]
 def _print_sample_summary(options: SampleOptions, rows: dict[str, int], seconds: float) -> None:
     first, last = options.until - timedelta(days=options.days), options.until - timedelta(days=1)
     click.echo(
-        f"{count_noun(options.students, 'student')}, {first} to {last} ({options.zone.key}), "
-        f"seed {options.seed}, {100 * options.bad_rate:.3g} % with an invalid or unusual row:"
+        f"{count_noun(options.students, 'student')}, {first} to {last} ({options.zone.key}), seed {options.seed};\n"
+        f"{100 * options.bad_rate:.3g} % have an invalid or unusual row:"
     )
     _print_row_counts(rows)
     click.echo(f"Written in {seconds:.1f} s.")

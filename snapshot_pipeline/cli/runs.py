@@ -87,6 +87,12 @@ def compute_days(settings: Settings, days: Sequence[date], *, allow_student_drop
     Args:
         days: Ascending, at least one.
     """
+    run_days(settings, days, allow_student_drop=allow_student_drop)
+    return print_days_of(settings, days)
+
+
+def run_days(settings: Settings, days: Sequence[date], *, allow_student_drop: bool = False) -> None:
+    """Compute the days, and show the progress."""
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
     from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG
@@ -99,10 +105,10 @@ def compute_days(settings: Settings, days: Sequence[date], *, allow_student_drop
             left = sum(day > end for day in days)
             listener = series.start_run(f"{start} to {end}", runs_left=left / ((end - start).days + 1))
             execute(settings, "daily_snapshots_job", {**range_tags(start, end), **tags}, listener)
-    return _print_days(settings, days)
 
 
-def _print_days(settings: Settings, days: Sequence[date]) -> Problems:
+def print_days_of(settings: Settings, days: Sequence[date]) -> Problems:
+    """Print a table of computed days; return their problems."""
     from snapshot_pipeline.cli.tables import day_problems, print_days, read_days
     from snapshot_pipeline.pipeline.installation import open_installation
 
@@ -139,8 +145,8 @@ def retry_failed(first: date | None, last: date | None) -> None:
 
     oldest, newest = days[0], days[-1]
     text = days_text(oldest, newest)
-    _run(settings, "retry_failed_job", text, run_config=retry_run_config(first, last), tags={DAYS_TAG: text})
-    problems = _print_days(settings, days_between(oldest, newest))
+    run_job(settings, "retry_failed_job", text, run_config=retry_run_config(first, last), tags={DAYS_TAG: text})
+    problems = print_days_of(settings, days_between(oldest, newest))
     with open_installation(settings) as installation:
         click.echo()
         failures = installation.transaction(failures_by_reason, oldest, newest)
@@ -168,7 +174,7 @@ def compute_week(settings: Settings, week_start: date) -> Problems:
     from snapshot_pipeline.store.recommendations import active_counts, counts_by_week
 
     task = f"week of {week_start}"
-    checks = _run(settings, "weekly_recommendations_job", task, partition_key=week_start.isoformat())
+    checks = run_job(settings, "weekly_recommendations_job", task, partition_key=week_start.isoformat())
     with open_installation(settings) as installation:
         counts = installation.transaction(active_counts, week_start)
         if not counts:  # a newer week is shown, so none of this one is active
@@ -197,7 +203,7 @@ def report(week: date | None, opens: bool) -> None:
     from snapshot_pipeline.pipeline.report_files import report_path
 
     task = f"report of the week of {week_start}"
-    _run(settings, "weekly_report_job", task, partition_key=week_start.isoformat())
+    run_job(settings, "weekly_report_job", task, partition_key=week_start.isoformat())
     path = report_path(settings, week_start)
     click.echo(path)
     if opens:
@@ -207,7 +213,7 @@ def report(week: date | None, opens: bool) -> None:
             click.echo("there is no browser on this machine; open the file yourself", err=True)
 
 
-def _run(
+def run_job(
     settings: Settings,
     job_name: str,
     task: str,

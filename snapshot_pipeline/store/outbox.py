@@ -6,7 +6,7 @@ second sender skips it, and a sender that dies leaves it unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -55,6 +55,21 @@ class Undelivered:
     oldest_at: datetime
     attempts: int
     last_error: str | None
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    """A message, to one or more channels.
+
+    Attributes:
+        channels: When it was sent to each channel id; None: it waits, or was given up.
+    """
+
+    title: str
+    body: str
+    severity: str
+    created_at: datetime
+    channels: Mapping[str, datetime | None]
 
 
 def queue_message(
@@ -166,6 +181,30 @@ def undelivered(connection: Connection, tables: StoreTables, channels: Sequence[
         .order_by(messages.c.channel)
     )
     return [Undelivered(*row) for row in connection.execute(query)]
+
+
+def newest_messages(connection: Connection, tables: StoreTables, limit: int) -> list[SentMessage]:
+    """The newest messages, oldest first; the rows of one message to several channels are one."""
+    messages = tables.alert_messages
+    same = (messages.c.created_at, messages.c.title, messages.c.body, messages.c.severity)
+    query = (
+        select(
+            messages.c.title,
+            messages.c.body,
+            messages.c.severity,
+            messages.c.created_at,
+            func.array_agg(messages.c.channel),
+            func.array_agg(messages.c.sent_at),
+        )
+        .group_by(*same)
+        .order_by(func.min(messages.c.id).desc())
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    return [
+        SentMessage(title, body, severity, created_at, dict(zip(channels, sent, strict=True)))
+        for title, body, severity, created_at, channels, sent in reversed(rows)
+    ]
 
 
 def _is_waiting(messages: FromClause, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:

@@ -38,15 +38,6 @@ class DayTotals:
 
 
 @dataclass(frozen=True)
-class PaceChange:
-    """A student whose pace score differs from the day before."""
-
-    user_id: int
-    before: float
-    after: float
-
-
-@dataclass(frozen=True)
 class PaceQuartiles:
     """Quartiles of the changes of the pace score since the day before, over the students of both days."""
 
@@ -124,20 +115,6 @@ def active_students(connection: Connection, tables: StoreTables, first: date, la
     snapshots = tables.performance_snapshots
     query = select(func.count()).where(snapshots.c.snapshot_date == last, snapshots.c.last_activity_date >= first)
     return connection.execute(query).scalar_one()
-
-
-def largest_pace_changes(connection: Connection, tables: StoreTables, day: date, count: int) -> list[PaceChange]:
-    """The students whose pace score changed most since the day before, the largest change first."""
-    today, yesterday = tables.performance_snapshots.alias("today"), tables.performance_snapshots.alias("yesterday")
-    change = func.abs(today.c.pace_score - yesterday.c.pace_score)
-    query = (
-        select(today.c.user_id, yesterday.c.pace_score, today.c.pace_score)
-        .join(yesterday, today.c.user_id == yesterday.c.user_id)
-        .where(today.c.snapshot_date == day, yesterday.c.snapshot_date == day - timedelta(days=1), change > 0)
-        .order_by(change.desc(), today.c.user_id)
-        .limit(count)
-    )
-    return [PaceChange(*row) for row in connection.execute(query)]
 
 
 def pace_change_quartiles(connection: Connection, tables: StoreTables, day: date) -> PaceQuartiles | None:

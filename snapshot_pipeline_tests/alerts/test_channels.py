@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from apprise import Apprise
@@ -125,3 +128,25 @@ def test_a_long_text_arrives_truncated_as_one_message(receiver: WebReceiver):
     assert message["message"].endswith(TRUNCATION_NOTE)
     assert len(message["message"]) <= 32768
     assert len(message["title"]) <= 250
+
+
+def test_a_file_gets_each_message_with_its_time(tmp_path: Path):
+    file = tmp_path / "all alerts.txt"
+    (channel,) = channels_of(f"file://{quote(str(file))}")
+    assert channel.name == f"file://{quote(str(file))}"
+    for title in ("First", "Second"):
+        assert channel.send(title, "What it is\n\nWhat to do", "failure") is None
+    message = r"\d{4}-\d\d-\d\d \d\d:\d\d \w+  (First|Second)\n    What it is\n\n    What to do\n\n"
+    assert re.fullmatch(f"({message}){{2}}", file.read_text())
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("url", ["file://host/alerts.txt", "file://", "file:///"])
+def test_a_file_channel_needs_an_absolute_path(url: str):
+    channel_list = read_channels(load_settings(alert_urls=url))
+    assert (len(channel_list.channels), len(channel_list.problems)) == (0, 1)
+
+
+def test_a_file_that_cannot_be_written_is_a_failed_attempt(tmp_path: Path):
+    (channel,) = channels_of(f"file://{tmp_path}/missing/alerts.txt")
+    assert "No such file or directory" in str(channel.send("Title", "Text", "failure"))

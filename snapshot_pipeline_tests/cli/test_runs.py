@@ -1,4 +1,4 @@
-"""The commands that start runs (materialize, retry-failed, recommend, report, demo), and their errors."""
+"""The commands that start runs (materialize, retry-failed, recommend, report), and their errors."""
 
 from __future__ import annotations
 
@@ -282,18 +282,6 @@ def test_every_help_has_an_example() -> None:
     for name in command.list_commands(context):
         assert name in listing
         assert "Example:" in run(name, "--help")
-
-
-def test_demo_computes_30_days_and_a_week_and_prints_next_steps(installation: TestInstallation) -> None:
-    output = run("demo", "--students", "50", "--days", "40")
-    assert output.count("%") >= 30
-    assert "week of" in output
-    assert "make dev" in output
-    assert "data_issues" in output
-    (last_day,) = re.findall(r"^The snapshots up to (\S+) are", output, re.MULTILINE)
-    (student_id,) = re.findall(r" student (\d+)$", output, re.MULTILINE)
-    assert f"Pace score of {last_day}" in run("student", student_id, "--day", last_day)
-    assert "missing" not in output
 
 
 @pytest.mark.usefixtures("few_students")

@@ -53,7 +53,7 @@ def test_sample_fills_the_database_and_prints_row_counts(run: Run, database_url:
         SNAPSHOT_TIMEZONE="Europe/Budapest", SNAPSHOT_PLATFORM_SCHEMA="learning",
     )  # fmt: skip
     assert done.status == 0, done.errors
-    head = "1,000 students, 2025-10-25 to 2025-11-23 (Europe/Budapest), seed 1, 10 % with an invalid or unusual row:\n"
+    head = "1,000 students, 2025-10-25 to 2025-11-23 (Europe/Budapest), seed 1;\n10 % have an invalid or unusual row:\n"
     assert head in done.output
     first, written, last = done.errors.splitlines()
     assert (first, last) == ("writing students", "building keys and indexes")

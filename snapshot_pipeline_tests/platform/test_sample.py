@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from snapshot_pipeline.metrics.corrections import (
+    COMPLETED_BEFORE_STARTED,
+    NEGATIVE_SCORE,
     attempt_issues,
     correct_attempts,
     correct_exercises,
@@ -32,6 +34,7 @@ from snapshot_pipeline.platform.sample import (
     generate,
     load_sample,
 )
+from snapshot_pipeline.platform.sample.story import SWAPPED_DAYS_AGO
 from snapshot_pipeline.platform.tables import TABLE_NAMES, platform_metadata
 
 ZONE = ZoneInfo("Europe/Budapest")
@@ -272,6 +275,28 @@ def test_steady_students_never_run_out_of_lessons_in_three_years():
     progress = generate(long).user_lesson_progress.to_pandas()
     last_month = progress["started_at"] > pd.Timestamp(start_of_day(long.until - timedelta(days=30), ZONE))
     assert progress.loc[last_month, "user_id"].nunique() > 0.6 * long.students
+
+
+# The story of the demo
+
+
+def test_story_deserts_a_cohort_and_spoils_two_days():
+    options = replace(OPTIONS, students=1_500, days=80, bad_rate=0.01, story=True)
+    told, plain = generate(options), generate(replace(options, story=False))
+    assert told.users.equals(plain.users)
+    batch = snapshots(told, days_before_end(AFFECTED_DAYS, options))
+    days = batch.published.assign(day=batch.published["snapshot_date"].dt.date).set_index("day")
+    swapped, last = SUNDAY - timedelta(days=SWAPPED_DAYS_AGO), SUNDAY
+    counts = batch.issues.groupby(["day", "issue"])["user_id"].nunique()
+    for day, issue in ((swapped, COMPLETED_BEFORE_STARTED), (last, NEGATIVE_SCORE)):
+        assert counts[pd.Timestamp(day), issue] > 0.12 * len(days.loc[day])
+    assert batch.issues["user_id"].nunique() < 0.5 * len(days.loc[last])
+    tracks = told.users.to_pandas().set_index("id")[["current_specialization", "current_level"]]
+    sunday = days.loc[last].join(tracks, on="user_id")
+    inactive = pd.Timestamp(SUNDAY) - sunday["last_activity_date"] >= pd.Timedelta(days=14)
+    shares = inactive.groupby([sunday["current_specialization"], sunday["current_level"]]).mean()
+    assert shares.idxmax() == ("web", "1")
+    assert shares.max() > 1.5 * shares.drop(index=("web", "1")).max()
 
 
 # Invalid rows

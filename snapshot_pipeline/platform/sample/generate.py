@@ -20,6 +20,7 @@ from snapshot_pipeline.platform.sample.arrays import Calendar, Flags, Ints
 from snapshot_pipeline.platform.sample.catalog import TRACKS, make_catalog
 from snapshot_pipeline.platform.sample.invalid_rows import add_invalid, choose_invalid, invalid_frame
 from snapshot_pipeline.platform.sample.options import SampleOptions, random_stream
+from snapshot_pipeline.platform.sample.story import add_bad_days, desert, differ_by_track
 from snapshot_pipeline.platform.sample.students import (
     ROLES,
     Attempts,
@@ -90,7 +91,11 @@ def generate_chunks(options: SampleOptions) -> Iterator[SamplePlatform]:
         students = min(options.chunk_students, options.students - first_student)
         generator = random_stream(options.seed, 1 + number)
         people = make_people(first_student, students, calendar, generator)
+        if options.story:
+            people = differ_by_track(people)
         study = make_study(people, calendar, catalog, generator)
+        if options.story:
+            study = desert(people, study, calendar)
         attempts = make_attempts(people, study, calendar, catalog, generator)
         submissions = make_submissions(people, study, calendar, generator)
         # Rounded over all students so far, so that the rate is exact over the whole sample, not chunk by chunk.
@@ -98,6 +103,8 @@ def generate_chunks(options: SampleOptions) -> Iterator[SamplePlatform]:
         count = round(options.bad_rate * eligible_count) - invalid_count
         invalid = choose_invalid(people, study, calendar, catalog, invalid_count, count, generator)
         study, attempts = add_invalid(invalid, people, study, attempts, catalog)
+        if options.story:
+            study, attempts = add_bad_days(people, study, attempts, calendar, catalog, excluded=invalid.person)
         yield SamplePlatform(
             users=_users_table(people),
             lessons=lessons,

@@ -91,8 +91,9 @@ def _float_noise(rows: InvalidRows) -> Attempts:
     return _attempt(rows, 100.00000000000001)
 
 
-def _negative_score(rows: InvalidRows) -> Attempts:
-    return _attempt(rows, -5.0)
+def negative_score(rows: InvalidRows, score: float = -5.0) -> Attempts:
+    """Return a graded attempt at the entry test with a score below 0."""
+    return _attempt(rows, score)
 
 
 def _nan_score(rows: InvalidRows) -> Attempts:
@@ -103,7 +104,8 @@ def _skew_of_a_second(rows: InvalidRows) -> Study:
     return _lesson(rows, completed=rows.moment - _SECOND)
 
 
-def _completed_before_start(rows: InvalidRows) -> Study:
+def completed_before_start(rows: InvalidRows) -> Study:
+    """Return a lesson that was completed minutes before it was started."""
     return _lesson(rows, completed=rows.moment - rows.minutes * MINUTE)
 
 
@@ -161,11 +163,11 @@ class Kind:
 
 KINDS = (
     Kind("extra_credit", None, _extra_credit),
-    Kind("negative_score", NEGATIVE_SCORE, _negative_score),
+    Kind("negative_score", NEGATIVE_SCORE, negative_score),
     Kind("float_noise", None, _float_noise),
     Kind("negative_minutes", NEGATIVE_MINUTES, _negative_minutes),
     Kind("skew_of_a_second", None, _skew_of_a_second),
-    Kind("completed_before_start", COMPLETED_BEFORE_STARTED, _completed_before_start),
+    Kind("completed_before_start", COMPLETED_BEFORE_STARTED, completed_before_start),
     Kind("completed_without_start", None, _completed_without_start),
     Kind("nan_score", NON_FINITE_SCORE, _nan_score),
     Kind("minutes_over_midnight", None, _minutes_over_midnight),
@@ -205,13 +207,19 @@ def choose_invalid(
     number = first_number + np.arange(count)
     noons = np.array([_noon(calendar, days) for days in _DAYS_BEFORE_END])
     moment = np.maximum(first_start[chosen], noons[number // len(KINDS) % len(noons)])
+    rows = invalid_rows(person, people, calendar, catalog, moment)
+    return replace(rows, kind=number % len(KINDS), minutes=generator.integers(10, 180, count))
+
+
+def invalid_rows(person: Ints, people: People, calendar: Calendar, catalog: Catalog, moment: Ints) -> InvalidRows:
+    """Return the rows of these people at these moments, of kind 0 and with 45 minutes."""
     track = people.track[person]
     return InvalidRows(
         person=person,
-        kind=number % len(KINDS),
+        kind=np.zeros(len(person), dtype=np.int64),
         moment=moment,
         midnight=calendar.starts[np.searchsorted(calendar.starts, moment, side="right")],
-        minutes=generator.integers(10, 180, count),
+        minutes=np.full(len(person), 45, dtype=np.int64),
         lesson=catalog.last_lessons[track],
         entry_test=catalog.entry_tests[track],
         unpublished_quiz=catalog.unpublished_quizzes[track],

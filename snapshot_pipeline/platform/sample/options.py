@@ -30,6 +30,7 @@ class SampleOptions:
         until: The first day that is not covered: all rows are before its local midnight.
         bad_rate: The share, 0 to 1, of the students with a snapshot on the last day who get an invalid row.
         zone: The platform's time zone: study hours and weekends are local.
+        story: Whether the events of `story` happen as well.
     """
 
     students: int
@@ -38,6 +39,7 @@ class SampleOptions:
     until: date
     bad_rate: float
     zone: ZoneInfo
+    story: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.students <= MAX_STUDENTS:
