@@ -12,10 +12,11 @@ FAILED_CHECK = "failed_check"
 """A check of severity ERROR failed, on any number of days or weeks for one cause. Closed when it passes for all."""
 
 CAUSE_SEPARATOR = ": "
-"""Between the check and its cause in the subject of a failed check."""
+"""Between the check, or the assets of a run, and the cause in a subject."""
 
 FAILED_RUN = "failed_run"
-"""A run failed and will not be retried. Closed when the same run succeeds, or its partitions have been materialized."""
+"""Runs of the same assets failed for one cause and will not be retried. Closed when all that they should have computed
+has been materialized since, or, without partitions, when a later run succeeds."""
 
 FAILED_BACKFILL = "failed_backfill"
 """Dagster gave up on a backfill. Closed when its days or weeks have been materialized since it was launched."""
@@ -24,10 +25,10 @@ SLOW_RUN = "slow_run"
 """A run takes, or took, more than SNAPSHOT_MAX_RUN_SECONDS. Closed when a later run of the asset is fast enough."""
 
 MISSING_DAY = "missing_day"
-"""A day is missing SNAPSHOT_OVERDUE_MINUTES after it ended. Closed when it has been computed."""
+"""Days are missing SNAPSHOT_OVERDUE_MINUTES after they ended. Closed when all have been computed."""
 
 MISSED_WEEK = "missed_week"
-"""A week is missing SNAPSHOT_OVERDUE_MINUTES after its schedule. Closed when it, or a newer week, has been computed."""
+"""Weeks are missing SNAPSHOT_OVERDUE_MINUTES after their schedule. Closed when the newest has been computed."""
 
 KINDS = (FAILED_CHECK, FAILED_RUN, FAILED_BACKFILL, SLOW_RUN, MISSING_DAY, MISSED_WEEK)
 
@@ -51,7 +52,8 @@ class Observation:
         run_id: The Dagster run, if there is one.
         event_at: When the observed event happened; None for a state that is true at the time of the scan.
         command: The command to run, or an empty text.
-        partitions: Of a failing check: what was found, by day or week; the key is empty for a check without partitions.
+        partitions: By day or week, or by an empty text without partitions: what a failing check found, the id of the
+            failed run, or when it was due.
     """
 
     kind: str

@@ -29,7 +29,7 @@ FAILURE, WARNING, SUCCESS = "failure", "warning", "success"
 
 _PLURALS = {
     FAILED_CHECK: "failed checks",
-    FAILED_RUN: "failed runs",
+    FAILED_RUN: "causes of failed runs",
     FAILED_BACKFILL: "failed backfills",
     SLOW_RUN: "slow runs",
     MISSING_DAY: "missing days",
@@ -45,7 +45,7 @@ _REMEDIATION = {
     ),
     MISSING_DAY: (
         "Check that the daemon is running, that daily_snapshots_schedule is on, and whether a run of the day failed. "
-        "Then compute it; several days with: snapshot-pipeline materialize --missing"
+        "Then compute what is missing."
     ),
     MISSED_WEEK: (
         "Check that the daemon is running, that weekly_recommendations_schedule is on, and whether a run of the week "
@@ -165,9 +165,7 @@ def _title(group: Sequence[Incident], prefix: str) -> str:
     first, last = group[0], group[-1]
     if len(group) == 1:
         return f"{prefix}{first.title}"
-    subjects = sorted(incident.subject for incident in group)
-    period = f", {subjects[0]} to {subjects[-1]}" if first.kind in (MISSING_DAY, MISSED_WEEK) else ""
-    return f"{prefix}{len(group)} {_PLURALS[first.kind]}{period} (incidents {first.id} … {last.id})"
+    return f"{prefix}{len(group)} {_PLURALS[first.kind]} (incidents {first.id} … {last.id})"
 
 
 def _body(group: Sequence[Incident], lines: Callable[[Incident], list[str]], remediation: str | None = None) -> str:
@@ -182,7 +180,10 @@ def _body(group: Sequence[Incident], lines: Callable[[Incident], list[str]], rem
 
 
 def _opened(message_format: MessageFormat, incident: Incident) -> list[str]:
-    return [incident.detail, *_command(incident), message_format.link(incident, incident.run_id)]
+    keys = [partition for partition in incident.partitions if partition]
+    # The link of a failed check lists its days.
+    listed = [f"Partitions: {_listed(keys)}"] if len(keys) > 1 and incident.kind != FAILED_CHECK else []
+    return [incident.detail, *listed, *_command(incident), message_format.link(incident, incident.run_id)]
 
 
 def _command(incident: Incident) -> list[str]:

@@ -14,14 +14,14 @@ from typing import Any
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.day_metadata import failure_tables, issue_table, row_table
+from snapshot_pipeline.orchestration.day_metadata import Metadata, failure_tables, issue_table, row_table, table
 from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, description
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.pipeline.at_risk import AtRiskReport
-from snapshot_pipeline.pipeline.day_reports import DayReport
+from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.pipeline.summaries import SummarizedDay
-from snapshot_pipeline.plots.text import count_noun, percent, percent_up
+from snapshot_pipeline.plots.text import count_noun, percent, percent_up, percentage, percentage_up
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.issues import ListedRow
@@ -34,6 +34,9 @@ ALL_STUDENTS = "all_students"
 RECOMMENDATION_COVERAGE = "recommendation_coverage"
 WEEK_COMPLETE = "week_complete"
 AT_RISK_PLAUSIBLE = "at_risk_plausible"
+
+_NAMED_REASONS = 5
+"""How many reasons of failures a description names; the table has all."""
 
 MIN_COVERAGE = 0.5
 """Share of students with a recommendation below which something, such as the lessons, seems to be missing."""
@@ -111,8 +114,7 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             what_to_do="Check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day.",
             metadata=counts,
         )
-    reason = _most_frequent(report.failures)
-    failed = f"; {count.failed:,} failed{f', mostly {reason}' if reason else ''}" if count.failed else ""
+    failed = f"; {count.failed:,} failed" if count.failed else ""
     return _result(
         SUCCESS_RATE,
         passed=count.success_rate >= minimum,
@@ -122,21 +124,31 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             f"({percent(count.success_rate)}, at least {percent(minimum)} expected){failed}"
         ),
         what_to_do=(
-            "`first_failures` shows the errors, `snapshot_failures` lists all of them. Fix their cause, or report an "
-            "error of the pipeline; then run:"
+            f"{_by_reason(report.failures)}`first_failures` shows the errors, `snapshot_failures` lists all of them. "
+            "Fix their cause, or report an error of the pipeline; then run:"
         ),
         command=f"snapshot-pipeline retry-failed --from {report.day} --to {report.day}",
-        metadata={**failure_tables(report), **counts, "percent_published": round(count.success_rate * 100, 1)},
-        cause=reason,
+        metadata={**failure_tables(report), **counts, "percent_published": percentage(count.success_rate)},
+        cause=_most_frequent(report.failures),
     )
 
 
-def _most_frequent(failures: Counter[str]) -> str:
-    return failures.most_common(1)[0][0] if failures else ""
+def _most_frequent(reasons: Counter[str]) -> str:
+    return reasons.most_common(1)[0][0] if reasons else ""
 
 
-def check_data_quality(report: DayReport, maximum: float, rows: Sequence[ListedRow] = ()) -> dg.AssetCheckResult:
-    """Check that at most `maximum` of the day's students have an invalid row of the day.
+def _by_reason(reasons: Counter[str]) -> str:
+    """Return the most frequent reasons with their counts as a sentence; empty without reasons."""
+    if not reasons:
+        return ""
+    named = [f"{reason} {count:,}" for reason, count in reasons.most_common(_NAMED_REASONS)]
+    if len(reasons) > _NAMED_REASONS:
+        named.append(f"and {count_noun(len(reasons) - _NAMED_REASONS, 'more reason')}")
+    return f"Failed by reason: {', '.join(named)}. "
+
+
+def check_data_quality(report: DayReport, settings: Settings, rows: Sequence[ListedRow] = ()) -> dg.AssetCheckResult:
+    """Check that at most SNAPSHOT_MAX_ISSUE_RATE of the day's students have an invalid row of the day.
 
     Args:
         rows: Examples of these rows.
@@ -147,23 +159,24 @@ def check_data_quality(report: DayReport, maximum: float, rows: Sequence[ListedR
     kinds = ", ".join(f"{issue.issue} {issue.rows:,}" for issue in issues)  # no ids: it is sent in messages
     return _result(
         DATA_QUALITY,
-        passed=share <= maximum,
+        passed=share <= settings.max_issue_rate,
         severity=dg.AssetCheckSeverity.ERROR,
         found=(
             f"{count.day}: {count.with_issues:,} of {count_noun(count.students, 'student')} "
             f"{'has' if count.with_issues == 1 else 'have'} invalid rows ({percent_up(share)}, at most "
-            f"{percent(maximum)} allowed)"
+            f"{percent(settings.max_issue_rate)} allowed)"
         ),
         what_to_do=(
-            f"Rows by kind: {kinds}. Correct these rows on the platform; `data_issues` lists them. The next scan for "
-            "late data then computes the day again; to do so at once, run:"
+            f"Rows by kind: {kinds}. Correct these rows on the platform; `data_issues` lists them. The day is then "
+            f"computed again within about {count_noun(settings.late_check_minutes, 'minute')} if it is one of the last "
+            f"{settings.late_window_days}; otherwise, or at once, run:"
         ),
         command=_materialize(count.day),
         metadata={
             **issue_table(report),
             **row_table(rows),
             "students_with_issues": count.with_issues,
-            "percent_with_issues": round(share * 100, 1),
+            "percent_with_issues": percentage_up(share),
         },
         cause=issues[0].issue if issues else "",
     )
@@ -171,14 +184,15 @@ def check_data_quality(report: DayReport, maximum: float, rows: Sequence[ListedR
 
 def check_run_time(day: date, seconds: float, maximum: float) -> dg.AssetCheckResult:
     """Check that the run that computed the day took at most `maximum` seconds."""
+    tenths = math.ceil(seconds * 10 - 1e-9) / 10  # up: more than the maximum must not look equal to it
     return _result(
         RUN_TIME,
         passed=seconds <= maximum,
         severity=dg.AssetCheckSeverity.WARN,
-        found=f"{day}: the run took {seconds:,.1f} s, at most {maximum:g} s expected",
+        found=f"{day}: the run took {f'{tenths:,.1f}'.removesuffix('.0')} s, at most {maximum:g} s expected",
         what_to_do=("The command names missing indexes; docs/scaling.md describes the cost of large platforms."),
         command="snapshot-pipeline check",
-        metadata={"run_seconds": round(seconds, 1)},
+        metadata={"run_seconds": tenths},
     )
 
 
@@ -224,7 +238,7 @@ def check_day(
     """Evaluate all checks of a day of snapshots; `invalid_rows` are examples."""
     return [
         check_success_rate(report, settings.min_success_rate),
-        check_data_quality(report, settings.max_issue_rate, invalid_rows),
+        check_data_quality(report, settings, invalid_rows),
         check_run_time(report.day, seconds, settings.max_run_seconds),
         check_student_count_stable(report.count, earlier, settings.max_student_drop),
     ]
@@ -270,6 +284,7 @@ def check_week(report: WeekReport, settings: Settings) -> list[dg.AssetCheckResu
 def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheckResult:
     """Check that at least `minimum` of the students did not fail; a week without students is a warning."""
     rate, failed = report.success_rate, len(report.failed)
+    reasons = Counter(error.partition(":")[0] for error in report.failed.values())
     week = f"week of {report.week_start}"
     if rate is None:
         return _result(
@@ -292,12 +307,29 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
             f"({percent(rate)}, at least {percent(minimum)} expected); {failed:,} failed"
         ),
         what_to_do=(
-            "The run's log lists the students and their errors. Report errors of the pipeline; once the cause is "
-            "fixed, run:"
+            f"{_by_reason(reasons)}`first_failures` shows the errors, the run's log has all of them. Fix their cause, "
+            "or report an error of the pipeline; then run:"
         ),
         command=_recommend(report),
-        metadata={"failed": failed, "percent_computed": round(rate * 100, 1)},
+        metadata={**_week_failures(report, reasons), "failed": failed, "percent_computed": percentage(rate)},
+        cause=_most_frequent(reasons),
     )
+
+
+def _week_failures(report: WeekReport, reasons: Counter[str]) -> Metadata:
+    """Return why students failed, most frequent reason first, and the first ten; empty if none failed."""
+    if not report.failed:
+        return {}
+    examples: list[dict[str, str | float]] = [
+        {"user_id": user_id, "detail": error} for user_id, error in list(report.failed.items())[:EXAMPLES]
+    ]
+    by_reason: list[dict[str, str | float]] = [
+        {"reason": reason, "students": count} for reason, count in reasons.most_common()
+    ]
+    return {
+        "failures_by_reason": table(by_reason, {"reason": "text", "students": "int"}),
+        "first_failures": table(examples, {"user_id": "int", "detail": "text"}),
+    }
 
 
 def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
@@ -324,7 +356,7 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
             "recipients": report.recipients,
             "students_with_lesson_left": report.expected,
             "with_recommendation": report.expected_with_recommendation,
-            **({} if share is None else {"percent_with_recommendation": round(share * 100, 1)}),
+            **({} if share is None else {"percent_with_recommendation": percentage(share)}),
         },
     )
 
@@ -361,7 +393,7 @@ def check_at_risk(report: AtRiskReport, settings: Settings) -> dg.AssetCheckResu
     else:
         found = (
             f"{week}: {report.listed:,} of {count_noun(report.with_score, 'student')} with a score listed "
-            f"({percent(share)}, {percent(minimum)} to {percent(maximum)} expected)"
+            f"({_listed(share, maximum):g} %, {percent(minimum)} to {percent(maximum)} expected)"
         )
         what_to_do = (
             "Look at some of the students (`snapshot-pipeline at-risk`). If their reasons are right, change "
@@ -379,9 +411,14 @@ def check_at_risk(report: AtRiskReport, settings: Settings) -> dg.AssetCheckResu
             "listed": report.listed,
             "with_score": report.with_score,
             "listed_with_few_peers": few_peers,
-            **({} if share is None else {"percent_listed": round(share * 100, 1)}),
+            **({} if share is None else {"percent_listed": _listed(share, maximum)}),
         },
     )
+
+
+def _listed(share: float, maximum: float) -> float:
+    """Return a share in percent, rounded so that it does not look equal to the limit that it exceeds."""
+    return percentage_up(share) if share > maximum else percentage(share)
 
 
 def _materialize(day: date) -> str:

@@ -181,7 +181,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
             {
                 report.day: [
                     check_success_rate(report, settings.min_success_rate),
-                    check_data_quality(report, settings.max_issue_rate),
+                    check_data_quality(report, settings),
                 ]
                 for report in run.reports
             },

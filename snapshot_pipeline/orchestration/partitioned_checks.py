@@ -6,11 +6,14 @@ Partitioned checks are a preview feature of Dagster 1.13. See https://docs.dagst
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration.commands import command_for
+from snapshot_pipeline.orchestration.day_metadata import table
 from snapshot_pipeline.orchestration.instance.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 
 CAUSE = "cause"
@@ -27,10 +30,27 @@ def description(paragraphs: Sequence[str], command: str = "") -> str:
     return _PARAGRAPH.join([*paragraphs, f"`{command}`"] if command else paragraphs)
 
 
-def found_and_advice(text: str) -> tuple[str, str]:
-    """Return the first paragraph of a description without its full stop, and what to do, without the command."""
+@dataclass(frozen=True)
+class Description:
+    """The parts of a description.
+
+    Attributes:
+        found: The first paragraph, without its full stop.
+        what_to_do: The other paragraphs, one line each; empty if there are none.
+        command: The command to run, or an empty text.
+    """
+
+    found: str
+    what_to_do: str
+    command: str
+
+
+def read_description(text: str) -> Description:
+    """Return the parts of a description that `description` has built."""
     found, *others = (" ".join(part.split()) for part in text.split(_PARAGRAPH))
-    return found.rstrip("."), "\n".join(part for part in others if not part.startswith("`"))
+    commands = [part for part in others if part.startswith("`snapshot-pipeline ")]
+    what_to_do = "\n".join(part for part in others if part not in commands)
+    return Description(found.rstrip("."), what_to_do, commands[0].strip("`") if commands else "")
 
 
 def log_by_partition(
@@ -104,21 +124,27 @@ def last_materializations(
 
 
 def _range_result(name: str, results: Mapping[date, Sequence[dg.AssetCheckResult]]) -> dg.AssetCheckResult:
-    failed = {
-        day: result
-        for day, day_results in results.items()
-        for result in day_results
-        if result.check_name == name and not result.passed
-    }
+    """Return whether a check passed on all days, with what was found and the command for all days that failed."""
+    by_day = {day: result for day, of_day in results.items() for result in of_day if result.check_name == name}
+    if len(by_day) == 1:
+        return next(iter(by_day.values()))
+    failed = {day: result for day, result in by_day.items() if not result.passed}
+    if not failed:
+        last = by_day[max(by_day)]
+        passed = f"All {len(by_day)} days of this run passed."
+        text = f"{passed} {last.description}" if last.description else passed
+        return dg.AssetCheckResult(check_name=name, passed=True, description=text)
+    parts = {day: read_description(str(result.description)) for day, result in failed.items()}
+    first = min(failed)
+    found = f"{len(failed)} of {len(by_day)} days of this run failed; first {parts[first].found}."
+    paragraphs = [found, *parts[first].what_to_do.split("\n")] if parts[first].what_to_do else [found]
+    days = [{"day": str(day), "found": part.found.removeprefix(f"{day}: ")} for day, part in parts.items()]
+    tables = {key: value for key, value in failed[first].metadata.items() if isinstance(value, dg.TableMetadataValue)}
     is_error = any(result.severity == dg.AssetCheckSeverity.ERROR for result in failed.values())
-    last = next(result for result in results[max(results)] if result.check_name == name)
-    shown = next(iter(failed.values()), last)  # the first failed day, else the last day
-    tables = {key: value for key, value in shown.metadata.items() if isinstance(value, dg.TableMetadataValue)}
-    passed = f"{len(results) - len(failed)} of {len(results)} days of this run passed"
     return dg.AssetCheckResult(
         check_name=name,
-        passed=not failed,
+        passed=False,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=f"{passed}. {shown.description}" if shown.description else f"{passed}.",
-        metadata={**tables, "days_failed": ", ".join(map(str, failed))} if failed else {},
+        description=description(paragraphs, command_for(parts[first].command, map(str, failed))),
+        metadata={"failed_days": table(days, {"day": "text", "found": "text"}), **tables},
     )

@@ -88,7 +88,8 @@ def check_contract(table: str, findings: Sequence[Finding], *, exists: bool) -> 
     """
     problems = [finding for finding in findings if finding.severity != "note"]
     nothing = "no findings" if exists else "the platform has no such table"
-    found = "; ".join(f"{finding.severity}: {finding.message}" for finding in findings) or nothing
+    messages = [f"{finding.severity}: {finding.message}" for finding in findings]
+    found = f"{'; '.join(messages) or nothing}."
     metadata: dict[str, Any] = {}
     if findings:
         metadata["findings"] = metadata_table(
@@ -109,6 +110,14 @@ def check_contract(table: str, findings: Sequence[Finding], *, exists: bool) -> 
         check_name=CONTRACT,
         passed=not problems,
         severity=_ERROR if any(finding.severity == "error" for finding in findings) else _WARN,
-        description=description([f"{found}.", _WHAT_TO_DO], "snapshot-pipeline check") if problems else f"{found}.",
+        description=_problem_description(messages) if problems else found,
         metadata=metadata,
     )
+
+
+def _problem_description(messages: Sequence[str]) -> str:
+    """Return the worst finding, which is the title of an incident, then the others, then what to do."""
+    others = messages[1:]
+    more = f", and {count_noun(len(others), 'more finding')}" if others else ""
+    listed = [f"{'; '.join(others)}."] if others else []
+    return description([f"{messages[0]}{more}.", *listed, _WHAT_TO_DO], "snapshot-pipeline check")

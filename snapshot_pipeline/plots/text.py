@@ -54,15 +54,25 @@ def count_noun(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if f'{number:.0f}' == '1' else 's'}"
 
 
-def percent(share: float) -> str:
+def percentage(share: float) -> float:
     """Return a share in percent, rounded down to a tenth: a share below a minimum must not look equal to it."""
     # 1e-9, because a share such as 0.29 is a little less than 29 hundredths in binary.
-    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
+    return math.floor(share * 1000 + 1e-9) / 10
+
+
+def percentage_up(share: float) -> float:
+    """Return a share in percent, rounded up to a tenth: a share above a maximum must not look equal to it."""
+    return math.ceil(share * 1000 - 1e-9) / 10
+
+
+def percent(share: float) -> str:
+    """Return `percentage` as text: `98.7 %`."""
+    return f"{percentage(share):g} %"
 
 
 def percent_up(share: float) -> str:
-    """Return a share in percent, rounded up to a tenth: a share above a maximum must not look equal to it."""
-    return f"{math.ceil(share * 1000 - 1e-9) / 10:g} %"
+    """Return `percentage_up` as text."""
+    return f"{percentage_up(share):g} %"
 
 
 def display_name(name: str) -> str:

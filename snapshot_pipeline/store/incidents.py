@@ -28,7 +28,7 @@ class Incident:
         detail: Observed and expected values.
         run_id: The Dagster run in which it happened, if any.
         command: The command to run, or an empty text.
-        partitions: Of a failing check: what was found, by day or week.
+        partitions: By day or week: what a failing check found, the id of the failed run, or when it was due.
         notified_at: When its opening or the last reminder was queued.
         last_event_at: When its last known event happened; None if it has no events.
     """
@@ -49,7 +49,7 @@ class Incident:
     @property
     def text(self) -> str:
         """What is wrong, why and what to do, with the command, in one line."""
-        parts = (f"{self.title}.", *self.detail.split("\n"), self.command)
+        parts = (f"{self.title}.", *self.detail.split("\n"), f"Command: {self.command}" if self.command else "")
         return " ".join(part for part in parts if part)
 
 

@@ -457,7 +457,7 @@ def _incidents(metadata: MetaData) -> Table:
         _column(
             "subject",
             Text,
-            "What it is about, such as a day and a check; at most one incident per kind and subject is open.",
+            "What it is about, such as a check and a cause; at most one incident per kind and subject is open.",
         ),
         _column("title", Text, "One line for messages."),
         _column("detail", Text, "Details for messages, and what to do."),
@@ -465,7 +465,8 @@ def _incidents(metadata: MetaData) -> Table:
         _column(
             "partitions",
             JSONB,
-            "Of a failing check: what was found, by day or week; the key is empty for a check without partitions.",
+            "By day or week (empty without partitions): what a failing check found, the id of the failed run, or when "
+            "it was due.",
             server_default=text("'{}'"),
         ),
         _optional("run_id", Text, "The Dagster run in which it happened, or null."),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from snapshot_pipeline.alerts.incidents import FAILED_CHECK, KINDS
+from snapshot_pipeline.alerts.incidents import FAILED_CHECK, FAILED_RUN, KINDS
 from snapshot_pipeline.alerts.messages import opened_messages, reminder_messages, resolved_messages
 from snapshot_pipeline_tests.alerts.scans import DAY, FORMAT, MINUTE, NOW, check, missing
 from snapshot_pipeline_tests.alerts.test_incidents import incident_of
@@ -37,13 +37,17 @@ def test_the_link_of_a_table_of_the_platform_and_of_many_days():
     assert "(tab Partitions: 28 from 2026-02-01 to 2026-02-28)" in message.body
 
 
-def test_thirty_missing_days_are_one_message_that_lists_them():
-    days = [f"2026-02-{day:02}" for day in range(1, 29)] + ["2026-03-01", "2026-03-02"]
-    group = [incident_of(missing(day), NOW, number) for number, day in enumerate(days, start=12)]
+def test_several_causes_of_failed_runs_are_one_message_that_lists_them():
+    runs = {f"2026-02-{day:02}": "run-1" for day in range(1, 4)}
+    group = [
+        replace(incident_of(missing("2026-03-08"), NOW, number), kind=FAILED_RUN, partitions=runs, run_id="run-1")
+        for number in range(12, 42)
+    ]
     (message,) = opened_messages(group, FORMAT)
-    assert message.title == "30 missing days, 2026-02-01 to 2026-03-02 (incidents 12 … 41)"
-    assert all(f"Incident {number}: performance_snapshots {day}" in message.body for number, day in enumerate(days, 12))
-    assert message.body.startswith("Check that the daemon is running")  # the end may be truncated
+    assert message.title == "30 causes of failed runs (incidents 12 … 41)"
+    assert all(f"Incident {number}: performance_snapshots" in message.body for number in range(12, 42))
+    assert message.body.count("Partitions: 2026-02-01, 2026-02-02, 2026-02-03") == 30
+    assert message.body.startswith("Fix the cause")  # the end may be truncated
 
 
 def test_different_kinds_are_different_messages():

@@ -60,7 +60,7 @@ def test_missing_day_and_week_are_reported_and_then_resolved(system: FaultSystem
         changes = scan_and_record(installation, system.dagster.instance, repository, cursor, channels, now)
         again = scan_and_record(installation, system.dagster.instance, repository, cursor, channels, now)
     assert again.opened == []
-    missing = {incident.subject: incident.id for incident in changes.opened}
+    missing = {partition: incident.id for incident in changes.opened for partition in incident.partitions}
     assert {str(day), str(monday)} <= missing.keys()
     for name, subject in (("a day is missing", str(day)), ("a weekly run did not happen", str(monday))):
         fault = ledger.fault(name)

@@ -20,16 +20,18 @@ from snapshot_pipeline.orchestration.checks import (
     percent,
     percent_up,
 )
+from snapshot_pipeline.orchestration.partitioned_checks import _range_result
 from snapshot_pipeline.pipeline.at_risk import AtRiskReport
 from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.recommendations import WeekReport
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline.store.days import DayCount
 from snapshot_pipeline.store.failures import FailedStudent
-from snapshot_pipeline.store.issues import IssueCount
+from snapshot_pipeline.store.issues import IssueCount, ListedRow
 
 DAY = date(2026, 2, 27)
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+SETTINGS = load_settings()
 
 
 def report(published: int, failed: int) -> DayReport:
@@ -49,9 +51,9 @@ def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, pass
 def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> None:
     result = check_success_rate(report(850, 150), 0.90)
     assert result.description == (
-        "2026-02-27: 850 of 1,000 students published (85 %, at least 90 % expected); 150 failed, mostly "
-        "unexpected_error.\n\n`first_failures` shows the errors, `snapshot_failures` lists all of them. Fix their "
-        "cause, or report an error of the pipeline; then run:\n\n"
+        "2026-02-27: 850 of 1,000 students published (85 %, at least 90 % expected); 150 failed.\n\n"
+        "Failed by reason: unexpected_error 150. `first_failures` shows the errors, `snapshot_failures` lists all of "
+        "them. Fix their cause, or report an error of the pipeline; then run:\n\n"
         "`snapshot-pipeline retry-failed --from 2026-02-27 --to 2026-02-27`"
     )
     assert result.metadata["cause"].value == "unexpected_error"
@@ -65,7 +67,7 @@ def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> No
 
 @pytest.mark.parametrize(("with_issues", "passed"), [(0, True), (100, True), (101, False)])
 def test_more_than_one_in_ten_students_with_invalid_rows_is_an_error(with_issues: int, passed: bool) -> None:
-    result = check_data_quality(DayReport(DAY, published=1_000, with_issues=with_issues), 0.10)
+    result = check_data_quality(DayReport(DAY, published=1_000, with_issues=with_issues), SETTINGS)
     assert result.passed is passed
     assert result.severity is ERROR
 
@@ -75,15 +77,23 @@ def test_data_quality_names_the_kinds_with_an_example_each() -> None:
         IssueCount("negative_minutes", 2, 2, "user_lesson_progress", "7/12", "time_spent_minutes -5"),
         IssueCount("negative_score", 1, 1, "quiz_attempts", "31", "score -3.0"),
     )
-    result = check_data_quality(DayReport(DAY, published=9, failures=Counter(x=1), with_issues=3, issues=issues), 0.10)
+    report = DayReport(DAY, published=9, failures=Counter(x=1), with_issues=3, issues=issues)
+    rows = [ListedRow("quiz_attempts", "31", "negative_score", "score -3.0")]
+    result = check_data_quality(report, SETTINGS, rows)
     assert result.description == (
         "2026-02-27: 3 of 10 students have invalid rows (30 %, at most 10 % allowed).\n\nRows by kind: "
-        "negative_minutes 2, negative_score 1. Correct these rows on the platform; `data_issues` lists them. The next "
-        "scan for late data then computes the day again; to do so at once, run:\n\n"
+        "negative_minutes 2, negative_score 1. Correct these rows on the platform; `data_issues` lists them. The day "
+        "is then computed again within about 60 minutes if it is one of the last 60; otherwise, or at once, run:\n\n"
         "`snapshot-pipeline materialize --from 2026-02-27 --to 2026-02-27`"
     )
     assert result.metadata["cause"].value == "negative_minutes"
-    assert next(iter(result.metadata)) == "issues"  # a table comes before the numbers
+    assert list(result.metadata) == [  # a table by kind, examples, numbers
+        "issues",
+        "first_rows",
+        "students_with_issues",
+        "percent_with_issues",
+        "cause",
+    ]
     assert [record.data for record in result.metadata["issues"].records][1] == {
         "issue": "negative_score",
         "rows": 1,
@@ -91,6 +101,34 @@ def test_data_quality_names_the_kinds_with_an_example_each() -> None:
         "for_example": "quiz_attempts 31",
         "detail": "score -3.0",
     }
+
+
+def test_a_range_with_failed_days_says_how_many_which_and_the_command_for_all_of_them() -> None:
+    days = [date(2026, 2, day) for day in range(5, 10)]
+    issues = (IssueCount("negative_minutes", 2, 2, "user_lesson_progress", "7/12", "time_spent_minutes -5"),)
+    results = {
+        day: [check_data_quality(DayReport(day, published=10, with_issues=bad, issues=issues if bad else ()), SETTINGS)]
+        for day, bad in zip(days, (2, 3, 0, 1, 4), strict=True)
+    }
+    result = _range_result("data_quality", results)
+    assert (result.passed, result.severity) == (False, ERROR)
+    found, what_to_do, command = str(result.description).split("\n\n")
+    assert found == (
+        "3 of 5 days of this run failed; first 2026-02-05: 2 of 10 students have invalid rows (20 %, at most 10 % "
+        "allowed)."
+    )
+    assert what_to_do.startswith("Rows by kind: negative_minutes 2. ")
+    assert command == (
+        "`snapshot-pipeline materialize --from 2026-02-05 --to 2026-02-06; "
+        "snapshot-pipeline materialize --from 2026-02-09 --to 2026-02-09`"
+    )
+    assert list(result.metadata) == ["failed_days", "issues"]
+    assert [record.data for record in result.metadata["failed_days"].records][2] == {
+        "day": "2026-02-09",
+        "found": "4 of 10 students have invalid rows (40 %, at most 10 % allowed)",
+    }
+    passed = _range_result("data_quality", {day: result for day, result in results.items() if day == days[2]})
+    assert (passed.passed, passed.description) == (True, results[days[2]][0].description)
 
 
 def test_a_day_without_students_is_a_warning_without_a_rate() -> None:
@@ -127,7 +165,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
     monday, earlier = date(2026, 2, 16), DayCount(date(2026, 2, 26), 1_000, 0)
     good = [
         check_success_rate(report(1_000, 0), 0.9),
-        check_data_quality(report(1_000, 0), 0.1),
+        check_data_quality(report(1_000, 0), SETTINGS),
         check_run_time(DAY, 1, 300),
         check_student_count_stable(DayCount(DAY, 1_000, 0), earlier, 0.2),
         check_recommendation_coverage(WeekReport(monday, recipients=10, expected=10, expected_with_recommendation=10)),
@@ -136,7 +174,7 @@ def test_only_a_failed_result_says_what_to_do() -> None:
     ]
     bad = [
         check_success_rate(report(1, 999), 0.9),
-        check_data_quality(DayReport(DAY, published=1, with_issues=1), 0.1),
+        check_data_quality(DayReport(DAY, published=1, with_issues=1), SETTINGS),
         check_run_time(DAY, 301, 300),
         check_student_count_stable(DayCount(DAY, 1, 0), earlier, 0.2),
         check_recommendation_coverage(WeekReport(monday, recipients=10, expected=10, expected_with_recommendation=1)),
@@ -145,8 +183,32 @@ def test_only_a_failed_result_says_what_to_do() -> None:
     ]
     for result in [*good, *bad]:
         assert ("\n\n" in str(result.description)) is not result.passed, result.check_name
-        numbers = [value.value for value in result.metadata.values() if isinstance(value, dg.FloatMetadataValue)]
-        assert all(number == round(number, 1) for number in numbers if number is not None), result.check_name
+
+
+def test_a_number_has_one_format_and_no_threshold_is_metadata() -> None:
+    """The UI plots every number over the days."""
+    monday = date(2026, 2, 16)
+    results = [
+        check_success_rate(report(8_996, 1_004), 0.9),
+        check_data_quality(DayReport(DAY, published=4_761, with_issues=612), SETTINGS),
+        check_run_time(DAY, 301.04, 300),
+        check_student_count_stable(DayCount(DAY, 799, 0), DayCount(date(2026, 2, 26), 1_000, 0), 0.2),
+        check_recommendation_coverage(WeekReport(monday, recipients=13, expected=7, expected_with_recommendation=3)),
+        check_week_success_rate(WeekReport(monday, recipients=7, failed={7: "ValueError: x"}), 0.9),
+        check_at_risk(AtRiskReport(monday, 2_000, 1_000, 401, 0), SETTINGS),
+        check_at_risk(AtRiskReport(monday, 20_000, 9_999, 4_000, 0), SETTINGS),
+    ]
+    thresholds = {0.9, 90, 0.1, 10, 300, 0.2, 20, 800, 0.5, 50, 0.4, 40}
+    for result in results:
+        assert not result.passed
+        numbers = [
+            v.value for v in result.metadata.values() if isinstance(v, dg.FloatMetadataValue | dg.IntMetadataValue)
+        ]
+        assert not thresholds & set(numbers), result.check_name
+        for value in result.metadata.values():
+            if isinstance(value, dg.FloatMetadataValue):
+                unit = "s" if result.check_name == "run_time" else "%"
+                assert f"{value.value:g} {unit}" in str(result.description), result.check_name
 
 
 @pytest.mark.parametrize(("seconds", "passed"), [(299.9, True), (300, True), (300.1, False)])
@@ -207,6 +269,9 @@ def test_a_week_in_which_many_students_failed_is_an_error(failed: int, passed: b
         f"{100 - failed} of 100 students computed ({100 - failed} %, at least 90 % expected); {failed} failed."
         in str(result.description)
     )
+    if not passed:
+        assert f"Failed by reason: ValueError {failed}. `first_failures` shows" in str(result.description)
+        assert len(result.metadata["first_failures"].records) == 10
 
 
 def test_a_week_without_students_is_a_warning() -> None:

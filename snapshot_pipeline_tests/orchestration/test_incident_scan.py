@@ -17,7 +17,7 @@ from psycopg2 import OperationalError
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
-from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
+from snapshot_pipeline.orchestration.commands import command_for, materialize_command
 from snapshot_pipeline.orchestration.incident_scan.periods import day_due_at, week_due_at
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     WILL_RETRY_TAG,
@@ -26,13 +26,22 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     SerializableErrorInfo,
 )
 from snapshot_pipeline.orchestration.manual_jobs import recompute_run_config
+from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.withdrawal import withdraw_days
 from snapshot_pipeline.settings import SettingsError, load_settings
-from snapshot_pipeline.store.incidents import open_incidents
+from snapshot_pipeline.store.incidents import Incident, open_incidents
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.scanning import MARK, QUIET, Scanner, mark_recommended, scanning, spoil
+from snapshot_pipeline_tests.orchestration.scanning import (
+    MARK,
+    QUIET,
+    Scanner,
+    mark_computed,
+    mark_recommended,
+    scanning,
+    spoil,
+)
 
 DAY = date(2026, 2, 10)
 SECOND = timedelta(seconds=1)
@@ -64,14 +73,20 @@ def days(first: date, last: date | None = None) -> dict[str, str]:
     return range_tags(first, last or first)
 
 
-def reported(scanner: Scanner, *events: DagsterEventType, last: date = DAY) -> str:
-    """A run of the days from `DAY` on with nothing but these events."""
+def reported(scanner: Scanner, *events: DagsterEventType, first: date = DAY, last: date | None = None) -> str:
+    """A run of some days with nothing but these events."""
     instance = scanner.installation.instance
     job = build_defs(scanner.settings).resolve_job_def("daily_snapshots_job")
-    run = instance.create_run_for_job(job, tags=days(DAY, last), status=dg.DagsterRunStatus.NOT_STARTED)
+    run = instance.create_run_for_job(job, tags=days(first, last), status=dg.DagsterRunStatus.NOT_STARTED)
     for event in events:
         instance.report_dagster_event(DagsterEvent(event.value, job_name=job.name), run.run_id)
     return run.run_id
+
+
+def opened_later(scanner: Scanner) -> list[Incident]:
+    """The failed runs that a scan opens once it is too late for a retry; a day or week may become due meanwhile."""
+    opened = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    return [incident for incident in opened if incident.kind == "failed_run"]
 
 
 def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Scanner) -> None:
@@ -107,7 +122,10 @@ def test_bad_days_of_one_cause_are_one_incident_until_the_last_of_them_passes(sc
     (incident,) = scanner.scan().opened
     assert incident.subject == DATA_QUALITY
     assert list(incident.partitions) == ["2026-02-05", "2026-02-06", "2026-02-07"]
-    assert "3 days from 2026-02-05 to 2026-02-07" in incident.title
+    assert incident.title.startswith(
+        "performance_snapshots, 3 days from 2026-02-05 to 2026-02-07, the last 2026-02-07: "
+    )
+    assert incident.command == "snapshot-pipeline materialize --from 2026-02-05 --to 2026-02-07"
     scanner.run(days(date(2026, 2, 8), DAY))  # more days of the same cause
     assert not scanner.scan().messages
     assert open_partitions(scanner) == [[f"2026-02-{day:02}" for day in range(5, 11)]]
@@ -135,9 +153,60 @@ def test_another_cause_of_the_same_check_is_another_incident(scanner: Scanner) -
     assert [causes[subject] for subject in other] == [["2026-02-10"]]
 
 
-def open_partitions(scanner: Scanner) -> list[list[str]]:
+def evaluate(scanner: Scanner, check: str, day: date, passed: bool, command: str = "") -> None:
+    """Report a result of a check, as the run of a day does."""
+    paragraphs = [f"{day}: found."] if passed else [f"{day}: found.", "Fix the cause, then run:"]
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("performance_snapshots"),
+        check_name=check,
+        passed=passed,
+        metadata={},
+        partition=str(day),
+        description=description(paragraphs, "" if passed else command),
+    )
+    event_type = DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event = DagsterEvent(event_type, job_name="daily_snapshots_job", event_specific_data=evaluation)
+    scanner.installation.instance.report_dagster_event(event, uuid4().hex)
+
+
+def test_the_command_of_an_incident_is_that_of_its_check_for_the_days_that_fail(scanner: Scanner) -> None:
+    materialize, retry = "snapshot-pipeline materialize", "snapshot-pipeline retry-failed"
+    for day in range(5, 10):
+        on = date(2026, 2, day)
+        evaluate(scanner, "data_quality", on, day in (6, 8), f"{materialize} --from {on} --to {on}")
+        evaluate(scanner, "success_rate", on, day in (6, 8), f"{retry} --from {on} --to {on}")
+    opened = {incident.subject.partition("/")[2]: incident for incident in scanner.scan().opened}
+    assert [*opened["data_quality"].partitions] == ["2026-02-05", "2026-02-07", "2026-02-09"]
+    assert opened["data_quality"].command == "; ".join(
+        f"{materialize} --from 2026-02-0{day} --to 2026-02-0{day}" for day in (5, 7, 9)
+    )
+    assert opened["success_rate"].command == f"{retry} --from 2026-02-05 --to 2026-02-09"
+    evaluate(scanner, "data_quality", date(2026, 2, 7), True)
+    scanner.scan()
+    with open_installation(scanner.settings) as installation:
+        commands = [incident.command for incident in installation.transaction(open_incidents)]
+    assert "; ".join(f"{materialize} --from 2026-02-0{day} --to 2026-02-0{day}" for day in (5, 9)) in commands
+
+
+def test_fewer_students_than_the_day_before_are_an_incident_until_the_next_day_passes(scanner: Scanner) -> None:
+    """Nothing can be computed again if students have left: the message says that nothing is to be done."""
+    fewer, after = DAY, DAY + timedelta(days=1)
+    evaluate(scanner, "student_count_stable", fewer, False)
+    (incident,) = scanner.scan().opened
+    assert incident.command == ""
+    evaluate(scanner, "student_count_stable", after, True)
+    changes = scanner.scan()
+    assert [closed.id for closed in changes.closed] == [incident.id]
+    assert f"{after}: found" in changes.messages[0].body
+    for day, passed in ((fewer, False), (after, True)):  # the next nightly run computes the last days again
+        evaluate(scanner, "student_count_stable", day, passed)
+    assert not scanner.scan().opened
+
+
+def open_partitions(scanner: Scanner, kind: str = "failed_check") -> list[list[str]]:
     with open_installation(scanner.settings) as opened:
-        return [list(incident.partitions) for incident in opened.transaction(open_incidents)]
+        incidents = opened.transaction(open_incidents)
+    return [list(incident.partitions) for incident in incidents if incident.kind == kind]
 
 
 def test_the_check_of_open_incidents_is_never_an_incident(scanner: Scanner) -> None:
@@ -180,7 +249,8 @@ def test_a_failed_run_is_an_incident_until_its_day_is_computed(scanner: Scanner)
     assert not failed.success
     changes = scanner.scan()
     (incident,) = changes.opened
-    assert (incident.kind, incident.subject) == ("failed_run", f"{BOTH} 2026-02-10")
+    assert (incident.kind, [*incident.partitions.items()]) == ("failed_run", [("2026-02-10", failed.run_id)])
+    assert incident.title == f"{BOTH}, 2026-02-10: the run has failed"
     assert "schema 'nowhere'" in changes.messages[0].body
     assert failed.run_id in changes.messages[0].body
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE)  # it fails again: the same incident
@@ -195,12 +265,44 @@ def test_a_failed_run_is_an_incident_until_its_day_is_computed(scanner: Scanner)
 
 def test_a_failed_range_is_an_incident_until_all_its_days_are_computed(scanner: Scanner) -> None:
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_FAILURE, last=date(2026, 2, 12))
-    (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
-    assert incident.subject == f"{BOTH} 2026-02-10..2026-02-12"
+    (incident,) = opened_later(scanner)
+    assert incident.title == f"{BOTH}, 3 days from 2026-02-10 to 2026-02-12: the run has failed"
     scanner.materialize(DAY, date(2026, 2, 11))
     assert not scanner.scan().closed
     scanner.materialize(date(2026, 2, 12), date(2026, 2, 12))
     assert scanner.scan().closed
+
+
+def test_failed_runs_of_one_cause_are_one_incident_until_all_days_are_computed(scanner: Scanner) -> None:
+    def fail(first: date, last: date, host: int) -> str:
+        return launch_failure(scanner, SettingsError(f"the host 10.0.0.{host} is away since {first}"), first, last)
+
+    later = datetime.now(timezone.utc) + timedelta(minutes=6)
+    fail(date(2026, 2, 3), date(2026, 2, 4), 7)
+    fail(date(2026, 2, 6), date(2026, 2, 6), 8)
+    (incident,) = opened_later(scanner)
+    newest = fail(DAY, DAY, 9)
+    other = launch_failure(scanner, KeyError("x"), date(2026, 2, 8))
+    changes = scanner.scan(later)
+    assert [[*opened.partitions.items()] for opened in changes.opened] == [[("2026-02-08", other)]]
+    assert open_partitions(scanner, "failed_run")[0] == ["2026-02-03", "2026-02-04", "2026-02-06", "2026-02-10"]
+    with open_installation(scanner.settings) as installation:
+        (grown, _) = (i for i in installation.transaction(open_incidents) if i.kind == "failed_run")
+    assert (grown.id, grown.run_id) == (incident.id, newest)
+    assert grown.title == f"{BOTH}, 4 days from 2026-02-03 to 2026-02-10: the runs have failed"
+    assert grown.detail == "the host 10.0.0.9 is away since 2026-02-10"
+    assert grown.command == "; ".join(
+        f"snapshot-pipeline materialize --from {first} --to {last}"
+        for first, last in (("2026-02-03", "2026-02-04"), ("2026-02-06", "2026-02-06"), ("2026-02-10", "2026-02-10"))
+    )
+    launch_failure(scanner, KeyError("x"), DAY)  # a day that fails again for another cause stays in its incident
+    assert not scanner.scan(later).messages
+    scanner.materialize(date(2026, 2, 4), date(2026, 2, 8))
+    assert [closed.partitions for closed in scanner.scan(later).closed] == [{"2026-02-08": other}]
+    assert open_partitions(scanner, "failed_run") == [["2026-02-03", "2026-02-10"]]
+    scanner.materialize(date(2026, 2, 3), DAY)
+    assert [closed.id for closed in scanner.scan(later).closed] == [incident.id]
+    assert not scanner.scan(later).messages
 
 
 def test_a_failed_summary_is_an_incident_until_the_summary_is_computed(scanner: Scanner) -> None:
@@ -213,7 +315,8 @@ def test_a_failed_summary_is_an_incident_until_the_summary_is_computed(scanner: 
     finally:
         scanner.execute("ALTER TABLE day_summary DROP CONSTRAINT refuses")
     (incident,) = scanner.scan().opened
-    assert (incident.kind, incident.subject) == ("failed_run", "cohort_summary 2026-02-10")
+    assert (incident.kind, incident.subject) == ("failed_run", f"cohort_summary: {incident.detail}")
+    assert incident.title == "cohort_summary, 2026-02-10: the run has failed"
     job = build_defs(scanner.settings).resolve_job_def("daily_snapshots_job")
     alone = job.execute_in_process(
         instance=scanner.installation.instance,
@@ -242,7 +345,7 @@ def test_retried_and_canceled_runs_are_not_incidents(scanner: Scanner) -> None:
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_CANCELED)
     assert not scanner.scan().opened
     # A retry that was promised and never came is a failure after all.
-    (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    (incident,) = opened_later(scanner)
     assert incident.run_id == failed
 
 
@@ -252,12 +355,12 @@ def test_a_run_launched_with_impossible_days_is_not_an_incident(scanner: Scanner
     tomorrow = datetime.now(timezone.utc).date() + timedelta(days=2)
     assert not scanner.run({"dagster/partition": tomorrow.isoformat()}).success
     job = build_defs(scanner.settings).resolve_job_def("recompute_days_job")
-    rejected = job.execute_in_process(
-        instance=scanner.installation.instance,
-        run_config={**QUIET, **recompute_run_config("02/20/2026")},
-        raise_on_error=False,
-    )
-    assert not rejected.success
+    with pytest.raises(dg.DagsterInvalidConfigError, match="is not a day"):
+        job.execute_in_process(
+            instance=scanner.installation.instance,
+            run_config={**QUIET, **recompute_run_config("02/20/2026")},
+            raise_on_error=False,
+        )
     # A day may become overdue meanwhile.
     assert [incident for incident in scanner.scan().opened if incident.kind != "missing_day"] == []
     job = build_defs(scanner.settings.model_copy(update={"platform_schema": "nowhere"})).resolve_job_def(job.name)
@@ -278,15 +381,18 @@ def recorded(error: Exception) -> SerializableErrorInfo:
         return serializable_error_info_from_exc_info(sys.exc_info())
 
 
-def launch_failure(scanner: Scanner, error: Exception) -> None:
+def launch_failure(scanner: Scanner, cause: Exception, first: date = DAY, last: date | None = None) -> str:
     """A run whose process could not start, as the daemon records it."""
-    run = reported(scanner)
+    error = DagsterLaunchFailedError("Error during RPC setup for executing run")
+    error.__cause__ = cause
+    run = reported(scanner, first=first, last=last)
     instance = scanner.installation.instance
     data = EngineEventData.engine_error(recorded(error))
     dagster_run = instance.get_run_by_id(run)
     assert dagster_run is not None
     instance.report_engine_event("Caught an unrecoverable error while dequeuing the run.", dagster_run, data)
     instance.report_run_failed(dagster_run)
+    return run
 
 
 @pytest.mark.parametrize(
@@ -305,10 +411,8 @@ def launch_failure(scanner: Scanner, error: Exception) -> None:
     ],
 )
 def test_the_incident_of_a_run_that_could_not_begin_says_why(scanner: Scanner, cause: Exception, detail: str) -> None:
-    error = DagsterLaunchFailedError("Error during RPC setup for executing run")
-    error.__cause__ = cause
-    launch_failure(scanner, error)
-    (incident,) = scanner.scan(datetime.now(timezone.utc) + timedelta(minutes=6)).opened
+    launch_failure(scanner, cause)
+    (incident,) = opened_later(scanner)
     assert incident.detail == detail
 
 
@@ -386,9 +490,9 @@ def test_a_run_in_progress_over_the_maximum_is_an_incident(scanner: Scanner) -> 
     assert not scanner.scan().opened
     later = datetime.now(timezone.utc) + timedelta(seconds=scanner.settings.max_run_seconds)
     opened = scanner.scan(later).opened
-    (incident,) = (incident for incident in opened if incident.kind != "missing_day")  # one is overdue an hour later
+    (incident,) = (incident for incident in opened if incident.kind == "slow_run")  # a day may be overdue an hour later
     assert (incident.kind, incident.subject, incident.run_id) == ("slow_run", BOTH, slow)
-    assert "is still running, expected at most 300 s" in incident.detail
+    assert incident.title.endswith(" 2026-02-10: the run is still running, expected at most 300 s")
     assert not scanner.scan(later + SECOND).messages
     scanner.installation.instance.delete_run(slow)
 
@@ -398,7 +502,7 @@ def test_a_slow_run_is_an_incident_until_the_next_fast_run(scanner: Scanner) -> 
     scanner.settings = scanner.settings.model_copy(update={"max_run_seconds": 1e-9})
     (incident,) = scanner.scan().opened
     assert incident.kind == "slow_run"
-    assert "took" in incident.detail
+    assert "the run took " in incident.title
     assert not scanner.scan().messages
     scanner.settings = scanner.installation.settings
     reported(scanner, DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS)
@@ -412,20 +516,31 @@ def test_a_missing_day_is_an_incident_when_overdue_until_it_is_computed(scanner:
     assert not scanner.scan(due_at - SECOND).opened
     changes = scanner.scan(due_at)
     (incident,) = changes.opened
-    assert (incident.kind, incident.subject) == ("missing_day", "2026-02-10")
+    assert (incident.kind, incident.subject) == ("missing_day", "performance_snapshots")
+    assert incident.title == "performance_snapshots, 2026-02-10: the day is missing"
     assert "it was due by 2026-02-11 01:00 UTC" in changes.messages[0].body
-    assert "snapshot-pipeline materialize" in changes.messages[0].body
+    assert "snapshot-pipeline materialize --missing --from 2026-02-10 --to 2026-02-10" in changes.messages[0].body
     assert not scanner.scan(due_at + timedelta(hours=20)).messages
     scanner.run(days(DAY))
     (over,) = scanner.scan(due_at + timedelta(hours=21)).closed
     assert over.id == incident.id
 
 
-def test_only_days_due_since_monitoring_started_are_missing(scanner: Scanner) -> None:
+def test_the_missing_days_since_monitoring_started_are_one_incident(scanner: Scanner) -> None:
     scanner.since = datetime(2026, 2, 9, 12, tzinfo=timezone.utc)
-    changes = scanner.scan(datetime(2026, 2, 13, 12, tzinfo=timezone.utc), last_scan=scanner.since)
-    missing = [opened.subject for opened in changes.opened if opened.kind == "missing_day"]
-    assert missing == ["2026-02-09", "2026-02-10", "2026-02-11", "2026-02-12"]
+    noon = datetime(2026, 2, 13, 12, tzinfo=timezone.utc)
+    changes = scanner.scan(noon, last_scan=scanner.since)
+    (incident,) = (opened for opened in changes.opened if opened.kind == "missing_day")
+    assert [*incident.partitions] == ["2026-02-09", "2026-02-10", "2026-02-11", "2026-02-12"]
+    assert incident.title == "performance_snapshots, 4 days from 2026-02-09 to 2026-02-12: the days are missing"
+    assert incident.command == "snapshot-pipeline materialize --missing --from 2026-02-09 --to 2026-02-12"
+    assert "Partitions: 2026-02-09, 2026-02-10, 2026-02-11, 2026-02-12" in changes.messages[0].body
+    mark_computed(scanner.settings, date(2026, 2, 9), DAY, date(2026, 2, 12))
+    assert not scanner.scan(noon + SECOND).closed
+    assert open_partitions(scanner, "missing_day") == [["2026-02-11"]]
+    mark_computed(scanner.settings, date(2026, 2, 11))
+    (over,) = scanner.scan(noon + SECOND).closed
+    assert over.id == incident.id
 
 
 def test_a_missed_week_is_an_incident_until_it_is_computed(scanner: Scanner) -> None:
@@ -434,7 +549,8 @@ def test_a_missed_week_is_an_incident_until_it_is_computed(scanner: Scanner) -> 
     assert due_at == datetime(2026, 2, 16, 7, tzinfo=timezone.utc)
     assert not [opened for opened in scanner.scan(due_at - SECOND).opened if opened.kind == "missed_week"]
     (incident,) = [opened for opened in scanner.scan(due_at).opened if opened.kind == "missed_week"]
-    assert incident.subject == week.isoformat()
+    assert [*incident.partitions] == [week.isoformat()]
+    assert incident.command == "snapshot-pipeline recommend --week 2026-02-09"
     scanner.run(days(date(2026, 2, 9), date(2026, 2, 15)))
     assert scanner.run({"dagster/partition": week.isoformat()}, "weekly_recommendations_job").success
     assert incident.id in [closed.id for closed in scanner.scan(due_at + SECOND).closed]
@@ -459,7 +575,7 @@ def test_a_withdrawn_day_is_missing_although_dagster_calls_it_materialized(scann
         dg.AssetKey("performance_snapshots")
     )
     (incident,) = scanner.scan(due_at).opened
-    assert (incident.kind, incident.subject) == ("missing_day", DAY.isoformat())
+    assert (incident.kind, [*incident.partitions]) == ("missing_day", [DAY.isoformat()])
 
 
 def test_a_failed_check_of_a_day_that_no_longer_exists_is_resolved(scanner: Scanner) -> None:
@@ -486,7 +602,7 @@ def test_a_week_that_began_before_the_start_date_is_never_missed(scanner: Scanne
     scanner.since = datetime(2026, 1, 1, tzinfo=timezone.utc)
     changes = scanner.scan(datetime(2026, 1, 5, 12, tzinfo=timezone.utc))
     assert [opened.subject for opened in changes.opened if opened.kind == "missed_week"] == []
-    assert next(opened.subject for opened in changes.opened if opened.kind == "missing_day") == "2026-01-01"
+    assert next(min(opened.partitions) for opened in changes.opened if opened.kind == "missing_day") == "2026-01-01"
 
 
 MATERIALIZE = "snapshot-pipeline materialize"
@@ -497,8 +613,23 @@ MATERIALIZE = "snapshot-pipeline materialize"
     [
         (
             "cohort_summary",
-            ["2026-02-05", "2026-02-03"],
-            "snapshot-pipeline materialize --from 2026-02-03 --to 2026-02-05",
+            ["2026-02-05", "2026-02-04", "2026-02-03"],
+            f"{MATERIALIZE} --from 2026-02-03 --to 2026-02-05",
+        ),
+        (
+            "performance_snapshots",
+            ["2026-02-03", "2026-02-04", "2026-02-09"],
+            f"{MATERIALIZE} --from 2026-02-03 --to 2026-02-04; {MATERIALIZE} --from 2026-02-09 --to 2026-02-09",
+        ),
+        (
+            "performance_snapshots",
+            ["2026-02-01", "2026-02-03", "2026-02-05", "2026-02-07"],  # the days in between, too
+            f"{MATERIALIZE} --from 2026-02-01 --to 2026-02-07",
+        ),
+        (
+            "weekly_report",
+            ["2026-02-02", "2026-02-09"],
+            "snapshot-pipeline report --week 2026-02-02; snapshot-pipeline report --week 2026-02-09",
         ),
         ("adaptive_recommendations", ["2026-02-02"], "snapshot-pipeline recommend --week 2026-02-02"),
         ("at_risk_students", ["2026-02-02"], "snapshot-pipeline recommend --week 2026-02-02"),
@@ -509,3 +640,20 @@ MATERIALIZE = "snapshot-pipeline materialize"
 )
 def test_an_incident_names_the_command_of_its_asset(asset: str, partitions: list[str], command: str) -> None:
     assert materialize_command(dg.AssetKey(asset.split("/")), partitions) == command
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (
+            "snapshot-pipeline retry-failed --from 2026-02-01 --to 2026-02-01",
+            "snapshot-pipeline retry-failed --from 2026-02-03 --to 2026-02-09",  # only what has failed, in any case
+        ),
+        (f"{MATERIALIZE} --from 2026-01-01 --to 2026-01-01; {MATERIALIZE} --from 2026-01-03 --to 2026-01-03", None),
+        ("snapshot-pipeline check", "snapshot-pipeline check"),
+        ("", ""),
+    ],
+)
+def test_the_command_of_a_check_for_other_days(command: str, expected: str | None) -> None:
+    both = f"{MATERIALIZE} --from 2026-02-03 --to 2026-02-03; {MATERIALIZE} --from 2026-02-09 --to 2026-02-09"
+    assert command_for(command, ["2026-02-09", "2026-02-03"]) == (both if expected is None else expected)

@@ -69,7 +69,7 @@ def test_a_failed_run_is_sent_and_later_cleared(scanner: Scanner, receiver: WebR
     scanner.run(range_tags(date(2026, 2, 10), date(2026, 2, 10)))
     assert tick(scanner, scan, later)[0] == "0 incidents begun, 1 ended"
     tick(scanner, send)
-    failed = "performance_snapshots, cohort_summary 2026-02-10: the run has failed"
+    failed = "performance_snapshots, cohort_summary, 2026-02-10: the run has failed"
     assert [title.split(" (")[0] for title in receiver.titles] == [failed, f"Resolved: {failed}"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from snapshot_pipeline.orchestration.build import build_defs
+from snapshot_pipeline.orchestration.commands import materialize_command
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline_tests.installation import TestInstallation
 
@@ -104,9 +105,11 @@ def test_only_the_day_with_too_many_invalid_rows_fails_its_check(
         if evaluation.check_name == "data_quality" and evaluation.partition is None
     ]
     # It is what the check's page shows as its latest execution, so it says what to do as well.
-    assert "of 4 days of this run passed. 2026-02-2" in str(whole.description)
+    failed = [str(day) for day in sorted(filter(None, results)) if day >= "2026-02-25" and not results[day]]
+    assert f"{len(failed)} of 4 days of this run failed; first {failed[0]}: " in str(whole.description)
     assert "invalid rows" in str(whole.description)
-    assert list(whole.metadata)[:2] == ["issues", "first_rows"]  # by kind, then ten examples
+    assert str(whole.description).endswith(f"`{materialize_command(SNAPSHOTS, failed)}`")
+    assert list(whole.metadata)[:3] == ["failed_days", "issues", "first_rows"]  # by day, by kind, ten examples
     assert 0 < len(whole.metadata["first_rows"].records) <= 10  # type: ignore[attr-defined]
     assert "data_issues" in str(whole.description)
 

@@ -32,8 +32,9 @@ def test_advice_is_a_warning_and_a_problem_an_error() -> None:
     assert (advice.passed, advice.severity) == (False, WARN)
     problem = check_contract("users", [PROBLEM, ADVICE, NOTE], exists=True)
     assert (problem.passed, problem.severity) == (False, ERROR)
-    found, _, command = str(problem.description).split("\n\n")
-    assert found == "error: no user has a role; advice: no index; note: 2 rows are ignored."
+    found, others, _, command = str(problem.description).split("\n\n")
+    assert found == "error: no user has a role, and 2 more findings."
+    assert others == "advice: no index; note: 2 rows are ignored."
     assert command == "`snapshot-pipeline check`"
     records = problem.metadata["findings"].records
     assert [record.data["severity"] for record in records] == ["error", "advice", "note"]

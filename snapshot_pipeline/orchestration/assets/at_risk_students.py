@@ -22,7 +22,7 @@ from snapshot_pipeline.orchestration.steps import (
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.at_risk import AtRiskReport, run_at_risk
 from snapshot_pipeline.platform.tables import TABLE_NAMES
-from snapshot_pipeline.plots.text import count_noun
+from snapshot_pipeline.plots.text import count_noun, percentage
 from snapshot_pipeline.recommendations.at_risk import REASON_CODES, STATES
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.at_risk import AtRiskWeek, at_risk_weeks
@@ -72,7 +72,7 @@ def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _run_numbers(report: AtRiskReport) -> Metadata:
-    share = {} if report.listed_share is None else {"percent_listed": round(report.listed_share * 100, 1)}
+    share = {} if report.listed_share is None else {"percent_listed": percentage(report.listed_share)}
     return {
         "students": report.students,
         "students_with_score": report.with_score,

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from snapshot_pipeline.alerts.incidents import CAUSE_SEPARATOR
+from snapshot_pipeline.alerts.incidents import CAUSE_SEPARATOR, FAILED_CHECK
 from snapshot_pipeline.orchestration.day_metadata import table
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, MONITORING_GROUP
 from snapshot_pipeline.orchestration.partitioned_checks import description
@@ -182,7 +182,7 @@ def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> dg.TableMe
                 "incident": incident.id,
                 "since": _time(incident.opened_at, zone),
                 "what": incident.title,
-                "cause": incident.subject.partition(CAUSE_SEPARATOR)[2] or incident.detail,
+                "cause": _cause(incident),
                 "days": ", ".join(incident.partitions),
                 "command": incident.command,
             }
@@ -190,6 +190,11 @@ def _incident_table(incidents: Sequence[Incident], zone: ZoneInfo) -> dg.TableMe
         ],
         _INCIDENT_COLUMNS,
     )
+
+
+def _cause(incident: Incident) -> str:
+    cause = incident.subject.partition(CAUSE_SEPARATOR)[2] if incident.kind == FAILED_CHECK else ""
+    return cause or incident.detail
 
 
 def _failure_table(failures: Sequence[OpenFailures], zone: ZoneInfo) -> dg.TableMetadataValue:

@@ -135,35 +135,39 @@ def _recompute_paragraphs(recomputed: Recomputation, searched: Sequence[date]) -
         f"{count_noun(recomputed.unpublished, 'student')} without a row" if recomputed.unpublished else "",
     ]
     found = f"{day}: {', '.join(part for part in parts if part)}."
-    return [found] if recomputed.is_outdated else [found, _explanation(recomputed, searched)]
+    return [found] if recomputed.is_outdated else [found, *_explanation(recomputed, searched)]
 
 
-def _explanation(recomputed: Recomputation, searched: Sequence[date]) -> str:
+def _explanation(recomputed: Recomputation, searched: Sequence[date]) -> list[str]:
+    """Return what explains the differences, and the command that updates the days, as paragraphs."""
     day = recomputed.day
     last = searched[-1] if searched else day
     if recomputed.changed_days:
         changed = recomputed.changed_days[0]
         if changed in searched:
-            return (
+            return [
                 f"Rows of {changed} have changed since they were computed; late_data_sensor will request the day again."
-            )
-        return (
+            ]
+        return [
             f"Rows of {changed} have changed since they were computed. late_data_sensor does not search days that old; "
-            f"update that day and all later ones with: {_materialize(changed, last)}"
-        )
+            "update that day and all later ones with:",
+            _materialize(changed, last),
+        ]
     if _is_regraded_before(recomputed):
-        return (
+        return [
             f"The quiz averages of these students depend on attempts from before {recomputed.first_computed}, the "
             "first computed day, whose changes leave no trace: one was probably regraded. Update the day and all later "
-            f"ones with: {_materialize(day, last)}"
-        )
+            "ones with:",
+            _materialize(day, last),
+        ]
     if not recomputed.columns and not recomputed.rows_missing:
-        return f"They became active after the day was computed. Add them with: {_materialize(day, day)}"
-    return (
+        return ["They became active after the day was computed. Add them with:", _materialize(day, day)]
+    return [
         "No restatement and no late row explains this: something other than a run has written to our tables, or the "
         "formula has changed. Find out what; then replace the stored figures, which `snapshot_restatements` keeps, "
-        f"with: {_materialize(day, day)}"
-    )
+        "with:",
+        _materialize(day, day),
+    ]
 
 
 def _materialize(first: date, last: date) -> str:

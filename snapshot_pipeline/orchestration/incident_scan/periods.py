@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from datetime import date, datetime, time, timedelta, timezone
 
 from snapshot_pipeline.alerts.incidents import MISSED_WEEK, MISSING_DAY, Observation
 from snapshot_pipeline.metrics.days import end_of_day
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
-from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
-from snapshot_pipeline.orchestration.incident_scan.scan import Scan
+from snapshot_pipeline.orchestration.commands import materialize_command
+from snapshot_pipeline.orchestration.incident_scan.scan import Scan, affected
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import day_counts
+from snapshot_pipeline.store.incidents import Incident
 from snapshot_pipeline.store.weeks import computed_weeks
 
 HORIZON = timedelta(days=60)
@@ -35,17 +36,29 @@ def week_due_at(week_start: date, settings: Settings) -> datetime:
 
 
 def find_missing_days(scan: Scan) -> Iterator[Observation]:
-    """Find the days that are due and not computed, and those with an incident that are computed by now."""
-    keys = daily_partitions(scan.settings).get_partition_keys(current_time=scan.now)
-    examined = {*_overdue(scan, keys, day_due_at), *scan.open_incidents(MISSING_DAY)}
+    """Find the days that are due and not computed: one incident, until all of them are computed."""
+    keys = set(daily_partitions(scan.settings).get_partition_keys(current_time=scan.now))
+    incident = scan.open_incidents(MISSING_DAY).get(performance_snapshots.NAME)
+    examined = {*_overdue(scan, sorted(keys), day_due_at), *(incident.partitions if incident else ())}
     computed = _computed_days(scan, examined)
-    for day in sorted(examined):
-        is_problem = day not in computed and day in keys
-        ended = "the day has been computed" if day in computed else "the day has no partition any more"
-        detail = _due_sentence(day, day_due_at, scan.settings) if is_problem else ended
-        title = f"{performance_snapshots.NAME} {day}: the day is missing"
-        command = materialize_command(performance_snapshots.KEY, [day])
-        yield Observation(MISSING_DAY, day, is_problem, title, detail, command=command)
+    missing = sorted(examined & keys - computed)
+    if missing:
+        due = _due(scan, missing, day_due_at)
+        yield Observation(
+            kind=MISSING_DAY,
+            subject=performance_snapshots.NAME,
+            is_problem=True,
+            title=(
+                f"{affected(scan, [performance_snapshots.KEY], missing)}: "
+                f"{_plural(missing, 'the day is', 'the days are')} missing"
+            ),
+            detail=f"{_plural(missing, 'it', 'the first')} was {due[missing[0]]}",
+            command=f"snapshot-pipeline materialize --missing --from {missing[0]} --to {missing[-1]}",
+            partitions=due,
+        )
+    elif incident:
+        days = _plural(incident.partitions, "the day has", "all days have")
+        yield _ended(incident, f"{days} been computed" if examined <= computed else "no such day is due any more")
 
 
 def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
@@ -54,21 +67,41 @@ def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
     The first partition is the first week that began on or after SNAPSHOT_START_DATE, so no earlier week is ever due.
     """
     keys = weekly_partitions(scan.settings).get_partition_keys(current_time=scan.now)
-    examined = {*_overdue(scan, keys, week_due_at), *scan.open_incidents(MISSED_WEEK)}
+    incident = scan.open_incidents(MISSED_WEEK).get(adaptive_recommendations.NAME)
+    examined = {*_overdue(scan, keys, week_due_at), *(incident.partitions if incident else ())}
     computed = _computed_weeks(scan, {*examined, *_recent(scan, keys)})
     newest = max(computed, default="")
-    for week in sorted(examined):
-        is_problem = week > newest and week in keys
-        ended = "the week has been computed" if week in computed else "the week is not needed any more"
-        detail = _due_sentence(week, week_due_at, scan.settings) if is_problem else ended
-        title = f"{adaptive_recommendations.NAME}, week of {week}: the weekly run did not happen"
-        command = materialize_command(adaptive_recommendations.KEY, [week])
-        yield Observation(MISSED_WEEK, week, is_problem, title, detail, command=command)
+    missed = sorted(week for week in examined & set(keys) if week > newest)
+    if missed:
+        due = _due(scan, missed, week_due_at)
+        yield Observation(
+            kind=MISSED_WEEK,
+            subject=adaptive_recommendations.NAME,
+            is_problem=True,
+            title=(
+                f"{affected(scan, [adaptive_recommendations.KEY], missed)}: "
+                f"the weekly {_plural(missed, 'run', 'runs')} did not happen"
+            ),
+            detail=f"{_plural(missed, 'it', 'the first')} was {due[missed[0]]}",
+            # The newest one is all that students see.
+            command=materialize_command(adaptive_recommendations.KEY, missed[-1:]),
+            partitions=due,
+        )
+    elif incident:
+        yield _ended(incident, f"the week of {newest} has been computed" if newest else "no such week is due any more")
 
 
-def _due_sentence(key: str, due_at: DueAt, settings: Settings) -> str:
-    due = due_at(date.fromisoformat(key), settings).astimezone(settings.zone)
-    return f"it was due by {due:%Y-%m-%d %H:%M %Z}"
+def _due(scan: Scan, partitions: Sequence[str], due_at: DueAt) -> dict[str, str]:
+    times = {key: due_at(date.fromisoformat(key), scan.settings).astimezone(scan.settings.zone) for key in partitions}
+    return {key: f"due by {time:%Y-%m-%d %H:%M %Z}" for key, time in times.items()}
+
+
+def _ended(incident: Incident, detail: str) -> Observation:
+    return Observation(incident.kind, incident.subject, False, incident.title, detail)
+
+
+def _plural(partitions: Collection[str], one: str, several: str) -> str:
+    return one if len(partitions) == 1 else several
 
 
 def _recent(scan: Scan, keys: Sequence[str]) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from snapshot_pipeline.alerts.incidents import FAILED_RUN, SLOW_RUN, Observation
-from snapshot_pipeline.orchestration.incident_scan.commands import materialize_command
+from snapshot_pipeline.alerts.incidents import CAUSE_SEPARATOR, FAILED_RUN, SLOW_RUN, Observation
+from snapshot_pipeline.orchestration.commands import materialize_command
 from snapshot_pipeline.orchestration.incident_scan.errors import launch_error, one_line
-from snapshot_pipeline.orchestration.incident_scan.scan import Scan, from_timestamp
+from snapshot_pipeline.orchestration.incident_scan.scan import Scan, affected, from_timestamp
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -21,6 +23,7 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     quotes_an_error,
 )
 from snapshot_pipeline.orchestration.steps import REJECTED_INPUT, TEXT_TO_SEND
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.store.incidents import Incident
 
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -29,9 +32,13 @@ _RETRY_DEADLINE = timedelta(minutes=5)
 """How long a failed run that Dagster has announced to retry may wait for its retry."""
 
 
+_NUMBERS = re.compile(r"\b(?:[0-9a-f]{8}[0-9a-f-]*|\d[\d:.,-]*)")
+"""Days, times, counts and run ids: errors that differ only in these have the same cause."""
+
+
 @dataclass(frozen=True)
 class RunTarget:
-    """What a run computes. A later successful run of the same target ends the incident of a failed one.
+    """What a run computes.
 
     Attributes:
         name: Names of the assets; for a run without assets the name of its job.
@@ -46,44 +53,92 @@ class RunTarget:
     last: str | None
 
     @property
-    def subject(self) -> str:
-        """The subject of the incident, e.g. `performance_snapshots 2026-02-10..2026-02-12`."""
+    def text(self) -> str:
+        """The assets and partitions, e.g. `performance_snapshots 2026-02-10..2026-02-12`."""
         if self.first is None:
             return self.name
         return f"{self.name} {self.first}" + (f"..{self.last}" if self.last != self.first else "")
 
+
+@dataclass(frozen=True)
+class _FailedRun:
+    """A failed run.
+
+    Attributes:
+        target: What it should have computed and has not.
+        record: Dagster's record of it.
+        left: The partitions that were not computed since; the empty text for a run without partitions.
+    """
+
+    target: RunTarget
+    record: dg.RunRecord
+    left: Sequence[str]
+
     @property
-    def command(self) -> str:
-        """The command that computes it again; empty for a run without partitions."""
-        return materialize_command(self.assets[0], [str(self.first), str(self.last)]) if self.first else ""
+    def run_id(self) -> str:
+        """Its id in Dagster."""
+        return self.record.dagster_run.run_id
+
+    @property
+    def ended(self) -> datetime:
+        """When it failed."""
+        return _ended(self.record)
 
 
 def find_failed_runs(scan: Scan) -> Iterator[Observation]:
-    """Find failed runs that are not retried, and those whose target has been computed since.
+    """Find failed runs that are not retried: one incident for the same assets and cause, with the days that are left.
 
-    A canceled run was stopped by a user and is not a failure.
+    A day stays in its incident if it fails again, for whatever cause, until it has been computed. A canceled run was
+    stopped by a user and is not a failure.
     """
-    newest: dict[str, tuple[RunTarget, dg.RunRecord]] = {}
-    for record in _recently_failed(scan):
-        target = _unfinished(scan, record.dagster_run)
-        if target and (target.subject not in newest or _ended(record) > _ended(newest[target.subject][1])):
-            newest[target.subject] = target, record
     still_open = scan.open_incidents(FAILED_RUN)
-    run_ids = [incident.run_id for incident in still_open.values() if incident.run_id]
-    known_runs = scan.instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
-    records = {record.dagster_run.run_id: record for record in known_runs}
+    known = _known_runs(scan, still_open)
+    groups: dict[str, dict[str, _FailedRun]] = defaultdict(dict)
+    subjects: dict[tuple[str, str], str] = {}
     for subject, incident in still_open.items():
-        if subject in newest:
+        for partition, run_id in incident.partitions.items():
+            run = known.get(run_id)
+            if run and partition in run.left:
+                groups[subject][partition] = run
+                subjects[run.target.name, partition] = subject
+    for record in _recently_failed(scan):
+        run = _failed_run(scan, record)
+        if run is None or run.run_id in known:
             continue
-        known = records.get(incident.run_id or "")
-        target = _unfinished(scan, known.dagster_run) if known else None
-        if known and target and target.subject == subject:
-            newest[subject] = target, known
-        else:
-            detail = "Dagster no longer knows the run, its job or its assets"
-            yield Observation(FAILED_RUN, subject, False, incident.title, detail)
-    for target, record in newest.values():
-        yield _failed(scan, target, record, still_open.get(target.subject))
+        for partition in run.left:
+            key = run.target.name, partition
+            subject = subjects.setdefault(key, f"{run.target.name}{CAUSE_SEPARATOR}{_cause(scan, run)}")
+            groups[subject][partition] = run
+    for subject, incident in still_open.items():
+        if not groups.get(subject):
+            yield Observation(FAILED_RUN, subject, False, incident.title, _recovery(incident, known))
+    for subject, runs in groups.items():
+        yield _failed(scan, subject, runs, still_open.get(subject))
+
+
+def _known_runs(scan: Scan, still_open: Mapping[str, Incident]) -> dict[str, _FailedRun]:
+    """Return the runs of the open incidents that Dagster still knows."""
+    run_ids = {run_id for incident in still_open.values() for run_id in incident.partitions.values()}
+    records = scan.instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
+    runs = [_failed_run(scan, record) for record in records]
+    return {run.run_id: run for run in runs if run}
+
+
+def _failed_run(scan: Scan, record: dg.RunRecord) -> _FailedRun | None:
+    target = _unfinished(scan, record.dagster_run)
+    return _FailedRun(target, record, _left(scan, target, record)) if target else None
+
+
+def _left(scan: Scan, target: RunTarget, record: dg.RunRecord) -> Sequence[str]:
+    """Return the partitions that still exist and were not computed after the run had failed."""
+    if target.first is None or not target.assets:
+        return [] if _has_succeeded_since(scan, target, record) else [target.first or ""]
+    left = {partition for asset in target.assets for partition in _not_computed_since(scan, target, asset, record)}
+    return sorted(left)
+
+
+def _cause(scan: Scan, run: _FailedRun) -> str:
+    return _NUMBERS.sub("…", _reason(scan.instance, run.run_id))
 
 
 def _recently_failed(scan: Scan) -> Iterator[dg.RunRecord]:
@@ -104,27 +159,38 @@ def _may_be_retried(scan: Scan, record: dg.RunRecord) -> bool:
     return tags.get(WILL_RETRY_TAG) in (None, "true")
 
 
-def _failed(scan: Scan, target: RunTarget, record: dg.RunRecord, incident: Incident | None) -> Observation:
-    run_id = record.dagster_run.run_id
-    recovery = _recovery(scan, target, record)
-    known = incident.detail if incident and incident.run_id == run_id else None
+def _failed(scan: Scan, subject: str, runs: Mapping[str, _FailedRun], incident: Incident | None) -> Observation:
+    """Return the observation of the failed runs of one cause, by partition."""
+    newest = max(runs.values(), key=lambda run: run.ended)
+    assets = newest.target.assets
+    name = affected(scan, assets, runs) if assets else newest.target.name
+    has_one = len({run.run_id for run in runs.values()}) == 1
+    is_known = incident is not None and incident.run_id == newest.run_id
+    is_new = incident is None or incident.last_event_at is None or newest.ended > incident.last_event_at
     return Observation(
         kind=FAILED_RUN,
-        subject=target.subject,
-        is_problem=recovery is None,
-        title=f"{target.subject}: the run has failed",
-        detail=recovery or known or _reason(scan.instance, run_id),
-        run_id=run_id,
-        event_at=None if recovery else _ended(record),
-        command=target.command,
+        subject=subject,
+        is_problem=True,
+        title=f"{name}: the {'run has' if has_one else 'runs have'} failed",
+        detail=incident.detail if incident and is_known else _reason(scan.instance, newest.run_id),
+        run_id=newest.run_id,
+        event_at=newest.ended if is_new else None,
+        command=materialize_command(assets[0], runs) if assets else "",
+        partitions={partition: run.run_id for partition, run in sorted(runs.items())},
     )
 
 
-def _recovery(scan: Scan, target: RunTarget, record: dg.RunRecord) -> str | None:
-    """Return why a failed run needs no attention any more; None while it does."""
-    if target.assets and target.first:
-        missing = {asset: _not_computed_since(scan, target, asset, record) for asset in target.assets}
-        return None if any(missing.values()) else f"{target.subject} has been computed since"
+def _recovery(incident: Incident, known: Mapping[str, _FailedRun]) -> str:
+    """Return why no run of an open incident needs attention any more."""
+    if not any(run_id in known for run_id in incident.partitions.values()):
+        return "Dagster no longer knows the run, its job or its assets"
+    if "" in incident.partitions:
+        return "a later run has succeeded"
+    days = ", ".join(incident.partitions)
+    return f"{days} {'has' if len(incident.partitions) == 1 else 'have'} been computed since"
+
+
+def _has_succeeded_since(scan: Scan, target: RunTarget, record: dg.RunRecord) -> bool:
     tags = {PARTITION_NAME_TAG: target.first} if target.first else {}
     succeeded = dg.RunsFilter(
         job_name=record.dagster_run.job_name,
@@ -132,17 +198,18 @@ def _recovery(scan: Scan, target: RunTarget, record: dg.RunRecord) -> str | None
         tags=tags,
         created_after=record.create_timestamp,
     )
-    later = scan.instance.get_run_records(succeeded, limit=1)
-    return "a later run has succeeded" if later else None
+    return bool(scan.instance.get_run_records(succeeded, limit=1))
 
 
 def _not_computed_since(scan: Scan, target: RunTarget, asset: dg.AssetKey, record: dg.RunRecord) -> set[str]:
     """Return the existing partitions that were not materialized after the run had failed."""
     partitions = scan.repository.asset_graph.get(asset).partitions_def
-    ends = (str(target.first), str(target.last))
-    if partitions is None or not all(partitions.has_partition_key(key) for key in ends):
+    if partitions is None:
         return set()
-    keys = set(partitions.get_partition_keys_in_range(dg.PartitionKeyRange(*ends)))
+    days = days_between(date.fromisoformat(str(target.first)), date.fromisoformat(str(target.last)))
+    keys = {str(day) for day in days if partitions.has_partition_key(str(day))}
+    if not keys:
+        return set()
     # By event id: what the run itself materialized before it failed does not count.
     failure = scan.instance.get_records_for_run(
         record.dagster_run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE, ascending=False, limit=1
@@ -163,7 +230,7 @@ def find_slow_runs(scan: Scan) -> Iterator[Observation]:
             continue
         seconds = record.end_time - record.start_time
         if seconds > maximum or record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
-            observations[target.name] = _timed(target, record, f"took {seconds:,.0f} s", seconds > maximum, maximum)
+            observations[target.name] = _timed(scan, target, record, f"took {seconds:,.0f} s", seconds > maximum)
     running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
     in_progress = scan.instance.get_run_records(running)
     for record in sorted(in_progress, key=lambda record: record.start_time or 0, reverse=True):
@@ -173,18 +240,21 @@ def find_slow_runs(scan: Scan) -> Iterator[Observation]:
         seconds = scan.now.timestamp() - record.start_time
         if seconds > maximum:
             # The text must not change from scan to scan, so it contains no elapsed time.
-            observations[target.name] = _timed(target, record, "is still running", True, maximum)
+            observations[target.name] = _timed(scan, target, record, "is still running", True)
     yield from observations.values()
 
 
-def _timed(target: RunTarget, record: dg.RunRecord, took: str, is_problem: bool, maximum: float) -> Observation:
+def _timed(scan: Scan, target: RunTarget, record: dg.RunRecord, took: str, is_problem: bool) -> Observation:
+    maximum = scan.settings.max_run_seconds
     started = record.start_time or 0
+    found = f"the run {took}, expected at most {maximum:g} s"
+    since = f"it started at {from_timestamp(started).astimezone(scan.settings.zone):%Y-%m-%d %H:%M %Z}"
     return Observation(
         kind=SLOW_RUN,
         subject=target.name,
         is_problem=is_problem,
-        title=f"{target.subject}: the run takes too long",
-        detail=f"the run of {target.subject} {took}, expected at most {maximum:g} s",
+        title=f"{target.text}: {found}",
+        detail=since if is_problem else found,
         run_id=record.dagster_run.run_id,
         event_at=from_timestamp(record.end_time if record.end_time else started + maximum),
         command="snapshot-pipeline check",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
+from snapshot_pipeline.orchestration.names import GRAIN_TAG
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.incidents import Incident
 
@@ -56,3 +58,15 @@ class Scan:
 def from_timestamp(timestamp: float) -> datetime:
     """Return a Unix time of Dagster's as a datetime in UTC."""
     return datetime.fromtimestamp(timestamp, timezone.utc)
+
+
+def affected(scan: Scan, assets: Sequence[dg.AssetKey], partitions: Iterable[str]) -> str:
+    """Return assets and their days or weeks as a title names them, e.g. `weekly_report, week of 2026-02-09`."""
+    names = ", ".join(asset.to_user_string() for asset in assets)
+    keys = sorted(key for key in partitions if key)
+    if not keys:
+        return names
+    grain = scan.repository.asset_graph.get(assets[0]).tags.get(GRAIN_TAG, "day")
+    if len(keys) > 1:
+        return f"{names}, {count_noun(len(keys), grain)} from {keys[0]} to {keys[-1]}"
+    return f"{names}, week of {keys[0]}" if grain == "week" else f"{names}, {keys[0]}"
