@@ -27,6 +27,7 @@ mutation ($parameters: ExecutionParams!) {
     __typename
     ... on LaunchRunSuccess { run { runId } }
     ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
   }
 }
 """
@@ -100,6 +101,14 @@ class RunningDagster:
 
     def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
         """Launch a job as the launchpad does; return the run id."""
+        launched = self.try_to_launch(job, tags, config)
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def try_to_launch(
+        self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Launch a job as the launchpad does; return the answer, which may be an error."""
         parameters = {
             "selector": {
                 "repositoryLocationName": "snapshot_pipeline",
@@ -109,9 +118,12 @@ class RunningDagster:
             "runConfigData": config or {},
             "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
         }
-        launched = self.ask(LAUNCH, {"parameters": parameters})["launchPipelineExecution"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return str(launched["run"]["runId"])
+        launched: dict[str, Any] = self.ask(LAUNCH, {"parameters": parameters})["launchPipelineExecution"]
+        return launched
+
+    def environments(self) -> list[dict[str, str]]:
+        """Return the environments of the processes that the command has started."""
+        return [child.environ() for child in psutil.Process(self._process.pid).children()]
 
     def launch_backfill(self, assets: Sequence[dg.AssetKey], partitions: Sequence[str]) -> str:
         """Launch a backfill of some assets as its dialog does; return its id."""

@@ -1,11 +1,13 @@
 """The jobs that take days in the launchpad: `recompute_days_job`, `retry_failed_job` and `late_data_job`.
 
-Each is one run that yields the events of every day it changes: materializations and check results, for the snapshots
-and for their summaries. A backfill in the UI does the same as `recompute_days_job`, which also works by a link.
+The launchpad itself checks only names and types of fields. Days are checked when a run is launched, before it is
+created (`_checked_before_launch`). Each job is one run that yields the events of every day it changes: materializations
+and check results, for the snapshots and for their summaries. A backfill in the UI does
+the same as `recompute_days_job`, which also works by a link.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` at run time.
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -85,7 +87,7 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
     )
     def recompute_days_op(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
         with readable_failures():
-            days = _days_to_recompute(config, settings)
+            days = _days_to_recompute(config.first_day, config.last_day, settings)
         context.instance.add_run_tags(context.run_id, {DAYS_TAG: days_text(days[0], days[-1])})
         for first, last in run_ranges(days, settings):
             context.log.info(f"computing {first} to {last}, of {days[0]} to {days[-1]}")
@@ -103,7 +105,11 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
         config=recompute_run_config(),
     )
     def recompute_days_job() -> None:
-        recompute_days_op()
+        _checked_before_launch(
+            recompute_days_op,
+            RecomputeConfig,
+            lambda days: _days_to_recompute(days["first_day"], days["last_day"], settings),
+        )()
 
     return recompute_days_job
 
@@ -117,9 +123,7 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
     )
     def retry_failed_op(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
-            first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
-            if first and last:
-                require_ascending(first, last, ("first_day", "last_day"))
+            first, last = _days_to_retry(config.first_day, config.last_day)
             run = retry_failed(installation, first, last, context.run_id, log_progress(context))
             # Of the last few days only: for all days of many failures they would take longer than the retry.
             last_reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
@@ -149,7 +153,9 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
         config=retry_run_config(None, None),
     )
     def retry_failed_job() -> None:
-        retry_failed_op()
+        _checked_before_launch(
+            retry_failed_op, RetryConfig, lambda days: _days_to_retry(days["first_day"], days["last_day"])
+        )()
 
     return retry_failed_job
 
@@ -166,7 +172,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
     )
     def late_data_op(context: dg.OpExecutionContext, config: LateDataConfig) -> Iterator[Any]:
         with step_installation(context, settings) as installation:
-            first = parse_day("first_day", config.first_day) or settings.start_date
+            first = _first_day_to_search(config.first_day, settings)
             run = compute_late_data(installation, first, context.run_id, log_progress(context))
             last_reports = run.reports[-DETAILED_DAYS:]
             details = {report.day: details_metadata(context, installation, report) for report in last_reports}
@@ -198,9 +204,33 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         config=late_data_run_config(None),
     )
     def late_data_job() -> None:
-        late_data_op()
+        _checked_before_launch(
+            late_data_op, LateDataConfig, lambda days: _first_day_to_search(days["first_day"], settings)
+        )()
 
     return late_data_job
+
+
+def _checked_before_launch(
+    op: dg.OpDefinition, config: type[dg.Config], check: Callable[[Mapping[str, str]], object]
+) -> dg.OpDefinition:
+    """Return the op with a check of its days that Dagster makes before it creates a run.
+
+    Dagster 1.13 evaluates a config mapping for the plan of a run, and no validator of Pydantic.
+
+    Args:
+        check: Raises `PeriodError` if the days of a run configuration cannot be computed.
+    """
+
+    def accept(days: Mapping[str, str]) -> Mapping[str, str]:
+        try:
+            check(days)
+        except PeriodError as error:
+            # An error of Dagster's own, because any other is wrapped in a sentence about the mapping.
+            raise dg.DagsterInvalidConfigError(str(error), [], days) from None  # type: ignore[no-untyped-call]
+        return days
+
+    return op.configured(accept, name=op.name, config_schema=config.to_config_schema().as_field())
 
 
 def parse_day(name: str, text: str) -> date | None:
@@ -215,14 +245,29 @@ def parse_day(name: str, text: str) -> date | None:
         ) from None
 
 
-def _days_to_recompute(config: RecomputeConfig, settings: Settings) -> list[date]:
-    first, last = parse_day("first_day", config.first_day), parse_day("last_day", config.last_day)
+def _days_to_recompute(first_day: str, last_day: str, settings: Settings) -> list[date]:
+    first, last = parse_day("first_day", first_day), parse_day("last_day", last_day)
     if first is None and last is not None:
         raise PeriodError(f"first_day is empty and last_day is {last}; expected both, or neither for yesterday")
     first = first or last_closed_day(settings)
     last = last or first
-    require_closed_days(settings, first, last, ("first_day", "last_day" if config.last_day.strip() else "first_day"))
+    require_closed_days(settings, first, last, ("first_day", "last_day" if last_day.strip() else "first_day"))
     return days_between(first, last)
+
+
+def _days_to_retry(first_day: str, last_day: str) -> tuple[date | None, date | None]:
+    first, last = parse_day("first_day", first_day), parse_day("last_day", last_day)
+    if first and last:
+        require_ascending(first, last, ("first_day", "last_day"))
+    return first, last
+
+
+def _first_day_to_search(first_day: str, settings: Settings) -> date:
+    first = parse_day("first_day", first_day)
+    if first is None:
+        return settings.start_date
+    require_closed_days(settings, first, first, ("first_day", "first_day"))
+    return first
 
 
 def _retried_sentence(day: RetriedDay) -> str:

@@ -31,11 +31,6 @@ def metadata_names(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | 
     return {event.partition: set(event.metadata) for event in events if event.asset_key == dg.AssetKey(asset)}
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    (failed,) = [event for event in result.all_events if event.is_step_failure]
-    return str(failed.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
-
-
 def test_each_recomputed_day_has_materialization_metadata_and_checks(installation: TestInstallation) -> None:
     result = recompute(installation, "2026-02-18", "2026-02-20", days_per_run=2)
     assert result.success
@@ -82,13 +77,13 @@ def test_without_days_yesterday_is_recomputed(installation: TestInstallation) ->
         ("2026-02-20", "2999-01-01", "last_day 2999-01-01 has not ended yet in UTC; expected "),
     ],
 )
-def test_an_invalid_day_fails_with_one_line(
+def test_an_invalid_day_is_refused_with_one_line_before_a_run_is_created(
     installation: TestInstallation, first: str, last: str, message: str
 ) -> None:
-    result = recompute(installation, first, last)
-    assert not result.success
-    assert failure(result).startswith(message)
-    assert "\n" not in failure(result)
+    before = installation.instance.get_runs_count()
+    with pytest.raises(dg.DagsterInvalidConfigError, match=f"^{message}[^\n]*$"):
+        recompute(installation, first, last)
+    assert installation.instance.get_runs_count() == before
 
 
 def test_the_launchpad_shows_each_field_with_a_description(installation: TestInstallation) -> None:
@@ -99,6 +94,9 @@ def test_the_launchpad_shows_each_field_with_a_description(installation: TestIns
         assert set(job.run_config["ops"][op.name]["config"]) == fields  # the initial content of the launchpad
         config = op.config_schema.config_type.fields  # type: ignore[union-attr]
         assert all(config[field].description.endswith(".") for field in fields)
+        someday = {"ops": {op.name: {"config": {"first_day": "someday"}}}}
+        with pytest.raises(dg.DagsterInvalidConfigError, match=r"^first_day: 'someday' is not a day; "):
+            job.execute_in_process(instance=installation.instance, run_config=someday)
         # A field that does not exist is refused by the launchpad itself, with the ones that do.
         wrong = {"ops": {op.name: {"config": {"begin": "2026-02-01"}}}}
         with pytest.raises(dg.DagsterInvalidConfigError, match="begin"):

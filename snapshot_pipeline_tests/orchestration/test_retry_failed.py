@@ -101,9 +101,12 @@ def test_without_days_all_open_failures_are_retried(failed: TestInstallation) ->
 
 
 def test_an_invalid_day_is_refused_with_one_line(failed: TestInstallation) -> None:
-    wrong = {"ops": {"retry_failed_op": {"config": {"first_day": "yesterday"}}}}
-    result = run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
-    (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert failure.step_failure_data.user_failure_data.description == (
-        "first_day: 'yesterday' is not a day; expected a day such as 2026-11-22, or an empty value"
-    )
+    before = failed.instance.get_runs_count()
+    for days, line in (
+        ({"first_day": "yesterday"}, "first_day: 'yesterday' is not a day; expected a day such as 2026-11-22, or an "),
+        ({"first_day": "2026-02-28", "last_day": "2026-02-27"}, "first_day 2026-02-28 is after last_day 2026-02-27; "),
+    ):
+        wrong = {"ops": {"retry_failed_op": {"config": days}}}
+        with pytest.raises(dg.DagsterInvalidConfigError, match=f"^{line}[^\n]*$"):
+            run(failed, "retry_failed_job", run_config={**wrong, **QUIET})
+    assert failed.instance.get_runs_count() == before

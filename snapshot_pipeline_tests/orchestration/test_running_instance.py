@@ -79,6 +79,32 @@ def test_days_launched_from_the_ui_are_computed_one_after_the_other(
     assert running.instance.get_latest_asset_check_evaluation_record(check) is not None
 
 
+def test_links_in_messages_lead_to_the_port_of_dev(running: RunningDagster) -> None:
+    addresses = {environment["SNAPSHOT_UI_URL"] for environment in running.environments()}
+    assert addresses == {f"http://127.0.0.1:{running.port}"}
+
+
+@pytest.mark.parametrize(
+    ("days", "answer", "line"),
+    [
+        ({"first_day": "1 May"}, "PythonError", "first_day: '1 May' is not a day; expected a day such as 2026-11-22"),
+        ({"first_day": "2999-01-01"}, "PythonError", "first_day 2999-01-01 has not ended yet in UTC; expected "),
+        ({"first": "2026-02-01"}, "RunConfigValidationInvalid", 'Received unexpected config entry "first"'),
+    ],
+)
+def test_days_that_cannot_be_computed_are_refused_before_a_run_is_created(
+    running: RunningDagster, days: dict[str, str], answer: str, line: str
+) -> None:
+    before = running.instance.get_runs_count()
+    config = {"ops": {"recompute_days_op": {"config": days}}}
+    refused = running.try_to_launch("recompute_days_job", {}, config)
+    assert refused["__typename"] == answer
+    message = refused["message"] if answer == "PythonError" else refused["errors"][0]["message"]
+    assert message.removeprefix("dagster._core.errors.DagsterInvalidConfigError: ").startswith(line)
+    assert "\n" not in message.strip()
+    assert running.instance.get_runs_count() == before
+
+
 def test_a_backfill_is_one_run_per_month_with_every_day_materialized(
     installation: TestInstallation, running: RunningDagster
 ) -> None:
