@@ -2,8 +2,8 @@
 
 The launchpad itself checks only names and types of fields. Days are checked when a run is launched, before it is
 created (`_checked_before_launch`). Each job is one run that yields the events of every day it changes: materializations
-and check results, for the snapshots and for their summaries. A backfill in the UI does
-the same as `recompute_days_job`, which also works by a link.
+and check results, for the snapshots and for their summaries. A backfill in the UI does the same as
+`recompute_days_job`, which also works by a link.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` at run time.
@@ -19,6 +19,7 @@ from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_agai
 from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
 from snapshot_pipeline.orchestration.checks import check_data_quality, check_success_rate
 from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_metadata, details_metadata
+from snapshot_pipeline.orchestration.instance.dagster_internals import refusal
 from snapshot_pipeline.orchestration.names import DAYS_TAG, LATE_DATA_JOB, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import days_text, run_ranges
@@ -226,8 +227,8 @@ def _checked_before_launch(
         try:
             check(days)
         except PeriodError as error:
-            # An error of Dagster's own, because any other is wrapped in a sentence about the mapping.
-            raise dg.DagsterInvalidConfigError(str(error), [], days) from None  # type: ignore[no-untyped-call]
+            # Dagster wraps any other error in a sentence about the mapping.
+            raise refusal(str(error)) from None
         return days
 
     return op.configured(accept, name=op.name, config_schema=config.to_config_schema().as_field())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.errors import DagsterUserCodeProcessError
 from dagster._core.events import JobFailureData
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
@@ -76,6 +77,7 @@ __all__ = [
     "pack_value",
     "quotes_an_error",
     "record_processes",
+    "refusal",
     "runs_of_location",
     "share_engine",
     "unpack_value",
@@ -130,6 +132,12 @@ def quotes_an_error(event: dg.DagsterEvent) -> bool:
     """Return whether the message of a run failure quotes the message of an error, which may quote students' rows."""
     data = event.event_specific_data
     return isinstance(data, JobFailureData) and bool(data.error)
+
+
+def refusal(text: str) -> dg.DagsterError:
+    """Return an error that the UI shows as this text, without Dagster's module and without a stack trace."""
+    info = SerializableErrorInfo(message=text, stack=[], cls_name=None)
+    return DagsterUserCodeProcessError(text, user_code_process_error_infos=[info])  # type: ignore[no-untyped-call]
 
 
 def share_engine(storage: DagsterPostgresStorage, engine: Engine) -> None:
