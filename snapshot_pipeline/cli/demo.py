@@ -141,11 +141,20 @@ def _correct(settings: Settings, day: date) -> None:
 def _scan(settings: Settings, since: datetime) -> None:
     from snapshot_pipeline.cli.dagster_runs import scan_for_incidents
 
-    for message in scan_for_incidents(settings, since).messages:
-        click.secho(fill(message.title, _WIDTH, initial_indent="  | ", subsequent_indent="  | "), fg="yellow")
+    messages = scan_for_incidents(settings, since).messages
+    if not messages:
+        click.echo("  | It was sent by an earlier demo, and its incident is still open.")
+    for message in messages:
+        click.secho(_quoted(message.title, "  | "), fg="yellow")
         for line in message.body.strip().splitlines():
             if not line.startswith("Result: "):  # a link that is longer than a line; `alerts list` has it
-                click.echo(fill(line, _WIDTH, initial_indent="  | ", subsequent_indent="  |   "))
+                click.echo(_quoted(line, "  |   "))
+
+
+def _quoted(text: str, indent: str) -> str:
+    """Return a text of a message in lines, without a break before a percent sign."""
+    lines = wrap(text.replace(" %", "\u00a0%"), _WIDTH, initial_indent="  | ", subsequent_indent=indent)
+    return "\n".join(lines).replace("\u00a0", " ")
 
 
 def _say(sentence: str) -> None:
