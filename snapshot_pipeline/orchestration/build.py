@@ -31,6 +31,7 @@ from snapshot_pipeline.orchestration.manual_jobs import (
     build_retry_failed_job,
 )
 from snapshot_pipeline.orchestration.platform_checks import build_platform_contract
+from snapshot_pipeline.orchestration.resources import build_resources
 from snapshot_pipeline.orchestration.schedules import build_schedules
 from snapshot_pipeline.orchestration.sensors import (
     build_alert_delivery_sensor,
@@ -92,6 +93,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_late_data_sensor(settings),
             build_catch_up_sensor(settings),
         ],
+        resources=build_resources(settings),
         # One process per run: a child process that outlives its killed parent could go on writing, and costs 2 s.
         executor=dg.in_process_executor,
     )

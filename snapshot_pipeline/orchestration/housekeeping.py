@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from snapshot_pipeline.orchestration.instance.log_retention import delete_old_log_rows, delete_old_output
+from snapshot_pipeline.orchestration.names import DATABASES
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.settings import Settings
@@ -21,6 +22,7 @@ def build_housekeeping_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         name="delete_expired_rows",
+        required_resource_keys=DATABASES,
         description=(
             "Deletes expired rows in small transactions and expired months of snapshots as a whole, and creates "
             "upcoming monthly partitions. After an interruption the next run continues."

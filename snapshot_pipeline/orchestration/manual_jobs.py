@@ -7,6 +7,7 @@ and check results, for the snapshots and for their summaries. A backfill in the 
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` at run time.
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -16,11 +17,11 @@ from pydantic import Field
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.cohort_summary import summarize_again
-from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days
+from snapshot_pipeline.orchestration.assets.performance_snapshots import compute_days, outcome
 from snapshot_pipeline.orchestration.checks import check_data_quality, check_success_rate
-from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, day_metadata, details_metadata
+from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, Metadata, day_metadata, details_metadata
 from snapshot_pipeline.orchestration.instance.dagster_internals import refusal
-from snapshot_pipeline.orchestration.names import DAYS_TAG, LATE_DATA_JOB, SNAPSHOTS_POOL
+from snapshot_pipeline.orchestration.names import DATABASES, DAYS_TAG, LATE_DATA_JOB, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import days_text, run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
@@ -32,7 +33,7 @@ from snapshot_pipeline.pipeline.periods import (
     require_ascending,
     require_closed_days,
 )
-from snapshot_pipeline.pipeline.retry import RetriedDay, retry_failed
+from snapshot_pipeline.pipeline.retry import RetriedDay, RetryRun, retry_failed
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 
@@ -84,18 +85,24 @@ def build_recompute_days_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         pool=SNAPSHOTS_POOL,
+        required_resource_keys=DATABASES,
         description=f"Recomputes the days in ranges of at most {count_noun(settings.days_per_run, 'day')}.",
     )
     def recompute_days_op(context: dg.OpExecutionContext, config: RecomputeConfig) -> Iterator[Any]:
         with readable_failures():
             days = _days_to_recompute(config.first_day, config.last_day, settings)
         context.instance.add_run_tags(context.run_id, {DAYS_TAG: days_text(days[0], days[-1])})
-        for first, last in run_ranges(days, settings):
+        ranges, began = run_ranges(days, settings), time.monotonic()
+        computed: dict[date, Metadata] = {}
+        for first, last in ranges:
             context.log.info(f"computing {first} to {last}, of {days[0]} to {days[-1]}")
             with step_installation(context, settings) as installation:
                 metadata, checks = compute_days(context, installation, first, last)
+            computed |= metadata
             yield from partition_events(context.instance, performance_snapshots.KEY, metadata, checks)
             yield from summarize_again(context, settings, list(metadata))
+        if len(ranges) > 1:
+            context.log.info(outcome(computed, time.monotonic() - began))
         yield dg.Output(None)
 
     @dg.job(
@@ -120,6 +127,7 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         pool=SNAPSHOTS_POOL,
+        required_resource_keys=DATABASES,
         description="Recomputes the students with an open failure, and reports the new counts of their days.",
     )
     def retry_failed_op(context: dg.OpExecutionContext, config: RetryConfig) -> Iterator[Any]:
@@ -144,6 +152,7 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
         )
         # Last, so that an error in a summary does not hide the results of the retry.
         yield from summarize_again(context, settings, list(reports))
+        context.log.info(_retry_outcome(run))
         yield dg.Output(None)
 
     @dg.job(
@@ -166,6 +175,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         pool=SNAPSHOTS_POOL,
+        required_resource_keys=DATABASES,
         description=(
             "Finds the days whose rows in the platform have changed since they were computed, recomputes the students "
             "concerned from the changed day on, and reports the days that have changed."
@@ -179,7 +189,8 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
             details = {report.day: details_metadata(context, installation, report) for report in last_reports}
         context.log.info(
             f"{count_noun(run.students, 'student')} recomputed, {run.student_days:,} student-days; "
-            f"{count_noun(len(run.reports), 'day')} changed"
+            f"{count_noun(len(run.reports), 'day')} and "
+            f"{count_noun(sum(report.restated for report in run.reports), 'earlier figure')} changed"
         )
         yield from partition_events(
             context.instance,
@@ -269,6 +280,15 @@ def _first_day_to_search(first_day: str, settings: Settings) -> date:
         return settings.start_date
     require_closed_days(settings, first, first, ("first_day", "first_day"))
     return first
+
+
+def _retry_outcome(run: RetryRun) -> str:
+    reports = [day.report for day in run.days if day.report is not None]
+    return (
+        f"{count_noun(len(run.days), 'day')}: {count_noun(sum(day.retried for day in run.days), 'student-day')} "
+        f"recomputed, {sum(report.count.failed for report in reports):,} still failing, "
+        f"{count_noun(sum(day.restated for day in run.days), 'earlier figure')} changed"
+    )
 
 
 def _retried_sentence(day: RetriedDay) -> str:

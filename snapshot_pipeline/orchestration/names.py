@@ -4,7 +4,13 @@ It imports nothing: `instance.storage` needs the pools in every Dagster process,
 """
 
 LEARNING_PLATFORM = "learning_platform"
-"""The asset group of the platform's tables, and the first part of their keys."""
+"""The asset group of the platform's tables, the first part of their keys, and the resource that is their database."""
+
+STORE = "store"
+"""The resource that is the database of our tables."""
+
+DATABASES = {LEARNING_PLATFORM, STORE}
+"""The resources that everything requires which opens the installation."""
 
 SNAPSHOTS_GROUP = "snapshots"
 RECOMMENDATIONS_GROUP = "recommendations"

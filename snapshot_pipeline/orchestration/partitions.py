@@ -71,6 +71,11 @@ def daily_freshness(settings: Settings) -> dg.FreshnessPolicy:
     return _due_after(0, "*", settings)
 
 
+def daily_checks_freshness(settings: Settings) -> dg.FreshnessPolicy:
+    """Expect the daily checks SNAPSHOT_OVERDUE_MINUTES after 03:00."""
+    return _due_after(3 * 60, "*", settings)
+
+
 def weekly_freshness(settings: Settings) -> dg.FreshnessPolicy:
     """Expect the recommendations SNAPSHOT_OVERDUE_MINUTES after Monday, 06:00."""
     return _due_after(6 * 60, "1", settings)

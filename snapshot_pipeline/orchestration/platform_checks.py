@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from snapshot_pipeline.orchestration.day_metadata import table as metadata_table
+from snapshot_pipeline.orchestration.names import DATABASES
 from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.table_metadata import table_key
@@ -30,6 +31,8 @@ _NOT_CHECKED = Finding(
 )
 """What concerns the database as a whole is one incident, that of the first table."""
 
+_NEWEST_UNREAD = "not read, because without an index on its time the whole table would be scanned"
+
 _WHAT_TO_DO = "Each finding says what to do; the command prints its SQL:"
 
 
@@ -38,6 +41,7 @@ def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(
         name="platform_contract",
+        required_resource_keys=DATABASES,
         specs=[
             dg.AssetCheckSpec(
                 CONTRACT,
@@ -58,6 +62,11 @@ def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
             states = find_table_states(settings, source)
         for name, state in states.items():
             yield dg.AssetMaterialization(table_key(name), metadata=state_metadata(state))
+        problems = sum(finding.severity != "note" for finding in findings)
+        context.log.info(
+            f"{count_noun(len(states), 'table')} of the platform checked: {count_noun(problems, 'problem')}, "
+            f"{count_noun(len(findings) - problems, 'note')}"
+        )
         general = [finding for finding in findings if finding.table is None]
         for name in TABLE_NAMES:
             of_table = [finding for finding in findings if finding.table == name]
@@ -73,6 +82,8 @@ def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
 def state_metadata(state: TableState) -> dict[str, Any]:
     """Return the metadata of a table's materialization."""
     estimate = {} if state.row_estimate is None else {"row_estimate": state.row_estimate}
+    if state.is_newest_unread:
+        return {**estimate, "newest_row": _NEWEST_UNREAD}
     newest = {} if state.newest is None else {"newest_row": dg.MetadataValue.timestamp(state.newest)}
     return {**estimate, **newest}
 

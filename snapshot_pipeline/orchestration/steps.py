@@ -21,7 +21,7 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, REASON_TAG
+from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, LEARNING_PLATFORM, REASON_TAG, STORE
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, one_line
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.periods import PeriodError, require_closed_days, require_closed_week
@@ -55,13 +55,15 @@ _LISTENER: ContextVar[ProgressListener | None] = ContextVar("progress_listener",
 
 @contextmanager
 def step_installation(context: StepContext, settings: Settings) -> Iterator[Installation]:
-    """Open the installation for the body of one step.
+    """Open the installation for the body of one step, which requires the resources `names.DATABASES`.
 
     Raises:
         dagster.Failure: An error that the operator can fix, in one line.
         dagster.RetryRequested: A transient error; Dagster retries the step later.
     """
     retry_seconds = seconds_before_retry(context, settings)
+    platform, store = (getattr(context.resources, name) for name in (LEARNING_PLATFORM, STORE))
+    context.log.debug(f"the platform's tables: {platform}; the pipeline's tables: {store}")
     with report_errors(context), readable_failures(retry_seconds), open_installation(settings) as installation:
         try:
             yield installation

@@ -92,6 +92,7 @@ class AtRiskReport:
         listed: Those of them with the state `listed`.
         listed_with_few_peers: Those of the listed whose cohort has too few peers, which must not happen.
         rows: Students in the table.
+        changed: Those of them whose row is new or differs from the stored one, and those who are no longer in it.
         failed: Students whose computation raised, with the error; they are not in the table.
     """
 
@@ -101,6 +102,7 @@ class AtRiskReport:
     listed: int = 0
     listed_with_few_peers: int = 0
     rows: int = 0
+    changed: int = 0
     failed: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -148,16 +150,16 @@ def run_at_risk(
         rows_of_week = pa.concat_tables([AT_RISK_ROWS.empty_table(), *parts])
         report.rows, report.students = rows_of_week.num_rows, report.students + len(report.failed)
         scope = AtRiskScope(week_start, report.students, report.with_score, datetime.now(timezone.utc), run_id)
-        retry_transient(_publish, installation, lock, scope, rows_of_week)
+        report.changed = retry_transient(_publish, installation, lock, scope, rows_of_week)
     report.seconds = time.monotonic() - started
     return report
 
 
-def _publish(installation: Installation, lock: LeasedLock, week: AtRiskScope, rows: pa.Table) -> None:
+def _publish(installation: Installation, lock: LeasedLock, week: AtRiskScope, rows: pa.Table) -> int:
     lock.check_lock()
     with bulk.transaction(installation.uri) as connection:
         lock.lease.check(connection)
-        replace_at_risk(connection, installation.store, week, rows)
+        return replace_at_risk(connection, installation.store, week, rows)
 
 
 def _add(report: AtRiskReport, rows: Sequence[Mapping[str, Any]], facts: RiskFacts) -> None:

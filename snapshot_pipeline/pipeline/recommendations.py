@@ -46,6 +46,7 @@ from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.recommendations import (
     WeekScope,
+    count_added,
     finish_week,
     newest_week,
     read_dismissals,
@@ -79,6 +80,7 @@ class WeekReport:
         types: Number of recommendations by type.
         missing_days: Days of the week without snapshots.
         failed: Students whose computation raised, with the error; they keep their earlier recommendations.
+        added: Number of recommendations that the week did not have before.
         is_newest: Whether no later week has been published, so that these recommendations are shown.
     """
 
@@ -90,6 +92,7 @@ class WeekReport:
     types: Counter[str] = field(default_factory=Counter)
     missing_days: list[date] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    added: int = 0
     is_newest: bool = True
     seconds: float = 0.0
 
@@ -187,6 +190,7 @@ def _record(
     run_id: str,
 ) -> None:
     finish_week(connection, tables, week, recipients, list(report.failed))
+    report.added = count_added(connection, tables, week)
     record_week(connection, tables, week.start, report.recipients, len(report.failed), week.computed_at, run_id)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Date,
     Integer,
     Select,
+    Table,
     Update,
     and_,
     case,
@@ -123,16 +124,20 @@ class StoredAtRisk:
     peers: int | None
 
 
-def replace_at_risk(connection: adbc.Connection, tables: StoreTables, week: AtRiskScope, rows: pa.Table) -> None:
+def replace_at_risk(connection: adbc.Connection, tables: StoreTables, week: AtRiskScope, rows: pa.Table) -> int:
     """Publish a week inside the caller's transaction; `listed_since` of later weeks follows.
 
     Args:
         rows: At most one row per student, with the columns `AT_RISK_ROWS`.
+
+    Returns:
+        How many students have been added to the week, removed from it, or have other figures than before.
     """
     target = tables.at_risk_students
     of_week = target.c.week_start == literal(week.start, Date)
     bulk.create_temporary(connection, _COMPUTED.name, rows.cast(AT_RISK_ROWS))
     is_computed = exists().where(_COMPUTED.c.user_id == target.c.user_id)
+    removed = _count(connection, target, of_week, ~is_computed)
     bulk.execute(connection, delete(target).where(of_week, ~is_computed))
     values: dict[str, ColumnElement[Any]] = {
         **dict(_COMPUTED.c.items()),
@@ -159,6 +164,13 @@ def replace_at_risk(connection: adbc.Connection, tables: StoreTables, week: AtRi
     }
     record = insert(tables.at_risk_weeks).values(week_start=week.start, **numbers)
     bulk.execute(connection, record.on_conflict_do_update(index_elements=["week_start"], set_=numbers))
+    is_written = target.c.computed_at == literal(week.computed_at, target.c.computed_at.type)
+    return removed + _count(connection, target, of_week, is_written)
+
+
+def _count(connection: adbc.Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    query = select(func.count()).select_from(table).where(*conditions)
+    return int(bulk.fetch(connection, query).column(0)[0].as_py())
 
 
 def withdraw_at_risk(connection: Connection, tables: StoreTables, week_start: date) -> int:

@@ -213,6 +213,13 @@ def _is_dismissed(tables: StoreTables, first_user: int, last_user: int, week: We
     )
 
 
+def count_added(connection: Connection, tables: StoreTables, week: WeekScope) -> int:
+    """How many recommendations the computation has added to its week; those that it kept are older."""
+    recommendations = tables.adaptive_recommendations
+    is_new = and_(recommendations.c.week_start == week.start, recommendations.c.created_at == week.computed_at)
+    return int(connection.execute(select(func.count()).where(is_new)).scalar_one())
+
+
 def replace_recommendations(
     connection: adbc.Connection,
     tables: StoreTables,

@@ -139,6 +139,13 @@ def students_without_data(connection: Connection, tables: StoreTables, day: date
     return WithoutData(*connection.execute(query).one())
 
 
+def count_restatements(connection: Connection, tables: StoreTables, first: date, last: date, run_id: str) -> int:
+    """How many published figures of the days `first … last` a run has changed."""
+    restatements = tables.snapshot_restatements.c
+    query = select(func.count()).where(restatements.snapshot_date.between(first, last), restatements.run_id == run_id)
+    return int(connection.execute(query).scalar_one())
+
+
 def snapshots_of_student(
     connection: Connection, tables: StoreTables, user_id: int, first: date, last: date
 ) -> dict[date, StoredSnapshot]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, run_days
+from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, last_line, run_days
 from snapshot_pipeline_tests.pipeline.installations import execute
 
 SNAPSHOTS, SUMMARY = dg.AssetKey("performance_snapshots"), dg.AssetKey("cohort_summary")
@@ -48,6 +49,12 @@ def test_each_day_of_a_range_has_its_summary_metadata_and_check(
         assert metadata["cohorts"] == cohorts > 3
         assert (metadata["students"], metadata["failed"]) == (students, failed)
         assert metadata["median_pace_score"] == median
+    published, written = sum(row[2] for row in stored), sum(row[1] + 1 for row in stored)  # type: ignore[operator,misc]
+    assert re.fullmatch(
+        rf"2026-02-20 to 2026-02-22: 3 days summarized, {published} student-days published, 0 failed, \d+ with invalid "
+        rf"rows, 0 earlier figures changed, {written} summary rows written, in .* s",
+        last_line(installation, three_days),
+    )
     records = installation.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(SUMMARY, "all_students"), limit=10
     )

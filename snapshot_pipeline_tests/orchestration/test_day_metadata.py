@@ -15,7 +15,7 @@ from snapshot_pipeline.orchestration.manual_jobs import retry_run_config
 from snapshot_pipeline.plots import pace, success
 from snapshot_pipeline.recommendations.at_risk import REASON_CODES
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, run_days, run_week
+from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, last_line, run_days, run_week
 from snapshot_pipeline_tests.orchestration.test_retry_failed import run
 from snapshot_pipeline_tests.pipeline.installations import execute, raising_for, students_started_before
 
@@ -178,10 +178,16 @@ def test_issues_are_shown_by_kind_with_one_row(installation: TestInstallation, w
 
 
 def test_each_day_of_a_long_backfill_has_the_same_keys_and_no_plot(installation: TestInstallation) -> None:
-    days = shown(run_days(installation, date(2026, 2, 1), date(2026, 2, 9)))
+    result = run_days(installation, date(2026, 2, 1), date(2026, 2, 9))
+    days = shown(result)
     assert not any(is_picture(value) for metadata in days.values() for value in metadata.values())
     keys = {frozenset(metadata) - {"issues"} for metadata in days.values()}
     assert keys == {frozenset(NUMBERS | {"summary"})}
+    for asset in (SNAPSHOTS, dg.AssetKey("cohort_summary")):
+        # The UI lists one event of those in the same millisecond.
+        filter_ = dg.AssetRecordsFilter(asset, asset_partitions=[str(day) for day in days])
+        records = installation.instance.fetch_materializations(filter_, limit=20).records
+        assert len({int(record.timestamp * 1000) for record in records}) == len(records) == 9
 
 
 def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +208,11 @@ def test_plots_of_unchanged_days_are_reused(installation: TestInstallation, monk
         assert {name: metadata[name] for name in reused} == {name: before[day][name] for name in reused}
     # A day that has changed, and the one after it, whose changes are relative to it.
     execute(installation.url, "UPDATE performance_snapshots SET pace_score = 1 WHERE snapshot_date = '2026-01-11'")
-    changed = shown(run_days(installation, first, last))
-    assert changed["2026-01-11"]["restated"].value > 0
+    result = run_days(installation, first, last)
+    changed = shown(result)
+    restated = changed["2026-01-11"]["restated"].value
+    assert restated > 1
+    assert f", {restated} earlier figures changed, " in last_line(installation, result)
     assert drawn[1:] == [date(2026, 1, 11), date(2026, 1, 12), last]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
 from pydantic import SecretStr
 
 from snapshot_pipeline.orchestration import build
@@ -21,7 +22,9 @@ from snapshot_pipeline.orchestration.partitions import (
     weekly_freshness,
     weekly_partitions,
 )
+from snapshot_pipeline.orchestration.resources import build_resources
 from snapshot_pipeline.orchestration.table_metadata import public_address
+from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.settings import Settings, load_settings
 
 
@@ -115,6 +118,29 @@ def test_the_storage_uri_shows_no_user_or_password(settings: Settings) -> None:
     assert public_address(SecretStr("mysql://u:MarkedSecret@h/d")) is None
 
 
+@pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars` is deprecated")  # Dagster's own use
+def test_the_resources_are_both_databases_with_their_addresses_and_everything_that_opens_them(
+    settings: Settings,
+) -> None:
+    url = SecretStr("postgresql://user:Marked%40Secret@db.example.org:5433/learning?sslpassword=MarkedSecret")
+    replica = SecretStr("postgresql://user:MarkedSecret@replica.example.org/learning")
+    changed = {"database_url": url, "source_database_url": replica, "platform_schema": "lms", "store_schema": "ours"}
+    repository = build_defs(settings.model_copy(update=changed)).get_repository_def()
+    shown = {resource.name: resource for resource in RepositorySnap.from_def(repository).resources}
+    assert {name: resource.configured_values for name, resource in shown.items()} == {
+        "learning_platform": {"address": '"postgresql://replica.example.org/learning"', "schema_name": '"lms"'},
+        "store": {"address": '"postgresql://db.example.org:5433/learning"', "schema_name": '"ours"'},
+    }
+    graph = repository.asset_graph
+    jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    for resource in shown.values():
+        assert "Marked" not in str(resource)
+        assert set(resource.asset_keys_using) == graph.materializable_asset_keys
+        assert {usage.job_name for usage in resource.job_ops_using} == jobs
+    embedded = build_resources(settings)["store"]  # whose port changes
+    assert str(embedded) == f"the embedded server in {settings.home}, schema {settings.store_schema}"
+
+
 def test_every_column_has_description_type_values_and_sources(settings: Settings) -> None:
     graph = build_defs(settings).get_repository_def().asset_graph
     for key in graph.get_all_asset_keys() - {dg.AssetKey(name) for name in NOT_TABLES}:
@@ -160,8 +186,10 @@ def test_freshness_deadlines_are_an_hour_after_the_schedules(settings: Settings)
         ("adaptive_recommendations", "0 7 * * 1"),
         ("at_risk_students", "0 7 * * 1"),
         ("weekly_report", "30 7 * * 1"),
+        ("recomputed_day", "0 4 * * *"),
+        *((f"learning_platform/{table}", "0 4 * * *") for table in TABLE_NAMES),
     ):
-        policy = graph.get(dg.AssetKey(name)).freshness_policy
+        policy = graph.get(dg.AssetKey(name.split("/"))).freshness_policy
         assert (policy.deadline_cron, policy.timezone) == (cron, "Europe/Budapest")
         assert policy.lower_bound_delta == timedelta(hours=1)
     a_day = settings.model_copy(update={"overdue_minutes": 1440})

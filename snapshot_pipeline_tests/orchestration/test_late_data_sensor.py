@@ -17,6 +17,7 @@ from snapshot_pipeline.pipeline.installation import Installation, open_installat
 from snapshot_pipeline.pipeline.late_data import scan_for_late_data
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
+from snapshot_pipeline_tests.orchestration.test_materializing import last_line, scalar
 from snapshot_pipeline_tests.pipeline.comparison import compare_days
 from snapshot_pipeline_tests.pipeline.installations import execute
 
@@ -125,6 +126,8 @@ def test_only_changed_days_are_materialized_checked_and_summarized(computed: Tes
     ).records
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["restated"].value > 0
+    restated = scalar(computed, f"SELECT count(*) FROM snapshot_restatements WHERE run_id = '{result.run_id}'")  # noqa: S608
+    assert last_line(computed, result).endswith(f" and {restated} earlier figures changed")
     checks = {
         (check.check_name, check.partition): check.passed
         for check in result.get_asset_check_evaluations()

@@ -40,6 +40,12 @@ def check_by_day(installation: TestInstallation, check: str) -> dict[str | None,
     return {evaluation.partition: evaluation.passed for evaluation in reversed(evaluations)}
 
 
+def last_line(installation: TestInstallation, result: dg.ExecuteInProcessResult) -> str:
+    """The last line that the run has logged itself."""
+    lines = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 20]
+    return lines[-1]
+
+
 def scalar(installation: TestInstallation, query: str) -> object:
     engine = create_engine(installation.url)
     with engine.connect() as connection:
@@ -67,6 +73,10 @@ def test_each_day_of_a_range_has_its_own_materialization_and_metadata(
         assert event.metadata["published"].value == published
         assert event.metadata["students"].value > 100
         assert 0 < event.metadata["mean_pace_score"].value < 100
+    opened = [entry.user_message for entry in installation.instance.all_logs(three_days.run_id) if entry.level == 10]
+    url = installation.url
+    tables = f"postgresql://{url.host}:{url.port}/{url.database}, schema public"
+    assert f"the platform's tables: {tables}; the pipeline's tables: {tables}" in opened
 
 
 def test_each_day_of_a_range_has_its_own_check_result(
@@ -147,6 +157,12 @@ def test_a_week_with_another_missing_day_is_published_with_a_warning(
     active = scalar(installation, "SELECT count(*) FROM adaptive_recommendations WHERE is_active")
     (event,) = result.asset_materializations_for_node("adaptive_recommendations")
     assert event.metadata["dagster/partition_row_count"].value == active
+    lines = [entry.user_message for entry in installation.instance.all_logs(result.run_id) if entry.level == 20]
+    assert any(line.startswith("week of 2026-02-16: ") and f" {active} added to the week, " in line for line in lines)
+    again = run_week(installation, "2026-02-16")
+    lines = [entry.user_message for entry in installation.instance.all_logs(again.run_id) if entry.level == 20]
+    assert any(" 0 added to the week, " in line for line in lines)
+    assert any(" at risk of " in line and " 0 changed, " in line for line in lines)
 
 
 def test_a_platform_without_tables_fails_the_run_with_one_line(

@@ -55,9 +55,10 @@ def test_a_missing_optional_table_passes() -> None:
 
 def test_the_state_has_only_what_is_known() -> None:
     newest = datetime(2026, 2, 28, 20, tzinfo=timezone.utc)
-    assert state_metadata(TableState(None, None)) == {}
+    assert state_metadata(TableState(None)) == {}
     metadata = state_metadata(TableState(5, newest))
     assert metadata == {"row_estimate": 5, "newest_row": dg.MetadataValue.timestamp(newest)}
+    assert str(state_metadata(TableState(5, is_newest_unread=True))["newest_row"]).startswith("not read, because")
 
 
 @pytest.fixture
@@ -80,6 +81,9 @@ def test_the_daily_checks_report_every_table_with_its_contract(scanner: Scanner)
     scanner.execute("ANALYZE")
     result = scanner.run({}, "daily_checks_job")
     assert set(evaluations(result)) == set(TABLE_NAMES)
+    logs = scanner.installation.instance.all_logs(result.run_id)
+    lines = [entry.user_message for entry in logs if entry.level == 20]
+    assert any(line.startswith("6 tables of the platform checked: ") for line in lines)
     for name, evaluation in evaluations(result).items():
         key = dg.AssetKey(["learning_platform", name])
         event = scanner.installation.instance.get_latest_materialization_event(key)

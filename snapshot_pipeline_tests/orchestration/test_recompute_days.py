@@ -11,7 +11,13 @@ from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.manual_jobs import recompute_run_config
 from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.orchestration.test_materializing import QUIET, SNAPSHOTS, check_by_day, run_days
+from snapshot_pipeline_tests.orchestration.test_materializing import (
+    QUIET,
+    SNAPSHOTS,
+    check_by_day,
+    last_line,
+    run_days,
+)
 
 
 def recompute(
@@ -34,6 +40,7 @@ def metadata_names(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | 
 def test_each_recomputed_day_has_materialization_metadata_and_checks(installation: TestInstallation) -> None:
     result = recompute(installation, "2026-02-18", "2026-02-20", days_per_run=2)
     assert result.success
+    assert last_line(installation, result).startswith("2026-02-18 to 2026-02-20: 3 days, ")
     days = ["2026-02-18", "2026-02-19", "2026-02-20"]
     assert installation.instance.get_materialized_partitions(SNAPSHOTS) == set(days)
     for check in ("success_rate", "run_time", "student_count_stable"):

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import URL, Engine, create_engine
 
-from snapshot_pipeline.platform.contract import RowRules, check_platform, read_table_states
+from snapshot_pipeline.platform.contract import RowRules, TableState, check_platform, read_table_states
+from snapshot_pipeline.platform.contract import states as table_states
 from snapshot_pipeline.platform.sample import SampleOptions, load_sample
-from snapshot_pipeline_tests.platform.odd_platforms import Platform
+from snapshot_pipeline.platform.tables import ADVISED_INDEXES
+from snapshot_pipeline_tests.platform.odd_platforms import Platform, quoted
 
 LESSONS = "INSERT INTO lessons SELECT id, '', 'python', 'L', 1, true FROM generate_series(1, 200) AS id"
 
@@ -273,3 +275,16 @@ def test_state_has_the_estimate_and_the_newest_valid_time(platform: Platform) ->
     assert newest is not None
     assert newest.date() < _today()
     assert (states["user_lesson_progress"].newest, states["users"].row_estimate) == (None, None)
+
+
+def test_the_newest_time_is_read_by_an_index_or_not_at_all(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.run(attempts("50"), "ANALYZE quiz_attempts")
+    monkeypatch.setattr(table_states, "MOST_COST", 1.0)  # as if a page were a large table
+
+    def attempts_state() -> TableState:
+        return read_table_states(platform.engine, platform.schema, RowRules())["quiz_attempts"]
+
+    assert attempts_state().newest is not None
+    assert not attempts_state().is_newest_unread
+    platform.run(*(f"DROP INDEX {quoted(index.name)}" for index in ADVISED_INDEXES if index.table == "quiz_attempts"))
+    assert attempts_state() == TableState(30, None, is_newest_unread=True)

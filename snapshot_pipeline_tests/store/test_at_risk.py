@@ -28,8 +28,8 @@ COMPUTED_AT = datetime(2026, 4, 6, 6, tzinfo=timezone.utc)
 
 def publish(
     store: Store, weeks: int, students: dict[int, str], at: datetime = COMPUTED_AT, code: str = "DORMANT"
-) -> None:
-    """Publish the week so many weeks after the first one, with these students and states."""
+) -> int:
+    """Publish the week so many weeks after the first one, with these students and states; return what changed."""
     values: dict[str, list[Any]] = {
         **{name: [None] * len(students) for name in AT_RISK_ROWS.names},
         "user_id": list(students),
@@ -38,7 +38,7 @@ def publish(
     }
     scope = AtRiskScope(MONDAY + weeks * WEEK, students=100, with_score=90, computed_at=at, run_id="r")
     with bulk.transaction(store.uri) as connection:
-        replace_at_risk(connection, store.tables, scope, pa.table(values, AT_RISK_ROWS))
+        return replace_at_risk(connection, store.tables, scope, pa.table(values, AT_RISK_ROWS))
 
 
 def since(store: Store, user_id: int) -> list[int | None]:
@@ -81,8 +81,8 @@ def test_the_same_week_again_writes_nothing_and_another_result_replaces_it(store
             return {row.user_id: row.computed_at for row in connection.execute(select(table))}
 
     later = COMPUTED_AT + WEEK
-    publish(store, 0, {1: "listed", 2: "listed", 3: "listed"})
-    publish(store, 0, {1: "listed", 2: "dormant"}, at=later)
+    assert publish(store, 0, {1: "listed", 2: "listed", 3: "listed"}) == 3
+    assert publish(store, 0, {1: "listed", 2: "dormant"}, at=later) == 2
     assert computed_at() == {1: COMPUTED_AT, 2: later}
 
 

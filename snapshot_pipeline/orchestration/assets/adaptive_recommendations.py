@@ -9,7 +9,7 @@ import dagster as dg
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.checks import check_week, recommendation_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, table
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
 from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
 from snapshot_pipeline.orchestration.steps import (
     StepContext,
@@ -47,6 +47,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=RECOMMENDATIONS_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"postgres", "pandas"},
         tags={GRAIN_TAG: "week"},
         metadata=store_table_metadata(NAME, settings),
@@ -71,7 +72,7 @@ def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
         context.log.info(
             f"week of {week_start}: {count_noun(report.types.total(), 'recommendation')} for "
             f"{report.with_recommendation:,} of {count_noun(report.recipients, 'student')}, "
-            f"{len(report.failed):,} failed"
+            f"{len(report.failed):,} failed, {report.added:,} added to the week, in {report.seconds:,.1f} s"
         )
         return dg.MaterializeResult(metadata=metadata, check_results=check_week(report, settings))
 

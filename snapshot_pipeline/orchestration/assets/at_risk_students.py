@@ -10,7 +10,7 @@ from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.assets.adaptive_recommendations import COMPARED_WEEKS
 from snapshot_pipeline.orchestration.checks import at_risk_check_specs, check_at_risk
 from snapshot_pipeline.orchestration.day_metadata import Metadata
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
 from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
 from snapshot_pipeline.orchestration.steps import (
     StepContext,
@@ -42,6 +42,7 @@ def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=RECOMMENDATIONS_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"postgres", "pandas"},
         tags={GRAIN_TAG: "week"},
         metadata=store_table_metadata(NAME, settings),
@@ -66,6 +67,10 @@ def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
             context.log.warning(
                 f"{count_noun(len(report.failed), 'student')} could not be computed: {', '.join(kinds)}"
             )
+        context.log.info(
+            f"week of {week_start}: {count_noun(report.rows, 'student')} at risk of {report.students:,}, "
+            f"{len(report.failed):,} failed, {report.changed:,} changed, in {report.seconds:,.1f} s"
+        )
         return dg.MaterializeResult(metadata=metadata, check_results=[check_at_risk(report, settings)])
 
     return at_risk_students

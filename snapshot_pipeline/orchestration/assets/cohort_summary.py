@@ -10,7 +10,7 @@ import dagster as dg
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.checks import check_summary, summary_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition, partition_events
 from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, days_text, run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, requested_days, step_installation
@@ -18,6 +18,7 @@ from snapshot_pipeline.orchestration.table_metadata import store_table_metadata,
 from snapshot_pipeline.pipeline.summaries import SummarizedDay, SummaryRun, summarize_days
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.snapshot_queries import count_restatements
 
 NAME = "cohort_summary"
 KEY = dg.AssetKey(NAME)
@@ -36,6 +37,7 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=SNAPSHOTS_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"postgres", "pandas"},
         tags={GRAIN_TAG: "day"},
         metadata=store_table_metadata(NAME, settings),
@@ -52,7 +54,8 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
         first, last = requested_days(context, settings)
         with step_installation(context, settings) as installation:
             run = summarize_days(installation, first, last, context.run.run_id, log_progress(context))
-        context.log.info(_outcome(run))
+            changed = installation.transaction(count_restatements, first, last, context.run.run_id)
+        context.log.info(_outcome(run, changed))
         for day in run.days:
             context.add_asset_metadata(summary_metadata(day), partition_key=day.day.isoformat())
         yield dg.MaterializeResult()
@@ -61,13 +64,16 @@ def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
     return cohort_summary
 
 
-def _outcome(run: SummaryRun) -> str:
+def _outcome(run: SummaryRun, changed: int) -> str:
+    """Return what the run, and not only this step, has achieved: it is the last line of a nightly run's log."""
     days = run.days
     return (
         f"{days_text(days[0].day, days[-1].day)}: {count_noun(len(days), 'day')} summarized, "
         f"{count_noun(sum(day.students for day in days), 'student-day')} published, "
         f"{sum(day.failed for day in days):,} failed, "
-        f"{sum(day.count.with_issues for day in days):,} with invalid rows, in {run.seconds:,.1f} s"
+        f"{sum(day.count.with_issues for day in days):,} with invalid rows, "
+        f"{count_noun(changed, 'earlier figure')} changed, {count_noun(run.changed, 'summary row')} written, "
+        f"in {run.seconds:,.1f} s"
     )
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 
 from snapshot_pipeline.alerts.incidents import CAUSE_SEPARATOR, FAILED_CHECK
 from snapshot_pipeline.orchestration.day_metadata import table
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, MONITORING_GROUP
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, MONITORING_GROUP
 from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
@@ -89,6 +89,7 @@ def build_incidents(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=MONITORING_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"postgres"},
         tags={GRAIN_TAG: "now"},
         metadata=store_table_metadata(NAME, settings),
@@ -106,7 +107,12 @@ def build_incidents(settings: Settings) -> dg.AssetsDefinition:
         now = datetime.now(timezone.utc)  # decides which days are due; no figure depends on it
         with step_installation(context, settings) as installation:
             state = read_open_state(installation, now)
-        yield dg.MaterializeResult(metadata=incidents_metadata(state, settings.zone))
+        metadata = incidents_metadata(state, settings.zone)
+        context.log.info(
+            f"open: {count_noun(len(state.incidents), 'incident')}, "
+            f"{count_noun(metadata['open_failures'], 'failed student-day')}"
+        )
+        yield dg.MaterializeResult(metadata=metadata)
         yield check_no_open_incidents(state, settings.zone)
 
     return incidents

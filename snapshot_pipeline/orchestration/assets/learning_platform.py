@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from snapshot_pipeline.orchestration.names import GRAIN_TAG, LEARNING_PLATFORM
+from snapshot_pipeline.orchestration.partitions import daily_checks_freshness
 from snapshot_pipeline.orchestration.table_metadata import platform_table_metadata, table_key
 from snapshot_pipeline.settings import Settings
 
@@ -28,6 +29,7 @@ def build_learning_platform(settings: Settings) -> list[dg.AssetSpec]:
             kinds={"postgres", "table"},
             tags={GRAIN_TAG: "now"},
             metadata=platform_table_metadata(table, settings),
+            freshness_policy=daily_checks_freshness(settings),
         )
         for table, description in _DESCRIPTIONS.items()
     ]

@@ -1,14 +1,14 @@
 """The daily asset `performance_snapshots`: one row per active student and day."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotation of `context` at run time.
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import dagster as dg
 
 from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, days_metadata
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition
 from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, days_text
 from snapshot_pipeline.orchestration.steps import (
@@ -46,6 +46,7 @@ def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=SNAPSHOTS_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"postgres", "pandas"},
         tags={GRAIN_TAG: "day"},
         metadata=store_table_metadata(NAME, settings),
@@ -90,18 +91,24 @@ def compute_days(
     )
     report_days(context, NAME, run)
     metadata = days_metadata(context, installation, run)
-    context.log.info(_outcome(run))
+    context.log.info(outcome(metadata, run.seconds))
     return metadata, _check_results(installation, run, earlier)
 
 
-def _outcome(run: SnapshotRun) -> str:
-    reports = run.reports
+def outcome(days: Mapping[date, Metadata], seconds: float) -> str:
+    """Return what has been achieved, as the last line of a run's log.
+
+    Args:
+        days: The result of `compute_days`.
+    """
+    published, failed, with_issues, restated = (
+        sum(int(numbers[name]) for numbers in days.values())
+        for name in ("published", "failed", "students_with_issues", "restated")
+    )
     return (
-        f"{days_text(reports[0].day, reports[-1].day)}: {count_noun(len(reports), 'day')}, "
-        f"{count_noun(sum(report.published for report in reports), 'student-day')} published, "
-        f"{sum(report.count.failed for report in reports):,} failed, "
-        f"{sum(report.with_issues for report in reports):,} with invalid rows, "
-        f"{count_noun(sum(report.restated for report in reports), 'earlier figure')} changed, in {run.seconds:,.1f} s"
+        f"{days_text(min(days), max(days))}: {count_noun(len(days), 'day')}, "
+        f"{count_noun(published, 'student-day')} published, {failed:,} failed, {with_issues:,} with invalid rows, "
+        f"{count_noun(restated, 'earlier figure')} changed, in {seconds:,.1f} s"
     )
 
 

@@ -13,8 +13,9 @@ import dagster as dg
 
 from snapshot_pipeline.orchestration.assets import performance_snapshots
 from snapshot_pipeline.orchestration.day_metadata import table
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, MONITORING_GROUP, SEED_TAG
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, MONITORING_GROUP, SEED_TAG
 from snapshot_pipeline.orchestration.partitioned_checks import description
+from snapshot_pipeline.orchestration.partitions import daily_checks_freshness
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.pipeline.due_days import due_days
 from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_day, recompute_day
@@ -39,8 +40,10 @@ def build_recomputed_day(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=MONITORING_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"postgres", "pandas"},
         tags={GRAIN_TAG: "now"},
+        freshness_policy=daily_checks_freshness(settings),
         deps=[performance_snapshots.KEY],
         check_specs=[
             dg.AssetCheckSpec(
@@ -67,6 +70,10 @@ def build_recomputed_day(settings: Settings) -> dg.AssetsDefinition:
                 )
                 return
             recomputed = recompute_day(installation, day, context.run.run_id)
+        context.log.info(
+            f"{day}: {count_noun(recomputed.students, 'student')} recomputed, "
+            f"{count_noun(recomputed.columns.total(), 'difference')}, {recomputed.rows_missing:,} rows missing"
+        )
         searched = due_days(settings, datetime.now(timezone.utc))[-settings.late_window_days :]
         yield dg.MaterializeResult(metadata=recomputation_metadata(recomputed, seed))
         yield check_recompute_matches(recomputed, seed, searched)

@@ -10,7 +10,7 @@ from snapshot_pipeline.alerts.channels import read_report_recipients
 from snapshot_pipeline.alerts.report_messages import queue_report, report_message
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, at_risk_students, cohort_summary
 from snapshot_pipeline.orchestration.day_metadata import Metadata
-from snapshot_pipeline.orchestration.names import GRAIN_TAG, REPORTS_GROUP
+from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, REPORTS_GROUP
 from snapshot_pipeline.orchestration.partitions import weekly_partitions, weekly_report_freshness
 from snapshot_pipeline.orchestration.steps import requested_week, step_installation
 from snapshot_pipeline.pipeline.installation import Installation
@@ -38,6 +38,7 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
         ),
         group_name=REPORTS_GROUP,
         owners=settings.owners,
+        required_resource_keys=DATABASES,
         kinds={"html", "matplotlib"},
         tags={GRAIN_TAG: "week"},
         metadata={"dagster/uri": f"{settings.home}/reports"},
@@ -53,7 +54,10 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
             queued = queue_for_recipients(installation, report, datetime.now(timezone.utc))
         for notice in report.notices:
             context.log.warning(notice)
-        context.log.info(f"week of {week_start}: report written to {report.path}")
+        context.log.info(
+            f"week of {week_start}: report of {count_noun(7 - len(report.missing_days), 'day')} written to "
+            f"{report.path}, {count_noun(queued, 'message')} queued"
+        )
         metadata = {**_metadata(report, settings), **_list_metadata(lists), "messages_queued": queued}
         return dg.MaterializeResult(metadata=metadata)
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ __all__ = [
     "refusal",
     "runs_of_location",
     "share_engine",
+    "space_batched_events",
     "unpack_value",
     "workspace_context",
 ]
@@ -87,6 +89,8 @@ __all__ = [
 
 _REPOSITORY = "__repository__"
 """Dagster's name for the repository of a `Definitions` object."""
+
+_EVENT_SECONDS = 0.001_01  # more than a millisecond after rounding
 
 
 def record_processes(storage: DagsterPostgresStorage, tags: Callable[[], dict[str, str]]) -> None:
@@ -100,6 +104,26 @@ def record_processes(storage: DagsterPostgresStorage, tags: Callable[[], dict[st
         handle(run_id, event, update_timestamp)
 
     runs.handle_run_event = handle_and_tag
+
+
+def space_batched_events(storage: DagsterPostgresStorage) -> None:
+    """Store the events of a batch with timestamps at least a millisecond apart, and none of them in the future.
+
+    Dagster creates the materializations of a range 0.3 ms apart, and the UI lists one event per millisecond.
+    """
+    events: Any = storage._event_log_storage
+    store_batch = events.store_event_batch
+
+    def store_spaced(batch: Sequence[dg.EventLogEntry]) -> None:
+        spaced: list[dg.EventLogEntry] = []
+        for entry in batch:
+            earliest = spaced[-1].timestamp + _EVENT_SECONDS if spaced else entry.timestamp
+            spaced.append(entry._replace(timestamp=max(entry.timestamp, earliest)))
+        if spaced:
+            time.sleep(max(0.0, spaced[-1].timestamp - time.time()))
+        store_batch(spaced)
+
+    events.store_event_batch = store_spaced
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import (
     LocalComputeLogManager,
     record_processes,
     share_engine,
+    space_batched_events,
 )
 from snapshot_pipeline.orchestration.instance.database import (
     has_dagster_tables,
@@ -97,6 +98,7 @@ class SnapshotStorage(DagsterPostgresStorage):
             named = url.render_as_string(hide_password=False)
             storage = cls(postgres_url=named, should_autocreate_tables=creates_tables, inst_data=inst_data)
             share_engine(storage, engine)
+            space_batched_events(storage)
             record_processes(storage, lambda: this_process(settings.home))
             return storage
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Executable,
     Numeric,
     Row,
+    Select,
     String,
     and_,
     cast,
@@ -40,7 +41,9 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)
 MANY_DANGLING = 0.05
 """The share of rows that refer to nothing from which they are advice: a few are deleted users or lessons."""
 
-_QUERY_CANCELED = "57014"
+QUERY_CANCELED = "57014"
+"""The SQLSTATE of a query that has reached its time limit."""
+
 _CONSEQUENCES = {
     ("user_lesson_progress", "user_id"): "they are ignored",
     ("user_lesson_progress", "lesson_id"): "they count as lessons of their students, but are never recommended",
@@ -146,7 +149,7 @@ class Rows:
         try:
             row = self.fetch_row(query)
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) == _QUERY_CANCELED:
+            if getattr(error.orig, "pgcode", None) == QUERY_CANCELED:
                 took = f"was not checked: the query took longer than {self._seconds:g} s"
                 yield Finding("advice", table, f"{question} {took}; run the check again when the database is less busy")
             else:
@@ -167,6 +170,17 @@ class Rows:
             limit = str(max(1, round(self._seconds * 1000)))
             connection.execute(select(func.set_config("statement_timeout", limit, True)))
             return connection.execute(query).one()
+
+    def cost(self, query: Select[Any]) -> float:
+        """Return the planner's estimate of a query's cost, in pages read one after the other; nothing is read.
+
+        Raises:
+            DBAPIError: The query fails.
+        """
+        with self._engine.connect() as connection:
+            compiled = query.compile(connection)
+            plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar_one()
+        return float(plan[0]["Plan"]["Total Cost"])
 
 
 def row_findings(rows: Rows) -> Iterator[Finding]:

@@ -12,12 +12,15 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshot_pipeline.platform.contract.catalogs import read_tables
 from snapshot_pipeline.platform.contract.requirements import TIMES
-from snapshot_pipeline.platform.contract.rows import RowRules, Rows
+from snapshot_pipeline.platform.contract.rows import QUERY_CANCELED, RowRules, Rows
 from snapshot_pipeline.platform.timestamps import localize
 from snapshot_pipeline.postgres.errors import readable_database_errors
 
 STATE_SECONDS = 10.0
 """The time limit for the newest time of a table; with the advised indexes it takes milliseconds."""
+
+MOST_COST = 10_000.0
+"""The planner's cost above which the newest time is not read: some 300,000 rows without an index."""
 
 # Of a partitioned table the sum of its partitions; -1 means never analyzed.
 _ESTIMATES = text(
@@ -43,10 +46,12 @@ class TableState:
     Attributes:
         row_estimate: The server's estimate; None for a view, or if the table was never analyzed.
         newest: The newest valid time of a row, in UTC; None for a table without times or rows.
+        is_newest_unread: Whether the newest time was not read, because that takes too long.
     """
 
     row_estimate: int | None
-    newest: datetime | None
+    newest: datetime | None = None
+    is_newest_unread: bool = False
 
 
 def read_table_states(engine: Engine, schema: str, rules: RowRules) -> dict[str, TableState]:
@@ -59,21 +64,24 @@ def read_table_states(engine: Engine, schema: str, rules: RowRules) -> dict[str,
         tables = read_tables(connection, schema)
         estimates = connection.execute(_ESTIMATES, {"schema": schema, "names": list(tables)}).all()
     rows = Rows(engine, schema, tables, STATE_SECONDS, rules)
-    return {name: TableState(estimate, _newest(rows, name)) for name, estimate in estimates}
+    return {name: _state(rows, name, estimate) for name, estimate in estimates}
 
 
-def _newest(rows: Rows, table: str) -> datetime | None:
+def _state(rows: Rows, table: str, estimate: int | None) -> TableState:
     names = [name for name in TIMES.get(table, ()) if rows.can_query(table, name)]
     if not names:
-        return None
+        return TableState(estimate)
     columns = [rows.tables[table].c[name] for name in names]
     newest = [select(func.max(column)).where(rows.is_valid(column)).scalar_subquery() for column in columns]
+    query = select(*newest)
     try:
-        row = rows.fetch_row(select(*newest))
-    except DBAPIError:  # too slow, or a view that cannot be read, which is a finding
-        return None
+        if rows.cost(query) > MOST_COST:
+            return TableState(estimate, is_newest_unread=True)
+        row = rows.fetch_row(query)
+    except DBAPIError as error:  # too slow, or a view that cannot be read, which is a finding
+        return TableState(estimate, is_newest_unread=getattr(error.orig, "pgcode", None) == QUERY_CANCELED)
     times = [_instant(value, rows) for value in row if value is not None]
-    return max(times, default=None)
+    return TableState(estimate, max(times, default=None))
 
 
 def _instant(value: Any, rows: Rows) -> datetime:
