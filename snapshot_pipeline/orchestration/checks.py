@@ -104,7 +104,7 @@ def _specs(
 def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult:
     """Check that at least `minimum` of the day's students were published; a day without students is a warning."""
     count = report.count
-    counts = {"published": count.published, "failed": count.failed}
+    counts = {"students_failed": count.failed, "students_published": count.published}
     if count.success_rate is None:
         return _result(
             SUCCESS_RATE,
@@ -128,7 +128,7 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             "Fix their cause, or report an error of the pipeline; then run:"
         ),
         command=f"snapshot-pipeline retry-failed --from {report.day} --to {report.day}",
-        metadata={**failure_tables(report), **counts, "percent_published": percentage(count.success_rate)},
+        metadata={**failure_tables(report), "percent_published": percentage(count.success_rate), **counts},
         cause=_most_frequent(report.failures),
     )
 
@@ -169,14 +169,14 @@ def check_data_quality(report: DayReport, settings: Settings, rows: Sequence[Lis
         what_to_do=(
             f"Rows by kind: {kinds}. Correct these rows on the platform; `data_issues` lists them. The day is then "
             f"computed again within about {count_noun(settings.late_check_minutes, 'minute')} if it is one of the last "
-            f"{settings.late_window_days}; otherwise, or at once, run:"
+            f"{count_noun(settings.late_window_days, 'day')}; otherwise, or at once, run:"
         ),
         command=_materialize(count.day),
         metadata={
             **issue_table(report),
             **row_table(rows),
-            "students_with_issues": count.with_issues,
             "percent_with_issues": percentage_up(share),
+            "students_with_issues": count.with_issues,
         },
         cause=issues[0].issue if issues else "",
     )
@@ -296,7 +296,7 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
                 "Check that SNAPSHOT_DATABASE_URL is the right platform, and SNAPSHOT_STUDENT_ROLES the roles of its "
                 "students."
             ),
-            metadata={"failed": failed},
+            metadata={"students_failed": failed},
         )
     return _result(
         SUCCESS_RATE,
@@ -311,7 +311,11 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
             "or report an error of the pipeline; then run:"
         ),
         command=_recommend(report),
-        metadata={**_week_failures(report, reasons), "failed": failed, "percent_computed": percentage(rate)},
+        metadata={
+            **_week_failures(report, reasons),
+            "percent_computed": percentage(rate),
+            "students_failed": failed,
+        },
         cause=_most_frequent(reasons),
     )
 
@@ -444,7 +448,7 @@ def _result(
 
     Args:
         found: A sentence without its full stop.
-        metadata: In the order of the UI: tables first, then numbers.
+        metadata: Tables, then numbers. The UI shows them by name, so the names of tables come first in the alphabet.
         cause: The main cause of a failure; failures with the same cause are one incident.
     """
     return dg.AssetCheckResult(

@@ -170,7 +170,7 @@ def row_table(rows: Sequence[ListedRow]) -> Metadata:
     if not rows:
         return {}
     columns = {"source_table": "text", "source_key": "text", "issue": "text", "detail": "text"}
-    return {"first_rows": table([vars(row) for row in rows], columns)}
+    return {"listed_rows": table([vars(row) for row in rows], columns)}
 
 
 def table(rows: Sequence[Mapping[str, str | float | None]], columns: Mapping[str, str]) -> dg.TableMetadataValue:

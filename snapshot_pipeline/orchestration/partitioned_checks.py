@@ -16,7 +16,7 @@ from snapshot_pipeline.orchestration.commands import command_for
 from snapshot_pipeline.orchestration.day_metadata import table
 from snapshot_pipeline.orchestration.instance.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 
-CAUSE = "cause"
+CAUSE = "main_cause"
 """Metadata key of a failed result: its main cause. Failures of a check with the same cause are one incident."""
 
 _PARAGRAPH = "\n\n"

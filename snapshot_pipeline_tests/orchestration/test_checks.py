@@ -41,6 +41,14 @@ def report(published: int, failed: int) -> DayReport:
     return DayReport(DAY, published=published, failures=failures, examples=examples, first_failed=first)
 
 
+def shown(result: dg.AssetCheckResult) -> list[str]:
+    """Return the names of the metadata in the order of the UI, which is that of Dagster's storage."""
+    evaluation = dg.AssetCheckEvaluation(
+        dg.AssetKey("snapshots"), str(result.check_name), result.passed, metadata=result.metadata
+    )
+    return list(dg.deserialize_value(dg.serialize_value(evaluation), dg.AssetCheckEvaluation).metadata)
+
+
 @pytest.mark.parametrize(("failed", "passed"), [(0, True), (100, True), (101, False), (1_000, False)])
 def test_fewer_than_nine_in_ten_students_published_is_an_error(failed: int, passed: bool) -> None:
     result = check_success_rate(report(1_000 - failed, failed), 0.90)
@@ -56,9 +64,17 @@ def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> No
         "them. Fix their cause, or report an error of the pipeline; then run:\n\n"
         "`snapshot-pipeline retry-failed --from 2026-02-27 --to 2026-02-27`"
     )
-    assert result.metadata["cause"].value == "unexpected_error"
-    assert result.metadata["published"].value == 850
-    assert result.metadata["failed"].value == 150
+    assert result.metadata["main_cause"].value == "unexpected_error"
+    assert result.metadata["students_published"].value == 850
+    assert result.metadata["students_failed"].value == 150
+    assert shown(result) == [
+        "failures_by_reason",
+        "first_failures",
+        "main_cause",
+        "percent_published",
+        "students_failed",
+        "students_published",
+    ]
     assert result.metadata["percent_published"].value == 85.0
     (reason,) = result.metadata["failures_by_reason"].records
     assert reason.data == {"reason": "unexpected_error", "students": 150, "for_example": 0}
@@ -83,17 +99,11 @@ def test_data_quality_names_the_kinds_with_an_example_each() -> None:
     assert result.description == (
         "2026-02-27: 3 of 10 students have invalid rows (30 %, at most 10 % allowed).\n\nRows by kind: "
         "negative_minutes 2, negative_score 1. Correct these rows on the platform; `data_issues` lists them. The day "
-        "is then computed again within about 60 minutes if it is one of the last 60; otherwise, or at once, run:\n\n"
-        "`snapshot-pipeline materialize --from 2026-02-27 --to 2026-02-27`"
+        "is then computed again within about 60 minutes if it is one of the last 60 days; otherwise, or at once, run:"
+        "\n\n`snapshot-pipeline materialize --from 2026-02-27 --to 2026-02-27`"
     )
-    assert result.metadata["cause"].value == "negative_minutes"
-    assert list(result.metadata) == [  # a table by kind, examples, numbers
-        "issues",
-        "first_rows",
-        "students_with_issues",
-        "percent_with_issues",
-        "cause",
-    ]
+    assert result.metadata["main_cause"].value == "negative_minutes"
+    assert shown(result) == ["issues", "listed_rows", "main_cause", "percent_with_issues", "students_with_issues"]
     assert [record.data for record in result.metadata["issues"].records][1] == {
         "issue": "negative_score",
         "rows": 1,
@@ -122,7 +132,7 @@ def test_a_range_with_failed_days_says_how_many_which_and_the_command_for_all_of
         "`snapshot-pipeline materialize --from 2026-02-05 --to 2026-02-06; "
         "snapshot-pipeline materialize --from 2026-02-09 --to 2026-02-09`"
     )
-    assert list(result.metadata) == ["failed_days", "issues"]
+    assert shown(result) == ["failed_days", "issues"]
     assert [record.data for record in result.metadata["failed_days"].records][2] == {
         "day": "2026-02-09",
         "found": "4 of 10 students have invalid rows (40 %, at most 10 % allowed)",
@@ -271,6 +281,7 @@ def test_a_week_in_which_many_students_failed_is_an_error(failed: int, passed: b
     )
     if not passed:
         assert f"Failed by reason: ValueError {failed}. `first_failures` shows" in str(result.description)
+        assert shown(result)[:2] == ["failures_by_reason", "first_failures"]
         assert len(result.metadata["first_failures"].records) == 10
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -105,6 +106,9 @@ def test_a_bad_day_is_one_incident_with_figures_and_without_students(scanner: Sc
     assert "at most 10 % allowed" in message.title
     assert "http://127.0.0.1:3000/assets/performance_snapshots?view=checks&checkDetail=data_quality" in message.body
     assert "tab Partitions: 2026-02-10" in message.body
+    assert re.match(r"Rows by kind: negative_minutes [1-9]\d*[.,]", message.body)
+    assert f"Command: {incident.command}\n" in message.body
+    assert bad.run_id not in message.body
     assert str(MARK)[:4] not in message.body
     assert not scanner.scan().messages
 
