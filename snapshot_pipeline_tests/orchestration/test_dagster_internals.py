@@ -16,6 +16,7 @@ from dagster._core.launcher import RunLauncher
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._scheduler import scheduler
+from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine, event
 
@@ -69,6 +70,13 @@ def test_a_run_failure_quotes_the_error_that_caused_it(instance: dg.DagsterInsta
     instance.report_run_failed(run, "the process is gone")
     (entry,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert not internals.quotes_an_error(entry.get_dagster_event())
+
+
+def test_a_refusal_is_shown_as_its_text_alone() -> None:
+    with pytest.raises(dg.DagsterError, match=r"^the day is wrong$") as refused:
+        raise internals.refusal("the day is wrong")
+    shown = serializable_error_info_from_exc_info((refused.type, refused.value, refused.tb))
+    assert (shown.message, shown.stack, shown.cause, shown.context) == ("the day is wrong", [], None, None)
 
 
 def test_all_parts_of_a_storage_can_share_one_engine(installation: TestInstallation) -> None:
