@@ -82,7 +82,7 @@ def execute(
     from snapshot_pipeline.orchestration.build import build_defs
     from snapshot_pipeline.orchestration.instance.dagster_internals import MAX_RETRIES_TAG, runs_of_location
     from snapshot_pipeline.orchestration.names import REASON_TAG
-    from snapshot_pipeline.orchestration.partitioned_checks import read_description
+    from snapshot_pipeline.orchestration.partitioned_checks import STUDENTS_FAILED, read_description
     from snapshot_pipeline.orchestration.steps import progress_listener
     from snapshot_pipeline.pipeline.reasons import COMMAND_LINE
 
@@ -113,7 +113,7 @@ def execute(
             is_error=not check.passed and check.severity is error,
         )
         for check in result.get_asset_check_evaluations()
-        if (not check.passed and check.severity is error) or _count(check.metadata.get("failed"))
+        if (not check.passed and check.severity is error) or _count(check.metadata.get(STUDENTS_FAILED))
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from snapshot_pipeline.orchestration.day_metadata import Metadata, failure_tables, issue_table, row_table, table
-from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, description
+from snapshot_pipeline.orchestration.partitioned_checks import CAUSE, STUDENTS_FAILED, description
 from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
 from snapshot_pipeline.pipeline.at_risk import AtRiskReport
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES, DayReport
@@ -104,7 +104,7 @@ def _specs(
 def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult:
     """Check that at least `minimum` of the day's students were published; a day without students is a warning."""
     count = report.count
-    counts = {"students_failed": count.failed, "students_published": count.published}
+    counts = {STUDENTS_FAILED: count.failed, "students_published": count.published}
     if count.success_rate is None:
         return _result(
             SUCCESS_RATE,
@@ -296,7 +296,7 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
                 "Check that SNAPSHOT_DATABASE_URL is the right platform, and SNAPSHOT_STUDENT_ROLES the roles of its "
                 "students."
             ),
-            metadata={"students_failed": failed},
+            metadata={STUDENTS_FAILED: failed},
         )
     return _result(
         SUCCESS_RATE,
@@ -314,7 +314,7 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
         metadata={
             **_week_failures(report, reasons),
             "percent_computed": percentage(rate),
-            "students_failed": failed,
+            STUDENTS_FAILED: failed,
         },
         cause=_most_frequent(reasons),
     )

@@ -19,6 +19,9 @@ from snapshot_pipeline.orchestration.instance.dagster_internals import AssetChec
 CAUSE = "main_cause"
 """Metadata key of a failed result: its main cause. Failures of a check with the same cause are one incident."""
 
+STUDENTS_FAILED = "students_failed"
+"""Metadata key of the number of students who could not be computed."""
+
 _PARAGRAPH = "\n\n"
 
 

@@ -301,7 +301,7 @@ def test_a_run_of_a_command_belongs_to_its_job_and_says_what_it_achieved(install
     messages = [log.user_message for log in installation.instance.all_logs(recorded.run_id) if not log.is_dagster_event]
     assert re.fullmatch(
         r"2026-02-14 to 2026-02-15: 2 days summarized, [\d,]+ student-days published, 0 failed, \d+ with invalid rows, "
-        r"in [\d.]+ s",
+        r"[\d,]+ earlier figures? changed, [\d,]+ summary rows? written, in [\d.]+ s",
         messages[-1],
     )
     assert any(
