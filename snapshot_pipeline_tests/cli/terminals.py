@@ -14,26 +14,33 @@ import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
+from snapshot_pipeline_tests.commands import Command
+
 _ESCAPES = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
 
 class Terminal:
-    """A command in the foreground of its own terminal."""
+    """A command in the foreground of its own terminal; `snapshot-pipeline` is forked, see `Command`."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
         inherited = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES", "CI")}
         variables = {**inherited, "TERM": environment.get("TERM", "xterm-256color")}
-        self._process = subprocess.Popen(
-            command,
-            env=variables,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
-        )
+        self._process: Command | subprocess.Popen[bytes]
+        program, *arguments = command
+        if program == "snapshot-pipeline":
+            self._process = Command(arguments, variables, (slave, slave, slave), in_terminal=True)
+        else:
+            self._process = subprocess.Popen(
+                command,
+                env=variables,
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
+            )
         os.close(slave)
         self.output = ""
 
@@ -43,7 +50,7 @@ class Terminal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(30)
         os.close(self._master)
 
     def type(self, keys: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
-import sys
 import time
 from datetime import date, timedelta
 
@@ -19,10 +17,10 @@ from snapshot_pipeline.cli import command
 from snapshot_pipeline.cli.progress import ProgressUpdate, Speed, _LineDisplay
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline_tests.cli.terminals import Terminal
+from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
 
-CLI = [sys.executable, "-m", "snapshot_pipeline.cli"]
 DAYS = ["materialize", "--from", "2026-02-01", "--to", "2026-02-10"]
 SMALL = {"SNAPSHOT_BATCH_ROWS": "400", "SNAPSHOT_DAYS_PER_RUN": "5"}
 ESCAPE, HIDDEN_CURSOR = "\x1b", "\x1b[?25l"
@@ -35,7 +33,7 @@ def _our_tables(installation: TestInstallation) -> None:
 
 
 def test_a_terminal_shows_a_bar_with_parts_speed_and_time_left(installation: TestInstallation):
-    with Terminal([*CLI, *DAYS], {**installation.environment, **SMALL}) as terminal:
+    with Terminal(["snapshot-pipeline", *DAYS], {**installation.environment, **SMALL}) as terminal:
         assert terminal.wait() == 0, terminal.output
     assert "starting Dagster" in terminal.output
     bar = re.search(
@@ -50,9 +48,7 @@ def test_a_terminal_shows_a_bar_with_parts_speed_and_time_left(installation: Tes
 
 
 def test_a_pipe_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation: TestInstallation):
-    done = subprocess.run(
-        [*CLI, *DAYS], env={**installation.environment, **SMALL}, capture_output=True, text=True, check=False
-    )
+    done = run_command(DAYS, {**installation.environment, **SMALL})
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     first, second = "2026-02-01 to 2026-02-05", "2026-02-06 to 2026-02-10"
@@ -81,17 +77,17 @@ def days_with_failures(installation: TestInstallation) -> None:
 )
 @pytest.mark.usefixtures("days_with_failures")
 def test_other_runs_show_their_progress_too(installation: TestInstallation, arguments: list[str]):
-    done = subprocess.run([*CLI, *arguments], env=installation.environment, capture_output=True, text=True, check=False)
+    done = run_command(arguments, installation.environment)
     assert done.returncode == 0, done.stderr
     assert re.search(r": (\d+)/\1 (batches|failures|chunks of days), [\d,]+ rows/s, ", done.stderr.splitlines()[-1])
 
 
 def test_no_color_keeps_the_bar_without_colors(installation: TestInstallation):
-    with Terminal([*CLI, "status"], {**installation.environment, "NO_COLOR": "1"}) as terminal:
+    with Terminal(["snapshot-pipeline", "status"], {**installation.environment, "NO_COLOR": "1"}) as terminal:
         assert terminal.wait() == 3
     assert "missing" in terminal.output
     assert not COLOR.search(terminal.output)
-    with Terminal([*CLI, *DAYS], {**installation.environment, **SMALL, "NO_COLOR": "1"}) as terminal:
+    with Terminal(["snapshot-pipeline", *DAYS], {**installation.environment, **SMALL, "NO_COLOR": "1"}) as terminal:
         assert terminal.wait() == 0
     assert "batches" in terminal.output
     assert not COLOR.search(terminal.output)
@@ -99,14 +95,14 @@ def test_no_color_keeps_the_bar_without_colors(installation: TestInstallation):
 
 @pytest.mark.clock
 def test_problems_are_red_on_a_terminal_with_colors(installation: TestInstallation):
-    with Terminal([*CLI, "status"], installation.environment) as terminal:
+    with Terminal(["snapshot-pipeline", "status"], installation.environment) as terminal:
         assert terminal.wait() == 3
     assert re.search(r"\x1b\[31m\w{3} \d{4}-\d\d-\d\d", terminal.output)
     assert re.search(r"\x1b\[31mProblems: 1[34] days missing\.", terminal.output)  # yesterday may not be due yet
 
 
 def test_a_dumb_terminal_gets_lines_instead_of_a_bar(installation: TestInstallation):
-    with Terminal([*CLI, *DAYS], {**installation.environment, "TERM": "dumb"}) as terminal:
+    with Terminal(["snapshot-pipeline", *DAYS], {**installation.environment, "TERM": "dumb"}) as terminal:
         assert terminal.wait() == 0
     assert ESCAPE not in terminal.output
     assert "batches" in terminal.output
@@ -115,7 +111,7 @@ def test_a_dumb_terminal_gets_lines_instead_of_a_bar(installation: TestInstallat
 def test_ctrl_c_restores_the_terminal_and_cancels_the_run(installation: TestInstallation):
     slow = {"SNAPSHOT_BATCH_ROWS": "100", "SNAPSHOT_WORKERS": "1"}
     days = ["materialize", "--from", "2026-01-05", "--to", "2026-02-20"]
-    with Terminal([*CLI, *days], {**installation.environment, **slow}) as terminal:
+    with Terminal(["snapshot-pipeline", *days], {**installation.environment, **slow}) as terminal:
         terminal.wait_for(r" [1-9]\d*/\d+ batches", 60)
         terminal.type("\x03")
         assert terminal.wait() == 130
@@ -124,8 +120,7 @@ def test_ctrl_c_restores_the_terminal_and_cancels_the_run(installation: TestInst
     (run,) = installation.instance.get_runs(limit=1)
     assert run.status is dg.DagsterRunStatus.CANCELED, "a failed run would open an incident"
     # The days are not locked any more.
-    again = subprocess.run([*CLI, "materialize", "--from", "2026-01-05", "--to", "2026-01-05"],
-                           env=installation.environment, check=False, capture_output=True, text=True)  # fmt: skip
+    again = run_command(["materialize", "--from", "2026-01-05", "--to", "2026-01-05"], installation.environment)
     assert again.returncode == 0, again.stderr
 
 

@@ -26,6 +26,7 @@ from snapshot_pipeline.pipeline.periods import (
 )
 from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.settings import load_settings
+from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
 
@@ -71,13 +72,10 @@ def test_a_weeks_report_is_written_and_opened_in_the_browser(installation: TestI
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/opened"\n')
     browser.chmod(0o755)
-    result = subprocess.run(
-        [sys.executable, "-m", "snapshot_pipeline.cli", "report", "--week", "2026-02-09", "--open"],
-        env={**installation.environment, "BROWSER": str(browser)},
-        capture_output=True,
-        text=True,
-        check=True,
+    result = run_command(
+        ["report", "--week", "2026-02-09", "--open"], {**installation.environment, "BROWSER": str(browser)}
     )
+    assert result.returncode == 0, result.stderr
     page = installation.settings.home / "reports" / "2026-02-09.html"
     assert result.stdout == f"{page}\n"
     assert "Week of 9 Feb 2026 to 15 Feb 2026" in page.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.postgres.urls import adbc_uri
+from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 
@@ -37,15 +38,18 @@ class MarkedInstallation:
 
     def run(self, *arguments: str, succeeds: bool = True, **changed: str) -> str:
         """Run a command of the command line; return its output."""
+        return self._output_of(run_command(arguments, {**self.environment, **changed}), succeeds=succeeds)
+
+    def start_program(self, *arguments: str) -> str:
+        """Run a command as a user starts it, so that the list of processes shows its arguments; return its output."""
+        command = [sys.executable, "-m", "snapshot_pipeline.cli", *arguments]
         finished = subprocess.run(
-            [sys.executable, "-m", "snapshot_pipeline.cli", *arguments],
-            env={**self.environment, **changed},
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
+            command, env=self.environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120
         )
+        return self._output_of(finished, succeeds=True)
+
+    @staticmethod
+    def _output_of(finished: subprocess.CompletedProcess[str], *, succeeds: bool) -> str:
         output = finished.stdout + finished.stderr
         assert (finished.returncode == 0) is succeeds, output
         return output
@@ -100,7 +104,7 @@ def test_password_appears_in_no_output_process_file_or_record(marked_installatio
             marked_installation.run("check"),
             marked_installation.run("db", "url", "--mask"),
             marked_installation.run("db", "migrate"),
-            marked_installation.run("materialize", "--from", "2026-02-21", "--to", "2026-02-22"),
+            marked_installation.start_program("materialize", "--from", "2026-02-21", "--to", "2026-02-22"),
             marked_installation.run("recommend", "--week", "2026-02-16"),
             marked_installation.run("status", succeeds=False),  # days are missing
             # Failing runs record events with their errors.

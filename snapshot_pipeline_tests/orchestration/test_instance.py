@@ -22,6 +22,7 @@ from snapshot_pipeline.orchestration.instance.database import has_dagster_tables
 from snapshot_pipeline.orchestration.instance.storage import SnapshotStorage, _engine
 from snapshot_pipeline.orchestration.names import POOLS
 from snapshot_pipeline.orchestration.partitioned_checks import last_materializations
+from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import PROJECT, UNTIL, TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 from snapshot_pipeline_tests.running_dagster import wait_for
@@ -67,8 +68,7 @@ def end_all_sessions(admin: Engine, installation: TestInstallation) -> int:
 
 
 def materialize(installation: TestInstallation, first: date, last: date) -> None:
-    command = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize", "--from", str(first), "--to", str(last)]
-    subprocess.run(command, env=installation.environment, cwd=PROJECT, check=True, capture_output=True)
+    run_command(["materialize", "--from", str(first), "--to", str(last)], installation.environment).check_returncode()
 
 
 def test_the_number_of_connections_does_not_grow_with_the_days_of_a_run(installation: TestInstallation, admin: Engine):
