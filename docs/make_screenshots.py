@@ -20,8 +20,8 @@ from snapshot_pipeline.pipeline.report_files import report_path
 from snapshot_pipeline.settings import load_settings
 
 PICTURE = Path(__file__).parent / "images" / "story.webp"
-WIDTH, HEIGHT = 1120, 700
-SHARPNESS = 1.5
+WIDTH, HEIGHT = 1440, 880
+SHARPNESS = 1.2
 """Pixels of the picture per pixel of the page; README shows it at about 830 pixels."""
 
 FRAME_MS = 3_500

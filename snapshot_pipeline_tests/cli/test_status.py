@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +19,11 @@ from sqlalchemy import create_engine, delete, insert, update
 from snapshot_pipeline.cli import command
 from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import TestInstallation
 
 pytestmark = pytest.mark.clock
 
-CLI = [sys.executable, "-m", "snapshot_pipeline.cli"]
 NOW = datetime(2026, 3, 1, 6, tzinfo=timezone.utc)
 
 
@@ -59,7 +57,7 @@ def status(installation: TestInstallation, *options: str, **variables: str) -> D
 def status_process(installation: TestInstallation, *options: str, **variables: str) -> Done:
     """Run `status` as a monitoring script does."""
     environment = {**installation.environment, **variables}
-    done = subprocess.run([*CLI, "status", *options], env=environment, capture_output=True, text=True, check=False)
+    done = run_command(["status", *options], environment)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -264,7 +262,8 @@ def test_the_second_line_says_which_database_and_which_dotenv_files_are_used(
     (tmp_path / ".env").write_text(f"SNAPSHOT_START_DATE={yesterday}\n")
     environment = {**installation.environment, "DAGSTER_HOME": str(tmp_path)}
     del environment["SNAPSHOT_START_DATE"]
-    done = subprocess.run([*CLI, "status"], env=environment, capture_output=True, text=True, check=True)
+    done = run_command(["status"], environment)
+    assert done.returncode == 0, done.stderr
     _, second, *_ = done.stdout.splitlines()
     assert second.startswith("Database: postgresql://snapshot:***@")
     assert second.endswith(f"; settings from the environment and {tmp_path / '.env'}.")
