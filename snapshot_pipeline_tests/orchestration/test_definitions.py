@@ -114,6 +114,7 @@ def test_the_storage_uri_shows_no_user_or_password(settings: Settings) -> None:
     }
     assert uris["users"] == "postgresql://replica.example.org/learning"
     assert uris["performance_snapshots"] == "postgresql://db.example.org:5433/learning"
+    assert str(uris["weekly_report"]).startswith("file:///")
     assert public_address(None) is None  # the embedded server, whose port changes
     assert public_address(SecretStr("mysql://u:MarkedSecret@h/d")) is None
 

@@ -25,7 +25,7 @@ def build_learning_platform(settings: Settings) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             table_key(table),
             group_name=LEARNING_PLATFORM,
-            description=f"{description} Owned by the learning platform and only read by this project.",
+            description=description,
             kinds={"postgres", "table"},
             tags={GRAIN_TAG: "now"},
             metadata=platform_table_metadata(table, settings),

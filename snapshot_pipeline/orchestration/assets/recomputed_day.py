@@ -72,7 +72,8 @@ def build_recomputed_day(settings: Settings) -> dg.AssetsDefinition:
             recomputed = recompute_day(installation, day, context.run.run_id)
         context.log.info(
             f"{day}: {count_noun(recomputed.students, 'student')} recomputed, "
-            f"{count_noun(recomputed.columns.total(), 'difference')}, {recomputed.rows_missing:,} rows missing"
+            f"{count_noun(recomputed.columns.total(), 'difference')}, "
+            f"{count_noun(recomputed.rows_missing, 'row')} missing"
         )
         searched = due_days(settings, datetime.now(timezone.utc))[-settings.late_window_days :]
         yield dg.MaterializeResult(metadata=recomputation_metadata(recomputed, seed))

@@ -31,17 +31,15 @@ def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         name=NAME,
         description=(
-            "One page per week for a head of teaching: what has changed, the cohorts, the students at risk by reason, "
-            "the recommendations and what became of them. Sent to SNAPSHOT_REPORT_RECIPIENTS. The file is "
-            "`reports/<Monday>.html` in SNAPSHOT_HOME on the machine of the run, and is kept for "
-            f"{count_noun(settings.report_weeks, 'week')}."
+            "One page per week for a head of teaching: what has changed, and who needs a person. The file on the "
+            f"machine of the run is kept for {count_noun(settings.report_weeks, 'week')}."
         ),
         group_name=REPORTS_GROUP,
         owners=settings.owners,
         required_resource_keys=DATABASES,
         kinds={"html", "matplotlib"},
         tags={GRAIN_TAG: "week"},
-        metadata={"dagster/uri": f"{settings.home}/reports"},
+        metadata={"dagster/uri": (settings.home / "reports").as_uri()},
         freshness_policy=weekly_report_freshness(settings),
         partitions_def=weekly_partitions(settings),
         deps=[cohort_summary.KEY, adaptive_recommendations.KEY, at_risk_students.KEY],
