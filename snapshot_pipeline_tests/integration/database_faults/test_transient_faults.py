@@ -217,6 +217,7 @@ def test_run_opens_at_most_three_connections_more_than_workers(workers: int, sam
             monitor.rollback()
             time.sleep(0.002)
     assert future.result().reports
-    # A session that is being closed is still counted for a moment.
-    lasting = max(map(min, counts, counts[1:], counts[2:], counts[3:]))
+    # A session that is being closed is still counted for a moment, on a busy machine for some samples.
+    samples = 20
+    lasting = max(min(counts[first : first + samples]) for first in range(max(1, len(counts) - samples)))
     assert 2 <= lasting <= workers + 3
