@@ -1,7 +1,7 @@
 """The command `snapshot-pipeline` in processes of its own, forked from one that has imported everything.
 
 Importing Dagster and pandas takes longer than most commands. Tests that are about the start of the interpreter, such as
-imports, the list of processes and an installed program, start Python instead.
+imports, PYTHON* variables, the list of processes and an installed program, start Python instead.
 """
 
 from __future__ import annotations

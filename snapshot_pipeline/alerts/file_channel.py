@@ -42,7 +42,7 @@ class FileChannel(NotifyBase):
             finally:
                 os.close(descriptor)
         except OSError as error:
-            self.logger.warning(f"the file cannot be written: {error.strerror}")
+            self.logger.warning(f"{self._path} cannot be written: {error.strerror}")
             return False
         return True
 

@@ -38,18 +38,18 @@ _PLURALS = {
 
 _REMEDIATION = {
     FAILED_RUN: "Fix the cause; if it is not named here, the run's log has it. Then compute the days or weeks again.",
-    FAILED_BACKFILL: "Open the backfill under Runs > Backfills, and launch what is left again.",
+    FAILED_BACKFILL: "Open the backfill under Runs > Backfills, and relaunch the partitions that are left.",
     SLOW_RUN: (
-        "The command names missing indexes. If the platform has simply grown, raise SNAPSHOT_MAX_RUN_SECONDS. It is "
-        "over when the next run is fast enough."
+        "The command names missing indexes. If the platform has simply grown, raise SNAPSHOT_MAX_RUN_SECONDS. The "
+        "incident closes when the next run is fast enough."
     ),
     MISSING_DAY: (
-        "Check that the daemon is running, that daily_snapshots_schedule is on, and whether a run of the day failed. "
+        "Check that the daemon is running, that daily_snapshots_schedule is on, and that no run of the day failed. "
         "Then compute what is missing."
     ),
     MISSED_WEEK: (
-        "Check that the daemon is running, that weekly_recommendations_schedule is on, and whether a run of the week "
-        "failed. Then compute it."
+        "Check that the daemon is running, that weekly_recommendations_schedule is on, and that no run of the week "
+        "failed. Then compute the week."
     ),
 }
 """What to do, by kind; the detail of a failed check says it itself."""
@@ -142,8 +142,8 @@ def monitoring_down(reason: str, is_expected: bool, since: datetime, message_for
     )
     return Message(
         "snapshot_pipeline cannot scan for incidents",
-        f"Since {message_format.time(since)}: {reason}\n\nWhat to do: {remediation}. Until then there are no alerts "
-        "about failed checks, failed runs or missing days; they are sent afterwards.",
+        f"Since {message_format.time(since)}: {reason}\n\nWhat to do: {remediation}. Until then no alerts about "
+        "failed checks, failed runs or missing days are sent; they follow afterwards.",
         FAILURE,
     )
 
@@ -165,7 +165,7 @@ def _title(group: Sequence[Incident], prefix: str) -> str:
     first, last = group[0], group[-1]
     if len(group) == 1:
         return f"{prefix}{first.title}"
-    return f"{prefix}{len(group)} {_PLURALS[first.kind]} (incidents {first.id} … {last.id})"
+    return f"{prefix}{len(group)} {_PLURALS[first.kind]} (incidents {first.id} to {last.id})"
 
 
 def _body(group: Sequence[Incident], lines: Callable[[Incident], list[str]], remediation: str | None = None) -> str:

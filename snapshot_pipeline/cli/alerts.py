@@ -38,7 +38,7 @@ def alerts() -> None:
 @alerts.command(name="list", short_help="List the newest messages.", epilog="Example: snapshot-pipeline alerts list")
 @click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="How many messages.")
 def list_messages(last: int) -> None:
-    """List the newest messages to all channels, oldest first: their text, and to which channels they were sent."""
+    """List the newest messages, oldest first, with their text and the channels they were sent to."""
     from snapshot_pipeline.pipeline.installation import open_for_reading
     from snapshot_pipeline.store.outbox import newest_messages
 
@@ -52,7 +52,7 @@ def list_messages(last: int) -> None:
         click.secho(f"{message.created_at.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}  {message.title}", bold=True)
         click.echo(indent(message.body.strip(), "    "))
         for channel, sent_at in message.channels.items():
-            name = names.get(channel, "a channel that is no longer set")
+            name = names.get(channel, "a channel that is no longer configured")
             state = f"sent {sent_at.astimezone(settings.zone):%Y-%m-%d %H:%M}" if sent_at else "not sent"
             click.echo(f"    ({name}: {state})")
         click.echo()
@@ -64,9 +64,9 @@ def list_messages(last: int) -> None:
     epilog="\b\nExample: SNAPSHOT_ALERT_URLS=json://127.0.0.1:8080 snapshot-pipeline alerts test",
 )
 def send_test() -> None:
-    """Send a test message to each channel of incidents and each recipient of the weekly report; show which accepted it.
+    """Send a test message to each alert channel and each recipient of the weekly report; show which accepted it.
 
-    Also says if SNAPSHOT_UI_URL, to which the links in messages lead, is not a Dagster UI.
+    Also warns if SNAPSHOT_UI_URL, which the links in messages point to, is not a Dagster UI.
 
     \b
     Exit status:

@@ -46,7 +46,10 @@ def url(dagster: bool, mask: bool) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the platform's database, with these ARGUMENTS: this machine's, or that of the embedded server."""
+    """Open psql on the platform's database and pass it ARGUMENTS.
+
+    Uses this machine's psql, or else the embedded server's.
+    """
     settings = load_settings()
     start_existing_server(settings)
     database_url = platform_url(settings)

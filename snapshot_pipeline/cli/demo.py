@@ -58,9 +58,9 @@ def demo(context: click.Context, students: int, weeks: int, seed: int) -> None:
     """Generate sample students, compute twelve weeks of snapshots, and show how incidents begin and end.
 
     One night brings invalid rows: an alert is sent, the rows are corrected, the day is computed again. The last night
-    brings others: that incident is open, for you to solve. One cohort loses its students: the weekly reports show it.
+    brings more: that incident stays open for you to resolve. One cohort loses its students: the weekly reports show it.
 
-    Without settings this uses the embedded database, and keeps the first day and the channel of the alerts in
+    Without settings this uses the embedded database, and saves the first day and the alert channel in
     SNAPSHOT_HOME/demo.env. A database whose platform tables were created by anything other than `sample` or `load` is
     refused and not changed.
     """
@@ -79,7 +79,7 @@ def demo(context: click.Context, students: int, weeks: int, seed: int) -> None:
     run_days(settings, days_between(periods.first, periods.swapped))
     _say(f"{weeks - 1} weeks later an import swaps the start and the completion of lessons. An alert is sent:")
     _scan(settings, since)
-    _say("The rows are corrected on the platform, and the day is computed again:")
+    _say("The rows are corrected on the platform, and the day is recomputed:")
     _correct(settings, periods.swapped)
     _print_command(f"materialize --from {periods.swapped} --to {periods.swapped}")
     run_days(settings, [periods.swapped])
@@ -95,7 +95,7 @@ def demo(context: click.Context, students: int, weeks: int, seed: int) -> None:
         run_job(settings, "weekly_recommendations_job", f"week of {week}", partition_key=key)
         run_job(settings, "weekly_report_job", f"report of the week of {week}", partition_key=key)
     run_job(settings, "daily_checks_job", "checks of the platform")
-    _say("The last night brought invalid rows as well. This alert is for you:")
+    _say("The last night also brought invalid rows. This incident is yours to resolve:")
     _scan(settings, since)
     _print_next_steps(settings, periods)
 
@@ -143,7 +143,7 @@ def _scan(settings: Settings, since: datetime) -> None:
 
     messages = scan_for_incidents(settings, since).messages
     if not messages:
-        click.echo("  | It was sent by an earlier demo, and its incident is still open.")
+        click.echo("  | No new alert: an earlier demo sent it, and the incident is still open.")
     for message in messages:
         click.secho(_quoted(message.title, "  | "), fg="yellow")
         for line in message.body.strip().splitlines():
@@ -184,11 +184,11 @@ def _print_next_steps(settings: Settings, periods: _Periods) -> None:
 The weekly report, with the cohort that loses its students:
   {_link(report_path(settings, week))}
 
-The Dagster UI; the open incident is its one red thing:
+The Dagster UI; only the open incident is red:
   make dev
   http://127.0.0.1:3000/assets/incidents?view=checks
 
-Solve the incident: see its rows, correct them, compute the day again.
+Resolve the incident: view its rows, correct them, recompute the day.
   {program} db psql -c \\
     "{rows}"
   {program} db psql -c \\

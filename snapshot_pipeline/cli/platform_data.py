@@ -80,7 +80,9 @@ def _load_progress(files: list[CsvFile], show: ShowProgress) -> ProgressListener
     show_default=True,
     help="The share of students with an invalid or unusual row (extra credit, negative minutes, the year 1970, ...).",
 )
-@click.option("--story", is_flag=True, help="Also let one cohort fall behind, and two days bring many invalid rows.")
+@click.option(
+    "--story", is_flag=True, help="Also make one cohort lose its students, and add many invalid rows on two days."
+)
 def sample(students: int, days: int, seed: int, until: date | None, bad_rate: float, *, story: bool) -> None:
     """Generate a platform with realistic sample students.
 

@@ -48,7 +48,7 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
         asset,
         daily_partitions(settings),
         {
-            SUCCESS_RATE: f"At least {percent(settings.min_success_rate)} of the day's students were published.",
+            SUCCESS_RATE: f"At least {percent(settings.min_success_rate)} of the day's students have a snapshot.",
             DATA_QUALITY: f"At most {percent(settings.max_issue_rate)} of the day's students have an invalid row.",
             RUN_TIME: f"The run that computed the day took at most {settings.max_run_seconds:g} seconds.",
             STUDENT_COUNT_STABLE: (
@@ -60,7 +60,7 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
 
 def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
     """Return the spec of the check of a day's summary."""
-    description = "Every student that the day's run published, and every one that failed, is in the summary."
+    description = "Every student that the day's run published or that failed is in the summary."
     return _specs(asset, daily_partitions(settings), {ALL_STUDENTS: description})
 
 
@@ -111,7 +111,9 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             found=f"{report.day}: no students; no active student had started a lesson by then",
-            what_to_do="Check that SNAPSHOT_DATABASE_URL is the right platform and that it had students on this day.",
+            what_to_do=(
+                "Check that SNAPSHOT_DATABASE_URL points to the right platform and that it had students on this day."
+            ),
             metadata=counts,
         )
     failed = f"; {count.failed:,} failed" if count.failed else ""
@@ -124,8 +126,8 @@ def check_success_rate(report: DayReport, minimum: float) -> dg.AssetCheckResult
             f"({percent(count.success_rate)}, at least {percent(minimum)} expected){failed}"
         ),
         what_to_do=(
-            f"{_by_reason(report.failures)}`first_failures` shows the errors, `snapshot_failures` lists all of them. "
-            "Fix their cause, or report an error of the pipeline; then run:"
+            f"{_by_reason(report.failures)}`first_failures` shows the first errors; `snapshot_failures` lists "
+            "all of them. Fix the cause, or report it if it is a bug in the pipeline; then run:"
         ),
         command=f"snapshot-pipeline retry-failed --from {report.day} --to {report.day}",
         metadata={**failure_tables(report), "percent_published": percentage(count.success_rate), **counts},
@@ -144,7 +146,7 @@ def _by_reason(reasons: Counter[str]) -> str:
     named = [f"{reason} {count:,}" for reason, count in reasons.most_common(_NAMED_REASONS)]
     if len(reasons) > _NAMED_REASONS:
         named.append(f"and {count_noun(len(reasons) - _NAMED_REASONS, 'more reason')}")
-    return f"Failed by reason: {', '.join(named)}. "
+    return f"Failures by reason: {', '.join(named)}. "
 
 
 def check_data_quality(report: DayReport, settings: Settings, rows: Sequence[ListedRow] = ()) -> dg.AssetCheckResult:
@@ -168,8 +170,8 @@ def check_data_quality(report: DayReport, settings: Settings, rows: Sequence[Lis
         ),
         what_to_do=(
             f"Rows by kind: {kinds}. Correct these rows on the platform; `data_issues` lists them. The day is then "
-            f"computed again within about {count_noun(settings.late_check_minutes, 'minute')} if it is one of the last "
-            f"{count_noun(settings.late_window_days, 'day')}; otherwise, or at once, run:"
+            f"recomputed within about {count_noun(settings.late_check_minutes, 'minute')} if it is one of the last "
+            f"{count_noun(settings.late_window_days, 'day')}; otherwise, or to do it now, run:"
         ),
         command=_materialize(count.day),
         metadata={
@@ -221,8 +223,8 @@ def check_student_count_stable(count: DayCount, earlier: DayCount | None, max_dr
         severity=dg.AssetCheckSeverity.ERROR if fell else dg.AssetCheckSeverity.WARN,
         found=found,
         what_to_do=(
-            "Find out whether students were deactivated, or rows deleted, in the platform. If that was intended, do "
-            "nothing: the check passes again on the next day."
+            "Find out whether students were deactivated or rows were deleted on the platform. If that was intended, do "
+            "nothing: the check passes again the next day."
         ),
         metadata=metadata,
     )
@@ -256,7 +258,7 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.ERROR,
         found=(
             f"{day.day}: {count_noun(day.students, 'student')} in {count_noun(day.cohorts, 'cohort')} and "
-            f"{day.failed:,} failed (at least {published:,} and {failed:,} expected, from the day's run)"
+            f"{day.failed:,} failed (at least {published:,} published and {failed:,} failed expected)"
         ),
         what_to_do=(
             "Something other than a run has deleted rows of `performance_snapshots` or `snapshot_failures`. Find out "
@@ -293,8 +295,8 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
             severity=dg.AssetCheckSeverity.WARN,
             found=f"{week}: no active student",
             what_to_do=(
-                "Check that SNAPSHOT_DATABASE_URL is the right platform, and SNAPSHOT_STUDENT_ROLES the roles of its "
-                "students."
+                "Check that SNAPSHOT_DATABASE_URL points to the right platform, and that SNAPSHOT_STUDENT_ROLES "
+                "lists the roles of its students."
             ),
             metadata={STUDENTS_FAILED: failed},
         )
@@ -307,8 +309,8 @@ def check_week_success_rate(report: WeekReport, minimum: float) -> dg.AssetCheck
             f"({percent(rate)}, at least {percent(minimum)} expected); {failed:,} failed"
         ),
         what_to_do=(
-            f"{_by_reason(reasons)}`first_failures` shows the errors, the run's log has all of them. Fix their cause, "
-            "or report an error of the pipeline; then run:"
+            f"{_by_reason(reasons)}`first_failures` shows the first errors; the run's log has all of them. Fix "
+            "the cause, or report it if it is a bug in the pipeline; then run:"
         ),
         command=_recommend(report),
         metadata={
@@ -351,7 +353,8 @@ def check_recommendation_coverage(report: WeekReport) -> dg.AssetCheckResult:
             f"{week}: no active student has a lesson left in a cohort that has begun"
             if share is None
             else f"{week}: {report.expected_with_recommendation:,} of {count_noun(report.expected, 'student')} with a "
-            f"lesson left have a recommendation ({percent(share)}, at least {percent(MIN_COVERAGE)} expected)"
+            f"lesson left {'has' if report.expected_with_recommendation == 1 else 'have'} a recommendation "
+            f"({percent(share)}, at least {percent(MIN_COVERAGE)} expected)"
         ),
         what_to_do=(
             "Check that the platform's lessons are published and its students have a specialization and a level."
@@ -387,12 +390,12 @@ def check_at_risk(report: AtRiskReport, settings: Settings) -> dg.AssetCheckResu
     again = f"Materialize `performance_snapshots` for {report.week_start + timedelta(days=6)}, then run:"
     if few_peers:
         found = f"{week}: {count_noun(few_peers, 'student')} listed with too few peers"
-        what_to_do = f"The cohort has shrunk since that Sunday was computed. {again}"
+        what_to_do = f"Their cohort has shrunk since the week's Sunday was computed. {again}"
     elif share is None:
         found = f"{week}: no student has an engagement score"
         what_to_do = (
-            "Scores need cohorts of ten students. Check that the platform's students have a specialization and a "
-            f"level. If so, {again[0].lower()}{again[1:]}"
+            "Scores need cohorts of at least ten students. Check that the platform's students have a specialization "
+            f"and a level. If so, {again[0].lower()}{again[1:]}"
         )
     else:
         found = (
@@ -400,7 +403,7 @@ def check_at_risk(report: AtRiskReport, settings: Settings) -> dg.AssetCheckResu
             f"({_listed(share, maximum):g} %, {percent(minimum)} to {percent(maximum)} expected)"
         )
         what_to_do = (
-            "Look at some of the students (`snapshot-pipeline at-risk`). If their reasons are right, change "
+            "Look at some of the students (`snapshot-pipeline at-risk`). If the reasons are right, change "
             "SNAPSHOT_AT_RISK_MIN_SHARE or SNAPSHOT_AT_RISK_MAX_SHARE. Otherwise look for missing or imported rows on "
             "the platform, then run:"
         )

@@ -177,8 +177,8 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         pool=SNAPSHOTS_POOL,
         required_resource_keys=DATABASES,
         description=(
-            "Finds the days whose rows in the platform have changed since they were computed, recomputes the students "
-            "concerned from the changed day on, and reports the days that have changed."
+            "Finds the days whose rows in the platform have changed since they were computed, recomputes the affected "
+            "students from the changed day on, and reports the days that have changed."
         ),
     )
     def late_data_op(context: dg.OpExecutionContext, config: LateDataConfig) -> Iterator[Any]:
@@ -188,7 +188,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
             last_reports = run.reports[-DETAILED_DAYS:]
             details = {report.day: details_metadata(context, installation, report) for report in last_reports}
         context.log.info(
-            f"{count_noun(run.students, 'student')} recomputed, {run.student_days:,} student-days; "
+            f"{count_noun(run.students, 'student')} recomputed, {count_noun(run.student_days, 'student-day')}; "
             f"{count_noun(len(run.reports), 'day')} and "
             f"{count_noun(sum(report.restated for report in run.reports), 'earlier figure')} changed"
         )
@@ -252,15 +252,13 @@ def parse_day(name: str, text: str) -> date | None:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise PeriodError(
-            f"{name}: {text!r} is not a day; expected a day such as 2026-11-22, or an empty value"
-        ) from None
+        raise PeriodError(f"{name}: {text!r} is not a date; expected a date such as 2026-11-22, or nothing") from None
 
 
 def _days_to_recompute(first_day: str, last_day: str, settings: Settings) -> list[date]:
     first, last = parse_day("first_day", first_day), parse_day("last_day", last_day)
     if first is None and last is not None:
-        raise PeriodError(f"first_day is empty and last_day is {last}; expected both, or neither for yesterday")
+        raise PeriodError(f"first_day is empty and last_day is {last}; set both, or neither for yesterday")
     first = first or last_closed_day(settings)
     last = last or first
     require_closed_days(settings, first, last, ("first_day", "last_day" if last_day.strip() else "first_day"))

@@ -31,7 +31,7 @@ _NOT_CHECKED = Finding(
 )
 """What concerns the database as a whole is one incident, that of the first table."""
 
-_NEWEST_UNREAD = "not read, because without an index on its time the whole table would be scanned"
+_NEWEST_UNREAD = "not read, because without an index on its time column the whole table would be scanned"
 
 _WHAT_TO_DO = "Each finding says what to do; the command prints its SQL:"
 

@@ -55,7 +55,7 @@ def status(installation: TestInstallation, *options: str, **variables: str) -> D
 
 
 def status_process(installation: TestInstallation, *options: str, **variables: str) -> Done:
-    """Run `status` as a monitoring script does."""
+    """Run `status` in a process of its own, with its exit status and both of its outputs."""
     environment = {**installation.environment, **variables}
     done = run_command(["status", *options], environment)
     return Done(done.returncode, done.stdout, done.stderr)

@@ -93,6 +93,6 @@ def test_an_incident_is_one_line_within_the_width(lines: Callable[[], list[str]]
 def test_the_row_counts_of_a_large_sample_fit(lines: Callable[[], list[str]]):
     options = SampleOptions(10_000_000, 3_650, 1_234_567, DAY, 0.0123, ZONE)
     _print_sample_summary(options, {"user_lesson_progress": 1_234_567_890}, timedelta(hours=2).total_seconds())
-    printed = lines()
-    assert printed[2] == "  user_lesson_progress  1,234,567,890 rows"
-    assert max(map(len, printed)) <= 80
+    _, _, *rows = lines()
+    assert rows[0] == "  user_lesson_progress  1,234,567,890 rows"
+    assert max(map(len, rows)) <= 80

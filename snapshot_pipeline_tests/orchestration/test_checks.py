@@ -60,7 +60,7 @@ def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> No
     result = check_success_rate(report(850, 150), 0.90)
     assert result.description == (
         "2026-02-27: 850 of 1,000 students published (85 %, at least 90 % expected); 150 failed.\n\n"
-        "Failed by reason: unexpected_error 150. `first_failures` shows the errors, `snapshot_failures` lists all of "
+        "Failures by reason: unexpected_error 150. `first_failures` shows the errors, `snapshot_failures` lists all of "
         "them. Fix their cause, or report an error of the pipeline; then run:\n\n"
         "`snapshot-pipeline retry-failed --from 2026-02-27 --to 2026-02-27`"
     )
@@ -99,7 +99,7 @@ def test_data_quality_names_the_kinds_with_an_example_each() -> None:
     assert result.description == (
         "2026-02-27: 3 of 10 students have invalid rows (30 %, at most 10 % allowed).\n\nRows by kind: "
         "negative_minutes 2, negative_score 1. Correct these rows on the platform; `data_issues` lists them. The day "
-        "is then computed again within about 60 minutes if it is one of the last 60 days; otherwise, or at once, run:"
+        "is then recomputed within about 60 minutes if it is one of the last 60 days; otherwise, or to do it now, run:"
         "\n\n`snapshot-pipeline materialize --from 2026-02-27 --to 2026-02-27`"
     )
     assert result.metadata["main_cause"].value == "negative_minutes"
@@ -280,7 +280,7 @@ def test_a_week_in_which_many_students_failed_is_an_error(failed: int, passed: b
         in str(result.description)
     )
     if not passed:
-        assert f"Failed by reason: ValueError {failed}. `first_failures` shows" in str(result.description)
+        assert f"Failures by reason: ValueError {failed}. `first_failures` shows" in str(result.description)
         assert shown(result)[:2] == ["failures_by_reason", "first_failures"]
         assert len(result.metadata["first_failures"].records) == 10
 

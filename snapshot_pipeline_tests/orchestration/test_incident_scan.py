@@ -359,7 +359,7 @@ def test_a_run_launched_with_impossible_days_is_not_an_incident(scanner: Scanner
     tomorrow = datetime.now(timezone.utc).date() + timedelta(days=2)
     assert not scanner.run({"dagster/partition": tomorrow.isoformat()}).success
     job = build_defs(scanner.settings).resolve_job_def("recompute_days_job")
-    with pytest.raises(dg.DagsterError, match="is not a day"):
+    with pytest.raises(dg.DagsterError, match="is not a date"):
         job.execute_in_process(
             instance=scanner.installation.instance,
             run_config={**QUIET, **recompute_run_config("02/20/2026")},
@@ -457,7 +457,7 @@ def test_a_backfill_that_dagster_gave_up_is_an_incident_until_its_days_are_compu
     (incident,) = changes.opened
     assert (incident.kind, incident.subject) == ("failed_backfill", failed)
     assert incident.detail == "Targeted partitions have been removed since this backfill was stored"
-    assert "launch what is left again." in " ".join(changes.messages[0].body.split())
+    assert "relaunch the partitions that are left." in " ".join(changes.messages[0].body.split())
     assert not scanner.scan().messages
     scanner.materialize(DAY, date(2026, 2, 11))
     assert not scanner.scan().closed

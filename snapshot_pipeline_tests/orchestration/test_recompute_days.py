@@ -73,11 +73,11 @@ def test_without_days_yesterday_is_recomputed(installation: TestInstallation) ->
 @pytest.mark.parametrize(
     ("first", "last", "message"),
     [
-        ("", "2026-02-20", "first_day is empty and last_day is 2026-02-20; expected both, or neither for yesterday"),
+        ("", "2026-02-20", "first_day is empty and last_day is 2026-02-20; set both, or neither for yesterday"),
         (
             "02/20/2026",
             "",
-            "first_day: '02/20/2026' is not a day; expected a day such as 2026-11-22, or an empty value",
+            "first_day: '02/20/2026' is not a date; expected a date such as 2026-11-22, or nothing",
         ),
         ("2026-02-20", "2026-02-18", "first_day 2026-02-20 is after last_day 2026-02-18"),
         ("2025-12-31", "", "first_day 2025-12-31 is before SNAPSHOT_START_DATE=2026-01-01"),
@@ -102,7 +102,7 @@ def test_the_launchpad_shows_each_field_with_a_description(installation: TestIns
         config = op.config_schema.config_type.fields  # type: ignore[union-attr]
         assert all(config[field].description.endswith(".") for field in fields)
         someday = {"ops": {op.name: {"config": {"first_day": "someday"}}}}
-        with pytest.raises(dg.DagsterError, match=r"^first_day: 'someday' is not a day; "):
+        with pytest.raises(dg.DagsterError, match=r"^first_day: 'someday' is not a date; "):
             job.execute_in_process(instance=installation.instance, run_config=someday)
         # A field that does not exist is refused by the launchpad itself, with the ones that do.
         wrong = {"ops": {op.name: {"config": {"begin": "2026-02-01"}}}}

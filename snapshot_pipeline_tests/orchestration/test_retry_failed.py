@@ -106,7 +106,7 @@ def test_without_days_all_open_failures_are_retried(failed: TestInstallation) ->
 def test_an_invalid_day_is_refused_with_one_line(failed: TestInstallation) -> None:
     before = failed.instance.get_runs_count()
     for days, line in (
-        ({"first_day": "yesterday"}, "first_day: 'yesterday' is not a day; expected a day such as 2026-11-22, or an "),
+        ({"first_day": "yesterday"}, "first_day: 'yesterday' is not a date; expected a date such as 2026-11-22, or "),
         ({"first_day": "2026-02-28", "last_day": "2026-02-27"}, "first_day 2026-02-28 is after last_day 2026-02-27; "),
     ):
         wrong = {"ops": {"retry_failed_op": {"config": days}}}

@@ -18,6 +18,4 @@ def test_parse_day_reads_a_day_and_returns_none_for_empty_text() -> None:
 def test_an_invalid_day_is_one_line_with_the_field_and_an_example() -> None:
     with pytest.raises(PeriodError) as error:
         parse_day("first_day", "1st of May")
-    assert (
-        str(error.value) == "first_day: '1st of May' is not a day; expected a day such as 2026-11-22, or an empty value"
-    )
+    assert str(error.value) == "first_day: '1st of May' is not a date; expected a date such as 2026-11-22, or nothing"

@@ -87,7 +87,7 @@ def test_links_in_messages_lead_to_the_port_of_dev(running: RunningDagster) -> N
 @pytest.mark.parametrize(
     ("days", "answer", "line"),
     [
-        ({"first_day": "1 May"}, "PythonError", "first_day: '1 May' is not a day; expected a day such as 2026-11-22"),
+        ({"first_day": "1 May"}, "PythonError", "first_day: '1 May' is not a date; expected a date such as 2026-11-22"),
         ({"first_day": "2999-01-01"}, "PythonError", "first_day 2999-01-01 has not ended yet in UTC; expected "),
         ({"first": "2026-02-01"}, "RunConfigValidationInvalid", 'Received unexpected config entry "first"'),
     ],

@@ -68,7 +68,7 @@ def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
                 f"{count_noun(len(report.failed), 'student')} could not be computed: {', '.join(kinds)}"
             )
         context.log.info(
-            f"week of {week_start}: {count_noun(report.rows, 'student')} at risk of {report.students:,}, "
+            f"week of {week_start}: {report.rows:,} of {count_noun(report.students, 'student')} at risk, "
             f"{len(report.failed):,} failed, {report.changed:,} changed, in {report.seconds:,.1f} s"
         )
         return dg.MaterializeResult(metadata=metadata, check_results=[check_at_risk(report, settings)])

@@ -152,7 +152,7 @@ def check_no_open_incidents(state: OpenState, zone: ZoneInfo) -> dg.AssetCheckRe
     paragraphs = [_incident_sentence(incident, zone) for incident in state.incidents[:_NAMED_INCIDENTS]]
     more = len(state.incidents) - len(paragraphs)
     if more:
-        paragraphs.append(f"And {more:,} more; the table lists all.")
+        paragraphs.append(f"And {more:,} more; the table lists all of them.")
     if state.incidents:
         verb = "is" if len(state.incidents) == 1 else "are"
         paragraphs.insert(0, f"{count_noun(len(state.incidents), 'incident')} {verb} open.")

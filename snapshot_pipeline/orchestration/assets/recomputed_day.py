@@ -154,26 +154,26 @@ def _explanation(recomputed: Recomputation, searched: Sequence[date]) -> list[st
         changed = recomputed.changed_days[0]
         if changed in searched:
             return [
-                f"Rows of {changed} have changed since they were computed; late_data_sensor will request the day again."
+                f"Rows of {changed} have changed since that day was computed; late_data_sensor will request it again."
             ]
         return [
-            f"Rows of {changed} have changed since they were computed. late_data_sensor does not search days that old; "
-            "update that day and all later ones with:",
+            f"Rows of {changed} have changed since that day was computed. late_data_sensor does not search days that "
+            "old; update that day and all later ones with:",
             _materialize(changed, last),
         ]
     if _is_regraded_before(recomputed):
         return [
-            f"The quiz averages of these students depend on attempts from before {recomputed.first_computed}, the "
-            "first computed day, whose changes leave no trace: one was probably regraded. Update the day and all later "
-            "ones with:",
+            f"The quiz averages of these students depend on attempts made before {recomputed.first_computed}, "
+            "the first computed day. Changes to those leave no trace; one was probably regraded. Update the day and "
+            "all later ones with:",
             _materialize(day, last),
         ]
     if not recomputed.columns and not recomputed.rows_missing:
         return ["They became active after the day was computed. Add them with:", _materialize(day, day)]
     return [
-        "No restatement and no late row explains this: something other than a run has written to our tables, or the "
-        "formula has changed. Find out what; then replace the stored figures, which `snapshot_restatements` keeps, "
-        "with:",
+        "Neither a restatement nor a late row explains this: something other than a run has written to the pipeline's "
+        "tables, or the formula has changed. Find out what; then replace the stored figures, which "
+        "`snapshot_restatements` keeps, with:",
         _materialize(day, day),
     ]
 
