@@ -44,7 +44,7 @@ def test_several_causes_of_failed_runs_are_one_message_that_lists_them():
         for number in range(12, 42)
     ]
     (message,) = opened_messages(group, FORMAT)
-    assert message.title == "30 causes of failed runs (incidents 12 … 41)"
+    assert message.title == "30 causes of failed runs (incidents 12 to 41)"
     assert all(f"Incident {number}: performance_snapshots" in message.body for number in range(12, 42))
     assert message.body.count("Partitions: 2026-02-01, 2026-02-02, 2026-02-03") == 30
     assert message.body.startswith("Fix the cause")  # the end may be truncated

@@ -145,7 +145,7 @@ def test_partition_page_shows_a_summary_inline_tables_and_a_plot(page: Page, scr
 def test_failed_check_shows_result_threshold_and_remediation(page: Page, screenshot: Path) -> None:
     page.goto(asset_path("performance_snapshots", "checks", checkDetail="success_rate"))
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
-    expect(page.get_by_text("Report an error of the pipeline").first).to_be_visible()
+    expect(page.get_by_text("report it if it is a bug in the pipeline").first).to_be_visible()
     expect(
         page.get_by_text(re.compile(r"\d of \d+ students published \(\d+\.?\d* %, at least 99 % expected\)")).first
     ).to_be_visible()

@@ -21,6 +21,7 @@ from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
+PROGRAM = Path(sys.executable).with_name("snapshot-pipeline")
 INCIDENTS = "/assets/incidents?view=checks"
 DATA_QUALITY = "/assets/performance_snapshots?view=checks&checkDetail=data_quality"
 
@@ -44,7 +45,7 @@ class Newcomer:
 
 def run(environment: dict[str, str], *arguments: str) -> str:
     finished = subprocess.run(
-        [sys.executable, "-m", "snapshot_pipeline.cli", *arguments],
+        [PROGRAM, *arguments],
         env=environment,
         cwd=PROJECT,
         capture_output=True,
@@ -89,7 +90,7 @@ def test_demo_prints_one_incident_that_is_over_and_one_that_is_open(newcomer: Ne
     assert len(re.findall(r": sent \d", messages)) == 3
     assert (newcomer.home / "alerts.txt").read_text().count("invalid rows") >= 3
     status = subprocess.run(
-        [sys.executable, "-m", "snapshot_pipeline.cli", "status"],
+        [PROGRAM, "status"],
         env=newcomer.environment,
         cwd=PROJECT,
         capture_output=True,

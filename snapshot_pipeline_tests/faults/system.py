@@ -134,9 +134,10 @@ class FaultSystem:
 
     def _launched(self, tags: dict[str, str]) -> str | None:
         try:
-            return self.dagster.launch("daily_snapshots_job", tags)
+            launched = self.dagster.try_to_launch("daily_snapshots_job", tags)
         except requests.RequestException:
             return None
+        return str(launched["run"]["runId"]) if launched["__typename"] == "LaunchRunSuccess" else None
 
     def has_no_unfinished_run(self) -> bool | None:
         """Return True if no run is queued or in progress."""

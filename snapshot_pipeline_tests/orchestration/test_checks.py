@@ -60,8 +60,8 @@ def test_failed_success_rate_has_rate_threshold_reasons_and_ten_students() -> No
     result = check_success_rate(report(850, 150), 0.90)
     assert result.description == (
         "2026-02-27: 850 of 1,000 students published (85 %, at least 90 % expected); 150 failed.\n\n"
-        "Failures by reason: unexpected_error 150. `first_failures` shows the errors, `snapshot_failures` lists all of "
-        "them. Fix their cause, or report an error of the pipeline; then run:\n\n"
+        "Failures by reason: unexpected_error 150. `first_failures` shows the first errors; `snapshot_failures` lists "
+        "all of them. Fix the cause, or report it if it is a bug in the pipeline; then run:\n\n"
         "`snapshot-pipeline retry-failed --from 2026-02-27 --to 2026-02-27`"
     )
     assert result.metadata["main_cause"].value == "unexpected_error"

@@ -48,7 +48,7 @@ def test_a_difference_is_an_error_unless_late_rows_explain_it() -> None:
     late = check_recompute_matches(different, "a seed", SEARCHED)
     assert (late.passed, late.severity) == (False, WARN)
     assert "Rows of 2026-02-20 have changed" in late.description
-    assert "late_data_sensor will request the day again" in late.description
+    assert "late_data_sensor will request it again" in late.description
 
 
 def test_a_changed_day_that_the_sensor_does_not_search_has_its_command() -> None:
@@ -65,7 +65,7 @@ def test_attempts_regraded_before_the_first_computed_day_are_a_warning() -> None
     )
     result = check_recompute_matches(different, "a seed", SEARCHED)
     assert (result.passed, result.severity) == (False, WARN)
-    assert "attempts from before 2026-01-01, the first computed day" in result.description
+    assert "attempts made before 2026-01-01, the first computed day" in result.description
     different.regraded_before = 1
     assert check_recompute_matches(different, "a seed", SEARCHED).severity == ERROR
 
