@@ -282,16 +282,16 @@ def test_steady_students_never_run_out_of_lessons_in_three_years():
 
 def test_story_deserts_a_cohort_and_spoils_two_days():
     options = replace(OPTIONS, students=1_500, days=80, bad_rate=0.01, story=True)
-    told, plain = generate(options), generate(replace(options, story=False))
-    assert told.users.equals(plain.users)
-    batch = snapshots(told, days_before_end(AFFECTED_DAYS, options))
+    with_story, plain = generate(options), generate(replace(options, story=False))
+    assert with_story.users.equals(plain.users)
+    batch = snapshots(with_story, days_before_end(AFFECTED_DAYS, options))
     days = batch.published.assign(day=batch.published["snapshot_date"].dt.date).set_index("day")
     swapped, last = SUNDAY - timedelta(days=SWAPPED_DAYS_AGO), SUNDAY
     counts = batch.issues.groupby(["day", "issue"])["user_id"].nunique()
     for day, issue in ((swapped, COMPLETED_BEFORE_STARTED), (last, NEGATIVE_SCORE)):
         assert counts[pd.Timestamp(day), issue] > 0.12 * len(days.loc[day])
     assert batch.issues["user_id"].nunique() < 0.5 * len(days.loc[last])
-    tracks = told.users.to_pandas().set_index("id")[["current_specialization", "current_level"]]
+    tracks = with_story.users.to_pandas().set_index("id")[["current_specialization", "current_level"]]
     sunday = days.loc[last].join(tracks, on="user_id")
     inactive = pd.Timestamp(SUNDAY) - sunday["last_activity_date"] >= pd.Timedelta(days=14)
     shares = inactive.groupby([sunday["current_specialization"], sunday["current_level"]]).mean()
