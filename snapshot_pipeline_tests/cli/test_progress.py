@@ -47,7 +47,7 @@ def test_a_terminal_shows_a_bar_with_parts_speed_and_time_left(installation: Tes
     assert "Tue 2026-02-10" in terminal.screen()
 
 
-def test_a_pipe_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation: TestInstallation):
+def test_a_file_gets_a_few_plain_lines_on_stderr_and_a_clean_result(installation: TestInstallation):
     done = run_command(DAYS, {**installation.environment, **SMALL})
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()

@@ -40,13 +40,19 @@ class MarkedInstallation:
         """Run a command of the command line; return its output."""
         return self._output_of(run_command(arguments, {**self.environment, **changed}), succeeds=succeeds)
 
-    def start_program(self, *arguments: str) -> str:
+    def start_program(self, *arguments: str, succeeds: bool = True, **changed: str) -> str:
         """Run a command as a user starts it, so that the list of processes shows its arguments; return its output."""
         command = [sys.executable, "-m", "snapshot_pipeline.cli", *arguments]
         finished = subprocess.run(
-            command, env=self.environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120
+            command,
+            env={**self.environment, **changed},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
-        return self._output_of(finished, succeeds=True)
+        return self._output_of(finished, succeeds=succeeds)
 
     @staticmethod
     def _output_of(finished: subprocess.CompletedProcess[str], *, succeeds: bool) -> str:
@@ -101,7 +107,7 @@ def test_password_appears_in_no_output_process_file_or_record(marked_installatio
     try:
         marked_installation.outputs += [
             marked_installation.run("sample", "--students", "40", "--days", "40", "--until", "2026-03-01"),
-            marked_installation.run("check"),
+            marked_installation.start_program("check"),
             marked_installation.run("db", "url", "--mask"),
             marked_installation.run("db", "migrate"),
             marked_installation.start_program("materialize", "--from", "2026-02-21", "--to", "2026-02-22"),
@@ -117,7 +123,7 @@ def test_password_appears_in_no_output_process_file_or_record(marked_installatio
                 succeeds=False,
                 SNAPSHOT_PLATFORM_SCHEMA="nowhere",
             ),
-            marked_installation.run(
+            marked_installation.start_program(
                 "materialize",
                 "--from",
                 "2026-02-23",
