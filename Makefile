@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "error: the dependencies could not be installed; check the connection to the package index (pypi.org, or the one in pip's configuration), then run make setup again"; exit 1; }
 	@touch $@
 
-demo: setup  ## plays twelve weeks of sample students in the embedded database, with an incident to solve
+demo: setup  ## plays twelve weeks of sample students in the embedded database, with an incident to resolve
 	$(BIN)/snapshot-pipeline demo
 
 dev: setup  ## opens the Dagster UI on http://127.0.0.1:3000

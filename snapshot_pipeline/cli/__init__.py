@@ -22,7 +22,7 @@ from snapshot_pipeline.gc_settings import collect_less_often
 _PACKAGE = "snapshot_pipeline.cli"
 
 _COMMANDS = {
-    "demo": ("demo", "Generate sample students and twelve weeks, with an incident to solve."),
+    "demo": ("demo", "Generate sample students and twelve weeks, with an incident to resolve."),
     "dev": ("dev", "Start the Dagster UI and its daemon on this machine."),
     "webserver": ("webserver", "Serve the Dagster UI, guarded against the pages of other sites."),
     "load": ("platform_data", "Load a platform from CSV files."),

@@ -36,9 +36,9 @@ def alerts() -> None:
 
 
 @alerts.command(name="list", short_help="List the newest messages.", epilog="Example: snapshot-pipeline alerts list")
-@click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="How many messages.")
+@click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="Number of messages to list.")
 def list_messages(last: int) -> None:
-    """List the newest messages, oldest first, with their text and the channels they were sent to."""
+    """List the most recent messages, oldest first, with their text and delivery to each channel."""
     from snapshot_pipeline.pipeline.installation import open_for_reading
     from snapshot_pipeline.store.outbox import newest_messages
 
@@ -53,7 +53,7 @@ def list_messages(last: int) -> None:
         click.echo(indent(message.body.strip(), "    "))
         for channel, sent_at in message.channels.items():
             name = names.get(channel, "a channel that is no longer configured")
-            state = f"sent {sent_at.astimezone(settings.zone):%Y-%m-%d %H:%M}" if sent_at else "not sent"
+            state = f"sent {sent_at.astimezone(settings.zone):%Y-%m-%d %H:%M}" if sent_at else "waiting to be sent"
             click.echo(f"    ({name}: {state})")
         click.echo()
 

@@ -46,9 +46,9 @@ def url(dagster: bool, mask: bool) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the platform's database and pass it ARGUMENTS.
+    """Run psql on the platform's database with ARGUMENTS.
 
-    Uses this machine's psql, or else the embedded server's.
+    Uses the installed psql if there is one, otherwise the embedded server's.
     """
     settings = load_settings()
     start_existing_server(settings)

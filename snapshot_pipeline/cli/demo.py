@@ -55,10 +55,10 @@ class _Periods:
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed generates the same students.")
 @click.pass_context
 def demo(context: click.Context, students: int, weeks: int, seed: int) -> None:
-    """Generate sample students, compute twelve weeks of snapshots, and show how incidents begin and end.
+    """Generate sample students, compute twelve weeks of snapshots, and show how incidents open and are resolved.
 
-    One night brings invalid rows: an alert is sent, the rows are corrected, the day is computed again. The last night
-    brings more: that incident stays open for you to resolve. One cohort loses its students: the weekly reports show it.
+    One night brings invalid rows: an alert is sent, the rows are corrected, the day is recomputed. The last night
+    brings more; that incident stays open for you to resolve. One cohort loses its students: the weekly reports show it.
 
     Without settings this uses the embedded database, and saves the first day and the alert channel in
     SNAPSHOT_HOME/demo.env. A database whose platform tables were created by anything other than `sample` or `load` is
@@ -77,7 +77,7 @@ def demo(context: click.Context, students: int, weeks: int, seed: int) -> None:
 
     _print_command(f"materialize --from {periods.first} --to {periods.swapped}")
     run_days(settings, days_between(periods.first, periods.swapped))
-    _say(f"{weeks - 1} weeks later an import swaps the start and the completion of lessons. An alert is sent:")
+    _say("One night an import swaps the start and completion times of lessons. An alert is sent:")
     _scan(settings, since)
     _say("The rows are corrected on the platform, and the day is recomputed:")
     _correct(settings, periods.swapped)
@@ -95,7 +95,7 @@ def demo(context: click.Context, students: int, weeks: int, seed: int) -> None:
         run_job(settings, "weekly_recommendations_job", f"week of {week}", partition_key=key)
         run_job(settings, "weekly_report_job", f"report of the week of {week}", partition_key=key)
     run_job(settings, "daily_checks_job", "checks of the platform")
-    _say("The last night also brought invalid rows. This incident is yours to resolve:")
+    _say("Last night also brought invalid rows. This incident is yours to resolve:")
     _scan(settings, since)
     _print_next_steps(settings, periods)
 
@@ -179,25 +179,29 @@ def _print_next_steps(settings: Settings, periods: _Periods) -> None:
     with open_for_reading(settings) as installation:
         listed = read_student_list(installation, week).students
     student_id = listed[0].user_id if listed else "ID"
+    and_week = week_commands = ""
+    if last == week + timedelta(days=6):
+        and_week = " and its week"
+        week_commands = "".join(f"\n  {program} {command} --week {week}" for command in ("recommend", "report"))
     click.echo(
         f"""
-The weekly report, with the cohort that loses its students:
+The weekly report, which shows the cohort that loses its students:
   {_link(report_path(settings, week))}
 
-The Dagster UI; only the open incident is red:
+Open the Dagster UI; only the open incident is red:
   make dev
   http://127.0.0.1:3000/assets/incidents?view=checks
 
-Resolve the incident: view its rows, correct them, recompute the day.
+Resolve the incident: view its rows, correct them, recompute the day{and_week}.
   {program} db psql -c \\
     "{rows}"
   {program} db psql -c \\
     "{_NOT_GRADED}"
-  {program} materialize --from {last} --to {last}
+  {program} materialize --from {last} --to {last}{week_commands}
 
 More:
   {program} status
-  {program} at-risk
+  {program} at-risk --specialization web --level 1
   {program} student {student_id}
   {program} alerts list"""
     )
