@@ -179,9 +179,9 @@ def _print_next_steps(settings: Settings, periods: _Periods) -> None:
     with open_for_reading(settings) as installation:
         listed = read_student_list(installation, week).students
     student_id = listed[0].user_id if listed else "ID"
-    and_week = week_commands = ""
+    recomputed, week_commands = " the day", ""
     if last == week + timedelta(days=6):
-        and_week = " and its week"
+        recomputed = " day and week"
         week_commands = "".join(f"\n  {program} {command} --week {week}" for command in ("recommend", "report"))
     click.echo(
         f"""
@@ -192,7 +192,7 @@ Open the Dagster UI; only the open incident is red:
   make dev
   http://127.0.0.1:3000/assets/incidents?view=checks
 
-Resolve the incident: view its rows, correct them, recompute the day{and_week}.
+Resolve the incident: view the rows, correct them, recompute{recomputed}:
   {program} db psql -c \\
     "{rows}"
   {program} db psql -c \\
