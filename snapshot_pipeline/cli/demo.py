@@ -188,7 +188,7 @@ def _print_next_steps(settings: Settings, periods: _Periods) -> None:
 The weekly report, which shows the cohort that loses its students:
   {_link(report_path(settings, week))}
 
-Open the Dagster UI; only the open incident is red:
+Open the Dagster UI; the open incident is red:
   make dev
   http://127.0.0.1:3000/assets/incidents?view=checks
 
