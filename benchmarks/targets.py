@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.contenders.ours import UNRANKED
 from benchmarks.results import Result
-
-UNRANKED = "ours without engagement"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from snapshot_pipeline.pipeline.installation import open_installation
 _OF_DAYS = (SNAPSHOTS, "snapshot_failures", "snapshot_days", "snapshot_restatements")
 
 
+UNRANKED = "ours without engagement"
+
+
 class RunFailedError(Exception):
     """A timed run failed; the message is its process's output."""
 
@@ -50,7 +53,7 @@ class OursForDays:
 
 def unranked(task: Days) -> OursForDays:
     """The same without the engagement score: each batch is published as soon as it is computed."""
-    return OursForDays(task, "ours without engagement", kind="unranked days")
+    return OursForDays(task, UNRANKED, kind="unranked days")
 
 
 @dataclass(frozen=True)

@@ -429,8 +429,8 @@ class _Sums:
 
     def add(self, other: _Sums) -> None:
         """Add the sums of another block."""
-        for name, values in vars(other).items():
-            getattr(self, name).__iadd__(values)
+        for own, values in zip(vars(self).values(), vars(other).values(), strict=True):
+            own += values
 
     def means(self, cohort: Ints) -> dict[str, Floats]:
         """The raw values of results and timeliness; NaN where the weights are 0, or without a cohort."""

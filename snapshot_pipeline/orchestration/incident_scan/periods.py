@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from datetime import date, datetime, time, timedelta, timezone
 
+import dagster as dg
+
 from snapshot_pipeline.alerts.incidents import MISSED_WEEK, MISSING_DAY, Observation
 from snapshot_pipeline.metrics.days import end_of_day
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
@@ -43,19 +45,9 @@ def find_missing_days(scan: Scan) -> Iterator[Observation]:
     computed = _computed_days(scan, examined)
     missing = sorted(examined & keys - computed)
     if missing:
-        due = _due(scan, missing, day_due_at)
-        yield Observation(
-            kind=MISSING_DAY,
-            subject=performance_snapshots.NAME,
-            is_problem=True,
-            title=(
-                f"{affected(scan, [performance_snapshots.KEY], missing)}: "
-                f"{_plural(missing, 'the day is', 'the days are')} missing"
-            ),
-            detail=f"{_plural(missing, 'it', 'the first')} was {due[missing[0]]}",
-            command=f"snapshot-pipeline materialize --missing --from {missing[0]} --to {missing[-1]}",
-            partitions=due,
-        )
+        what = _plural(missing, "the day is missing", "the days are missing")
+        command = f"snapshot-pipeline materialize --missing --from {missing[0]} --to {missing[-1]}"
+        yield _not_done(scan, MISSING_DAY, performance_snapshots.KEY, missing, day_due_at, what, command)
     elif incident:
         days = _plural(incident.partitions, "the day has", "all days have")
         yield _ended(incident, f"{days} been computed" if examined <= computed else "no such day is due any more")
@@ -73,27 +65,30 @@ def find_missed_weeks(scan: Scan) -> Iterator[Observation]:
     newest = max(computed, default="")
     missed = sorted(week for week in examined & set(keys) if week > newest)
     if missed:
-        due = _due(scan, missed, week_due_at)
-        yield Observation(
-            kind=MISSED_WEEK,
-            subject=adaptive_recommendations.NAME,
-            is_problem=True,
-            title=(
-                f"{affected(scan, [adaptive_recommendations.KEY], missed)}: "
-                f"the weekly {_plural(missed, 'run', 'runs')} did not happen"
-            ),
-            detail=f"{_plural(missed, 'it', 'the first')} was {due[missed[0]]}",
-            # The newest one is all that students see.
-            command=materialize_command(adaptive_recommendations.KEY, missed[-1:]),
-            partitions=due,
-        )
+        what = _plural(missed, "the weekly run did not happen", "the weekly runs did not happen")
+        # The newest one is all that students see.
+        command = materialize_command(adaptive_recommendations.KEY, missed[-1:])
+        yield _not_done(scan, MISSED_WEEK, adaptive_recommendations.KEY, missed, week_due_at, what, command)
     elif incident:
         yield _ended(incident, f"the week of {newest} has been computed" if newest else "no such week is due any more")
 
 
-def _due(scan: Scan, partitions: Sequence[str], due_at: DueAt) -> dict[str, str]:
-    times = {key: due_at(date.fromisoformat(key), scan.settings).astimezone(scan.settings.zone) for key in partitions}
-    return {key: f"due by {time:%Y-%m-%d %H:%M %Z}" for key, time in times.items()}
+def _not_done(
+    scan: Scan, kind: str, asset: dg.AssetKey, partitions: Sequence[str], due_at: DueAt, what: str, command: str
+) -> Observation:
+    """Return the incident of an asset's partitions, ascending, that should have been computed."""
+    zone = scan.settings.zone
+    times = {key: due_at(date.fromisoformat(key), scan.settings).astimezone(zone) for key in partitions}
+    due = {key: f"due by {time:%Y-%m-%d %H:%M %Z}" for key, time in times.items()}
+    return Observation(
+        kind=kind,
+        subject=asset.to_user_string(),
+        is_problem=True,
+        title=f"{affected(scan, [asset], partitions)}: {what}",
+        detail=f"{_plural(partitions, 'it', 'the first')} was {due[partitions[0]]}",
+        command=command,
+        partitions=due,
+    )
 
 
 def _ended(incident: Incident, detail: str) -> Observation:
