@@ -34,9 +34,9 @@ _TRANSIENT = ("could not bind", "could not create any TCP/IP sockets", "shared m
 
 _PERMANENT = ("No space left on device", "Disk quota exceeded", "File too large")
 
-# Servers that this process started. They are kept so that a killed server is reaped and leaves no zombie, and so that
-# Python does not warn of a child that is meant to outlive it.
-_children: list[subprocess.Popen[bytes]] = []
+# Servers that this process started, each with its data directory. They are kept so that a killed server is reaped and
+# leaves no zombie, and so that Python does not warn of a child that is meant to outlive it.
+_children: list[tuple[Path, subprocess.Popen[bytes]]] = []
 
 
 def start(directory: ServerDirectory) -> None:
@@ -108,7 +108,7 @@ def _spawn(directory: ServerDirectory) -> subprocess.Popen[bytes]:
             **_detached(alive),
             **running_as(account),
         )
-    _children.append(process)
+    _children.append((directory.data, process))
     return process
 
 
@@ -222,10 +222,10 @@ def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _is_any_alive(directory: ServerDirectory) -> bool:
-    for child in _children:
-        child.poll()
-    # The lock first: to check it costs nothing.
-    return directory.is_alive_locked() or bool(_visible_processes(directory))
+    # A killed child frees its lock, and loses its command line, a moment before it can be reaped.
+    unreaped = [child for data, child in _children if data == directory.data and child.poll() is None]
+    # The lock before the processes: to check it costs nothing.
+    return bool(unreaped) or directory.is_alive_locked() or bool(_visible_processes(directory))
 
 
 def _visible_processes(directory: ServerDirectory) -> list[psutil.Process]:

@@ -39,6 +39,16 @@ def test_a_killed_server_starts_again_with_its_data(server: EmbeddedServer) -> N
     assert [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE] == []
 
 
+def test_a_killed_child_that_is_still_ending_is_waited_for_and_reaped(
+    stopped_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds no lock any more and is no zombie yet: nothing but its parent knows it."""
+    with subprocess.Popen(["sleep", "0.5"]) as ending:
+        monkeypatch.setattr(processes, "_children", [(data_of(stopped_server), ending)])
+        stopped_server.start()
+        assert ending.returncode == 0
+
+
 def test_a_query_that_outlives_its_killed_server_does_not_block_the_new(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
