@@ -51,7 +51,11 @@ def new_database(server_url: URL, template: URL | None = None) -> Iterator[URL]:
     like = f' TEMPLATE "{template.database}"' if template else ""
     admin = create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"{like}'))
+        # PostgreSQL 14 always copies files; later versions write the copy to the log by default, which takes six times
+        # as long.
+        version = admin.dialect.server_version_info  # type: ignore[attr-defined]
+        how = " STRATEGY FILE_COPY" if version >= (15,) else ""
+        connection.execute(text(f'CREATE DATABASE "{name}"{like}{how}'))
     try:
         yield server_url.set(database=name)
     finally:
