@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from snapshot_pipeline.plots.style import CARD, DARK, GRID, INK, MUTED
@@ -64,12 +65,23 @@ def to_plot(figure: Figure, title: str, alt: str) -> Plot:
     """Convert a figure; to be called inside `style.plot_style`."""
     alt = plain(alt, max_length=2000)
     name = "p" + hashlib.sha256(f"{title}|{alt}".encode()).hexdigest()[:8]
+    _lay_out(figure)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     # Our own text, from the lines above.
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314
     return Plot(title, _serialized(root, name, title, alt), alt)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes as for the file: `savefig` would draw the whole figure once more for that."""
+    FigureCanvasSVG(figure)
+    figure.dpi = FigureCanvasSVG.fixed_dpi
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # "none" would still draw twice
 
 
 def empty_plot(figure: Figure, title: str, sentence: str) -> Plot:
