@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +20,7 @@ from xdist.remote import Producer
 
 from snapshot_pipeline.embedded import EmbeddedServer, programs
 from snapshot_pipeline.gc_settings import collect_less_often
+from snapshot_pipeline.orchestration import build
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
 from snapshot_pipeline.store.migrate import migrate
@@ -74,6 +76,14 @@ def pytest_collection_finish() -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> order.Scheduler:
     """Distribute the tests by file."""
     return order.Scheduler(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_definitions() -> Iterator[None]:
+    """Build the definitions of the same settings once in a session; nobody changes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "_definitions", lru_cache(build._definitions))
+        yield
 
 
 # The data of tests need not survive a power cut, and no database lives long enough to be vacuumed.

@@ -33,6 +33,13 @@ def settings() -> Settings:
     return load_settings(timezone="Europe/Budapest", start_date=date(2026, 1, 1))
 
 
+@pytest.fixture
+def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build the definitions anew."""
+    monkeypatch.setattr(build, "_definitions", build._definitions.__wrapped__)
+
+
+@pytest.mark.usefixtures("uncached")
 def test_the_definitions_load_without_warnings(settings: Settings) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -198,6 +205,7 @@ def test_freshness_deadlines_are_an_hour_after_the_schedules(settings: Settings)
     assert weekly_freshness(a_day).deadline_cron == "0 6 * * 2"
 
 
+@pytest.mark.usefixtures("uncached")
 def test_only_a_checkout_links_to_the_source(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
