@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline.postgres.errors import readable_database_errors, retry_transient
-from snapshot_pipeline.postgres.sessions import open_engine
+from snapshot_pipeline.postgres.sessions import open_engine, replace_closed_connections
 from snapshot_pipeline.postgres.urls import parse_url
 from snapshot_pipeline.settings import Settings
 
@@ -120,7 +120,9 @@ def _embedded_url(settings: Settings, database: str) -> URL:
 
 
 def _create_engine(url: URL, settings: Settings) -> Engine:
-    return open_engine(url, _time_limits(settings), pool_pre_ping=True, pool_size=2, max_overflow=8)
+    engine = open_engine(url, _time_limits(settings), pool_size=2, max_overflow=8)
+    replace_closed_connections(engine)
+    return engine
 
 
 def _time_limits(settings: Settings) -> dict[str, str]:

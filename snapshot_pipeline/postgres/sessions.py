@@ -7,6 +7,8 @@ such as PgBouncer drop startup options: the settings are therefore set once more
 from __future__ import annotations
 
 import re
+import selectors
+import time
 from collections.abc import Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from snapshot_pipeline.postgres.errors import DatabaseError
 from snapshot_pipeline.postgres.urls import CONNECTION_DEFAULTS, adbc_uri, masked_url, quote_identifier
@@ -39,6 +42,8 @@ POOLING_ADVICE = (
 )
 
 _PROBES = 3
+
+_IDLE_SECONDS = 1.0
 
 
 def open_engine(url: URL, settings: Mapping[str, str] | None = None, **options: Any) -> Engine:
@@ -71,6 +76,35 @@ def open_engine(url: URL, settings: Mapping[str, str] | None = None, **options: 
 
     event.listen(engine, "connect", set_up)
     return engine
+
+
+def replace_closed_connections(engine: Engine) -> None:
+    """Let the pool reconnect silently when the server has closed a connection, after a restart for example.
+
+    `pool_pre_ping` does the same with a query at every checkout, which doubles the queries of Dagster's storage. Here
+    the server is asked only if it has sent something, such as its farewell, or nothing was asked for a second.
+    """
+
+    def check(connection: Any, record: Any, _proxy: object) -> None:
+        returned = record.info.get("returned")
+        if returned is None or (time.monotonic() - returned < _IDLE_SECONDS and not _has_input(connection)):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg2.Error as error:
+            raise DisconnectionError(str(error)) from error
+
+    def note(_connection: object, record: Any) -> None:
+        record.info["returned"] = time.monotonic()
+
+    event.listen(engine, "checkout", check)
+    event.listen(engine, "checkin", note)
+
+
+def _has_input(connection: DriverConnection) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def complete_url(url: URL, settings: Mapping[str, str] | None = None) -> URL:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import psycopg2
 import pytest
 from sqlalchemy import URL, Engine, create_engine, literal, select, text
 from sqlalchemy.pool import NullPool
@@ -245,3 +246,45 @@ def test_a_silently_dropped_connection_is_noticed(
         assert stalled_at, caught.value
         assert is_transient(caught.value), caught.value
         engine.dispose()
+
+
+@pytest.fixture
+def pooled(database_url: URL) -> Iterator[Engine]:
+    """An engine with one connection that has just been used."""
+    engine = open_engine(database_url, pool_size=1, max_overflow=0)
+    sessions.replace_closed_connections(engine)
+    backend(engine)
+    yield engine
+    engine.dispose()
+
+
+def backend(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def test_a_connection_that_the_server_has_just_closed_is_replaced(pooled: Engine) -> None:
+    closed = backend(pooled)
+    execute(pooled.url, f"SELECT pg_terminate_backend({closed}, 5000)")
+    assert backend(pooled) != closed
+
+
+def test_a_used_connection_is_asked_only_after_it_was_idle(pooled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    pings: list[object] = []
+    monkeypatch.setattr(pooled.dialect, "do_ping", pings.append)
+    used = backend(pooled)
+    assert (backend(pooled), len(pings)) == (used, 0)
+    monkeypatch.setattr(sessions, "_IDLE_SECONDS", 0.0)
+    assert (backend(pooled), len(pings)) == (used, 1)
+
+
+def test_an_idle_connection_that_was_cut_without_a_farewell_is_replaced(
+    pooled: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(connection: object) -> None:
+        raise psycopg2.OperationalError("could not receive data from server: Connection timed out")
+
+    used = backend(pooled)
+    monkeypatch.setattr(sessions, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(pooled.dialect, "do_ping", cut)
+    assert backend(pooled) != used

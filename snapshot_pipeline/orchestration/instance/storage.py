@@ -42,7 +42,7 @@ from snapshot_pipeline.orchestration.instance.run_process import this_process
 from snapshot_pipeline.orchestration.names import POOLS, SNAPSHOTS_POOL
 from snapshot_pipeline.postgres.engines import dagster_url
 from snapshot_pipeline.postgres.errors import is_out_of_connections, readable_database_errors, retry_transient
-from snapshot_pipeline.postgres.sessions import complete_url, open_engine, require_utf8
+from snapshot_pipeline.postgres.sessions import complete_url, open_engine, replace_closed_connections, require_utf8
 from snapshot_pipeline.settings import Settings, load_settings
 
 EVENT_BATCH_SIZE = "50"
@@ -157,8 +157,8 @@ def _engine(url: URL, process_id: int) -> Engine:
         pool_size=2,
         max_overflow=-1,  # as many as its threads need at the same time
         pool_recycle=_CONNECTION_SECONDS,
-        pool_pre_ping=True,  # reconnect silently after a restart of the server
     )
+    replace_closed_connections(engine)
     event.listen(engine, "do_connect", _wait_for_free_connection)
     return engine
 
