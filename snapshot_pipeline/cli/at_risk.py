@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.periods import DAY
-from snapshot_pipeline.cli.terminal import print_json
+from snapshot_pipeline.cli.terminal import DAY, print_json
 from snapshot_pipeline.settings import load_settings
 
 if TYPE_CHECKING:

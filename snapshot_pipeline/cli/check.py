@@ -11,8 +11,11 @@ import click
 from snapshot_pipeline.cli.terminal import json_option, print_json
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.instance.database import check_dagster_database
-from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_session_findings
-from snapshot_pipeline.pipeline.store_check import find_store_findings
+from snapshot_pipeline.pipeline.database_checks import (
+    find_platform_findings,
+    find_session_findings,
+    find_store_findings,
+)
 from snapshot_pipeline.platform.contract import Finding, Severity, sort_findings
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.postgres.engines import create_platform_engine, create_source_engine, start_existing_server

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snapshot_pipeline.cli.periods import DAY
+from snapshot_pipeline.cli.terminal import DAY
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings, load_settings
 

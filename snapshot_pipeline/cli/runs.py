@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.periods import DAY, SHOWN_DAYS
-from snapshot_pipeline.cli.terminal import PROBLEM_STATUS
+from snapshot_pipeline.cli.terminal import DAY, PROBLEM_STATUS, SHOWN_DAYS
 from snapshot_pipeline.pipeline.periods import (
     days_between,
     last_closed_day,

@@ -9,8 +9,14 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from snapshot_pipeline.cli.periods import SHOWN_DAYS
-from snapshot_pipeline.cli.terminal import PROBLEM_STATUS, BoundedInteger, json_option, print_json, print_sources
+from snapshot_pipeline.cli.terminal import (
+    PROBLEM_STATUS,
+    SHOWN_DAYS,
+    BoundedInteger,
+    json_option,
+    print_json,
+    print_sources,
+)
 from snapshot_pipeline.pipeline.periods import last_closed_day
 from snapshot_pipeline.settings import Settings, load_settings
 

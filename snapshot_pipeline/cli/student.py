@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.periods import DAY
-from snapshot_pipeline.cli.terminal import BoundedInteger, print_json
+from snapshot_pipeline.cli.terminal import DAY, BoundedInteger, print_json
 from snapshot_pipeline.pipeline.periods import last_closed_day, require_closed_day
 from snapshot_pipeline.plots.text import count_noun, plain
 from snapshot_pipeline.settings import Settings, load_settings

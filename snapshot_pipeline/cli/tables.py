@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snapshot_pipeline.pipeline.due_days import newest_due_day
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.periods import days_between
+from snapshot_pipeline.pipeline.periods import days_between, newest_due_day
 from snapshot_pipeline.plots.text import count_noun, plain
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import DayCount, day_counts

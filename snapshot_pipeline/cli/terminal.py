@@ -1,4 +1,4 @@
-"""Output options shared by the commands: colors, and `--json`.
+"""Options and output that the commands share: days, bounded integers, colors, `--json`.
 
 Every command imports this module, so it imports nothing but click and the standard library.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 if TYPE_CHECKING:
     from snapshot_pipeline.settings import Settings
+
+SHOWN_DAYS = 14
+"""Default number of days that `status` shows and `materialize --missing` searches."""
 
 PROBLEM_STATUS = 3
 """Exit status if there are problems; 1 means an error, 2 is click's for a wrong option."""
@@ -30,6 +33,24 @@ def is_drawable(stream: TextIO) -> bool:
 def colors() -> bool | None:
     """Return False if colors are off (https://no-color.org) or not supported; None lets the stream decide."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") in _TERMINALS_WITHOUT_CURSOR else None
+
+
+class _Day(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
+    """A date as YYYY-MM-DD."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007  # a date has no time zone
+        except ValueError:
+            self.fail(f"'{value}' is not a date; expected YYYY-MM-DD, e.g. 2026-11-22", param, ctx)
+
+
+DAY = _Day()
+"""The type of an option that takes a date."""
 
 
 class BoundedInteger(click.IntRange):

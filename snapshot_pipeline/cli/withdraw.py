@@ -6,7 +6,7 @@ from datetime import date
 
 import click
 
-from snapshot_pipeline.cli.periods import DAY
+from snapshot_pipeline.cli.terminal import DAY
 from snapshot_pipeline.pipeline.periods import require_ascending
 from snapshot_pipeline.settings import load_settings
 

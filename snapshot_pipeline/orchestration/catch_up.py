@@ -22,13 +22,12 @@ from snapshot_pipeline.orchestration.partitions import (
     weekly_partitions,
 )
 from snapshot_pipeline.orchestration.schedules import default_status, waits_for_recommendations, waits_for_sunday
-from snapshot_pipeline.pipeline.due_days import due_days
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
-from snapshot_pipeline.pipeline.periods import last_closed_week
+from snapshot_pipeline.pipeline.periods import due_days, last_closed_week
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import day_counts
-from snapshot_pipeline.store.weeks import computed_weeks
+from snapshot_pipeline.store.recommendations import computed_weeks
 
 SECONDS = 120
 

@@ -15,7 +15,7 @@ from snapshot_pipeline.orchestration.names import DATABASES
 from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.table_metadata import table_key
-from snapshot_pipeline.pipeline.platform_check import find_platform_findings, find_table_states
+from snapshot_pipeline.pipeline.database_checks import find_platform_findings, find_table_states
 from snapshot_pipeline.platform.contract import Finding, TableState
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.plots.text import count_noun

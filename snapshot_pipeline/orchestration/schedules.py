@@ -31,7 +31,7 @@ from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.pipeline.reasons import NIGHTLY
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import day_counts
-from snapshot_pipeline.store.weeks import computed_weeks
+from snapshot_pipeline.store.recommendations import computed_weeks
 
 Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | list[dg.RunRequest] | dg.SkipReason]
 Status = TypeVar("Status", dg.DefaultScheduleStatus, dg.DefaultSensorStatus)

@@ -1,4 +1,4 @@
-"""Which days and weeks have ended, and errors for those that cannot be computed. Imported without pandas."""
+"""Which days and weeks have ended or are due, and errors for days that cannot be computed. Imported without pandas."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ def last_closed_week(settings: Settings, now: datetime | None = None) -> date:
     """The Monday of the last week that has ended, at a time or by now."""
     day = last_closed_day(settings, now)
     return day - timedelta(days=(day.weekday() + 1) % 7 + 6)
+
+
+def newest_due_day(settings: Settings, now: datetime) -> date:
+    """The newest day that ended at least `SNAPSHOT_OVERDUE_MINUTES` ago."""
+    return last_closed_day(settings, now - timedelta(minutes=settings.overdue_minutes))
+
+
+def due_days(settings: Settings, now: datetime) -> list[date]:
+    """The due days among the last `SNAPSHOT_CATCH_UP_DAYS`, ascending."""
+    newest = newest_due_day(settings, now)
+    first = max(newest - timedelta(days=settings.catch_up_days - 1), settings.start_date)
+    return days_between(first, newest)
 
 
 def require_ascending(first: date, last: date, names: tuple[str, str] = ("--from", "--to")) -> None:

@@ -51,11 +51,11 @@ from snapshot_pipeline.store.recommendations import (
     newest_week,
     read_dismissals,
     read_dismissed_lessons,
+    record_week,
     replace_recommendations,
 )
 from snapshot_pipeline.store.snapshot_queries import read_engagement
 from snapshot_pipeline.store.tables import StoreTables
-from snapshot_pipeline.store.weeks import record_week
 
 EXERCISE_DAYS = 28
 """Days of exercises, up to the Sunday, that show whether a cohort has any."""

@@ -65,8 +65,7 @@ def write_report(installation: Installation, week_start: date) -> WrittenReport:
         ReportError: None of the week's days was summarized, or the file cannot be written.
     """
     # Imported here, because Matplotlib takes a second, and most processes draw nothing.
-    from snapshot_pipeline.report.page import render
-    from snapshot_pipeline.report.plots import draw_plots
+    from snapshot_pipeline.report.page import draw_plots, render
 
     figures = retry_transient(read_figures, installation, week_start)
     if not figures.week.known_days:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from snapshot_pipeline.plots.text import WEEKDAYS, long_date, short_date
+from snapshot_pipeline.plots.text import WEEKDAYS, long_date
 
 UNKNOWN = "\N{EN DASH}"
 """Shown instead of an unknown number."""
@@ -46,11 +46,6 @@ def signed(now: float | None, before: float | None, decimals: int = 0) -> str:
 def weekday_and_date(day: date) -> str:
     """`Thursday, 26 Feb 2026`."""
     return f"{WEEKDAYS[day.weekday()]}, {long_date(day)}"
-
-
-def short_weekday_and_date(day: date) -> str:
-    """`Thu 26 Feb`."""
-    return f"{WEEKDAYS[day.weekday()][:3]} {short_date(day)}"
 
 
 def enumerate_names(names: list[str]) -> str:

@@ -1,4 +1,7 @@
-"""The table `adaptive_recommendations`: publication, dismissal and supersession, as docs/metrics.md defines them."""
+"""The tables `adaptive_recommendations` and `recommendation_weeks`: publication, dismissal and supersession of a week.
+
+Source: docs/metrics.md.
+"""
 
 from __future__ import annotations
 
@@ -95,6 +98,20 @@ def newest_week(connection: Connection, tables: StoreTables) -> date | None:
     """The Monday of the newest week that has recommendations."""
     newest: date | None = connection.execute(select(func.max(tables.adaptive_recommendations.c.week_start))).scalar()
     return newest
+
+
+def computed_weeks(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, datetime]:
+    """When each computed week that starts on one of the days `first … last` was last computed.
+
+    A week is computed when its recommendations and its students at risk are.
+    """
+    weeks, at_risk = tables.recommendation_weeks, tables.at_risk_weeks
+    query = (
+        select(weeks.c.week_start, func.greatest(weeks.c.computed_at, at_risk.c.computed_at))
+        .join(at_risk, at_risk.c.week_start == weeks.c.week_start)
+        .where(weeks.c.week_start.between(first, last))
+    )
+    return {week_start: computed_at for week_start, computed_at in connection.execute(query)}
 
 
 def active_counts(connection: Connection, tables: StoreTables, week_start: date) -> dict[str, int]:
@@ -281,6 +298,21 @@ def finish_week(
         keeps = recommendations.c.user_id == any_(cast(list(failed), ARRAY(BigInteger)))
         older = and_(recommendations.c.week_start < week.start, recommendations.c.is_active, ~keeps)
         connection.execute(update(recommendations).where(older).values(is_active=False))
+
+
+def record_week(
+    connection: Connection,
+    tables: StoreTables,
+    week_start: date,
+    recipients: int,
+    failed: int,
+    computed_at: datetime,
+    run_id: str,
+) -> None:
+    """Record that the recommendations of a week were computed completely, after all their batches."""
+    figures = {"recipients": recipients, "failed": failed, "computed_at": computed_at, "run_id": run_id}
+    statement = insert(tables.recommendation_weeks).values(week_start=week_start, **figures)
+    connection.execute(statement.on_conflict_do_update(index_elements=["week_start"], set_=figures))
 
 
 def withdraw_recommendations(connection: Connection, tables: StoreTables, week_start: date) -> int:

@@ -19,8 +19,8 @@ from snapshot_pipeline.orchestration.build import build_defs
 from snapshot_pipeline.orchestration.sensors import ScanCursor, build_incident_scan_sensor, scan_and_record
 from snapshot_pipeline.pipeline.installation import open_installation
 from snapshot_pipeline.settings import Settings
+from snapshot_pipeline.store.recommendations import record_week
 from snapshot_pipeline.store.tables import StoreTables
-from snapshot_pipeline.store.weeks import record_week
 from snapshot_pipeline_tests.installation import TestInstallation
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

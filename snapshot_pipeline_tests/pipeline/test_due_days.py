@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from snapshot_pipeline.pipeline.due_days import due_days
+from snapshot_pipeline.pipeline.periods import due_days
 from snapshot_pipeline.settings import load_settings
 
 ZONE = ZoneInfo("Europe/Budapest")

@@ -17,7 +17,7 @@ from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.pipeline.withdrawal import withdraw_week
 from snapshot_pipeline.recommendations import WeekFacts, recommend
 from snapshot_pipeline.store.locks import LockedError, exclusive_recommendations
-from snapshot_pipeline.store.weeks import computed_weeks
+from snapshot_pipeline.store.recommendations import computed_weeks
 from snapshot_pipeline_tests.pipeline.installations import (
     MONDAY,
     SUNDAY,

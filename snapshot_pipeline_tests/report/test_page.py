@@ -14,8 +14,7 @@ import pytest
 from snapshot_pipeline.plots.style import BAD, GOOD, SHOWN
 from snapshot_pipeline.plots.text import RECOMMENDATION_TYPES
 from snapshot_pipeline.report.figures import AtRiskFigures, ReportFigures
-from snapshot_pipeline.report.page import render
-from snapshot_pipeline.report.plots import draw_plots
+from snapshot_pipeline.report.page import draw_plots, render
 from snapshot_pipeline.report.sections import REASON_NAMES
 from snapshot_pipeline.report.words import headline
 from snapshot_pipeline_tests.contrast import contrast

@@ -20,8 +20,8 @@ from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, MONITORI
 from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.steps import step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata
-from snapshot_pipeline.pipeline.due_days import due_days
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import due_days
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.failures import OpenFailures, failed_days, failures_by_reason

@@ -17,7 +17,7 @@ from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, MONITORI
 from snapshot_pipeline.orchestration.partitioned_checks import description
 from snapshot_pipeline.orchestration.partitions import daily_checks_freshness
 from snapshot_pipeline.orchestration.steps import step_installation
-from snapshot_pipeline.pipeline.due_days import due_days
+from snapshot_pipeline.pipeline.periods import due_days
 from snapshot_pipeline.pipeline.recompute import Recomputation, random_computed_day, recompute_day
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings

@@ -16,7 +16,7 @@ from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.incidents import Incident
-from snapshot_pipeline.store.weeks import computed_weeks
+from snapshot_pipeline.store.recommendations import computed_weeks
 
 HORIZON = timedelta(days=60)
 """How far before the last scan days and weeks are examined; those with an open incident always are."""

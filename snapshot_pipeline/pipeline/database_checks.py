@@ -1,4 +1,4 @@
-"""The check of the schema of our own tables: they exist or can be created, and the role has the rights of a run."""
+"""The checks of an installation's databases: the platform's tables and sessions, and the schema of our own tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, text
 
-from snapshot_pipeline.platform.contract import Finding
+from snapshot_pipeline.platform.contract import Finding, RowRules, TableState, check_platform, read_table_states
+from snapshot_pipeline.platform.contract.sessions import session_findings
 from snapshot_pipeline.postgres.errors import readable_database_errors
 from snapshot_pipeline.postgres.urls import quote_identifier
+from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.migrate import VERSION_TABLE, find_obstacle
 from snapshot_pipeline.store.tables import StoreTables
 
@@ -25,6 +27,28 @@ _MISSING_RIGHTS = text(
     GROUP BY c.relname, c.relowner ORDER BY min(wanted.position)
     """
 )
+
+
+def _row_rules(settings: Settings, *, full: bool) -> RowRules:
+    """Return how the rows are read; unless `full`, those of the last SNAPSHOT_LATE_WINDOW_DAYS are checked."""
+    recent_days = None if full else settings.late_window_days
+    return RowRules(settings.naive_zone, settings.student_roles, settings.score_maximum, recent_days)
+
+
+def find_platform_findings(settings: Settings, source: Engine, *, full: bool = False) -> list[Finding]:
+    """Check the database of the platform's tables; see `check_platform`."""
+    return check_platform(source, settings.platform_schema, rules=_row_rules(settings, full=full))
+
+
+def find_session_findings(engine: Engine) -> list[Finding]:
+    """Check the sessions of a database that the platform is not read from: encoding, time limits, pooling."""
+    with readable_database_errors(engine.url), engine.connect() as connection:
+        return list(session_findings(connection))
+
+
+def find_table_states(settings: Settings, source: Engine) -> dict[str, TableState]:
+    """Return how large and how new each existing table of the platform is."""
+    return read_table_states(source, settings.platform_schema, _row_rules(settings, full=False))
 
 
 def find_store_findings(engine: Engine, schema: str) -> list[Finding]:
