@@ -12,6 +12,7 @@ import click
 from snapshot_pipeline.cli.terminal import DAY, PROBLEM_STATUS, SHOWN_DAYS
 from snapshot_pipeline.pipeline.periods import (
     days_between,
+    days_text,
     last_closed_day,
     last_closed_week,
     require_ascending,
@@ -140,7 +141,6 @@ def retry_failed(first: date | None, last: date | None) -> None:
         return
     from snapshot_pipeline.orchestration.manual_jobs import retry_run_config  # imports Dagster, which is slow
     from snapshot_pipeline.orchestration.names import DAYS_TAG
-    from snapshot_pipeline.orchestration.partitions import days_text
 
     oldest, newest = days[0], days[-1]
     text = days_text(oldest, newest)

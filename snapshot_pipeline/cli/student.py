@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snapshot_pipeline.cli.terminal import DAY, BoundedInteger, print_json
-from snapshot_pipeline.pipeline.periods import last_closed_day, require_closed_day
+from snapshot_pipeline.pipeline.periods import days_text, last_closed_day, require_closed_day
 from snapshot_pipeline.plots.text import count_noun, plain
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -162,7 +162,7 @@ def _failures(report: StudentReport) -> list[str]:
             days.setdefault((day.failure.reason, day.failure.detail), []).append(day.day)
     lines = []
     for (reason, detail), failed in days.items():
-        ranges = ", ".join(_range(first, last) for first, last in contiguous_ranges(failed))
+        ranges = ", ".join(days_text(first, last) for first, last in contiguous_ranges(failed))
         lines += _wrapped(f"{reason} on {ranges}: {detail}")
     return lines
 
@@ -202,10 +202,6 @@ def _recommendations(report: StudentReport) -> list[str]:
     for recommendation in report.recommendations:
         lines += _wrapped(f"- {recommendation.recommendation_type}: {plain(recommendation.message, 400)}")
     return ["Recommendations that the student sees", "", *lines] if lines else []
-
-
-def _range(first: date, last: date) -> str:
-    return str(first) if first == last else f"{first} to {last}"
 
 
 def _pace(report: StudentReport, settings: Settings) -> list[str]:

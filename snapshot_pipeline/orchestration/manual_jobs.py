@@ -23,12 +23,13 @@ from snapshot_pipeline.orchestration.day_metadata import DETAILED_DAYS, Metadata
 from snapshot_pipeline.orchestration.instance.dagster_internals import refusal
 from snapshot_pipeline.orchestration.names import DATABASES, DAYS_TAG, LATE_DATA_JOB, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
-from snapshot_pipeline.orchestration.partitions import days_text, run_ranges
+from snapshot_pipeline.orchestration.partitions import run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
 from snapshot_pipeline.pipeline.late_run import compute_late_data
 from snapshot_pipeline.pipeline.periods import (
     PeriodError,
     days_between,
+    days_text,
     last_closed_day,
     require_ascending,
     require_closed_days,

@@ -14,6 +14,7 @@ import dagster as dg
 
 from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.orchestration.names import DAYS_TAG
+from snapshot_pipeline.pipeline.periods import days_text
 from snapshot_pipeline.settings import Settings
 
 _DAY_MINUTES = 24 * 60
@@ -47,11 +48,6 @@ def range_tags(first: date, last: date) -> dict[str, str]:
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
-
-
-def days_text(first: date, last: date) -> str:
-    """Return days as a person writes them, e.g. `2026-11-01 to 2026-11-22`."""
-    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def in_progress(

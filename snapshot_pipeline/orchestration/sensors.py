@@ -26,10 +26,11 @@ from snapshot_pipeline.orchestration.assets.incidents import incident_events, re
 from snapshot_pipeline.orchestration.incident_scan import Scan, find_observations
 from snapshot_pipeline.orchestration.manual_jobs import late_data_run_config
 from snapshot_pipeline.orchestration.names import DAYS_TAG, LATE_DATA_JOB, LATE_DATA_PRIORITY, PRIORITY_TAG, REASON_TAG
-from snapshot_pipeline.orchestration.partitions import daily_partitions, days_text, in_progress
+from snapshot_pipeline.orchestration.partitions import daily_partitions, in_progress
 from snapshot_pipeline.orchestration.schedules import default_status
 from snapshot_pipeline.pipeline.installation import Installation, open_installation
 from snapshot_pipeline.pipeline.late_data import LateDataScan, scan_for_late_data
+from snapshot_pipeline.pipeline.periods import days_between, days_text
 from snapshot_pipeline.pipeline.reasons import LATE_DATA
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings
@@ -297,8 +298,7 @@ def request_late_data(
     reason = f"rows of {', '.join(map(str, changed))} have changed"
     if instance.get_run_records(dg.RunsFilter(job_name=LATE_DATA_JOB, statuses=_UNFINISHED), limit=1):
         return dg.SkipReason(f"{reason}; a run of {LATE_DATA_JOB} is not finished, so the next tick decides")
-    later = [changed[0] + timedelta(days=number) for number in range((last - changed[0]).days + 1)]
-    keys = [day.isoformat() for day in later]
+    keys = [day.isoformat() for day in days_between(changed[0], last)]
     running = in_progress(instance, performance_snapshots.KEY, keys, daily_partitions(settings))
     if running:
         return dg.SkipReason(f"{reason}; {min(running)} is being computed, so the next tick decides")

@@ -137,7 +137,7 @@ def run_at_risk(
         overview = retry_transient(_read_overview, installation, source, sunday)
         work = RiskWork(installation.uri, installation.settings.store_schema, source, sunday, zone, overview)
         groups = [executor.split(ids, overview.memory) for ids in overview.groups(executor)]
-        batch_done = progress_per_batch(progress, [batch for group in groups for batch in group], days=1)
+        batch_done = progress_per_batch(progress, [batch for group in groups for batch in group])
         for group in groups:
             facts = [
                 part for part in executor.map_batches(group, work, lock.check_lock, batch_done) if part is not None
@@ -157,9 +157,8 @@ def run_at_risk(
 
 def _publish(installation: Installation, lock: LeasedLock, week: AtRiskScope, rows: pa.Table) -> int:
     lock.check_lock()
-    with bulk.transaction(installation.uri) as connection:
-        lock.lease.check(connection)
-        return replace_at_risk(connection, installation.store, week, rows)
+    with lock.lease.publication(installation.uri) as (connection, tables):
+        return replace_at_risk(connection, tables, week, rows)
 
 
 def _add(report: AtRiskReport, rows: Sequence[Mapping[str, Any]], facts: RiskFacts) -> None:
@@ -217,6 +216,14 @@ class RiskOverview:
     def codes_of(self, user_ids: Ints) -> Ints:
         """Return the positions of the cohorts of some of the students."""
         return self.codes[np.searchsorted(self.user_ids, user_ids)]
+
+    def students_of(self, user_ids: Ints) -> pd.DataFrame:
+        """Return `user_id`, `specialization` and `level` (text or None) of some of the students."""
+        codes = self.codes_of(user_ids)
+        cohorts = {
+            name: np.array([getattr(cohort, name) for cohort in self.cohorts], dtype=object)[codes] for name in _COURSE
+        }
+        return pd.DataFrame({"user_id": user_ids, **cohorts})
 
 
 def _read_overview(installation: Installation, source: Source, sunday: date) -> RiskOverview:
@@ -316,7 +323,7 @@ class RiskWork:
         users, end = UserSet(tuple(batch.user_ids.tolist())), end_of_day(self.sunday, self.zone)
         days = LocalDays(self.sunday, self.sunday, self.zone)
         with self.source.session() as reader:
-            history = read_history(reader, users, days, with_participation=True)
+            history = read_history(reader, users, days, cohorts=self.overview.students_of(batch.user_ids))
             completions = reader.completions(users, end)
         attempts = history.counted_attempts
         assert attempts is not None  # noqa: S101  # read above
@@ -352,19 +359,14 @@ class RiskWork:
 
     def _is_done(self, user_ids: Ints, completions: pd.DataFrame) -> Flags:
         """Whether the cohort has published lessons, all of which are completed."""
-        cohorts = [self.overview.cohorts[code] for code in self.overview.codes_of(user_ids)]
-        students = pd.DataFrame(
-            {
-                "user_id": user_ids,
-                "specialization": np.array([cohort.specialization for cohort in cohorts], dtype=object),
-                "level": np.array([cohort.level for cohort in cohorts], dtype=object),
-            }
-        )
-        lessons = self.overview.lessons
-        has_next = np.isin(user_ids, next_lessons(students, lessons, completions)["user_id"].to_numpy(np.int64))
+        overview, lessons = self.overview, self.overview.lessons
+        left = next_lessons(overview.students_of(user_ids), lessons, completions)
+        has_next = np.isin(user_ids, left["user_id"].to_numpy(np.int64))
         courses = {*zip(lessons["specialization"], lessons["level"], strict=True)}
-        has_lessons = [cohort.exists and (cohort.specialization, cohort.level) in courses for cohort in cohorts]
-        done: Flags = np.array(has_lessons, dtype=bool) & ~has_next
+        has_lessons = [
+            cohort.exists and (cohort.specialization, cohort.level) in courses for cohort in overview.cohorts
+        ]
+        done: Flags = np.array(has_lessons, dtype=bool)[overview.codes_of(user_ids)] & ~has_next
         return done
 
 

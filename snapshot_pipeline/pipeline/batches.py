@@ -139,14 +139,10 @@ class BatchProgress:
         self._listener(Progress(done, self._total, "batches", round(self._rows), self._total_rows))
 
 
-def progress_per_batch(listener: ProgressListener, batches: Sequence[Batch], days: int) -> Callable[[Batch], None]:
-    """Report that nothing is done yet; returns a function to be called with each finished batch.
-
-    Args:
-        days: Number of rows that are computed for each student.
-    """
-    progress = BatchProgress(listener, len(batches), sum(len(batch.user_ids) for batch in batches) * days)
-    return lambda batch: progress.add(len(batch.user_ids) * days)
+def progress_per_batch(listener: ProgressListener, batches: Sequence[Batch]) -> Callable[[Batch], None]:
+    """Report that nothing is done yet; returns a function to be called with each batch when its students are done."""
+    progress = BatchProgress(listener, len(batches), sum(len(batch.user_ids) for batch in batches))
+    return lambda batch: progress.add(len(batch.user_ids))
 
 
 def sample_students(user_ids: NDArray[np.int64]) -> list[int]:
@@ -285,6 +281,23 @@ def open_local_executor(settings: Settings) -> Iterator[BatchExecutor]:
     """Threads of this process, whatever the settings name: for runs too small for a cluster."""
     with ThreadPoolExecutor(settings.workers) as pool:
         yield BatchExecutor(pool, pool, lambda: settings.workers * 2, settings.workers, settings.batch_rows)
+
+
+@dataclass(frozen=True)
+class FunctionWork(Generic[Result]):
+    """Work whose two functions can be pickled, such as methods of another work."""
+
+    name: str
+    process: Callable[[Batch], Result]
+    on_error: Callable[[Batch, Exception], Result]
+
+    def __call__(self, batch: Batch) -> Result:
+        """Process the students of the batch."""
+        return self.process(batch)
+
+    def fail(self, batch: Batch, error: Exception) -> Result:
+        """Handle the error of this single student."""
+        return self.on_error(batch, error)
 
 
 @dataclass(frozen=True)

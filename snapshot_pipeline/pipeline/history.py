@@ -51,15 +51,14 @@ def read_history(
     users: Users,
     days: LocalDays,
     listed: ListedRows | None = None,
-    *,
-    with_participation: bool = False,
+    cohorts: pd.DataFrame | None = None,
 ) -> StudentHistory:
     """Read what the days need of some students, in a handful of queries.
 
     Args:
         reader: An open session, so that all frames show the same state of the platform.
         listed: More rows whose issues to look for.
-        with_participation: Also read what the engagement score needs.
+        cohorts: `user_id`, `specialization`, `level` of these users, to read what the engagement score needs, too.
     """
     moment, score_maximum = reader.rules.moment, reader.rules.score_maximum
     students = reader.students(users, days.window_start)
@@ -68,19 +67,19 @@ def read_history(
     progress = correct_progress(progress_rows, moment)
     exercises = correct_exercises(_select(user_ids, reader.exercises(users, days.window_start, days.end)), moment)
     # For the engagement all attempts are needed; then they are read once.
-    since = None if with_participation else days.window_start
+    since = days.window_start if cohorts is None else None
     attempt_rows = _select(user_ids, reader.attempts(users, since, days.end))
     all_attempts = correct_attempts(attempt_rows, moment, score_maximum)
     recent = all_attempts[all_attempts["completed_at"] >= days.window_start]
     first_end = end_of_day(days.first, days.zone)
     lacking = _lacking_attempts(user_ids, recent, first_end)
-    if with_participation:
-        older = _last_scored(all_attempts[all_attempts["completed_at"] < days.window_start], user_ids, lacking)
-        older_rows = attempt_rows.loc[older.index]
-    else:
+    if cohorts is None:
         some = lacking > 0
         older_rows = reader.last_scored_attempts(user_ids[some].tolist(), lacking[some].tolist(), days.window_start)
         older = correct_attempts(older_rows, moment, score_maximum)
+    else:
+        older = _last_scored(all_attempts[all_attempts["completed_at"] < days.window_start], user_ids, lacking)
+        older_rows = attempt_rows.loc[older.index]
     attempts = pd.concat([recent, older], ignore_index=True)
     started = students.loc[students["first_started_at"] < days.end, "user_id"]
     # Students with activity in the window up to the first day need no look-up of their last activity.
@@ -102,7 +101,6 @@ def read_history(
         attempt_issues(older_rows, moment, days.zone),
         _listed_issues(reader, user_ids, days, listed or ListedRows()),
     ]
-    cohorts = reader.cohorts(users) if with_participation else None
     return StudentHistory(
         students=pd.DataFrame(
             {

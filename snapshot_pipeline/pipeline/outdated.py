@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
 from typing import Any
 
+from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.metrics.snapshot import FORMULA_VERSION
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import days_text
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import outdated_settings
 
@@ -37,7 +40,7 @@ class OutdatedDays:
     def __str__(self) -> str:
         then = [text.format(self.computed_with.get(name, 0)) for name, text in _NAMES.items() if self._differs(name)]
         now = [text.format(self.now[name]) for name, text in _NAMES.items() if self._differs(name)]
-        days = f"{self.first} was" if self.first == self.last else f"{self.first} to {self.last} were"
+        days = f"{days_text(self.first, self.last)} {'was' if self.first == self.last else 'were'}"
         return (
             f"{days} computed with {' and '.join(then)}, not with {' and '.join(now)}: "
             f"`snapshot-pipeline materialize --from {self.first} --to {self.last}`"
@@ -60,11 +63,8 @@ def computed_with(settings: Settings) -> dict[str, Any]:
 def outdated_days(installation: Installation) -> list[OutdatedDays]:
     """Computed days from the start date on whose formula version or settings are outdated; ascending."""
     settings, now = installation.settings, computed_with(installation.settings)
+    by_day = installation.transaction(outdated_settings, settings.start_date, now)
     ranges: list[OutdatedDays] = []
-    for day, then in installation.transaction(outdated_settings, settings.start_date, now).items():
-        previous = ranges[-1] if ranges else None
-        if previous and previous.last + timedelta(days=1) == day and previous.computed_with == then:
-            ranges[-1] = replace(previous, last=day)
-        else:
-            ranges.append(OutdatedDays(day, day, then, now))
+    for then, days in groupby(by_day, key=by_day.__getitem__):
+        ranges += [OutdatedDays(first, last, then, now) for first, last in contiguous_ranges(list(days))]
     return ranges

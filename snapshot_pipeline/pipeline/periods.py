@@ -19,6 +19,11 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
+def days_text(first: date, last: date) -> str:
+    """The days `first … last` as a person writes them, e.g. `2026-11-01 to 2026-11-22`."""
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
 def last_closed_day(settings: Settings, now: datetime | None = None) -> date:
     """The last day that has ended in the platform's time zone, at a time or by now."""
     return (now or datetime.now(settings.zone)).astimezone(settings.zone).date() - timedelta(days=1)

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
 import numpy as np
 
@@ -30,7 +31,9 @@ from snapshot_pipeline.pipeline.batches import (
     BatchExecutor,
     BatchProgress,
     BatchTask,
+    FunctionWork,
     ProgressListener,
+    Result,
     memory_per_student,
     sample_students,
 )
@@ -92,7 +95,7 @@ def publish_ranked(
             counter.add(len(batch.user_ids) * days / 2, len(batch.user_ids) / len(whole.user_ids))
 
         with ranked_batches(executor, part, batches, events, check_lock, computed_batch) as computed:
-            tasks = (BatchTask(Batch(batch.user_ids), PublishWork(part, batch)) for batch in computed)
+            tasks = (BatchTask(Batch(batch.user_ids), _publication(part, batch)) for batch in computed)
             for reports in executor.map_tasks(tasks, check_lock, published_part):
                 yield from reports
 
@@ -117,7 +120,7 @@ def publish_engagement(
         part = replace(work, days=days)
         batches = executor.split(user_ids, memory_per_student(days.count, events))
         with ranked_batches(executor, part, batches, events, check_lock) as computed:
-            tasks = (BatchTask(Batch(batch.user_ids), PublishEngagementWork(part, batch)) for batch in computed)
+            tasks = (BatchTask(Batch(batch.user_ids), _engagement_publication(part, batch)) for batch in computed)
             for reranked in executor.map_tasks(tasks, check_lock):
                 yield days, reranked
 
@@ -140,10 +143,11 @@ def ranked_batches(
         The computed batches with their engagement. A student whose computation raised is a batch with a failure.
     """
     expected = sum(len(batch.user_ids) for batch in batches) * events
-    compute = ComputeWork(replace(work, reads_participation=True))
+    compute = replace(work, reads_participation=True)
+    compute_only = FunctionWork(work.name, compute.compute, compute.failure)
     with closing(Spool[_Unranked]()) as computed, closing(RecordStore(expected)) as records:
         participations: list[Participation] = []
-        for batch in executor.map_batches(batches, compute, check_lock, batch_done):
+        for batch in executor.map_batches(batches, compute_only, check_lock, batch_done):
             participation = batch.snapshots.participation
             if participation is not None:
                 records.append(participation.records)
@@ -237,63 +241,22 @@ def split_days(days: LocalDays, students: int) -> list[LocalDays]:
     return [LocalDays(first, last, days.zone) for first, last in ranges]
 
 
-@dataclass(frozen=True)
-class ComputeWork:
-    """Computes a batch and publishes nothing."""
-
-    snapshots: SnapshotWork
-
-    @property
-    def name(self) -> str:
-        """Name for dashboards and errors."""
-        return self.snapshots.name
-
-    def __call__(self, batch: Batch) -> ComputedBatch:
-        """Compute the batch."""
-        return self.snapshots.compute(batch)
-
-    def fail(self, batch: Batch, error: Exception) -> ComputedBatch:
-        """The failure of a student that raised."""
-        return self.snapshots.failure(batch, error)
+def _publication(work: SnapshotWork, computed: ComputedBatch) -> FunctionWork[list[DayReport]]:
+    """Publish a computed batch, or the half that is left of it; a student whose figures are refused has failed."""
+    name = f"publication {work.days.first}\u2026{work.days.last}"
+    return FunctionWork(name, partial(_publish, work.publish, computed), work.fail)
 
 
-@dataclass(frozen=True)
-class PublishWork:
-    """Publishes a computed batch."""
-
-    snapshots: SnapshotWork
-    computed: ComputedBatch
-
-    @property
-    def name(self) -> str:
-        """Name for dashboards and errors."""
-        return f"publication {self.snapshots.days.first}\u2026{self.snapshots.days.last}"
-
-    def __call__(self, batch: Batch) -> list[DayReport]:
-        """Publish the batch, or the half that is left of it."""
-        return self.snapshots.publish(self.computed.of_students(batch.user_ids))
-
-    def fail(self, batch: Batch, error: Exception) -> list[DayReport]:
-        """Record the failure of a student whose figures the database refuses."""
-        return self.snapshots.fail(batch, error)
+def _engagement_publication(work: SnapshotWork, computed: ComputedBatch) -> FunctionWork[Ints]:
+    """Publish only the engagement columns: how many rows were ranked otherwise, by day."""
+    name = f"engagement {work.days.first}\u2026{work.days.last}"
+    return FunctionWork(name, partial(_publish, work.publish_engagement, computed), _raise)
 
 
-@dataclass(frozen=True)
-class PublishEngagementWork:
-    """Publishes only the engagement columns of a computed batch."""
+def _publish(publish: Callable[[ComputedBatch], Result], computed: ComputedBatch, batch: Batch) -> Result:
+    return publish(computed.of_students(batch.user_ids))
 
-    snapshots: SnapshotWork
-    computed: ComputedBatch
 
-    @property
-    def name(self) -> str:
-        """Name for errors."""
-        return f"engagement {self.snapshots.days.first}\u2026{self.snapshots.days.last}"
-
-    def __call__(self, batch: Batch) -> Ints:
-        """Publish the batch; returns how many rows were ranked otherwise, by day."""
-        return self.snapshots.publish_engagement(self.computed.of_students(batch.user_ids))
-
-    def fail(self, batch: Batch, error: Exception) -> Ints:
-        """Raise the error: these figures do not come from a student's data alone."""
-        raise error
+def _raise(batch: Batch, error: Exception) -> Ints:
+    """Raise the error: a rank does not come from a student's data alone."""
+    raise error

@@ -36,6 +36,7 @@ from snapshot_pipeline.pipeline.batches import (
 )
 from snapshot_pipeline.pipeline.history import read_history
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.pipeline.source import Source, open_source
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
@@ -111,8 +112,8 @@ def missing_days(installation: Installation, week_start: date) -> list[date]:
     """The days of a week, not before the start date, that were never computed."""
     last = week_start + timedelta(days=6)
     computed = {count.day for count in installation.transaction(day_counts, week_start, last)}
-    week = (week_start + timedelta(days=n) for n in range(7))
-    return [day for day in week if day not in computed and day >= installation.settings.start_date]
+    first = max(week_start, installation.settings.start_date)
+    return [day for day in days_between(first, last) if day not in computed]
 
 
 def require_sunday(week_start: date, missing: Collection[date]) -> None:
@@ -168,7 +169,7 @@ def run_week(
             overview.cohorts,
             installation.settings.review_below_score,
         )
-        batch_done = progress_per_batch(progress, batches, days=1)
+        batch_done = progress_per_batch(progress, batches)
         for part in executor.map_batches(batches, work, lock.check_lock, batch_done):
             report.recipients += part.recipients
             report.with_recommendation += part.with_recommendation
@@ -253,9 +254,7 @@ class RecommendationWork:
         facts = self._read(batch)
         rows = recommend(facts)
         users = batch.range
-        with bulk.transaction(self.uri) as connection:
-            self.lease.check(connection)
-            tables = StoreTables.of(self.lease.schema)
+        with self.lease.publication(self.uri) as (connection, tables):
             replace_recommendations(connection, tables, users.first, users.last, self.week, rows)
         return WeekReport(
             self.week.start,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,13 +121,8 @@ class _Counter:
 def failed_ranges(failing: Mapping[date, tuple[int, ...]]) -> list[FailedRange]:
     """Join consecutive days on which the same students failed, so that each range is computed at once."""
     ranges: list[FailedRange] = []
-    for day in sorted(failing):
-        previous = ranges[-1] if ranges else None
-        is_next = previous is not None and previous.last + timedelta(days=1) == day
-        if previous is not None and is_next and previous.user_ids == failing[day]:
-            ranges[-1] = FailedRange(previous.first, day, previous.user_ids)
-        else:
-            ranges.append(FailedRange(day, day, failing[day]))
+    for user_ids, days in groupby(sorted(failing), key=failing.__getitem__):
+        ranges += [FailedRange(first, last, user_ids) for first, last in contiguous_ranges(list(days))]
     return ranges
 
 

@@ -114,14 +114,10 @@ class SnapshotWork:
         """Read and compute the batch; writes nothing."""
         with bulk.transaction(self.uri) as connection:
             listed = listed_issues(connection, StoreTables.of(self.lease.schema), batch.user_ids)
+        users = self._users(batch)
         with self.source.session() as reader:
-            history = read_history(
-                reader,
-                self._users(batch),
-                self.days,
-                ListedRows.of(listed),
-                with_participation=self.reads_participation,
-            )
+            cohorts = reader.cohorts(users) if self.reads_participation else None
+            history = read_history(reader, users, self.days, ListedRows.of(listed), cohorts)
         return _computed(history.students, compute_snapshots(history, self.days), listed)
 
     def failure(self, batch: Batch, error: Exception) -> ComputedBatch:
@@ -157,17 +153,13 @@ class SnapshotWork:
 
     def publish_engagement(self, batch: ComputedBatch) -> NDArray[np.int64]:
         """Publish only the engagement columns of a ranked batch; returns how many rows changed, by day."""
-        with bulk.transaction(self.uri) as connection:
-            self.lease.check(connection)
-            tables = StoreTables.of(self.lease.schema)
+        with self.lease.publication(self.uri) as (connection, tables):
             return replace_engagement(connection, tables, self._scope(batch), batch.published(self.days))
 
     def _replace(self, batch: ComputedBatch, *, is_first: bool) -> list[DayReport]:
         scope = self._scope(batch, is_first=is_first)
         snapshots = batch.snapshots
-        with bulk.transaction(self.uri) as connection:
-            self.lease.check(connection)
-            tables = StoreTables.of(self.lease.schema)
+        with self.lease.publication(self.uri) as (connection, tables):
             publication = replace_snapshots(connection, tables, scope, batch.published(self.days), snapshots.failures)
             replace_issues(connection, tables, batch.listed, snapshots.issues, self.computed_at)
             update_counts(connection, tables, self.days.first, publication)

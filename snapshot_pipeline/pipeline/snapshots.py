@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from snapshot_pipeline.pipeline.day_reports import DayReport
 from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_data import day_states
 from snapshot_pipeline.pipeline.outdated import computed_with
+from snapshot_pipeline.pipeline.periods import days_between
 from snapshot_pipeline.pipeline.ranking import events_to_rank, publish_ranked
 from snapshot_pipeline.pipeline.reasons import BY_HAND
 from snapshot_pipeline.pipeline.snapshot_work import SnapshotWork
@@ -77,7 +78,7 @@ def run_days(
     """
     started = time.monotonic()
     days = LocalDays(first, last, installation.settings.zone)
-    reports = {day: DayReport(day) for day in (first + timedelta(days=n) for n in range(days.count))}
+    reports = {day: DayReport(day) for day in days_between(first, last)}
     source = open_source(installation, days.end)
     computed_at = source.rules.moment
     with (
@@ -177,6 +178,6 @@ def _read_overview(source: Source, days: LocalDays, pool: Executor) -> PlatformO
                 "requests these days again",
                 sqlstate(error) or "unknown",
             )
-            return dict.fromkeys((days.first + timedelta(days=n) for n in range(days.count)), SourceState())
+            return dict.fromkeys(days_between(days.first, days.last), SourceState())
 
     return PlatformOverview(user_ids, events, pool.submit(states), later_source)

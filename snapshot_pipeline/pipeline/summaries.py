@@ -19,9 +19,8 @@ from snapshot_pipeline.metrics.cohorts import NONE, Cohorts, Summaries, summariz
 from snapshot_pipeline.metrics.days import contiguous_ranges, end_of_day
 from snapshot_pipeline.pipeline.batches import Progress, ProgressListener, ignore_progress
 from snapshot_pipeline.pipeline.installation import Installation
-from snapshot_pipeline.pipeline.periods import days_between
+from snapshot_pipeline.pipeline.periods import days_between, days_text
 from snapshot_pipeline.pipeline.source import Source, open_source
-from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import retry_transient
 from snapshot_pipeline.store.days import DayCount, day_counts
 from snapshot_pipeline.store.locks import LeasedLock
@@ -122,10 +121,9 @@ def _read_cohorts(source: Source) -> Cohorts:
 def _read_counts(installation: Installation, first: date, last: date) -> list[DayCount]:
     counts = installation.transaction(day_counts, first, last)
     computed = {count.day for count in counts}
-    days = days_between(first, last)
-    missing = contiguous_ranges([day for day in days if day not in computed])
+    missing = contiguous_ranges([day for day in days_between(first, last) if day not in computed])
     if missing:
-        names = ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in missing)
+        names = ", ".join(days_text(start, end) for start, end in missing)
         commands = "; ".join(f"`snapshot-pipeline materialize --from {start} --to {end}`" for start, end in missing)
         raise MissingSnapshotsError(
             f"the days {first} to {last} cannot be summarized: no snapshots of {names}; materialize "
@@ -140,12 +138,11 @@ def _summarize_chunk(
     started = time.monotonic()
     first, last = counts[0].day, counts[-1].day
     lock.check_lock()
-    with bulk.transaction(installation.uri) as connection:
-        lock.lease.check(connection)
-        snapshots, failures = read_summary_source(connection, installation.store, first, last)
+    with lock.lease.publication(installation.uri) as (connection, tables):
+        snapshots, failures = read_summary_source(connection, tables, first, last)
         summaries = summarize(snapshots, failures, cohorts, first, last)
         scope = SummaryScope(first, last, datetime.now(timezone.utc), run_id)
-        changed = replace_summaries(connection, installation.store, scope, summaries.days, summaries.cohorts)
+        changed = replace_summaries(connection, tables, scope, summaries.days, summaries.cohorts)
     return SummaryRun(_summarized_days(counts, summaries), changed, time.monotonic() - started)
 
 

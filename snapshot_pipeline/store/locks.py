@@ -121,6 +121,17 @@ class RunLease:
         if _first(connection, self._row().add_columns(name.label("name")).with_for_update(read=True)) is None:
             raise self._lost(connection)
 
+    @contextmanager
+    def publication(self, uri: str) -> Iterator[tuple[adbc.Connection, StoreTables]]:
+        """Open a transaction on our tables in which the run may publish in bulk; see `check`.
+
+        Args:
+            uri: The database as a libpq URI.
+        """
+        with bulk.transaction(uri) as connection:
+            self.check(connection)
+            yield connection, StoreTables.of(self.schema)
+
     def end_frozen_publications(self, connection: Connection) -> bool:
         """End the open publications of earlier runs whose processes have not gone on for `LEASE_SECONDS`.
 

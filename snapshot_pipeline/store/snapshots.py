@@ -199,13 +199,18 @@ def _replace_snapshots(
 
 def _with_stored(new: pa.Table, old: pa.Table, index: StudentDayIndex, columns: Collection[str]) -> pa.Table:
     """`new` with some columns of `old`, by student-day; null where `old` has no row."""
-    positions = np.full(index.count, -1, dtype=np.int64)
-    positions[index.numbers_of(old)] = np.arange(old.num_rows)
-    of_new = positions[index.numbers_of(new)]
-    stored = old.select(list(columns)).take(pa.array(of_new, mask=of_new < 0))
+    stored = old.select(list(columns)).take(_positions_in(old, new, index))
     for name in columns:
         new = new.set_column(new.column_names.index(name), name, stored[name])
     return new
+
+
+def _positions_in(stored: pa.Table, rows: pa.Table, index: StudentDayIndex) -> pa.Array:
+    """The position in `stored` of each row's student-day; null where it has none."""
+    by_number = np.full(index.count, -1, dtype=np.int64)
+    by_number[index.numbers_of(stored)] = np.arange(stored.num_rows)
+    positions = by_number[index.numbers_of(rows)]
+    return pa.array(positions, mask=positions < 0)
 
 
 def _count_reranked(new: pa.Table, changes: RowChanges, index: StudentDayIndex) -> NDArray[np.int64]:
@@ -222,10 +227,7 @@ def _replace_failures(
     earlier = _read_rows(connection, target, index, {name: _FAILURE_TYPES[name] for name in KEY} | _HISTORY_TYPES)
     failed_before = index.numbers_of(earlier)
     _delete(connection, target, earlier, scope)
-    row_positions = np.full(index.count, -1, dtype=np.int64)
-    row_positions[failed_before] = np.arange(earlier.num_rows)
-    positions = row_positions[index.numbers_of(failed)]
-    history = earlier.take(pa.array(positions, mask=positions < 0))  # a null position is a first failure
+    history = earlier.take(_positions_in(earlier, failed, index))  # null for a first failure
     now = pa.scalar(scope.computed_at, pa.timestamp("us", "UTC"))
     rows = with_constants(failed, computed_at=scope.computed_at, last_seen_at=scope.computed_at)
     rows = rows.append_column("first_seen_at", pc.coalesce(history["first_seen_at"], now))

@@ -148,11 +148,11 @@ def test_a_halved_batch_counts_once_in_the_progress():
     reported: list[Progress] = []
     batches = split(np.arange(100, dtype=np.int64), 1, 40, min_batches=1)
     work = WorkThatRaises({3: ValueError("three"), 77: ValueError("77")})
-    results = process(batches, work, 1, progress_per_batch(reported.append, batches, days=30))
+    results = process(batches, work, 1, progress_per_batch(reported.append, batches))
     assert len(results) > len(batches)
     totals = [(progress.done, progress.total, progress.total_rows) for progress in reported]
-    assert totals == [(number, 3, 3_000) for number in range(4)]
-    rows = np.cumsum([len(batch.user_ids) * 30 for batch in batches]).tolist()
+    assert totals == [(number, 3, 100) for number in range(4)]
+    rows = np.cumsum([len(batch.user_ids) for batch in batches]).tolist()
     assert [progress.rows for progress in reported] == [0, *rows]
 
 

@@ -12,9 +12,10 @@ from snapshot_pipeline.orchestration.checks import check_summary, summary_check_
 from snapshot_pipeline.orchestration.day_metadata import Metadata
 from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition, partition_events
-from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, days_text, run_ranges
+from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, requested_days, step_installation
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
+from snapshot_pipeline.pipeline.periods import days_text
 from snapshot_pipeline.pipeline.summaries import SummarizedDay, SummaryRun, summarize_days
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.settings import Settings

@@ -10,7 +10,7 @@ from snapshot_pipeline.orchestration.checks import check_day, snapshot_check_spe
 from snapshot_pipeline.orchestration.day_metadata import Metadata, days_metadata
 from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, SNAPSHOTS_GROUP, SNAPSHOTS_POOL
 from snapshot_pipeline.orchestration.partitioned_checks import log_by_partition
-from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions, days_text
+from snapshot_pipeline.orchestration.partitions import daily_freshness, daily_partitions
 from snapshot_pipeline.orchestration.steps import (
     StepContext,
     allows_student_drop,
@@ -23,6 +23,7 @@ from snapshot_pipeline.orchestration.steps import (
 from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.day_reports import EXAMPLES
 from snapshot_pipeline.pipeline.installation import Installation
+from snapshot_pipeline.pipeline.periods import days_text
 from snapshot_pipeline.pipeline.snapshots import SnapshotRun, run_days
 from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.plots.text import count_noun
