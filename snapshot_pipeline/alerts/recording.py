@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -28,9 +29,6 @@ from snapshot_pipeline.store.incidents import (
 )
 from snapshot_pipeline.store.outbox import queue_message
 from snapshot_pipeline.store.tables import StoreTables
-
-_DESCRIBED_BY = ("title", "detail", "run_id", "command", "partitions")
-"""The attributes of an observation that are stored with its incident."""
 
 
 @dataclass(frozen=True)
@@ -87,36 +85,22 @@ def record_scan(
 def _write(connection: Connection, tables: StoreTables, plan: PlannedChanges, now: datetime) -> list[Incident]:
     """Write the incidents; return the new ones."""
     for incident, observation in plan.to_update:
-        is_changed = any(getattr(observation, name) != getattr(incident, name) for name in _DESCRIBED_BY)
+        described = _described(observation)
+        is_changed = any(value != getattr(incident, name) for name, value in described.items())
         if is_changed or observation.event_at:
-            update_incident(
-                connection,
-                tables,
-                incident.id,
-                title=observation.title,
-                detail=observation.detail,
-                run_id=observation.run_id,
-                event_at=observation.event_at or incident.last_event_at,
-                command=observation.command,
-                partitions=observation.partitions,
-            )
+            event_at = observation.event_at or incident.last_event_at
+            update_incident(connection, tables, incident.id, described, event_at)
     for incident, observation in plan.to_close:
         close_incident(connection, tables, incident.id, observation.event_at, now)
     if plan.to_remind:
         mark_notified(connection, tables, [incident.id for incident in plan.to_remind], now)
     return [
-        open_incident(
-            connection,
-            tables,
-            kind=observation.kind,
-            subject=observation.subject,
-            title=observation.title,
-            detail=observation.detail,
-            run_id=observation.run_id,
-            event_at=observation.event_at,
-            now=now,
-            command=observation.command,
-            partitions=observation.partitions,
-        )
+        open_incident(connection, tables, *observation.key, _described(observation), observation.event_at, now)
         for observation in plan.to_open
     ]
+
+
+def _described(observation: Observation) -> dict[str, Any]:
+    """What is stored of an observation with its incident."""
+    names = ("title", "detail", "run_id", "command")
+    return {name: getattr(observation, name) for name in names} | {"partitions": dict(observation.partitions)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -40,9 +41,7 @@ def queue_report(
         connection,
         tables,
         recipients,
-        title=message.title,
-        body=message.body,
-        severity=message.severity,
+        **asdict(message),
         now=now,
         subject=f"weekly report {week_start}",
         attachment=page,

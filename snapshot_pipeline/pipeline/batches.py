@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapshot_pipeline.errors import SnapshotPipelineError, truncate_middle
 from snapshot_pipeline.platform.reads import UserRange
-from snapshot_pipeline.postgres.errors import retry_transient
+from snapshot_pipeline.postgres.errors import DATA_EXCEPTION, retry_transient
 from snapshot_pipeline.settings import Settings
 
 MAX_ISOLATED = 1_000
@@ -42,8 +42,6 @@ LOCK_CHECK_SECONDS = 2.0
 
 BATCHES_PER_THREAD = 4
 """Batches per thread of a cluster, so that a slow or dead worker does not leave the others idle."""
-
-_DATA_EXCEPTION = "22"  # SQLSTATE class: a value does not fit, which is the row's fault and not the database's
 
 # Control characters, line separators, and marks that change the direction of the surrounding text.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -342,7 +340,7 @@ class BatchTask(Generic[Result]):
 def is_data_error(error: Exception) -> bool:
     """Whether an error can be caused by a student's data, rather than by the database, the machine or a setting."""
     if isinstance(error, adbc_driver_manager.Error):
-        return (error.sqlstate or "").startswith(_DATA_EXCEPTION)
+        return (error.sqlstate or "").startswith(DATA_EXCEPTION)
     return not isinstance(error, (SnapshotPipelineError, SQLAlchemyError, psycopg2.Error, OSError, MemoryError))
 
 

@@ -23,13 +23,12 @@ from snapshot_pipeline.pipeline.history import ListedRows, empty_history, read_h
 from snapshot_pipeline.pipeline.source import Source
 from snapshot_pipeline.platform.reads import Users, UserSet
 from snapshot_pipeline.postgres import bulk
+from snapshot_pipeline.postgres.errors import UNIQUE_VIOLATION
 from snapshot_pipeline.store.days import update_counts
 from snapshot_pipeline.store.issues import listed_issues, no_listed_issues, replace_issues
 from snapshot_pipeline.store.locks import RunLease
 from snapshot_pipeline.store.snapshots import PublicationScope, replace_engagement, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
-
-_UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class SnapshotWork:
                 return self._replace(batch, is_first=True)
             except adbc.Error as error:
                 # The batch was published before, and only the answer to its commit was lost.
-                if error.sqlstate != _UNIQUE_VIOLATION:
+                if error.sqlstate != UNIQUE_VIOLATION:
                     raise
         return self._replace(batch, is_first=False)
 

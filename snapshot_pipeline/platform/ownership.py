@@ -33,15 +33,13 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTa
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform.tables import ADVISED_INDEXES, TABLE_NAMES, platform_metadata
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.errors import INSUFFICIENT_PRIVILEGE, UNIQUE_VIOLATION, readable_database_errors
 from snapshot_pipeline.postgres.urls import adbc_uri, masked_url
 
 MARKER = "created by snapshot_pipeline"
 """The beginning of the comment of a table that the pipeline created."""
 
 _COMMENT = f"{MARKER}: `snapshot-pipeline load` and `snapshot-pipeline sample` may replace this table"
-_INSUFFICIENT_PRIVILEGE = "42501"
-_UNIQUE_VIOLATION = "23505"
 _LOCK_KEY = "snapshot_pipeline.platform.ownership"
 _ANALYZE = DDL("ANALYZE %(fullname)s")  # type: ignore[no-untyped-call]
 
@@ -209,7 +207,7 @@ def _finish(connection: adbc.Connection, table: Table, keys: list[AddConstraint]
             bulk.execute(connection, key)
         except adbc.Error as error:
             # By its code, because ADBC 1.12, the last version for Python 3.10, has no class for it.
-            if error.sqlstate != _UNIQUE_VIOLATION:
+            if error.sqlstate != UNIQUE_VIOLATION:
                 raise
             columns = [column.name for column in key.element.columns]  # type: ignore[attr-defined]
             detail = _fields(error).get("MESSAGE_DETAIL") or _line(error)
@@ -229,7 +227,7 @@ def _readable_refusal(table: Table) -> Iterator[None]:
     try:
         yield
     except adbc.Error as error:
-        if error.sqlstate == _INSUFFICIENT_PRIVILEGE:
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise  # readable_database_errors adds the GRANT
         raise PlatformWriteError(f"{table.fullname}: {_line(error)}; nothing was changed") from None
 

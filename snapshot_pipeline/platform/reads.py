@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,12 +48,11 @@ from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.platform import replication
 from snapshot_pipeline.platform.contract.findings import require_structure
 from snapshot_pipeline.platform.numbers import LARGEST_FLOAT, double, whole
-from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, reflected_tables
-from snapshot_pipeline.platform.timestamps import bounds, to_utc
+from snapshot_pipeline.platform.tables import OPTIONAL_TABLES, TABLE_NAMES, is_student, reflected_tables
+from snapshot_pipeline.platform.timestamps import EARLIEST, bounds, to_utc
 from snapshot_pipeline.postgres import bulk
 
 _COHORT = ["specialization", "level"]
-_EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)  # as metrics.corrections.EARLIEST
 PROGRESS_COLUMNS = ("user_id", "lesson_id", "started_at", "completed_at", "time_spent_minutes", "copies")
 # Set for the transaction. Batches run in parallel, so each uses only one of the server's processors.
 _SESSION = {"jit": "off", "work_mem": "64MB", "max_parallel_workers_per_gather": "0"}
@@ -243,7 +242,7 @@ class PlatformReader:
             select(func.count())
             .where(
                 moment.table.c.user_id == any_(bulk.integers(user_ids)),
-                self._within(moment, start or _EARLIEST, end),
+                self._within(moment, start or EARLIEST, end),
             )
             .scalar_subquery()
             for moment in (progress.c.started_at, attempts.c.completed_at)
@@ -256,7 +255,7 @@ class PlatformReader:
         attempts = self.tables.quiz_attempts
         is_counted = attempts.c.user_id == any_(bulk.integers(user_ids))
         query = select(func.count().label("attempts")).where(
-            is_counted, self._within(attempts.c.completed_at, _EARLIEST, end)
+            is_counted, self._within(attempts.c.completed_at, EARLIEST, end)
         )
         return float(self.fetch(query)["attempts"][0].as_py()) / max(1, len(user_ids))
 
@@ -316,7 +315,7 @@ class PlatformReader:
             `user_id`, `attempt_id`, `quiz_id`, `completed_at`, `score`, `is_scored`.
         """
         attempts = self.tables.quiz_attempts
-        in_window = self._within(attempts.c.completed_at, start or _EARLIEST, end)
+        in_window = self._within(attempts.c.completed_at, start or EARLIEST, end)
         return self._attempt_rows(batch.hold(attempts.c.user_id), in_window)
 
     def attempts_of(self, attempt_ids: Sequence[int]) -> pd.DataFrame:
@@ -510,8 +509,7 @@ class PlatformReader:
         return self._fetch(select(*self._attempt_columns(attempts)).where(*conditions), "completed_at")
 
     def _is_student(self) -> ColumnElement[bool]:
-        role = func.upper(func.trim(cast(self.tables.users.c.role, String)))
-        return role.in_([name.strip().upper() for name in self.rules.student_roles])
+        return is_student(self.tables.users, self.rules.student_roles)
 
     def _is_active_student(self) -> ColumnElement[bool]:
         return and_(self._is_student(), self.tables.users.c.is_active)
@@ -540,7 +538,7 @@ class PlatformReader:
     def _is_valid(self, column: ColumnElement[Any], before: datetime | None = None) -> ColumnElement[bool]:
         """Return whether a time is neither before 2000 nor after the moment of the run, and before an instant."""
         after_moment = self.rules.moment + timedelta(microseconds=1)
-        return self._within(column, _EARLIEST, min(after_moment, before or after_moment))
+        return self._within(column, EARLIEST, min(after_moment, before or after_moment))
 
     def _valid(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return case((self._is_valid(column), column))

@@ -6,12 +6,14 @@ Types of ids and timestamps differ between platforms. See `metrics.md`, "The pla
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Double,
     Engine,
@@ -20,6 +22,8 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    cast,
+    func,
     inspect,
 )
 from sqlalchemy.engine.reflection import ObjectKind
@@ -97,6 +101,12 @@ def platform_metadata(schema: str) -> MetaData:
         Column("created_at", timestamptz, nullable=False, doc="When it was submitted."),
     )
     return metadata
+
+
+def is_student(users: Table, roles: Sequence[str]) -> ColumnElement[bool]:
+    """Return whether a user has one of the roles of students, compared trimmed and in any case."""
+    role = func.upper(func.trim(cast(users.c.role, String)))
+    return role.in_([name.strip().upper() for name in roles])
 
 
 def reflected_tables(engine: Engine, schema: str) -> dict[str, Table]:

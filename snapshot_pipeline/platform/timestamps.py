@@ -11,6 +11,11 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import ColumnElement
 
+from snapshot_pipeline.metrics import corrections
+
+EARLIEST = corrections.EARLIEST.to_pydatetime()
+"""Earlier times are wrong."""
+
 # PostgreSQL counts from 2000 and Arrow from 1970, so `infinity` and the last years of PostgreSQL's calendar overflow to
 # values below its `-infinity`.
 _MINUS_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000

@@ -27,6 +27,14 @@ MAX_WAIT = 15.0
 JITTER = 1.0
 """Seconds: eight attempts wait 0.5, 1, 2, 4, 8, 15 and 15, each with up to a second of jitter; a minute at most."""
 
+UNIQUE_VIOLATION = "23505"
+INSUFFICIENT_PRIVILEGE = "42501"
+DUPLICATE_TABLE = "42P07"
+LOCK_NOT_AVAILABLE = "55P03"
+QUERY_CANCELED = "57014"
+DATA_EXCEPTION = "22"
+"""SQLSTATEs that other modules ask for; the last is a class: a value does not fit, which is the row's fault."""
+
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -86,14 +94,14 @@ _CONDITIONS = (
     _CONNECTION_LOST,
     _RECOVERY_CONFLICT,
     _Condition(
-        ("55P03",),
+        (LOCK_NOT_AVAILABLE,),
         "due to lock timeout",
         "a table in {database} was locked for longer than SNAPSHOT_LOCK_TIMEOUT_SECONDS",
         "start again when the statement that locks it, such as an ALTER TABLE of the application, is done",
         is_transient=True,
     ),
     _Condition(
-        ("57014",),
+        (QUERY_CANCELED,),
         "canceling statement",
         "a statement in {database} was canceled",
         "run `snapshot-pipeline check` to find missing indexes, or raise SNAPSHOT_STATEMENT_TIMEOUT_SECONDS",
@@ -106,7 +114,7 @@ _CONDITIONS = (
             # Unique violation: the same row was inserted at the same time, possibly by our own transaction, whose
             # connection was lost before the server could confirm the commit. The next attempt sees the row and
             # replaces it.
-            "23505",
+            UNIQUE_VIOLATION,
         ),
         "deadlock detected",
         "two transactions in {database} were in conflict",
@@ -156,7 +164,6 @@ _CONDITIONS = (
         is_transient=False,
     ),
 )
-_INSUFFICIENT_PRIVILEGE = "42501"
 
 # When libpq itself notices an error, there is no SQLSTATE but a message only, in English: the drivers' libpq does not
 # translate. All of these were observed, or are in libpq's source beside those that were.
@@ -201,7 +208,7 @@ def is_transient(error: BaseException | None) -> bool:
     if isinstance(error, SnapshotPipelineError):
         return error.transient or is_transient(error.__cause__)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return is_transient(error.orig) or (error.connection_invalidated and sqlstate(error.orig) is None)
+        return is_transient(error.orig) or (error.connection_invalidated and sqlstate(error) is None)
     state = sqlstate(error)
     if state is not None:
         condition = _condition(state)
@@ -222,6 +229,8 @@ def sqlstate(error: BaseException | None) -> str | None:
     """Return the five characters by which PostgreSQL names an error; None if the server itself did not answer."""
     if isinstance(error, SnapshotPipelineError):
         return sqlstate(error.__cause__)
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return sqlstate(error.orig)
     return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
 
 
@@ -283,7 +292,7 @@ def _sentence(error: Exception, url: URL) -> str | None:
         error = error.orig
     state = sqlstate(error)
     message = _one_line(str(error), url)
-    if state == _INSUFFICIENT_PRIVILEGE:
+    if state == INSUFFICIENT_PRIVILEGE:
         return _privilege_sentence(str(error), _statement(error), url)
     if state is None and isinstance(error, (psycopg2.OperationalError, adbc_driver_manager.OperationalError)):
         if not _LOST_MESSAGE.search(message) and not _contains(message, _RECOVERY_CONFLICT):

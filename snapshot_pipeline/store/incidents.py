@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, tuple_, update
 
@@ -89,26 +90,21 @@ def last_events(
 def open_incident(
     connection: Connection,
     tables: StoreTables,
-    *,
     kind: str,
     subject: str,
-    title: str,
-    detail: str,
-    run_id: str | None,
+    described: Mapping[str, Any],
     event_at: datetime | None,
     now: datetime,
-    command: str = "",
-    partitions: Mapping[str, str] | None = None,
 ) -> Incident:
-    """Insert an incident; a unique index rejects a second open one for the same kind and subject."""
+    """Insert an incident; a unique index rejects a second open one for the same kind and subject.
+
+    Args:
+        described: The columns `title`, `detail`, `run_id`, `command` and `partitions`.
+    """
     row = {
         "kind": kind,
         "subject": subject,
-        "title": title,
-        "detail": detail,
-        "run_id": run_id,
-        "command": command,
-        "partitions": dict(partitions or {}),
+        **described,
         "opened_at": now,
         "notified_at": now,
         "last_event_at": event_at,
@@ -121,24 +117,12 @@ def update_incident(
     connection: Connection,
     tables: StoreTables,
     number: int,
-    *,
-    title: str,
-    detail: str,
-    run_id: str | None,
+    described: Mapping[str, Any],
     event_at: datetime | None,
-    command: str = "",
-    partitions: Mapping[str, str] | None = None,
 ) -> None:
-    """Update an open incident."""
+    """Update an open incident; for `described` see `open_incident`."""
     incidents = tables.incidents
-    values = {
-        "title": title,
-        "detail": detail,
-        "run_id": run_id,
-        "last_event_at": event_at,
-        "command": command,
-        "partitions": dict(partitions or {}),
-    }
+    values = {**described, "last_event_at": event_at}
     connection.execute(update(incidents).where(incidents.c.id == number).values(values))
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.postgres import bulk
-from snapshot_pipeline.postgres.errors import is_transient, retry_transient, sqlstate
+from snapshot_pipeline.postgres.errors import LOCK_NOT_AVAILABLE, is_transient, retry_transient, sqlstate
 from snapshot_pipeline.store.tables import StoreTables
 
 RELEASE_SECONDS = 2
@@ -39,8 +39,6 @@ LEASE_SECONDS = 30.0
 """How long a run keeps its locks without a heartbeat. The next run waits longer (SNAPSHOT_RUN_LOCK_SECONDS)."""
 
 HEARTBEAT_SECONDS = 5.0
-
-_LOCK_NOT_AVAILABLE = "55P03"
 
 # If a machine disappears without closing its connection, the server notices after 25 s instead of two hours.
 _KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
@@ -254,7 +252,7 @@ class RunLock:
             try:
                 connection.execute(select(lock(space, number)))
             except OperationalError as error:
-                if not is_lock_timeout(error):
+                if sqlstate(error) != LOCK_NOT_AVAILABLE:
                     raise
                 other = "; ".join(holders(connection, self.space_name, number)) or "it has just ended"
                 raise LockedError(
@@ -293,7 +291,7 @@ class LeasedLock(RunLock):
         try:
             self._acquire_lease(connection)
         except OperationalError as error:
-            if not is_lock_timeout(error):
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
             raise LockedError(
                 f"an earlier run is gone, but its session is still publishing {self.description}; waited "
@@ -306,7 +304,7 @@ class LeasedLock(RunLock):
         try:
             self.lease.acquire(connection)
         except OperationalError as error:
-            if not is_lock_timeout(error) or not self.lease.end_frozen_publications(connection):
+            if sqlstate(error) != LOCK_NOT_AVAILABLE or not self.lease.end_frozen_publications(connection):
                 raise
             self.lease.acquire(connection)
 
@@ -356,11 +354,6 @@ def holders(connection: Connection, space_name: str, number: int) -> list[str]:
     space = _space_number(connection, space_name) % 2**32
     query = _HOLDERS.bindparams(bindparam("space", space), bindparam("numbers", [number]))
     return sorted(connection.execute(query).scalars())
-
-
-def is_lock_timeout(error: DBAPIError) -> bool:
-    """Whether waiting for a lock took too long."""
-    return sqlstate(error.orig) == _LOCK_NOT_AVAILABLE
 
 
 def _space_number(connection: Connection, space_name: str) -> int:

@@ -22,15 +22,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.functions import Function
 
 from snapshot_pipeline.errors import SnapshotPipelineError
-from snapshot_pipeline.postgres.errors import sqlstate
-from snapshot_pipeline.store.locks import LockedError, exclusive_days, is_lock_timeout
+from snapshot_pipeline.postgres.errors import DUPLICATE_TABLE, LOCK_NOT_AVAILABLE, sqlstate
+from snapshot_pipeline.store.locks import LockedError, exclusive_days
 from snapshot_pipeline.store.tables import StoreTables
 
 STALE_SHARE = 0.02
 """Share of a month's rows that may change before it is analyzed again; a smaller change does not affect plans."""
 
 _LOG = logging.getLogger(__name__)
-_DUPLICATE_TABLE = "42P07"
 _UNBOUNDED = {"MINVALUE": date.min, "'-infinity'": date.min, "MAXVALUE": date.max, "'infinity'": date.max}
 _BOUNDS = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
 
@@ -229,7 +228,7 @@ def _create(connection: Connection, tables: StoreTables, table: PartitionedTable
             select(func.make_snapshot_partition(cast(literal(table.oid), REGCLASS), days.first, days.end, name))
         )
     except DBAPIError as error:
-        if sqlstate(error.orig) != _DUPLICATE_TABLE:
+        if sqlstate(error) != DUPLICATE_TABLE:
             raise
         raise PartitionError(
             f"the days {days.first} to {days.end - timedelta(days=1)} need the partition {name}, but another relation "
@@ -253,7 +252,7 @@ def _drop_unless_in_use(
         _LOG.warning("%s is kept until the next housekeeping: %s", partition.name, error)
         return False
     except DBAPIError as error:
-        if not is_lock_timeout(error):
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         _LOG.warning("%s is kept until the next housekeeping: a long transaction is reading snapshots", partition.name)
         return False

@@ -116,14 +116,7 @@ def computed_weeks(connection: Connection, tables: StoreTables, first: date, las
 
 def active_counts(connection: Connection, tables: StoreTables, week_start: date) -> dict[str, int]:
     """The number of active recommendations of a week by type, the most frequent first."""
-    recommendations = tables.adaptive_recommendations
-    query = (
-        select(recommendations.c.recommendation_type, func.count())
-        .where(recommendations.c.week_start == week_start, recommendations.c.is_active)
-        .group_by(recommendations.c.recommendation_type)
-        .order_by(func.count().desc(), recommendations.c.recommendation_type)
-    )
-    return {recommendation_type: count for recommendation_type, count in connection.execute(query)}
+    return _counts_by_type(connection, tables, week_start, tables.adaptive_recommendations.c.is_active)
 
 
 def counts_by_week(connection: Connection, tables: StoreTables, first: date, last: date) -> dict[date, dict[str, int]]:
@@ -143,11 +136,19 @@ def counts_by_week(connection: Connection, tables: StoreTables, first: date, las
 
 def dismissed_counts(connection: Connection, tables: StoreTables, week_start: date, before: datetime) -> dict[str, int]:
     """The number of recommendations of a week that were dismissed before an instant, by type."""
+    is_dismissed = tables.adaptive_recommendations.c.dismissed_at < before
+    return _counts_by_type(connection, tables, week_start, is_dismissed)
+
+
+def _counts_by_type(
+    connection: Connection, tables: StoreTables, week_start: date, condition: ColumnElement[bool]
+) -> dict[str, int]:
     recommendations = tables.adaptive_recommendations
     query = (
         select(recommendations.c.recommendation_type, func.count())
-        .where(recommendations.c.week_start == week_start, recommendations.c.dismissed_at < before)
+        .where(recommendations.c.week_start == week_start, condition)
         .group_by(recommendations.c.recommendation_type)
+        .order_by(func.count().desc(), recommendations.c.recommendation_type)
     )
     return {recommendation_type: count for recommendation_type, count in connection.execute(query)}
 

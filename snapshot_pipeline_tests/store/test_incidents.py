@@ -27,17 +27,8 @@ LATER = NOW + timedelta(hours=1)
 def open_test_incident(
     connection: Connection, store: Store, subject: str, event_at: datetime | None = None
 ) -> Incident:
-    return open_incident(
-        connection,
-        store.tables,
-        kind="failed_check",
-        subject=subject,
-        title="title",
-        detail="detail",
-        run_id=None,
-        event_at=event_at,
-        now=NOW,
-    )
+    described = {"title": "title", "detail": "detail", "run_id": None}
+    return open_incident(connection, store.tables, "failed_check", subject, described, event_at, NOW)
 
 
 def test_second_open_incident_with_the_same_key_is_refused(store: Store) -> None:
@@ -70,9 +61,8 @@ def test_last_event_is_known_after_the_incident_is_closed(store: Store) -> None:
 def test_update_and_notification_of_an_incident_are_stored(store: Store) -> None:
     with store.engine.begin() as connection:
         incident = open_test_incident(connection, store, "a", NOW)
-        update_incident(
-            connection, store.tables, incident.id, title="new", detail="worse", run_id="run-2", event_at=LATER
-        )
+        described = {"title": "new", "detail": "worse", "run_id": "run-2"}
+        update_incident(connection, store.tables, incident.id, described, LATER)
         mark_notified(connection, store.tables, [incident.id], LATER)
         (updated,) = open_incidents(connection, store.tables)
     assert (updated.title, updated.detail, updated.run_id, updated.last_event_at, updated.notified_at) == (

@@ -32,6 +32,7 @@ from snapshot_pipeline.platform.contract.findings import Finding, with_count
 from snapshot_pipeline.platform.contract.requirements import TIMES
 from snapshot_pipeline.platform.contract.rows import Rows
 from snapshot_pipeline.platform.numbers import double
+from snapshot_pipeline.platform.tables import is_student
 
 MIN_ROWS = 30
 """Fewer rows say nothing about the unit of a column, or about a share."""
@@ -131,9 +132,9 @@ def _role_findings(rows: Rows) -> Iterator[Finding]:
     if not rows.can_query("users", "role", "is_active"):
         return
     users = rows.tables["users"]
-    role = cast(users.c.role, String)
-    has_student = exists(select(literal(1)).select_from(users).where(_is_student(rows)))
-    has_active = exists(select(literal(1)).select_from(users).where(_is_student(rows), users.c.is_active))
+    role, of_students = cast(users.c.role, String), is_student(users, rows.rules.student_roles)
+    has_student = exists(select(literal(1)).select_from(users).where(of_students))
+    has_active = exists(select(literal(1)).select_from(users).where(of_students, users.c.is_active))
     counted = select(role.label("role"), func.count().label("users")).group_by(role).cte("counted")
     most = select(counted).order_by(counted.c.users.desc(), counted.c.role).limit(_MAX_ROLES).cte("most")
     listed = func.coalesce(most.c.role, "NULL") + " (" + cast(most.c.users, String) + ")"
@@ -177,7 +178,7 @@ def _cohort_findings(rows: Rows) -> Iterator[Finding]:
     cohort = cast(users.c.current_specialization, String), cast(users.c.current_level, String)
     cohorts = (
         select(cohort[0].label("specialization"), cohort[1].label("level"), func.count().label("students"))
-        .where(_is_student(rows), users.c.is_active)
+        .where(is_student(users, rows.rules.student_roles), users.c.is_active)
         .group_by(*cohort)
         .cte("cohorts")
     )
@@ -453,11 +454,6 @@ def _timeless_findings(table: str, rows: Rows) -> Iterator[Finding]:
         )
 
     yield from rows.findings(table, "whether rows have a time", query, judge)
-
-
-def _is_student(rows: Rows) -> ColumnElement[bool]:
-    role = func.upper(func.trim(cast(rows.tables["users"].c.role, String)))
-    return role.in_([name.strip().upper() for name in rows.rules.student_roles])
 
 
 def _folded(value: ColumnElement[Any]) -> ColumnElement[Any]:

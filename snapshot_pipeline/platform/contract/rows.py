@@ -33,16 +33,11 @@ from snapshot_pipeline.platform.contract.catalogs import TAKES_CONSTRAINTS, Foun
 from snapshot_pipeline.platform.contract.findings import Finding, create_index, with_count
 from snapshot_pipeline.platform.contract.requirements import KEYS, REFERENCES, ROW_KEYS, TIMES
 from snapshot_pipeline.platform.tables import platform_metadata
-from snapshot_pipeline.platform.timestamps import bounds
-
-EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)
-"""Earlier times are wrong, as in `metrics.corrections`."""
+from snapshot_pipeline.platform.timestamps import EARLIEST, bounds
+from snapshot_pipeline.postgres.errors import QUERY_CANCELED, sqlstate
 
 MANY_DANGLING = 0.05
 """The share of rows that refer to nothing from which they are advice: a few are deleted users or lessons."""
-
-QUERY_CANCELED = "57014"
-"""The SQLSTATE of a query that has reached its time limit."""
 
 _CONSEQUENCES = {
     ("user_lesson_progress", "user_id"): "they are ignored",
@@ -149,7 +144,7 @@ class Rows:
         try:
             row = self.fetch_row(query)
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) == QUERY_CANCELED:
+            if sqlstate(error) == QUERY_CANCELED:
                 took = f"was not checked: the query took longer than {self._seconds:g} s"
                 yield Finding("advice", table, f"{question} {took}; run the check again when the database is less busy")
             else:

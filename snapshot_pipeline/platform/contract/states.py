@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshot_pipeline.platform.contract.catalogs import read_tables
 from snapshot_pipeline.platform.contract.requirements import TIMES
-from snapshot_pipeline.platform.contract.rows import QUERY_CANCELED, RowRules, Rows
+from snapshot_pipeline.platform.contract.rows import RowRules, Rows
 from snapshot_pipeline.platform.timestamps import localize
-from snapshot_pipeline.postgres.errors import readable_database_errors
+from snapshot_pipeline.postgres.errors import QUERY_CANCELED, readable_database_errors, sqlstate
 
 STATE_SECONDS = 10.0
 """The time limit for the newest time of a table; with the advised indexes it takes milliseconds."""
@@ -79,7 +79,7 @@ def _state(rows: Rows, table: str, estimate: int | None) -> TableState:
             return TableState(estimate, is_newest_unread=True)
         row = rows.fetch_row(query)
     except DBAPIError as error:  # too slow, or a view that cannot be read, which is a finding
-        return TableState(estimate, is_newest_unread=getattr(error.orig, "pgcode", None) == QUERY_CANCELED)
+        return TableState(estimate, is_newest_unread=sqlstate(error) == QUERY_CANCELED)
     times = [_instant(value, rows) for value in row if value is not None]
     return TableState(estimate, max(times, default=None))
 
