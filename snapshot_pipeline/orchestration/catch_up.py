@@ -7,7 +7,7 @@ that waits for its recommendations are requested again until they are computed, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 
 import dagster as dg
 
@@ -15,6 +15,8 @@ from snapshot_pipeline.orchestration.assets import adaptive_recommendations, per
 from snapshot_pipeline.orchestration.jobs import daily_snapshots_job, weekly_recommendations_job, weekly_report_job
 from snapshot_pipeline.orchestration.names import PRIORITY_TAG, REASON_TAG, SCHEDULE_PRIORITY
 from snapshot_pipeline.orchestration.partitions import (
+    REPORT_AT,
+    WEEKLY_AT,
     daily_partitions,
     in_progress,
     range_tags,
@@ -33,9 +35,6 @@ SECONDS = 120
 
 _GRACE = timedelta(minutes=10)
 """How long a schedule may take before this sensor requests what is still missing."""
-
-_WEEKLY_AT = timedelta(hours=6)
-_REPORT_AT = timedelta(hours=6, minutes=30)
 
 _TAGS = {REASON_TAG: NIGHTLY, PRIORITY_TAG: SCHEDULE_PRIORITY}
 
@@ -109,7 +108,7 @@ def _missing_week(
     installation: Installation, instance: dg.DagsterInstance, since: datetime, now: datetime
 ) -> dg.RunRequest | str | None:
     settings = installation.settings
-    week = _due_week(settings, _WEEKLY_AT, since, now)
+    week = _due_week(settings, WEEKLY_AT, since, now)
     if week is None or installation.transaction(computed_weeks, week, week):
         return None
     sunday = week + timedelta(days=6)
@@ -124,7 +123,7 @@ def _missing_report(
     installation: Installation, instance: dg.DagsterInstance, since: datetime, now: datetime
 ) -> dg.RunRequest | str | None:
     settings = installation.settings
-    week = _due_week(settings, _REPORT_AT, since, now)
+    week = _due_week(settings, REPORT_AT, since, now)
     if week is None:
         return None
     computed_at = installation.transaction(computed_weeks, week, week).get(week)
@@ -139,11 +138,10 @@ def _missing_report(
     return _week_request(weekly_report_job.name, week, now)
 
 
-def _due_week(settings: Settings, at: timedelta, since: datetime, now: datetime) -> date | None:
+def _due_week(settings: Settings, at: time, since: datetime, now: datetime) -> date | None:
     """Return the week that ended last, if its schedule was after `since` and long enough ago."""
     week = last_closed_week(settings, now)
-    midnight = datetime.combine(week + timedelta(weeks=1), datetime.min.time(), settings.zone)
-    due_at = midnight + at  # by the clock on the wall, as the schedules
+    due_at = datetime.combine(week + timedelta(weeks=1), at, settings.zone)
     exists = week.isoformat() in weekly_partitions(settings).get_partition_keys(current_time=now)
     return week if exists and since < due_at <= now - _GRACE else None
 

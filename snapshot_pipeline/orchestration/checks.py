@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -326,12 +327,8 @@ def _week_failures(report: WeekReport, reasons: Counter[str]) -> Metadata:
     """Return why students failed, most frequent reason first, and the first ten; empty if none failed."""
     if not report.failed:
         return {}
-    examples: list[dict[str, str | float]] = [
-        {"user_id": user_id, "detail": error} for user_id, error in list(report.failed.items())[:EXAMPLES]
-    ]
-    by_reason: list[dict[str, str | float]] = [
-        {"reason": reason, "students": count} for reason, count in reasons.most_common()
-    ]
+    examples = ({"user_id": user_id, "detail": error} for user_id, error in islice(report.failed.items(), EXAMPLES))
+    by_reason = ({"reason": reason, "students": count} for reason, count in reasons.most_common())
     return {
         "failures_by_reason": table(by_reason, {"reason": "text", "students": "int"}),
         "first_failures": table(examples, {"user_id": "int", "detail": "text"}),

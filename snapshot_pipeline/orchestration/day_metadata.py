@@ -6,7 +6,7 @@ is drawn, because most processes draw none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -134,16 +134,13 @@ def failure_tables(report: DayReport) -> Metadata:
     """Return why students of a day failed, most frequent reason first, and the first ten; empty if none failed."""
     if not report.failures:
         return {}
-    reasons: list[dict[str, str | float]] = [
+    by_reason = (
         {"reason": reason, "students": students, "for_example": report.first_failed[reason]}
         for reason, students in report.failures.most_common()
-    ]
-    students: list[dict[str, str | float]] = [
-        {"user_id": failed.user_id, "reason": failed.reason, "detail": failed.detail} for failed in report.examples
-    ]
+    )
     return {
-        "failures_by_reason": table(reasons, {"reason": "text", "students": "int", "for_example": "int"}),
-        "first_failures": table(students, {"user_id": "int", "reason": "text", "detail": "text"}),
+        "failures_by_reason": table(by_reason, {"reason": "text", "students": "int", "for_example": "int"}),
+        "first_failures": table(map(vars, report.examples), {"user_id": "int", "reason": "text", "detail": "text"}),
     }
 
 
@@ -151,7 +148,7 @@ def issue_table(report: DayReport) -> Metadata:
     """Return the invalid rows of a day by kind, with an example each; empty if there are none."""
     if not report.issues:
         return {}
-    rows: list[dict[str, str | float]] = [
+    rows = (
         {
             "issue": issue.issue,
             "rows": issue.rows,
@@ -160,7 +157,7 @@ def issue_table(report: DayReport) -> Metadata:
             "detail": issue.detail,
         }
         for issue in report.issues
-    ]
+    )
     columns = {"issue": "text", "rows": "int", "students": "int", "for_example": "text", "detail": "text"}
     return {"issues": table(rows, columns)}
 
@@ -170,10 +167,10 @@ def row_table(rows: Sequence[ListedRow]) -> Metadata:
     if not rows:
         return {}
     columns = {"source_table": "text", "source_key": "text", "issue": "text", "detail": "text"}
-    return {"listed_rows": table([vars(row) for row in rows], columns)}
+    return {"listed_rows": table(map(vars, rows), columns)}
 
 
-def table(rows: Sequence[Mapping[str, str | float | None]], columns: Mapping[str, str]) -> dg.TableMetadataValue:
+def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> dg.TableMetadataValue:
     """Return a table for the UI, with the type of each column by name; the columns are shown without rows, too."""
     return dg.MetadataValue.table(
         [dg.TableRecord(row) for row in rows],

@@ -1,4 +1,4 @@
-"""The daily and weekly partitions, the ranges of days that one run computes, and the freshness policies.
+"""Daily and weekly partitions, the times of their schedules, the days of a run, and the freshness policies.
 
 See https://docs.dagster.io/guides/build/partitions-and-backfills and
 https://docs.dagster.io/guides/observe/asset-freshness-policies.
@@ -7,7 +7,7 @@ https://docs.dagster.io/guides/observe/asset-freshness-policies.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from functools import cache
 
 import dagster as dg
@@ -16,6 +16,12 @@ from snapshot_pipeline.metrics.days import contiguous_ranges
 from snapshot_pipeline.orchestration.names import DAYS_TAG
 from snapshot_pipeline.pipeline.periods import days_text
 from snapshot_pipeline.settings import Settings
+
+SNAPSHOTS_AT, CHECKS_AT, HOUSEKEEPING_AT = time(0), time(3), time(4)
+"""Local times of the daily schedules."""
+
+WEEKLY_AT, REPORT_AT = time(6), time(6, 30)
+"""Local times of the weekly schedules, on Mondays."""
 
 _DAY_MINUTES = 24 * 60
 
@@ -63,27 +69,27 @@ def in_progress(
 
 
 def daily_freshness(settings: Settings) -> dg.FreshnessPolicy:
-    """Expect the day SNAPSHOT_OVERDUE_MINUTES after midnight."""
-    return _due_after(0, "*", settings)
+    """Expect the day SNAPSHOT_OVERDUE_MINUTES after its schedule."""
+    return _due_after(SNAPSHOTS_AT, "*", settings)
 
 
 def daily_checks_freshness(settings: Settings) -> dg.FreshnessPolicy:
-    """Expect the daily checks SNAPSHOT_OVERDUE_MINUTES after 03:00."""
-    return _due_after(3 * 60, "*", settings)
+    """Expect the daily checks SNAPSHOT_OVERDUE_MINUTES after their schedule."""
+    return _due_after(CHECKS_AT, "*", settings)
 
 
 def weekly_freshness(settings: Settings) -> dg.FreshnessPolicy:
-    """Expect the recommendations SNAPSHOT_OVERDUE_MINUTES after Monday, 06:00."""
-    return _due_after(6 * 60, "1", settings)
+    """Expect the recommendations SNAPSHOT_OVERDUE_MINUTES after their schedule."""
+    return _due_after(WEEKLY_AT, "1", settings)
 
 
 def weekly_report_freshness(settings: Settings) -> dg.FreshnessPolicy:
-    """Expect the weekly report SNAPSHOT_OVERDUE_MINUTES after Monday, 06:30."""
-    return _due_after(6 * 60 + 30, "1", settings)
+    """Expect the weekly report SNAPSHOT_OVERDUE_MINUTES after its schedule."""
+    return _due_after(REPORT_AT, "1", settings)
 
 
-def _due_after(minute_of_day: int, weekday: str, settings: Settings) -> dg.FreshnessPolicy:
-    deadline = minute_of_day + settings.overdue_minutes
+def _due_after(at: time, weekday: str, settings: Settings) -> dg.FreshnessPolicy:
+    deadline = at.hour * 60 + at.minute + settings.overdue_minutes
     if weekday != "*":
         weekday = str(int(weekday) + deadline // _DAY_MINUTES)
     hour, minute = divmod(deadline % _DAY_MINUTES, 60)

@@ -1,4 +1,4 @@
-"""The schedules: snapshots at 00:00, daily checks at 03:00, housekeeping at 04:00, the weekly jobs on Monday at 06:00.
+"""The five schedules and what a tick of each requests; their times are in `partitions`.
 
 What a tick requests follows from its scheduled time, never from the clock.
 See https://docs.dagster.io/guides/automate/schedules.
@@ -7,7 +7,7 @@ See https://docs.dagster.io/guides/automate/schedules.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from typing import TypeVar
 
 import dagster as dg
@@ -21,6 +21,11 @@ from snapshot_pipeline.orchestration.jobs import (
 )
 from snapshot_pipeline.orchestration.names import PRIORITY_TAG, REASON_TAG, SCHEDULE_PRIORITY, SEED_TAG
 from snapshot_pipeline.orchestration.partitions import (
+    CHECKS_AT,
+    HOUSEKEEPING_AT,
+    REPORT_AT,
+    SNAPSHOTS_AT,
+    WEEKLY_AT,
     daily_partitions,
     in_progress,
     range_tags,
@@ -46,15 +51,22 @@ def default_status(status: type[Status], settings: Settings) -> Status:
 
 def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
     """Build the five schedules, in the time zone of the settings."""
-    zone = f"({settings.timezone})"
+
+    def clock(at: time) -> str:
+        return f"{at:%H:%M} ({settings.timezone})"
 
     def schedule(
-        name: str, job: dg.JobDefinition | dg.UnresolvedAssetJobDefinition, cron: str, description: str, tick: Tick
+        name: str,
+        job: dg.JobDefinition | dg.UnresolvedAssetJobDefinition,
+        at: time,
+        weekday: str,
+        description: str,
+        tick: Tick,
     ) -> dg.ScheduleDefinition:
         decorate = dg.schedule(
             name=name,
             job=job,
-            cron_schedule=cron,
+            cron_schedule=f"{at.minute} {at.hour} * * {weekday}",
             execution_timezone=settings.timezone,
             default_status=default_status(dg.DefaultScheduleStatus, settings),
             description=description,
@@ -65,38 +77,43 @@ def build_schedules(settings: Settings, housekeeping_job: dg.JobDefinition) -> l
         schedule(
             "daily_snapshots_schedule",
             daily_snapshots_job,
-            "0 0 * * *",
-            f"Every night at 00:00 {zone}: computes the day that has just ended, the missing days of the last "
+            SNAPSHOTS_AT,
+            "*",
+            f"Every night at {clock(SNAPSHOTS_AT)}: computes the day that has just ended, the missing days of the last "
             f"{settings.catch_up_days}, and the {settings.late_days} days before again, because rows may arrive late.",
             lambda context: _request_days(context, settings),
         ),
         schedule(
             "weekly_recommendations_schedule",
             weekly_recommendations_job,
-            "0 6 * * 1",
-            f"Every Monday at 06:00 {zone}: computes recommendations and students at risk of last week.",
+            WEEKLY_AT,
+            "1",
+            f"Every Monday at {clock(WEEKLY_AT)}: computes recommendations and students at risk of last week.",
             lambda context: _request_week(context, settings),
         ),
         schedule(
             "weekly_report_schedule",
             weekly_report_job,
-            "30 6 * * 1",
-            f"Every Monday at 06:30 {zone}: writes the report of the week that has just ended.",
+            REPORT_AT,
+            "1",
+            f"Every Monday at {clock(REPORT_AT)}: writes the report of the week that has just ended.",
             lambda context: _request_report(context, settings),
         ),
         schedule(
             "daily_checks_schedule",
             daily_checks_job,
-            "0 3 * * *",
-            f"Every day at 03:00 {zone}: compares a random day with its recomputation, and checks the platform's "
-            "tables.",
+            CHECKS_AT,
+            "*",
+            f"Every day at {clock(CHECKS_AT)}: compares a random day with its recomputation, and checks the "
+            "platform's tables.",
             _request_checks,
         ),
         schedule(
             "daily_housekeeping_schedule",
             housekeeping_job,
-            "0 4 * * *",
-            f"Every day at 04:00 {zone}: deletes expired rows and creates upcoming monthly partitions.",
+            HOUSEKEEPING_AT,
+            "*",
+            f"Every day at {clock(HOUSEKEEPING_AT)}: deletes expired rows and creates upcoming monthly partitions.",
             lambda context: dg.RunRequest(tags={PRIORITY_TAG: SCHEDULE_PRIORITY}),
         ),
     ]

@@ -6,11 +6,9 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.assets import performance_snapshots
+from snapshot_pipeline.orchestration.assets.weekly import COMPARED_WEEKS, weekly_asset
 from snapshot_pipeline.orchestration.checks import check_week, recommendation_check_specs
 from snapshot_pipeline.orchestration.day_metadata import Metadata, table
-from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
-from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
 from snapshot_pipeline.orchestration.steps import (
     StepContext,
     best_effort,
@@ -19,9 +17,7 @@ from snapshot_pipeline.orchestration.steps import (
     requested_week,
     step_installation,
 )
-from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.recommendations import WeekReport, run_week
-from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.plots.text import count_noun
 from snapshot_pipeline.recommendations.rules import RECOMMENDATION_TYPES
 from snapshot_pipeline.settings import Settings
@@ -32,30 +28,18 @@ KEY = dg.AssetKey(NAME)
 
 TYPES = tuple(kind.name for kind in RECOMMENDATION_TYPES)
 
-COMPARED_WEEKS = 8
-"""How many weeks the plot shows, including the week itself."""
-
 
 def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
     """Build the asset."""
 
-    @dg.asset(
-        name=NAME,
-        description=(
+    @weekly_asset(
+        NAME,
+        (
             "Up to three recommendations per active student for the week that has just ended, best first. Only the "
             "newest week's recommendations are active, and dismissed ones stay dismissed."
         ),
-        group_name=RECOMMENDATIONS_GROUP,
-        owners=settings.owners,
-        required_resource_keys=DATABASES,
-        kinds={"postgres", "pandas"},
-        tags={GRAIN_TAG: "week"},
-        metadata=store_table_metadata(NAME, settings),
-        partitions_def=weekly_partitions(settings),
-        freshness_policy=weekly_freshness(settings),
-        deps=[performance_snapshots.KEY, *(table_key(table) for table in TABLE_NAMES)],
-        check_specs=recommendation_check_specs(NAME, settings),
-        pool=RECOMMENDATIONS_POOL,
+        recommendation_check_specs(NAME, settings),
+        settings,
     )
     def adaptive_recommendations(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = requested_week(context, settings)

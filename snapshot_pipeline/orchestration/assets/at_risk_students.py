@@ -6,12 +6,9 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from snapshot_pipeline.orchestration.assets import performance_snapshots
-from snapshot_pipeline.orchestration.assets.adaptive_recommendations import COMPARED_WEEKS
+from snapshot_pipeline.orchestration.assets.weekly import COMPARED_WEEKS, weekly_asset
 from snapshot_pipeline.orchestration.checks import at_risk_check_specs, check_at_risk
 from snapshot_pipeline.orchestration.day_metadata import Metadata
-from snapshot_pipeline.orchestration.names import DATABASES, GRAIN_TAG, RECOMMENDATIONS_GROUP, RECOMMENDATIONS_POOL
-from snapshot_pipeline.orchestration.partitions import weekly_freshness, weekly_partitions
 from snapshot_pipeline.orchestration.steps import (
     StepContext,
     best_effort,
@@ -19,9 +16,7 @@ from snapshot_pipeline.orchestration.steps import (
     requested_week,
     step_installation,
 )
-from snapshot_pipeline.orchestration.table_metadata import store_table_metadata, table_key
 from snapshot_pipeline.pipeline.at_risk import AtRiskReport, run_at_risk
-from snapshot_pipeline.platform.tables import TABLE_NAMES
 from snapshot_pipeline.plots.text import count_noun, percentage
 from snapshot_pipeline.recommendations.at_risk import REASON_CODES, STATES
 from snapshot_pipeline.settings import Settings
@@ -34,23 +29,14 @@ KEY = dg.AssetKey(NAME)
 def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
     """Build the asset."""
 
-    @dg.asset(
-        name=NAME,
-        description=(
+    @weekly_asset(
+        NAME,
+        (
             "The students who need a person, with up to three reasons each: with a low engagement score, dormant, "
             "or not started. `snapshot-pipeline at-risk` shows them."
         ),
-        group_name=RECOMMENDATIONS_GROUP,
-        owners=settings.owners,
-        required_resource_keys=DATABASES,
-        kinds={"postgres", "pandas"},
-        tags={GRAIN_TAG: "week"},
-        metadata=store_table_metadata(NAME, settings),
-        partitions_def=weekly_partitions(settings),
-        freshness_policy=weekly_freshness(settings),
-        deps=[performance_snapshots.KEY, *(table_key(table) for table in TABLE_NAMES)],
-        check_specs=at_risk_check_specs(NAME, settings),
-        pool=RECOMMENDATIONS_POOL,
+        at_risk_check_specs(NAME, settings),
+        settings,
     )
     def at_risk_students(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         week_start = requested_week(context, settings)

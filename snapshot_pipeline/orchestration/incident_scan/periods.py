@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ from snapshot_pipeline.metrics.days import end_of_day
 from snapshot_pipeline.orchestration.assets import adaptive_recommendations, performance_snapshots
 from snapshot_pipeline.orchestration.commands import materialize_command
 from snapshot_pipeline.orchestration.incident_scan.scan import Scan, affected
-from snapshot_pipeline.orchestration.partitions import daily_partitions, weekly_partitions
+from snapshot_pipeline.orchestration.partitions import WEEKLY_AT, daily_partitions, weekly_partitions
 from snapshot_pipeline.settings import Settings
 from snapshot_pipeline.store.days import day_counts
 from snapshot_pipeline.store.incidents import Incident
@@ -20,8 +20,6 @@ from snapshot_pipeline.store.recommendations import computed_weeks
 
 HORIZON = timedelta(days=60)
 """How far before the last scan days and weeks are examined; those with an open incident always are."""
-
-_WEEKLY_AT = time(6)
 
 DueAt = Callable[[date, Settings], datetime]
 
@@ -32,8 +30,8 @@ def day_due_at(day: date, settings: Settings) -> datetime:
 
 
 def week_due_at(week_start: date, settings: Settings) -> datetime:
-    """Return when a week is due: SNAPSHOT_OVERDUE_MINUTES after 06:00 on the Monday after it."""
-    scheduled = datetime.combine(week_start + timedelta(weeks=1), _WEEKLY_AT, settings.zone)
+    """Return when a week is due: SNAPSHOT_OVERDUE_MINUTES after its schedule, on the Monday after it."""
+    scheduled = datetime.combine(week_start + timedelta(weeks=1), WEEKLY_AT, settings.zone)
     return scheduled.astimezone(timezone.utc) + timedelta(minutes=settings.overdue_minutes)
 
 
