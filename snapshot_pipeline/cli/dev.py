@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.terminal import BoundedInteger, print_sources
-from snapshot_pipeline.cli.webserver import check_port
+from snapshot_pipeline.cli.terminal import print_sources
+from snapshot_pipeline.cli.webserver import check_port, host_option, port_option
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import Settings, load_settings
 
@@ -39,8 +39,8 @@ _LOCK_SECONDS = 8.0  # longer than `supervised.GRACE_SECONDS`
 
 
 @click.command(epilog="Example: snapshot-pipeline dev --port 3001")
-@click.option("--port", type=BoundedInteger(1, 65_535), default=3000, show_default=True, help="The port of the UI.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens.")
+@port_option
+@host_option
 def dev(port: int, host: str) -> None:
     """Start the Dagster UI, and the daemon that runs the schedules, on this machine.
 

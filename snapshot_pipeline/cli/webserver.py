@@ -14,10 +14,17 @@ from snapshot_pipeline.cli.terminal import BoundedInteger
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.settings import load_settings
 
+port_option = click.option(
+    "--port", type=BoundedInteger(1, 65_535), default=3000, show_default=True, help="The port of the UI."
+)
+host_option = click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens."
+)
+
 
 @click.command(epilog="Example: snapshot-pipeline webserver --host 0.0.0.0 --port 3000")
-@click.option("--port", type=BoundedInteger(1, 65_535), default=3000, show_default=True, help="The port of the UI.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address on which the UI listens.")
+@port_option
+@host_option
 @click.option(
     "--workspace",
     type=click.Path(exists=True, path_type=Path),

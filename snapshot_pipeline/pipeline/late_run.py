@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from snapshot_pipeline.metrics.days import LocalDays, contiguous_ranges
 from snapshot_pipeline.pipeline.batches import (
-    Batch,
     Progress,
     ProgressListener,
     ignore_progress,
@@ -124,8 +123,7 @@ def compute_late_data(
             return LateRun(seconds=time.monotonic() - started)
         before = {count.day: count for count in installation.transaction(day_counts, days.first, days.last)}
         refuse_student_drop(installation, changes.source, days)
-        result = _Totals()
-        _compute(installation, lock, changes, run, list(before), progress, result)
+        result = _compute(installation, lock, changes, run, list(before), progress)
         installation.leased_transaction(lock, _record, run, days.first, days.last, changes)
         after = installation.transaction(day_counts, days.first, days.last)
     moved = {count.day for count in after if count != before.get(count.day)}
@@ -178,12 +176,13 @@ def _compute(
     run: RecordedRun,
     computed: list[date],
     progress: ProgressListener,
-    totals: _Totals,
-) -> None:
+) -> _Totals:
     """Compute and publish the students concerned, on the computed days only."""
+    groups = changes.groups(computed[0])
+    totals = _Totals(students=sum(len(user_ids) for _, user_ids in groups))
     parts = [
         (LocalDays(max(start, first), last, installation.settings.zone), user_ids)
-        for start, user_ids in changes.groups(computed[0])
+        for start, user_ids in groups
         for first, last in contiguous_ranges(computed)
         if last >= start
     ]
@@ -198,16 +197,13 @@ def _compute(
             kind = SnapshotWork if is_most else SelectedStudentsWork
             work = kind(installation.uri, changes.source, lock.lease, days, run.computed_at, run.run_id, LATE_DATA)
             batches = executor.split(user_ids, memory_per_student(days.count, changes.events))
-
-            def batch_done(batch: Batch, days: LocalDays = days) -> None:
-                totals.student_days += len(batch.user_ids) * days.count
-
-            for reports in executor.map_batches(batches, work, lock.check_lock, batch_done):
+            for reports in executor.map_batches(batches, work, lock.check_lock):
                 for report in reports:
                     totals.add(report)
+            totals.student_days += len(user_ids) * days.count
             done += len(concerned) * days.count
             progress(Progress(number, len(parts), "groups of students", done, total))
-    totals.students = sum(len(user_ids) for _, user_ids in changes.groups(computed[0]))
+    return totals
 
 
 def _record(

@@ -83,21 +83,32 @@ def publish_ranked(
     batches_of = [executor.split(user_ids, memory_per_student(part.days.count, events)) for part in ranges]
     counter = BatchProgress(progress, 2 * sum(map(len, batches_of)), work.days.count * len(user_ids))
     for part, batches in zip(ranges, batches_of, strict=True):
-        firsts = np.array([batch.user_ids[0] for batch in batches], dtype=np.int64)
+        yield from _publish_range(executor, part, batches, events, check_lock, counter)
 
-        def computed_batch(batch: Batch, days: int = part.days.count) -> None:
-            counter.add(len(batch.user_ids) * days / 2)
 
-        def published_part(
-            batch: Batch, days: int = part.days.count, batches: list[Batch] = batches, firsts: Ints = firsts
-        ) -> None:
-            whole = batches[int(np.searchsorted(firsts, batch.user_ids[0], side="right")) - 1]
-            counter.add(len(batch.user_ids) * days / 2, len(batch.user_ids) / len(whole.user_ids))
+def _publish_range(
+    executor: BatchExecutor,
+    work: SnapshotWork,
+    batches: Sequence[Batch],
+    events: float,
+    check_lock: Callable[[], None],
+    counter: BatchProgress,
+) -> Iterator[DayReport]:
+    """Compute, rank and publish the batches; each counts half when it is computed and half when it is published."""
+    days = work.days.count
+    firsts = np.array([batch.user_ids[0] for batch in batches], dtype=np.int64)
 
-        with ranked_batches(executor, part, batches, events, check_lock, computed_batch) as computed:
-            tasks = (BatchTask(Batch(batch.user_ids), _publication(part, batch)) for batch in computed)
-            for reports in executor.map_tasks(tasks, check_lock, published_part):
-                yield from reports
+    def count_computed(batch: Batch) -> None:
+        counter.add(len(batch.user_ids) * days / 2)
+
+    def count_published(part: Batch) -> None:
+        whole = batches[int(np.searchsorted(firsts, part.user_ids[0], side="right")) - 1]
+        counter.add(len(part.user_ids) * days / 2, len(part.user_ids) / len(whole.user_ids))
+
+    with ranked_batches(executor, work, batches, events, check_lock, count_computed) as computed:
+        tasks = (BatchTask(Batch(batch.user_ids), _publication(work, batch)) for batch in computed)
+        for reports in executor.map_tasks(tasks, check_lock, count_published):
+            yield from reports
 
 
 def publish_engagement(

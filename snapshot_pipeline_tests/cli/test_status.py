@@ -228,7 +228,7 @@ def test_a_dead_daemon_is_a_problem_with_the_age_of_its_heartbeat(
     assert 420 <= found["daemon"]["age_seconds"] < 500
     printed = status(installation, SNAPSHOT_START_DATE=str(yesterday)).stdout
     assert "\nDaemon: dead; last heartbeat 7 minutes ago: start `dagster-daemon run`" in printed
-    # Dagster's own probe tolerates half an hour, unless it is told otherwise (docs/operations.md).
+    # Dagster's own probe tolerates half an hour, unless it is set otherwise (docs/operations.md).
     assert all_daemons_live_for(installation, 1800)
     assert not all_daemons_live_for(installation, 90)
 

@@ -136,7 +136,7 @@ WEEKS: dict[str, tuple[list[str], dict[str, Any] | None]] = {
         student(1, PYTHON, "(1, 1, '2026-03-16 00:00+00', NULL, 5)"),
         {"START_LEARNING": FIRST},
     ),
-    "nobody is told to start before the cohort has": (student(1, "'sql', '1'"), None),
+    "nobody should start before the cohort has": (student(1, "'sql', '1'"), None),
     "without a level there is no cohort to wait for": (student(1, "'sql', ''"), {"START_LEARNING": {}}),
     "practice where a student of the cohort submitted an exercise": (
         student(1, PYTHON, *(f"(1, {n}, '2026-03-0{n} 08:00+00', '2026-03-0{n} 09:00+00', 5)" for n in range(3, 8))),
@@ -198,7 +198,7 @@ def test_thresholds_and_full_marks_are_those_of_the_settings(installation: Insta
 
 
 def test_a_cohort_begins_with_its_first_tenth(installation: Installation):
-    """One of eleven has started, then one of ten; the others are told to start in the week of that day."""
+    """One of eleven has started, then one of ten; the others should start in the week of that day."""
     statements = [line for n in range(1, 12) for line in student(n, "'sql', '1'")]
     start = "INSERT INTO user_lesson_progress VALUES (1, 9, '2026-03-12 09:00+00', NULL, 5)"
     joins = {"lesson_id": 9, "lesson_title": "Joins"}
