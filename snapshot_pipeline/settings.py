@@ -401,7 +401,6 @@ class Settings(BaseSettings):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The platform's time zone."""
         return ZoneInfo(self.timezone)
 
     @property

@@ -181,7 +181,6 @@ def student_id(user_id: int, student_url: str | None) -> Text:
 
 
 def print_student(user_id: int, student_url: str | None, what: str) -> None:
-    """Print a line about a student."""
     Console(highlight=False).print(Text.assemble("Student ", student_id(user_id, student_url), what), soft_wrap=True)
 
 

@@ -175,7 +175,6 @@ def local_dates(instants: pd.Series, zone: ZoneInfo) -> NDArray[np.datetime64]:
 
 
 def no_issues() -> pd.DataFrame:
-    """A list without issues."""
     empty = pd.DataFrame({name: np.empty(0, dtype=object) for name in ISSUE_COLUMNS})
     return empty.astype({"user_id": np.int64, "day": "datetime64[s]"})
 

@@ -278,7 +278,6 @@ class Engagement:
         return cls(empty[0], dict(zip(WEIGHTS, empty[1:], strict=True)))
 
     def of_students(self, rows: slice | Ints) -> Engagement:
-        """The engagement of some of the students."""
         return Engagement(self.score[rows], {name: values[rows] for name, values in self.components.items()})
 
     def columns(self, rows: Ints, days: Ints) -> dict[str, Floats]:

@@ -33,7 +33,6 @@ class ScoreCounts:
 
     @classmethod
     def none(cls) -> ScoreCounts:
-        """Counts of no students."""
         return cls(np.zeros(POSSIBLE_SCORES, dtype=np.int32))
 
     @classmethod
@@ -58,13 +57,11 @@ class ScoreCounts:
         return [cls(day) for day in counts.astype(np.int32).reshape(days, POSSIBLE_SCORES)]
 
     def __eq__(self, other: object) -> bool:
-        """Whether all counts are equal."""
         return isinstance(other, ScoreCounts) and bool(np.array_equal(self.counts, other.counts))
 
     __hash__ = None  # type: ignore[assignment]
 
     def __add__(self, other: ScoreCounts) -> ScoreCounts:
-        """Counts of the students of both."""
         return ScoreCounts(self.counts + other.counts)
 
     def __getstate__(self) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:

@@ -44,7 +44,6 @@ MIN_COVERAGE = 0.5
 
 
 def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """Return the specs of the checks of a day of snapshots."""
     return _specs(
         asset,
         daily_partitions(settings),
@@ -60,13 +59,11 @@ def snapshot_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSp
 
 
 def summary_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """Return the spec of the check of a day's summary."""
     description = "Every student that the day's run published or that failed is in the summary."
     return _specs(asset, daily_partitions(settings), {ALL_STUDENTS: description})
 
 
 def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """Return the specs of the checks of a week of recommendations."""
     return _specs(
         asset,
         weekly_partitions(settings),
@@ -85,7 +82,6 @@ def recommendation_check_specs(asset: str, settings: Settings) -> list[dg.AssetC
 
 
 def at_risk_check_specs(asset: str, settings: Settings) -> list[dg.AssetCheckSpec]:
-    """Return the spec of the check of the students at risk of a week."""
     description = (
         f"From {percent(settings.at_risk_min_share)} to {percent(settings.at_risk_max_share)} of the students with an "
         "engagement score are listed, and none whose cohort is too small to compare."
@@ -276,7 +272,6 @@ def check_summary(day: SummarizedDay) -> dg.AssetCheckResult:
 
 
 def check_week(report: WeekReport, settings: Settings) -> list[dg.AssetCheckResult]:
-    """Evaluate all checks of a week of recommendations."""
     return [
         check_week_success_rate(report, settings.min_success_rate),
         check_recommendation_coverage(report),

@@ -18,8 +18,6 @@ DAYS_AHEAD = 62
 
 
 def build_housekeeping_job(settings: Settings) -> dg.JobDefinition:
-    """Build the housekeeping job."""
-
     @dg.op(
         name="delete_expired_rows",
         required_resource_keys=DATABASES,

@@ -80,7 +80,6 @@ def build_platform_contract(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def state_metadata(state: TableState) -> dict[str, Any]:
-    """Return the metadata of a table's materialization."""
     estimate = {} if state.row_estimate is None else {"row_estimate": state.row_estimate}
     if state.is_newest_unread:
         return {**estimate, "newest_row": _NEWEST_UNREAD}

@@ -315,7 +315,6 @@ class RiskWork:
 
     @property
     def name(self) -> str:
-        """Name for dashboards and errors."""
         return f"students at risk {self.sunday}"
 
     def __call__(self, batch: Batch) -> RiskFacts | None:

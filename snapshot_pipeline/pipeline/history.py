@@ -119,7 +119,6 @@ def read_history(
 
 
 def empty_history() -> StudentHistory:
-    """The history of no students."""
     ids = np.zeros(0, dtype=np.int64)
     instants = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
     times = {"started_at": instants, "completed_at": instants, "start": instants}

@@ -46,7 +46,6 @@ class Installation:
 
     @property
     def store(self) -> StoreTables:
-        """Our tables."""
         return StoreTables.of(self.settings.store_schema)
 
     def transaction(

@@ -208,7 +208,6 @@ class RecordStore:
         ]
 
     def append(self, records: QuizRecords) -> None:
-        """Add the records of a batch."""
         for part, its_records in zip(self._parts, records.split(len(self._parts)), strict=True):
             part.append(its_records)
 

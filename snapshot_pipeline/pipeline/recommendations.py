@@ -246,7 +246,6 @@ class RecommendationWork:
 
     @property
     def name(self) -> str:
-        """Name for dashboards and errors."""
         return f"recommendations {self.week.start}"
 
     def __call__(self, batch: Batch) -> WeekReport:

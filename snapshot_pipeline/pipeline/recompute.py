@@ -155,11 +155,9 @@ class RecomputeWork:
 
     @property
     def name(self) -> str:
-        """Name for errors."""
         return f"recompute {self.snapshots.days.first}"
 
     def __call__(self, batch: Batch) -> Recomputation:
-        """Compute and compare the batch."""
         return self._compare(self.snapshots.compute(batch))
 
     def fail(self, batch: Batch, error: Exception) -> Recomputation:

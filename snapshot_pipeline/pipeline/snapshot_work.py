@@ -49,7 +49,6 @@ class ComputedBatch:
     engagement: Engagement | None = None
 
     def of_students(self, user_ids: NDArray[np.int64]) -> ComputedBatch:
-        """The snapshots of some of the students."""
         if len(user_ids) == len(self.user_ids):
             return self
 
@@ -98,7 +97,6 @@ class SnapshotWork:
 
     @property
     def name(self) -> str:
-        """Name for dashboards and errors."""
         return f"snapshots {self.days.first}\u2026{self.days.last}"
 
     def __call__(self, batch: Batch) -> list[DayReport]:

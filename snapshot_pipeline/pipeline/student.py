@@ -174,7 +174,6 @@ def read_student_report(installation: Installation, user_id: int, day: date) -> 
 
 
 def _read_engagement(installation: Installation, history: StudentHistory, day: LocalDays) -> StudentEngagement | None:
-    """Return the published engagement of one student and one day."""
     user_ids = history.students["user_id"].to_numpy(np.int64)
     with bulk.transaction(installation.uri) as connection:
         published = read_engagement(connection, installation.store, user_ids, [day.last]).to_dict("records")

@@ -65,7 +65,6 @@ class DayRows:
 
 
 def blocks_of(user_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The block of each student."""
     blocks: NDArray[np.int64] = user_ids % BLOCKS
     return blocks
 

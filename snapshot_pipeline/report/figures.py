@@ -69,7 +69,6 @@ class AtRiskFigures:
 
     @property
     def students(self) -> int:
-        """All of them."""
         return sum(self.states.values())
 
 
@@ -118,12 +117,10 @@ class ReportFigures:
 
     @property
     def week(self) -> WeekFigures:
-        """The week itself."""
         return WeekFigures(self, self.week_start)
 
     @property
     def before(self) -> WeekFigures:
-        """The week before it."""
         return WeekFigures(self, self.week_start - timedelta(days=DAYS))
 
     @property
@@ -149,7 +146,6 @@ class WeekFigures:
 
     @property
     def days(self) -> list[date]:
-        """Its seven days."""
         return [self.start + timedelta(days=number) for number in range(DAYS)]
 
     @property

@@ -100,11 +100,9 @@ class StudentList:
     student_url: str | None = None
 
     def link(self, student: ListedStudent) -> str | None:
-        """The address of the student's page."""
         return self.student_url.replace("{user_id}", str(student.user_id)) if self.student_url else None
 
     def of_state(self, state: str) -> list[ListedStudent]:
-        """The students with a state."""
         return [student for student in self.students if student.state == state]
 
 

@@ -60,7 +60,6 @@ class _Measure:
 
 
 def title(figures: ReportFigures) -> str:
-    """The week."""
     return f"Week of {long_date(figures.week.start)} to {long_date(figures.week.sunday)}"
 
 

@@ -101,7 +101,6 @@ class AtRiskWeek:
 
     @property
     def total(self) -> int:
-        """Students in the table."""
         return sum(self.states.values())
 
 

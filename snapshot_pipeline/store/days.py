@@ -220,7 +220,6 @@ def day_counts(connection: Connection, tables: StoreTables, first: date, last: d
 
 
 def last_day_count_before(connection: Connection, tables: StoreTables, day: date) -> DayCount | None:
-    """The counts of the last computed day before `day`."""
     earlier = tables.snapshot_days.c.snapshot_date
     row = connection.execute(_select_counts(tables).where(earlier < day).order_by(earlier.desc()).limit(1)).first()
     return DayCount(*row) if row else None

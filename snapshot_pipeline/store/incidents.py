@@ -135,7 +135,6 @@ def mark_notified(connection: Connection, tables: StoreTables, numbers: Sequence
 def close_incident(
     connection: Connection, tables: StoreTables, number: int, event_at: datetime | None, now: datetime
 ) -> None:
-    """Close an incident."""
     incidents = tables.incidents
     connection.execute(
         update(incidents)

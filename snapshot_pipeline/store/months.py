@@ -98,7 +98,6 @@ class Partition:
 
     @property
     def table(self) -> Table:
-        """The partition as a table."""
         return Table(self.name, MetaData(), schema=self.schema)
 
 

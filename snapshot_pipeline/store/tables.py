@@ -76,7 +76,6 @@ class StoreTables:
 
     @property
     def metadata(self) -> MetaData:
-        """The metadata of all tables."""
         return self.performance_snapshots.metadata
 
     @classmethod

@@ -30,8 +30,6 @@ TYPES = tuple(kind.name for kind in RECOMMENDATION_TYPES)
 
 
 def build_adaptive_recommendations(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @weekly_asset(
         NAME,
         (

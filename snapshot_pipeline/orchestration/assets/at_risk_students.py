@@ -27,8 +27,6 @@ KEY = dg.AssetKey(NAME)
 
 
 def build_at_risk_students(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @weekly_asset(
         NAME,
         (

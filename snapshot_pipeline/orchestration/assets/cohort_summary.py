@@ -26,8 +26,6 @@ KEY = dg.AssetKey(NAME)
 
 
 def build_cohort_summary(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @dg.asset(
         name=NAME,
         description=(
@@ -79,7 +77,6 @@ def _outcome(run: SummaryRun, changed: int) -> str:
 
 
 def summary_metadata(day: SummarizedDay) -> Metadata:
-    """Return the numbers of students and cohorts of a day."""
     median = {} if day.pace_median is None else {"median_pace_score": day.pace_median}
     return {
         "students": day.students,

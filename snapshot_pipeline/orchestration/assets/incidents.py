@@ -68,7 +68,6 @@ class OpenState:
 
 
 def read_open_state(installation: Installation, now: datetime) -> OpenState:
-    """Read the open incidents and failures."""
     incidents = installation.transaction(open_incidents)
     days = due_days(installation.settings, now)
     if not days:
@@ -79,8 +78,6 @@ def read_open_state(installation: Installation, now: datetime) -> OpenState:
 
 
 def build_incidents(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @dg.asset(
         name=NAME,
         description=(

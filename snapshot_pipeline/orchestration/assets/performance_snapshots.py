@@ -36,8 +36,6 @@ KEY = dg.AssetKey(NAME)
 
 
 def build_performance_snapshots(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @dg.asset(
         name=NAME,
         description=(

@@ -30,8 +30,6 @@ _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def build_recomputed_day(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @dg.asset(
         name=NAME,
         description=(

@@ -26,8 +26,6 @@ KEY = dg.AssetKey(NAME)
 
 
 def build_weekly_report(settings: Settings) -> dg.AssetsDefinition:
-    """Build the asset."""
-
     @dg.asset(
         name=NAME,
         description=(

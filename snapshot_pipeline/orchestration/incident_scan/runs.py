@@ -81,7 +81,6 @@ class _FailedRun:
 
     @property
     def ended(self) -> datetime:
-        """When it failed."""
         return _ended(self.record)
 
 

@@ -42,7 +42,6 @@ class Scan:
 
     @property
     def settings(self) -> Settings:
-        """The settings of the installation."""
         return self.installation.settings
 
     @property

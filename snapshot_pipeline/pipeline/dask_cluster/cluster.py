@@ -120,7 +120,6 @@ class Cluster(Executor):
                 self._client.cancel(list(self._open.values()))
 
     def submit(self, task: BatchTask[Kind], /) -> Future[list[Kind]]:  # type: ignore[override]  # tasks only
-        """Submit a task to the cluster."""
         future: Future[list[Kind]] = Future()
         # With the run: Dask takes two tasks with the same key for one, and one of an earlier run may still exist.
         key = f"{task.name}, {self._run}"

@@ -83,34 +83,14 @@ def _lesson(rows: InvalidRows, completed: Ints | None = None, minutes: Ints | No
     )
 
 
-def _extra_credit(rows: InvalidRows) -> Attempts:
-    return _attempt(rows, 110.0)
-
-
-def _float_noise(rows: InvalidRows) -> Attempts:
-    return _attempt(rows, 100.00000000000001)
-
-
 def negative_score(rows: InvalidRows, score: float = -5.0) -> Attempts:
     """Return a graded attempt at the entry test with a score below 0."""
     return _attempt(rows, score)
 
 
-def _nan_score(rows: InvalidRows) -> Attempts:
-    return _attempt(rows, np.nan)
-
-
-def _skew_of_a_second(rows: InvalidRows) -> Study:
-    return _lesson(rows, completed=rows.moment - _SECOND)
-
-
 def completed_before_start(rows: InvalidRows) -> Study:
     """Return a lesson that was completed minutes before it was started."""
     return _lesson(rows, completed=rows.moment - rows.minutes * MINUTE)
-
-
-def _opened_again(rows: InvalidRows) -> Study:
-    return _lesson(rows, completed=rows.moment - 3 * DAY)
 
 
 def _completed_without_start(rows: InvalidRows) -> Study:
@@ -119,32 +99,12 @@ def _completed_without_start(rows: InvalidRows) -> Study:
     return replace(completed, is_started=np.zeros(len(rows.person), dtype=bool))
 
 
-def _negative_minutes(rows: InvalidRows) -> Study:
-    return _lesson(rows, minutes=-rows.minutes)
-
-
-def _more_minutes_than_passed(rows: InvalidRows) -> Study:
-    return _lesson(rows, minutes=rows.minutes + 24 * 60)
-
-
-def _implausible_minutes(rows: InvalidRows) -> Study:
-    return _lesson(rows, minutes=rows.minutes + MAX_MINUTES)
-
-
 def _minutes_over_midnight(rows: InvalidRows) -> Study:
     return replace(_lesson(rows), started=np.maximum(rows.moment, rows.midnight - 5 * MINUTE))
 
 
-def _epoch_for_never(rows: InvalidRows) -> Study:
-    return _lesson(rows, completed=np.full(len(rows.person), _EPOCH))
-
-
-def _future_completion(rows: InvalidRows) -> Study:
-    return _lesson(rows, completed=np.full(len(rows.person), _FUTURE))
-
-
-def _unpublished_lesson(rows: InvalidRows) -> Attempts:
-    return _attempt(rows, 40.0, rows.unpublished_quiz)
+def _completed_at(moment: int) -> Callable[[InvalidRows], Study]:
+    return lambda rows: _lesson(rows, completed=np.full(len(rows.person), moment))
 
 
 @dataclass(frozen=True)
@@ -162,22 +122,22 @@ class Kind:
 
 
 KINDS = (
-    Kind("extra_credit", None, _extra_credit),
+    Kind("extra_credit", None, lambda rows: _attempt(rows, 110.0)),
     Kind("negative_score", NEGATIVE_SCORE, negative_score),
-    Kind("float_noise", None, _float_noise),
-    Kind("negative_minutes", NEGATIVE_MINUTES, _negative_minutes),
-    Kind("skew_of_a_second", None, _skew_of_a_second),
+    Kind("float_noise", None, lambda rows: _attempt(rows, 100.00000000000001)),
+    Kind("negative_minutes", NEGATIVE_MINUTES, lambda rows: _lesson(rows, minutes=-rows.minutes)),
+    Kind("skew_of_a_second", None, lambda rows: _lesson(rows, completed=rows.moment - _SECOND)),
     Kind("completed_before_start", COMPLETED_BEFORE_STARTED, completed_before_start),
     Kind("completed_without_start", None, _completed_without_start),
-    Kind("nan_score", NON_FINITE_SCORE, _nan_score),
+    Kind("nan_score", NON_FINITE_SCORE, lambda rows: _attempt(rows, np.nan)),
     Kind("minutes_over_midnight", None, _minutes_over_midnight),
-    Kind("implausible_minutes", IMPLAUSIBLE_MINUTES, _implausible_minutes),
-    Kind("more_minutes_than_passed", None, _more_minutes_than_passed),
-    Kind("epoch_for_never", IMPLAUSIBLE_TIMESTAMP, _epoch_for_never),
-    Kind("unpublished_lesson", None, _unpublished_lesson),
-    Kind("future_completion", FUTURE_TIMESTAMP, _future_completion),
+    Kind("implausible_minutes", IMPLAUSIBLE_MINUTES, lambda rows: _lesson(rows, minutes=rows.minutes + MAX_MINUTES)),
+    Kind("more_minutes_than_passed", None, lambda rows: _lesson(rows, minutes=rows.minutes + 24 * 60)),
+    Kind("epoch_for_never", IMPLAUSIBLE_TIMESTAMP, _completed_at(_EPOCH)),
+    Kind("unpublished_lesson", None, lambda rows: _attempt(rows, 40.0, rows.unpublished_quiz)),
+    Kind("future_completion", FUTURE_TIMESTAMP, _completed_at(_FUTURE)),
     Kind("finished_student", None, None),
-    Kind("opened_again", COMPLETED_BEFORE_STARTED, _opened_again),
+    Kind("opened_again", COMPLETED_BEFORE_STARTED, lambda rows: _lesson(rows, completed=rows.moment - 3 * DAY)),
 )
 """The kinds; the students chosen get them in turn. An invalid row fails nobody: see `metrics.corrections`.
 
