@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,8 @@ def materialize(first: date | None, last: date | None, *, missing: bool, allow_s
         if not days:
             click.echo(f"No day from {first} to {last} is missing; nothing to do.")
             return
-    compute_days(settings, days, allow_student_drop=allow_student_drop).exit_if_any()
+    run_days(settings, days, allow_student_drop=allow_student_drop)
+    _exit_if_any(print_days_of(settings, days))
 
 
 def _missing_days(settings: Settings, days: Sequence[date]) -> list[date]:
@@ -68,31 +68,15 @@ def _missing_days(settings: Settings, days: Sequence[date]) -> list[date]:
         return [day.day for day in read_days(installation, days[0], days[-1]) if day.state == "missing"]
 
 
-@dataclass(frozen=True)
-class Problems:
-    """What is wrong with computed days or weeks: phrases without a full stop."""
-
-    phrases: Sequence[str]
-
-    def exit_if_any(self) -> None:
-        """Print the problems in one line and exit with 3, as `status` does; return if there are none."""
-        if self.phrases:
-            click.secho(f"\nProblems: {'; '.join(self.phrases)}.", fg="red")
-            raise click.exceptions.Exit(PROBLEM_STATUS)
-
-
-def compute_days(settings: Settings, days: Sequence[date], *, allow_student_drop: bool = False) -> Problems:
-    """Compute the days, SNAPSHOT_DAYS_PER_RUN per run, and print a table of them.
-
-    Args:
-        days: Ascending, at least one.
-    """
-    run_days(settings, days, allow_student_drop=allow_student_drop)
-    return print_days_of(settings, days)
+def _exit_if_any(problems: Sequence[str]) -> None:
+    """Print the problems in one line and exit with 3, as `status` does; return if there are none."""
+    if problems:
+        click.secho(f"\nProblems: {'; '.join(problems)}.", fg="red")
+        raise click.exceptions.Exit(PROBLEM_STATUS)
 
 
 def run_days(settings: Settings, days: Sequence[date], *, allow_student_drop: bool = False) -> None:
-    """Compute the days, and show the progress."""
+    """Compute ascending days, SNAPSHOT_DAYS_PER_RUN per run, and show the progress."""
     from snapshot_pipeline.cli.dagster_runs import RunSeries, execute
     from snapshot_pipeline.cli.progress import progress_display
     from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG
@@ -107,15 +91,15 @@ def run_days(settings: Settings, days: Sequence[date], *, allow_student_drop: bo
             execute(settings, "daily_snapshots_job", {**range_tags(start, end), **tags}, listener)
 
 
-def print_days_of(settings: Settings, days: Sequence[date]) -> Problems:
-    """Print a table of computed days; return their problems."""
+def print_days_of(settings: Settings, days: Sequence[date]) -> list[str]:
+    """Print a table of computed days; return their problems, as phrases without a full stop."""
     from snapshot_pipeline.cli.tables import day_problems, print_days, read_days
     from snapshot_pipeline.pipeline.installation import open_installation
 
     with open_installation(settings) as installation:
         shown = [day for day in read_days(installation, days[0], days[-1]) if day.day in set(days)]
     print_days(shown)
-    return Problems(day_problems(shown))
+    return day_problems(shown)
 
 
 @click.command(epilog="Example: snapshot-pipeline retry-failed --from 2026-11-01 --to 2026-11-22")
@@ -150,7 +134,7 @@ def retry_failed(first: date | None, last: date | None) -> None:
         click.echo()
         failures = installation.transaction(failures_by_reason, oldest, newest)
         print_failures(failures, oldest, newest, settings.zone)
-    problems.exit_if_any()
+    _exit_if_any(problems)
 
 
 @click.command(epilog="Example: snapshot-pipeline recommend --week 2026-11-16")
@@ -163,11 +147,11 @@ def recommend(week: date) -> None:
     """
     settings = load_settings()
     require_closed_week(settings, week)
-    compute_week(settings, week).exit_if_any()
+    _exit_if_any(_compute_week(settings, week))
 
 
-def compute_week(settings: Settings, week_start: date) -> Problems:
-    """Compute the week's recommendations, and print how many there are of each type and how many students failed."""
+def _compute_week(settings: Settings, week_start: date) -> list[str]:
+    """Compute the week's recommendations, print their number by type and the failed students; return the problems."""
     from snapshot_pipeline.cli.tables import WeekCounts, print_week
     from snapshot_pipeline.pipeline.installation import open_installation
     from snapshot_pipeline.store.recommendations import active_counts, counts_by_week
@@ -184,7 +168,7 @@ def compute_week(settings: Settings, week_start: date) -> Problems:
     for check in checks:
         if not check.is_error:
             click.echo(f"\n{check.description}.")
-    return Problems([check.description for check in checks if check.is_error])
+    return [check.description for check in checks if check.is_error]
 
 
 @click.command(epilog="Example: snapshot-pipeline report --week 2026-11-16 --open")

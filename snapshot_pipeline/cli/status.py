@@ -47,13 +47,14 @@ class Status:
         Open failures are not a problem: they wait for a fix of their cause, and many of them make a day `too few`.
         """
         from snapshot_pipeline.cli.tables import day_problems
+        from snapshot_pipeline.plots.text import count_noun
 
-        counts = (
-            (len(self.incidents.open), "open incident", "open incidents"),
-            (len(self.incidents.failing_channels), "failing channel", "failing channels"),
-            (len(self.incidents.channel_problems), "invalid channel URL", "invalid channel URLs"),
-        )
-        others = [f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in counts if count]
+        counts = {
+            "open incident": len(self.incidents.open),
+            "failing channel": len(self.incidents.failing_channels),
+            "invalid channel URL": len(self.incidents.channel_problems),
+        }
+        others = [count_noun(count, noun) for noun, count in counts.items() if count]
         return day_problems(self.days) + others + ([self.daemon.problem] if self.daemon.problem else [])
 
 

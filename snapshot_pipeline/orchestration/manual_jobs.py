@@ -8,7 +8,7 @@ and check results, for the snapshots and for their summaries. A backfill in the 
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `context` and `config` at run time.
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -25,6 +25,8 @@ from snapshot_pipeline.orchestration.names import DATABASES, DAYS_TAG, LATE_DATA
 from snapshot_pipeline.orchestration.partitioned_checks import partition_events
 from snapshot_pipeline.orchestration.partitions import run_ranges
 from snapshot_pipeline.orchestration.steps import log_progress, readable_failures, step_installation
+from snapshot_pipeline.pipeline.day_reports import DayReport
+from snapshot_pipeline.pipeline.installation import Installation
 from snapshot_pipeline.pipeline.late_run import compute_late_data
 from snapshot_pipeline.pipeline.periods import (
     PeriodError,
@@ -135,24 +137,21 @@ def build_retry_failed_job(settings: Settings) -> dg.JobDefinition:
         with step_installation(context, settings) as installation:
             first, last = _days_to_retry(config.first_day, config.last_day)
             run = retry_failed(installation, first, last, context.run_id, log_progress(context))
-            # Of the last few days only: for all days of many failures they would take longer than the retry.
-            last_reports = [day.report for day in run.days if day.report is not None][-DETAILED_DAYS:]
-            details = {report.day: details_metadata(context, installation, report) for report in last_reports}
+            # A day that was never computed as a whole must not be shown as materialized.
+            reports = [day.report for day in run.days if day.report is not None]
+            metadata = _days_metadata(context, installation, reports)
         for day in run.days:
             context.log.info(_retried_sentence(day))
-        # A day that was never computed as a whole must not be shown as materialized.
-        reports = {day.day: (day.retried, day.report) for day in run.days if day.report is not None}
+            if day.report is not None:
+                metadata[day.day]["retried"] = day.retried
         yield from partition_events(
             context.instance,
             performance_snapshots.KEY,
-            {
-                day: {**day_metadata(report, details.get(day, {})), "retried": retried}
-                for day, (retried, report) in reports.items()
-            },
-            {day: [check_success_rate(report, settings.min_success_rate)] for day, (_, report) in reports.items()},
+            metadata,
+            {report.day: [check_success_rate(report, settings.min_success_rate)] for report in reports},
         )
         # Last, so that an error in a summary does not hide the results of the retry.
-        yield from summarize_again(context, settings, list(reports))
+        yield from summarize_again(context, settings, list(metadata))
         context.log.info(_retry_outcome(run))
         yield dg.Output(None)
 
@@ -186,8 +185,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         with step_installation(context, settings) as installation:
             first = _first_day_to_search(config.first_day, settings)
             run = compute_late_data(installation, first, context.run_id, log_progress(context))
-            last_reports = run.reports[-DETAILED_DAYS:]
-            details = {report.day: details_metadata(context, installation, report) for report in last_reports}
+            metadata = _days_metadata(context, installation, run.reports)
         context.log.info(
             f"{count_noun(run.students, 'student')} recomputed, {count_noun(run.student_days, 'student-day')}; "
             f"{count_noun(len(run.reports), 'day')} and "
@@ -196,7 +194,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         yield from partition_events(
             context.instance,
             performance_snapshots.KEY,
-            {report.day: day_metadata(report, details.get(report.day, {})) for report in run.reports},
+            metadata,
             {
                 report.day: [
                     check_success_rate(report, settings.min_success_rate),
@@ -205,7 +203,7 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
                 for report in run.reports
             },
         )
-        yield from summarize_again(context, settings, [report.day for report in run.reports])
+        yield from summarize_again(context, settings, list(metadata))
         yield dg.Output(None)
 
     @dg.job(
@@ -222,6 +220,14 @@ def build_late_data_job(settings: Settings) -> dg.JobDefinition:
         )()
 
     return late_data_job
+
+
+def _days_metadata(
+    context: dg.OpExecutionContext, installation: Installation, reports: Sequence[DayReport]
+) -> dict[date, Metadata]:
+    """Return the metadata of each day; plots of the last few only: those of many take longer than the run."""
+    details = {report.day: details_metadata(context, installation, report) for report in reports[-DETAILED_DAYS:]}
+    return {report.day: day_metadata(report, details.get(report.day, {})) for report in reports}
 
 
 def _checked_before_launch(

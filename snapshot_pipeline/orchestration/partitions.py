@@ -13,6 +13,10 @@ from functools import cache
 import dagster as dg
 
 from snapshot_pipeline.metrics.days import contiguous_ranges
+from snapshot_pipeline.orchestration.instance.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 from snapshot_pipeline.orchestration.names import DAYS_TAG
 from snapshot_pipeline.pipeline.periods import days_text
 from snapshot_pipeline.settings import Settings
@@ -51,8 +55,8 @@ def range_tags(first: date, last: date) -> dict[str, str]:
     """Return the run tags that select the partitions `first … last`."""
     return {
         DAYS_TAG: days_text(first, last),
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
+        ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
+        ASSET_PARTITION_RANGE_END_TAG: last.isoformat(),
     }
 
 

@@ -19,6 +19,7 @@ from snapshot_pipeline.errors import SnapshotPipelineError, text_to_send
 from snapshot_pipeline.orchestration.instance.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
 )
 from snapshot_pipeline.orchestration.names import ALLOW_STUDENT_DROP_TAG, LEARNING_PLATFORM, REASON_TAG, STORE
@@ -47,8 +48,6 @@ REJECTED_INPUT = "rejected_input"
 
 _AHEAD = timedelta(minutes=1)
 """How far the clock of the daemon, which launches a day at 00:00, may be ahead of that of the run's machine."""
-
-_BACKFILL_TAG = "dagster/backfill"
 
 _LISTENER: ContextVar[ProgressListener | None] = ContextVar("progress_listener", default=None)
 
@@ -160,7 +159,7 @@ def best_effort(context: StepContext, what: str, describe: Callable[[Exception],
 def run_reason(context: StepContext) -> str:
     """Return why the run computes its days: its reason tag, else whether it belongs to a backfill."""
     tags = context.run.tags
-    return tags.get(REASON_TAG) or (BACKFILL if _BACKFILL_TAG in tags else BY_HAND)
+    return tags.get(REASON_TAG) or (BACKFILL if BACKFILL_ID_TAG in tags else BY_HAND)
 
 
 def allows_student_drop(context: StepContext) -> bool:

@@ -26,16 +26,14 @@ class MessageTemplate:
     Attributes:
         title: The heading, without placeholders.
         message: One or two sentences. The placeholders are the keys of the metadata, and `lesson_count`.
-        message_for_one: The singular form, if the message has a number that can be one.
+        message_for_one: The form for one lesson, if the message has their number.
         message_without_lesson: The form for metadata without a lesson, if there need not be one.
-        number: The placeholder that selects the form.
     """
 
     title: str
     message: str
     message_for_one: str | None = None
     message_without_lesson: str | None = None
-    number: str | None = None
 
 
 TEMPLATES: Mapping[str, MessageTemplate] = {
@@ -51,7 +49,6 @@ TEMPLATES: Mapping[str, MessageTemplate] = {
         title="Worth another look",
         message="Revisiting {lesson_count} lessons will help you: your latest quiz score there was low.",
         message_for_one="Revisiting {lesson_count} lesson will help you: your latest quiz score there was low.",
-        number="lesson_count",
     ),
     "START_LEARNING": MessageTemplate(
         title="Ready for your first lesson?",
@@ -89,7 +86,7 @@ def message_of(recommendation_type: str, metadata: Mapping[str, Any]) -> str:
     values = _values_in_text(metadata)
     if template.message_without_lesson is not None and "lesson_id" not in values:
         return template.message_without_lesson
-    if template.message_for_one is not None and template.number is not None and values[template.number] == 1:
+    if template.message_for_one is not None and values["lesson_count"] == 1:
         return template.message_for_one.format_map(values)
     return template.message.format_map(values)
 

@@ -18,7 +18,7 @@ import threading
 import uuid
 from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -309,10 +309,9 @@ class LeasedLock(RunLock):
             self.lease.acquire(connection)
 
 
-@contextmanager
 def exclusive_days(
     engine: Engine, schema: str, first: date, last: date, owner: str, seconds: float
-) -> Iterator[LeasedLock]:
+) -> AbstractContextManager[LeasedLock]:
     """Lock the days `first … last` of the snapshots against every other run.
 
     Args:
@@ -324,29 +323,20 @@ def exclusive_days(
         LockedError: Another run holds one of the days.
     """
     months, parts, days = _months_and_days(first, last)
-    space, description = "performance_snapshots", f"the days {first} to {last}"
-    lease = RunLease(schema, space, first.toordinal(), last.toordinal(), uuid.uuid4().hex, owner, description)
-    numbers = [*months, *days]
-    lock = LeasedLock(
-        engine, f"{schema}.{space}", numbers, description, owner, seconds, parts, LEASE_SECONDS, lease=lease
-    )
-    with _held(lock):
-        yield lock
+    bounds, description = (first.toordinal(), last.toordinal()), f"the days {first} to {last}"
+    lease = RunLease(schema, "performance_snapshots", *bounds, uuid.uuid4().hex, owner, description)
+    return _held(engine, lease, seconds, [*months, *days], parts)
 
 
-@contextmanager
-def exclusive_recommendations(engine: Engine, schema: str, owner: str, seconds: float) -> Iterator[LeasedLock]:
+def exclusive_recommendations(
+    engine: Engine, schema: str, owner: str, seconds: float
+) -> AbstractContextManager[LeasedLock]:
     """Lock the recommendations of all weeks, because every week depends on which one is the newest.
 
     Args and Raises: see `exclusive_days`.
     """
-    space, description = "adaptive_recommendations", "the recommendations"
-    lease = RunLease(schema, space, 0, 0, uuid.uuid4().hex, owner, description)
-    lock = LeasedLock(
-        engine, f"{schema}.{space}", [0], description, owner, seconds, lease_seconds=LEASE_SECONDS, lease=lease
-    )
-    with _held(lock):
-        yield lock
+    lease = RunLease(schema, "adaptive_recommendations", 0, 0, uuid.uuid4().hex, owner, "the recommendations")
+    return _held(engine, lease, seconds, [0])
 
 
 def holders(connection: Connection, space_name: str, number: int) -> list[str]:
@@ -376,13 +366,18 @@ def _months_and_days(first: date, last: date) -> tuple[list[int], frozenset[int]
 
 
 @contextmanager
-def _held(lock: LeasedLock) -> Iterator[None]:
+def _held(
+    engine: Engine, lease: RunLease, seconds: float, numbers: Sequence[int], shared: Set[int] = frozenset()
+) -> Iterator[LeasedLock]:
+    """Hold a lease and its advisory locks until the run ends; heartbeats are sent from a thread."""
+    space_name, description, owner = f"{lease.schema}.{lease.space}", lease.description, lease.owner
+    lock = LeasedLock(engine, space_name, numbers, description, owner, seconds, shared, LEASE_SECONDS, lease=lease)
     ended = threading.Event()
     heartbeat = threading.Thread(target=_send_heartbeats, args=(lock, ended), name="lease", daemon=True)
     try:
         retry_transient(lock.check_lock)
         heartbeat.start()
-        yield
+        yield lock
     finally:
         ended.set()
         lock.release()

@@ -46,12 +46,10 @@ def test_placeholders_are_named_so_that_a_translation_can_reorder_them(name):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_templates_with_a_number_have_singular_and_plural(name):
+def test_templates_with_a_number_of_lessons_have_singular_and_plural(name):
     template = TEMPLATES[name]
-    assert (template.number is None) == (template.message_for_one is None)
-    if template.number and template.message_for_one:
-        assert f"{{{template.number}}}" in template.message
-        assert f"{{{template.number}}}" in template.message_for_one
+    assert ("{lesson_count}" in template.message) == (template.message_for_one is not None)
+    assert "{lesson_count}" in (template.message_for_one or "{lesson_count}")
 
 
 def test_message_of_take_break():
