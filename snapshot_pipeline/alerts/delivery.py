@@ -78,9 +78,7 @@ def deliver(
     return _in_parallel(send, channels, deadline)
 
 
-def send_immediately(
-    channels: Sequence[Channel], message: Message, timeout_seconds: float = TIMEOUT_SECONDS
-) -> list[ChannelReport]:
+def send_immediately(channels: Sequence[Channel], message: Message) -> list[ChannelReport]:
     """Send a message to each channel once, without the outbox: for a test, or when the database is down."""
 
     def send(channel: Channel, report: ChannelReport) -> None:
@@ -88,7 +86,7 @@ def send_immediately(
         report.sent = int(report.error is None)
         report.is_finished = True
 
-    return _in_parallel(send, channels, time.monotonic() + timeout_seconds)
+    return _in_parallel(send, channels, time.monotonic() + TIMEOUT_SECONDS)
 
 
 def _in_parallel(

@@ -30,6 +30,7 @@ NOT_A_NUMBER = -(2**63)
 MAX_SKEW = pd.Timedelta(minutes=5)
 """By how much a completion may precede its start without being listed: clocks differ."""
 
+# The kinds of `data_issues.issue`.
 NEGATIVE_SCORE = "negative_score"
 NON_FINITE_SCORE = "non_finite_score"
 NEGATIVE_MINUTES = "negative_minutes"
@@ -38,18 +39,6 @@ COMPLETED_BEFORE_STARTED = "completed_before_started"
 DUPLICATE_PROGRESS = "duplicate_progress"
 FUTURE_TIMESTAMP = "future_timestamp"
 IMPLAUSIBLE_TIMESTAMP = "implausible_timestamp"
-
-ISSUES = (
-    NEGATIVE_SCORE,
-    NON_FINITE_SCORE,
-    NEGATIVE_MINUTES,
-    IMPLAUSIBLE_MINUTES,
-    COMPLETED_BEFORE_STARTED,
-    DUPLICATE_PROGRESS,
-    FUTURE_TIMESTAMP,
-    IMPLAUSIBLE_TIMESTAMP,
-)
-"""The kinds of `data_issues.issue`."""
 
 PROGRESS = "user_lesson_progress"
 ATTEMPTS = "quiz_attempts"

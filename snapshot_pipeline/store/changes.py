@@ -86,15 +86,13 @@ class RowChanges:
     """How the new rows differ from the old ones; all positions refer to the compared tables.
 
     Attributes:
-        unchanged: New rows that are stored already, to the last bit.
-        changed: New rows with a figure that differs.
+        changed: New rows with a figure that differs from the stored one, be it in the last bit.
         replaced: The old rows that these replace, in the same order.
         inserted: New rows of student-days without an old row.
         deleted: Old rows of student-days without a new row.
         differing: For each figure, which of the changed rows differ in it; bool, shape (changed,).
     """
 
-    unchanged: Ints
     changed: Ints
     replaced: Ints
     inserted: Ints
@@ -138,7 +136,6 @@ def compare(old: pa.Table, new: pa.Table, index: StudentDayIndex, retained: Ints
     has_row[retained] = True
     has_row[-1] = True
     return RowChanges(
-        unchanged=both[~changed],
         changed=both[changed],
         replaced=counterparts[both[changed]],
         inserted=np.flatnonzero(counterparts < 0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -139,7 +138,7 @@ def replace_engagement(
     target, index = tables.performance_snapshots, scope.index
     ranked, stored = as_snapshots(published), read_published(connection, tables, index)
     old = stored.filter(pa.array(np.isin(index.numbers_of(stored), index.numbers_of(ranked))))
-    new = _with_stored(old, ranked, index, ENGAGEMENT_COLUMNS)
+    new = _with_engagement_of(ranked, old, index)
     changes = compare(old, new, index, retained=np.zeros(0, np.int64))
     _delete(connection, target, old.take(changes.to_delete), scope)
     bulk.append(connection, target, with_constants(new.take(changes.to_write), computed_at=scope.computed_at))
@@ -186,7 +185,7 @@ def _replace_snapshots(
     empty = pa.schema(_SNAPSHOT_TYPES).empty_table()
     old = empty if scope.is_first else read_published(connection, tables, scope.index)
     if scope.keeps_engagement:
-        new = _with_stored(new, old, scope.index, ENGAGEMENT_COLUMNS)
+        new = _with_engagement_of(old, new, scope.index)
     changes = compare(old, new, scope.index, retained)
     restated = restatements(old, new, changes, ENGAGEMENT_COLUMNS)
     _delete(connection, target, old.take(changes.to_delete), scope)
@@ -197,12 +196,12 @@ def _replace_snapshots(
     return scope.index.numbers_of(old), restated, _count_reranked(new, changes, scope.index)
 
 
-def _with_stored(new: pa.Table, old: pa.Table, index: StudentDayIndex, columns: Collection[str]) -> pa.Table:
-    """`new` with some columns of `old`, by student-day; null where `old` has no row."""
-    stored = old.select(list(columns)).take(_positions_in(old, new, index))
-    for name in columns:
-        new = new.set_column(new.column_names.index(name), name, stored[name])
-    return new
+def _with_engagement_of(source: pa.Table, rows: pa.Table, index: StudentDayIndex) -> pa.Table:
+    """`rows` with the engagement that `source` has of each student-day; null where it has none."""
+    engagement = source.select(list(ENGAGEMENT_COLUMNS)).take(_positions_in(source, rows, index))
+    for name in ENGAGEMENT_COLUMNS:
+        rows = rows.set_column(rows.column_names.index(name), name, engagement[name])
+    return rows
 
 
 def _positions_in(stored: pa.Table, rows: pa.Table, index: StudentDayIndex) -> pa.Array:

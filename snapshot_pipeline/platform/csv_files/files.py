@@ -172,6 +172,6 @@ def _quote_error(error: csv.Error, line: int) -> str:
     return f"{error}; is there a quoted field that is not closed?"
 
 
-def display_field(field: str, max_length: int = 80) -> str:
+def display_field(field: str) -> str:
     """Return a field for a message: quoted, on one line, truncated."""
-    return repr(field if len(field) <= max_length else field[:max_length] + "…")
+    return repr(field if len(field) <= 80 else field[:80] + "…")
