@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapshot_pipeline.cli.terminal import DAY, BoundedInteger, print_json
+from snapshot_pipeline.cli.terminal import DAY, PROBLEM_STATUS, BoundedInteger, print_json
 from snapshot_pipeline.pipeline.periods import days_text, last_closed_day, require_closed_day
 from snapshot_pipeline.plots.text import count_noun, plain
 from snapshot_pipeline.settings import Settings, load_settings
@@ -17,10 +16,6 @@ from snapshot_pipeline.settings import Settings, load_settings
 if TYPE_CHECKING:
     from snapshot_pipeline.metrics.explanation import PaceExplanation
     from snapshot_pipeline.pipeline.student import StudentDay, StudentReport
-
-NOT_UP_TO_DATE_STATUS = 3
-"""Exit status if the day is missing, has failed, or is out of date; 2 is click's for a wrong option."""
-
 
 _STUDENT_ID = BoundedInteger(-(2**63), 2**63 - 1, "student id")
 """An id that fits PostgreSQL's bigint."""
@@ -55,7 +50,8 @@ def student(user_id: int, day: date | None, as_json: bool) -> None:
         print_json(as_document(report, settings))
     else:
         _print(report, settings)
-    sys.exit(NOT_UP_TO_DATE_STATUS if report.remediation else 0)
+    if report.remediation:
+        raise click.exceptions.Exit(PROBLEM_STATUS)
 
 
 def as_document(report: StudentReport, settings: Settings) -> dict[str, Any]:
