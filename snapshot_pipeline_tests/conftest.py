@@ -113,9 +113,6 @@ def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
         for setting in _SERVER_SETTINGS:
             connection.execute(text(f"ALTER SYSTEM SET {setting}"))
         connection.execute(text("SELECT pg_reload_conf()"))
-        # The default makes guessing passwords expensive, and doubles the time of each of thousands of connections.
-        connection.execute(text("SET scram_iterations = 1"))
-        connection.execute(text(f"ALTER ROLE {admin.url.username} PASSWORD '{admin.url.password}'"))
     admin.dispose()
     yield server
     server.delete()  # its cluster lies outside pytest's directory, where nothing else would delete it
