@@ -178,12 +178,18 @@ class RunningDagster:
         self._wait_until_ready(self._process)
 
     def stop(self) -> None:
+        """Interrupt it as Ctrl-C does, and wait until it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: It has not ended in time; everything has been killed.
+        """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(30)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill_everything()
+                raise
 
 
 def wait_for(poll: Callable[[], Value | None], condition: str, seconds: float, pause: float = 0.3) -> Value:

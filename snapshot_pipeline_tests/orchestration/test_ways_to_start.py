@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -28,15 +29,10 @@ LOCATIONS = """
 
 @pytest.mark.parametrize(
     "command",
-    [
-        [str(BIN / "dagster"), "dev"],
-        [str(BIN / "dg"), "dev", "--use-active-venv"],
-        [str(BIN / "snapshot-pipeline"), "dev"],
-    ],
-    ids=["dagster dev", "dg dev", "snapshot-pipeline dev"],
+    [[str(BIN / "dagster"), "dev"], [str(BIN / "dg"), "dev", "--use-active-venv"]],
+    ids=["dagster dev", "dg dev"],
 )
-def test_every_dev_command_serves_the_same_code_location(command: list[str], tmp_path: Path) -> None:
-    """The state of the schedules is kept under the location's name: a second name would mean a second nightly run."""
+def test_dev_commands_of_dagster_serve_the_code_location(command: list[str], tmp_path: Path) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
     environment = {**inherited, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
     with socket.socket() as free:
@@ -48,25 +44,14 @@ def test_every_dev_command_serves_the_same_code_location(command: list[str], tmp
             [*command, "--port", str(port)], cwd=PROJECT, env=environment, stdout=output, stderr=output
         )
     try:
-        entry = location(port, process, log)
-        assert (entry["name"], entry["loadStatus"]) == ("snapshot_pipeline", "LOADED")
-        (repository,) = entry["locationOrLoadError"]["repositories"]
-        schedules = {schedule["name"] for schedule in repository["schedules"]}
-        assert schedules == {
-            "daily_snapshots_schedule",
-            "weekly_recommendations_schedule",
-            "daily_checks_schedule",
-            "daily_housekeeping_schedule",
-            "weekly_report_schedule",
-        }
-        assert EmbeddedServer(tmp_path).is_running()
+        assert_served(location(port, process, log), tmp_path)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
         EmbeddedServer(tmp_path).delete()
 
 
-def test_killed_dev_leaves_no_process_and_can_be_started_again(tmp_path: Path) -> None:
+def test_our_dev_serves_it_and_once_killed_leaves_no_process_and_can_be_started_again(tmp_path: Path) -> None:
     """Its children used to live on: a second daemon beside that of the next `dev`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
     environment = {**inherited, "SNAPSHOT_HOME": str(tmp_path), "SNAPSHOT_SCHEDULES": "off"}
@@ -84,7 +69,7 @@ def test_killed_dev_leaves_no_process_and_can_be_started_again(tmp_path: Path) -
     killed = start(port)
     again = None
     try:
-        location(port, killed, log)
+        assert_served(location(port, killed, log), tmp_path)
         family = psutil.Process(killed.pid).children(recursive=True)
         assert len(family) >= 4, family  # code server and its own server, web server, daemon
         refused = start(other_port)
@@ -105,7 +90,25 @@ def test_killed_dev_leaves_no_process_and_can_be_started_again(tmp_path: Path) -
         EmbeddedServer(tmp_path).delete()
 
 
-def location(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
+def assert_served(entry: dict[str, Any], home: Path) -> None:
+    """Assert the name of the location: the state of the schedules is kept under it.
+
+    A second name would mean a second nightly run.
+    """
+    assert (entry["name"], entry["loadStatus"]) == ("snapshot_pipeline", "LOADED")
+    (repository,) = entry["locationOrLoadError"]["repositories"]
+    schedules = {schedule["name"] for schedule in repository["schedules"]}
+    assert schedules == {
+        "daily_snapshots_schedule",
+        "weekly_recommendations_schedule",
+        "daily_checks_schedule",
+        "daily_housekeeping_schedule",
+        "weekly_report_schedule",
+    }
+    assert EmbeddedServer(home).is_running()
+
+
+def location(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
     """Wait for the one code location and return it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
