@@ -16,12 +16,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline_tests.browser.conftest import TIMEOUT_MS
+from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
-PROGRAM = Path(sys.executable).with_name("snapshot-pipeline")
 INCIDENTS = "/assets/incidents?view=checks"
 DATA_QUALITY = "/assets/performance_snapshots?view=checks&checkDetail=data_quality"
 
@@ -40,20 +40,9 @@ class Newcomer:
 
     def run(self, *arguments: str) -> str:
         """Run a command that succeeds; return its output."""
-        return run(self.environment, *arguments)
-
-
-def run(environment: dict[str, str], *arguments: str) -> str:
-    finished = subprocess.run(
-        [PROGRAM, *arguments],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
+        finished = run_command(arguments, self.environment)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +51,11 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     home = tmp_path_factory.mktemp("newcomer") / "home"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSHOT_", "DAGSTER_"))}
     environment |= {"SNAPSHOT_HOME": str(home), "SNAPSHOT_WATCH_SECONDS": "5", "COLUMNS": "80", "NO_COLOR": "1"}
+    command = [Path(sys.executable).with_name("snapshot-pipeline"), "demo", "--students", "300", "--weeks", "4"]
     try:
-        yield Newcomer(environment, home, run(environment, "demo", "--students", "300", "--weeks", "4"))
+        demo = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert demo.returncode == 0, demo.stdout + demo.stderr
+        yield Newcomer(environment, home, demo.stdout)
     finally:
         EmbeddedServer(home).delete()
 
@@ -89,14 +81,7 @@ def test_demo_prints_one_incident_that_is_over_and_one_that_is_open(newcomer: Ne
     messages = newcomer.run("alerts", "list")
     assert len(re.findall(r": sent \d", messages)) == 3
     assert (newcomer.home / "alerts.txt").read_text().count("invalid rows") >= 3
-    status = subprocess.run(
-        [PROGRAM, "status"],
-        env=newcomer.environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    status = run_command(["status"], newcomer.environment)
     assert status.returncode == 3
     assert "missing" not in status.stdout
     assert len(re.findall(r"^Incident \d+, since", status.stdout, re.MULTILINE)) == 1
