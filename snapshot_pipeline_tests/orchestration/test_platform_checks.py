@@ -123,7 +123,6 @@ def test_platform_without_exercises_has_no_failing_contract(scanner: Scanner) ->
     assert scanner.installation.instance.get_latest_materialization_event(key) is None
 
 
-@pytest.mark.clock
 def test_schema_that_does_not_exist_is_one_error(scanner: Scanner) -> None:
     """The other tables cannot have passed, but one cause is one incident."""
     result = scanner.run({}, "daily_checks_job", platform_schema="nowhere")
