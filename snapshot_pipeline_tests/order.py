@@ -23,15 +23,16 @@ SYSTEM_DIRECTORIES = (
 SYSTEM_PATHS = tuple(f"{directory}/" for directory in SYSTEM_DIRECTORIES)
 
 SLOWEST_FILES = (
-    "faults/test_database.py",
     "faults/test_kills.py",
-    "integration/test_faked_clocks.py",
     "faults/test_run_kills.py",
+    "faults/test_transient_faults.py",
+    "faults/test_incidents.py",
+    "faults/test_lasting_faults.py",
+    "integration/test_faked_clocks.py",
     "browser/test_dagster_ui.py",
     "integration/celery/test_workers.py",
     "orchestration/test_running_instance.py",
     "orchestration/test_ways_to_start.py",
-    "faults/test_incidents.py",
     "browser/test_demo.py",
     "cli/test_progress.py",
     "integration/dask/test_kills.py",
@@ -73,13 +74,21 @@ SLOWEST_FILES = (
 SHARING_NOTHING = ("integration/test_faked_clocks.py",)
 """Files of long tests without common fixtures."""
 
+SHARING_A_SYSTEM = (
+    ("faults/test_kills.py", "faults/test_run_kills.py"),
+    ("faults/test_transient_faults.py", "faults/test_incidents.py"),
+)
+"""Files that run one after the other in the same worker: the system of the fault tests takes half a minute to start."""
+
 
 class Scheduler(LoadFileScheduling):
     """All tests of a file run in the same worker, except those that share nothing."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return nodeid if file.endswith(SHARING_NOTHING) else file
+        if file.endswith(SHARING_NOTHING):
+            return nodeid
+        return next((files[0] for files in SHARING_A_SYSTEM if file.endswith(files)), file)
 
 
 def has_none_of(path: Path, marker_expression: str) -> bool:

@@ -21,11 +21,10 @@ from sqlalchemy import URL, Engine, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.embedded import EmbeddedServer
-from snapshot_pipeline.pipeline.installation import open_installation
-from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import SampleOptions, load_sample
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.faults.publishing import publish
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.pipeline.comparison import published_engagement
 from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
@@ -34,7 +33,7 @@ from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
 from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
 
-STUDENTS, SAMPLE_DAYS, DAYS = 400, 60, 21
+STUDENTS, SAMPLE_DAYS, DAYS = 300, 60, 14
 EXPECTED_SCHEMA = "expected"
 _OVER = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -214,12 +213,6 @@ class FaultSystem:
         return [postmaster, *postmaster.children(recursive=True)]
 
 
-def publish(settings: Settings, first: date, last: date) -> None:
-    """Compute and publish the days in this process, without Dagster."""
-    with open_installation(settings) as installation:
-        run_days(installation, first, last, "without Dagster")
-
-
 def _limited(url: URL) -> URL:
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
@@ -249,8 +242,8 @@ def start_system(home: Path) -> Iterator[FaultSystem]:
             "SNAPSHOT_DATABASE_URL": pipeline_url.render_as_string(hide_password=False),
             "SNAPSHOT_DAGSTER_DATABASE_URL": server.url("dagster").render_as_string(hide_password=False),
             "SNAPSHOT_START_DATE": str(today - timedelta(days=SAMPLE_DAYS)),
-            # Many small batches, one after the other, so that a fault can hit a run in many states.
-            "SNAPSHOT_BATCH_ROWS": "1400",
+            # Four small batches, one after the other, so that a fault can hit a run in many states.
+            "SNAPSHOT_BATCH_ROWS": "1050",
             "SNAPSHOT_WORKERS": "1",
             "SNAPSHOT_ALERT_URLS": f"json://{receiver.address}/",
             # Seconds instead of minutes in production.
@@ -263,7 +256,8 @@ def start_system(home: Path) -> Iterator[FaultSystem]:
         for name, value in variables.items():
             patch.setenv(name, value)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(PROJECT)))
-        dagster = RunningDagster(instance, {**os.environ, **variables}, home / "dagster.log")
+        forked_runs = {"PYTHONPATH": str(Path(__file__).parent / "forked_runs")}  # its sitecustomize.py
+        dagster = RunningDagster(instance, {**os.environ, **forked_runs}, home / "dagster.log")
         stack.callback(dagster.stop)
         first, last = today - timedelta(days=DAYS), today - timedelta(days=1)
         yield FaultSystem(server, url, load_settings(), dagster, receiver, first, last)

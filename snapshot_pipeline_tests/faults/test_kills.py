@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import date
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from sqlalchemy import text
 
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline_tests.faults.ledger import Ledger
+from snapshot_pipeline_tests.commands import FORK_SERVER, Command
+from snapshot_pipeline_tests.faults.ledger import Ledger, injections
 from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
-from snapshot_pipeline_tests.faults.system import FaultSystem, publish
-from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.faults.publishing import publish
+from snapshot_pipeline_tests.faults.system import FaultSystem
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-PUBLISHER_KILLS, KILLS_A_CHANGE = 12, 4
+PUBLISHER_KILLS, KILLS_A_CHANGE = injections(12, 6), injections(4, 3)
 COMMAND_KILLS = 1
-
-# Children of a fork server start with everything imported, in a process without threads.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["snapshot_pipeline_tests.faults.system"])
 
 
 def start_publisher(settings: Settings, first: date, last: date) -> BaseProcess:
-    process = _PROCESSES.Process(target=publish, args=(settings, first, last))
+    process = FORK_SERVER.Process(target=publish, args=(settings, first, last))
     process.start()
     return process
 
@@ -51,8 +47,9 @@ def test_kill_while_publishing_leaves_complete_rows_and_no_lock(
     system: FaultSystem, ledger: Ledger, rng: random.Random, normal_run_seconds: float
 ) -> None:
     fault = ledger.fault("SIGKILL of a process that publishes")
+    process = start_publisher(system.settings, system.first, system.last)
     started = time.monotonic()
-    start_publisher(system.settings, system.first, system.last).join()
+    process.join()
     duration = time.monotonic() - started
     between_batches = 0
     while fault.injected < PUBLISHER_KILLS:
@@ -95,14 +92,14 @@ def test_killed_command_is_detected_and_does_not_block_the_queue(
         system.change_source_rows(rng)
         new = system.expected()
         known = {run.run_id for run in system.dagster.instance.get_runs()}
-        command = [sys.executable, "-m", "snapshot_pipeline.cli", "materialize"]
-        command += ["--from", str(system.first), "--to", str(system.last)]
-        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        days = ["--from", str(system.first), "--to", str(system.last)]
+        with Path(os.devnull).open("r+b") as null:
+            process = Command(["materialize", *days], os.environ, (null.fileno(),) * 3)
         run_id = wait_for(new_run(system, known), "the command has started a run", 60)
         time.sleep(rng.uniform(0, normal_run_seconds / 2))
         process.kill()
         killed = time.monotonic()
-        process.wait()
+        process.wait(10)
         assert unexpected_rows(system.figures(), old, new) == []
         if final_status(system, run_id) != "SUCCESS":
             fault.record(time.monotonic() - killed)
