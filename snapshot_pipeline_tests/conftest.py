@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from snapshot_pipeline.gc_settings import collect_less_often
 from snapshot_pipeline.orchestration import build
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
+from snapshot_pipeline.plots import pace, success
+from snapshot_pipeline.plots.plot import Plot
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
@@ -84,6 +87,28 @@ def cached_definitions() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "_definitions", lru_cache(build._definitions))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_plots() -> Iterator[None]:
+    """Draw the plots of a day once in a session: every run draws them, and the same arguments give the same plot."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((success, "draw_calendar"), (pace, "draw_distribution")):
+            patch.setattr(module, name, _cached(getattr(module, name)))
+        yield
+
+
+def _cached(draw: Callable[..., Plot]) -> Callable[..., Plot]:
+    """Cache a function by the values of its arguments, which may be mappings."""
+    plots: dict[bytes, Plot] = {}
+
+    def draw_once(*arguments: object) -> Plot:
+        key = pickle.dumps(arguments)
+        if key not in plots:
+            plots[key] = draw(*arguments)
+        return plots[key]
+
+    return draw_once
 
 
 # The data of tests need not survive a power cut, and no database lives long enough to be vacuumed.
