@@ -22,7 +22,7 @@ from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import raising_for, students_started_before
 
 DAYS = ["materialize", "--from", "2026-02-01", "--to", "2026-02-10"]
-SMALL = {"SNAPSHOT_BATCH_ROWS": "400", "SNAPSHOT_DAYS_PER_RUN": "5"}
+SMALL = {"SNAPSHOT_BATCH_ROWS": "1000", "SNAPSHOT_DAYS_PER_RUN": "5"}
 ESCAPE, HIDDEN_CURSOR = "\x1b", "\x1b[?25l"
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-9]|9[0-7])(?:;\d+)*m")
 
