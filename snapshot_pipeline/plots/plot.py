@@ -79,9 +79,9 @@ def _lay_out(figure: Figure) -> None:
     FigureCanvasSVG(figure)
     figure.dpi = FigureCanvasSVG.fixed_dpi
     layout = figure.get_layout_engine()
-    if layout is not None:
+    if layout is not None and figure.axes:
         layout.execute(figure)
-        figure.set_layout_engine(None)  # "none" would still draw twice
+    figure.set_layout_engine(None)  # "none" would still draw twice
 
 
 def empty_plot(figure: Figure, title: str, sentence: str) -> Plot:
