@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date, timedelta
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import URL, Select, Table, Text, cast, create_engine, select, text
+from sqlalchemy import URL, Engine, Select, Table, Text, cast, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.metrics.days import LocalDays
@@ -49,18 +50,30 @@ def new_database(server_url: URL, template: URL | None = None) -> Iterator[URL]:
     """Create a database, empty or a copy of `template`, which must have no connections; drop it at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     like = f' TEMPLATE "{template.database}"' if template else ""
-    admin = create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with admin.connect() as connection:
-        # PostgreSQL 14 always copies files; later versions write the copy to the log by default, which takes six times
-        # as long.
-        version = admin.dialect.server_version_info  # type: ignore[attr-defined]
-        how = " STRATEGY FILE_COPY" if version >= (15,) else ""
+    how = " STRATEGY FILE_COPY" if _keeps_files_in_memory(server_url) else ""
+    server = _administration(server_url)
+    with server.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}"{like}{how}'))
     try:
         yield server_url.set(database=name)
     finally:
-        with admin.connect() as connection:
+        with server.connect() as connection:
             connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@lru_cache
+def _administration(server_url: URL) -> Engine:
+    """The session in which a process creates and drops databases."""
+    return create_engine(server_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+
+
+@lru_cache
+def _keeps_files_in_memory(server_url: URL) -> bool:
+    """Whether the files of a database are copied faster than their pages are written to the log, as is the default."""
+    in_memory = "SELECT current_setting('data_directory') LIKE '/dev/shm/%'"
+    knows_strategies = "current_setting('server_version_num')::int >= 150000"
+    with _administration(server_url).connect() as connection:
+        return bool(connection.scalar(text(f"{in_memory} AND {knows_strategies}")))
 
 
 def installation_on(url: URL, **settings: Any) -> AbstractContextManager[Installation]:

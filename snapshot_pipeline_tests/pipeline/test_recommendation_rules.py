@@ -37,7 +37,7 @@ COURSES = (
 
 @pytest.fixture(scope="module")
 def platform_template(server_url: URL) -> Iterator[URL]:
-    """A platform with courses, and a student who submitted an exercise."""
+    """A platform with courses, a student who submitted an exercise, and our empty tables."""
     with new_database(server_url) as url:
         engine = create_engine(url, poolclass=NullPool)
         platform_metadata("public").create_all(engine)
@@ -47,6 +47,9 @@ def platform_template(server_url: URL) -> Iterator[URL]:
             *student(500, "'python', '1'", "(500, 1, '2026-03-15 08:00+00', NULL, 5)"),
             "INSERT INTO exercise_submissions VALUES (500, 500, '2026-02-20 08:00+00')",
         )
+        engine.dispose()
+        with installation_on(url):
+            pass  # creates our tables
         yield url
 
 

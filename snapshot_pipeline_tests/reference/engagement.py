@@ -9,9 +9,10 @@ from fractions import Fraction
 from math import ceil, floor
 from zoneinfo import ZoneInfo
 
-from snapshot_pipeline_tests.reference.rows import DatedAttempt, PlatformRows, Student
+from snapshot_pipeline_tests.reference.rows import PlatformRows, Student
 
 HALF = Fraction(1, 2)
+Number = Fraction | int
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,19 @@ class Engagement:
 
 @dataclass(frozen=True)
 class Member:
-    """A student of a cohort with a snapshot on the day, and the attempts up to the day by quiz, newest first."""
+    """A student of a cohort with a snapshot on the day.
+
+    Attributes:
+        scores: The latest graded score by quiz, of the attempts up to the day.
+        first_days: The day of the first of these attempts by quiz, as a number.
+    """
 
     student: Student
     since: int
     tenure: int
     active: frozenset[date]
-    attempts: dict[int, list[DatedAttempt]]
-
-    def score(self, quiz_id: int) -> Fraction | None:
-        """Return the latest graded score."""
-        graded = (attempt.score for attempt in self.attempts.get(quiz_id, []))
-        return next((score for score in graded if score is not None), None)
-
-    def first_day(self, quiz_id: int) -> int | None:
-        """Return the day of the first attempt, as a number."""
-        days = [attempt.completed_on.toordinal() for attempt in self.attempts.get(quiz_id, [])]
-        return min(days, default=None)
+    scores: dict[int, Fraction]
+    first_days: dict[int, int]
 
 
 def reference_engagement(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int, Engagement]:
@@ -68,11 +65,12 @@ def reference_reasons(rows: PlatformRows, day: date, zone: ZoneInfo) -> dict[int
         peers = peers_of(members)
         quizzes = [] if cohort is None else _counted_quizzes(rows, cohort)
         ranked = {} if cohort is None else _engagement(members, quizzes, day)
+        paced = _paced(members, quizzes)
         for member in members:
             user_id = member.student.user.id
             reasons = [("DORMANT", f"No activity for {_days(member.since)}.")] if member.since >= 28 else []
             if cohort is not None and len(peers) >= 10:
-                reasons += _reasons(member, members, quizzes, titles, ranked[user_id], day)
+                reasons += _reasons(member, members, quizzes, paced, titles, ranked[user_id], day)
             found[user_id] = reasons[:3]
     return found
 
@@ -98,6 +96,7 @@ def _reasons(
     member: Member,
     members: list[Member],
     quizzes: list[int],
+    paced: list[int],
     titles: dict[int, str],
     ranked: Engagement,
     day: date,
@@ -117,8 +116,8 @@ def _reasons(
     def add(weight: int, percentile: Fraction | None, code: str, text: str) -> None:
         others.append((weight * (1 - (HALF if percentile is None else percentile)), code, text))
 
-    common = [quiz for quiz in quizzes if 2 * sum(peer.score(quiz) is not None for peer in peers) >= len(peers)]
-    missed = [titles[quiz] for quiz in sorted(common) if quiz not in member.attempts]
+    common = [quiz for quiz in quizzes if 2 * sum(quiz in peer.scores for peer in peers) >= len(peers)]
+    missed = [titles[quiz] for quiz in sorted(common) if quiz not in member.first_days]
     if missed:
         more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
         noun, verb = "quiz" if len(common) == 1 else "quizzes", "is" if len(missed) == 1 else "are"
@@ -144,8 +143,9 @@ def _reasons(
         text = f"Active on {_active_days(member, length, day)} of the last {_days(length)}"
         add(20, presence, "FEW_ACTIVE_DAYS", f"{text}; half of the peers on {counts[len(counts) // 2]} or more.")
     behind = []
-    for quiz in _paced(members, quizzes):
-        first, firsts = member.first_day(quiz), sorted(f for peer in peers if (f := peer.first_day(quiz)) is not None)
+    for quiz in paced:
+        first = member.first_days.get(quiz)
+        firsts = sorted(peer.first_days[quiz] for peer in peers if quiz in peer.first_days)
         if first is not None and firsts:
             behind.append(first - firsts[(len(firsts) - 1) // 2])
     distance = Fraction(sum(behind), len(behind)) if behind else Fraction(0)
@@ -156,7 +156,7 @@ def _reasons(
 
 
 def _mean_score(member: Member, quizzes: list[int]) -> Fraction | None:
-    scores = [score for quiz in quizzes if (score := member.score(quiz)) is not None]
+    scores = [member.scores[quiz] for quiz in quizzes if quiz in member.scores]
     return _rounded(Fraction(sum(scores), len(scores)), 9) if scores else None
 
 
@@ -172,13 +172,17 @@ def _member(student: Student, day: date) -> Member:
     progress = [on for lesson in student.progress for on in (lesson.started_on, lesson.completed_on) if on is not None]
     days = [*progress, *(attempt.completed_on for attempt in student.attempts), *student.exercises]
     active = frozenset(on for on in days if on <= day)
-    attempts: dict[int, list[DatedAttempt]] = {}
-    for attempt in student.attempts:
+    scores: dict[int, Fraction] = {}
+    first_days: dict[int, int] = {}
+    for attempt in student.attempts:  # the newest first
         if attempt.completed_on <= day:
-            attempts.setdefault(attempt.row.quiz_id, []).append(attempt)
+            quiz, on = attempt.row.quiz_id, attempt.completed_on.toordinal()
+            first_days[quiz] = min(on, first_days.get(quiz, on))
+            if attempt.score is not None:
+                scores.setdefault(quiz, attempt.score)
     assert student.first_started_on is not None
     tenure = (day - student.first_started_on).days + 1
-    return Member(student, (day - max(active)).days, tenure, active, attempts)
+    return Member(student, (day - max(active)).days, tenure, active, scores, first_days)
 
 
 def _counted_quizzes(rows: PlatformRows, cohort: tuple[str, str]) -> list[int]:
@@ -192,11 +196,12 @@ def _counted_quizzes(rows: PlatformRows, cohort: tuple[str, str]) -> list[int]:
 
 def _engagement(members: list[Member], quizzes: list[int], day: date) -> dict[int, Engagement]:
     peers = peers_of(members)
-    raw: list[Callable[[Member], Fraction | None]] = [
+    paced = _paced(members, quizzes)
+    raw: list[Callable[[Member], Number | None]] = [
         lambda member: _results(member, peers, quizzes),
         lambda member: _presence(member, day),
-        lambda member: _timeliness(member, peers, _paced(members, quizzes)),
-        lambda member: Fraction(-member.since),
+        lambda member: _timeliness(member, peers, paced),
+        lambda member: -member.since,
     ]
     components = [_percentiles(members, peers, value) for value in raw]
     engagement: dict[int, Engagement] = {}
@@ -212,13 +217,13 @@ def _engagement(members: list[Member], quizzes: list[int], day: date) -> dict[in
 
 
 def _percentiles(
-    members: list[Member], peers: list[Member], value: Callable[[Member], Fraction | None]
+    members: list[Member], peers: list[Member], value: Callable[[Member], Number | None]
 ) -> dict[int, Fraction | None]:
     of_peers = [value(peer) for peer in peers]
     return {member.student.user.id: pct(value(member), of_peers) for member in members}
 
 
-def pct(value: Fraction | None, peers: Sequence[Fraction | int | None]) -> Fraction | None:
+def pct(value: Number | None, peers: Sequence[Number | None]) -> Fraction | None:
     """Return the share of the peers' values below a value, and half of the share of equal ones."""
     known = [peer for peer in peers if peer is not None]
     if value is None or not known:
@@ -229,13 +234,13 @@ def pct(value: Fraction | None, peers: Sequence[Fraction | int | None]) -> Fract
 def _results(member: Member, peers: list[Member], quizzes: list[int]) -> Fraction | None:
     total = weights = Fraction(0)
     for quiz in quizzes:
-        scores = [peer.score(quiz) for peer in peers]
+        scores = [peer.scores.get(quiz) for peer in peers]
         share = Fraction(sum(score is not None for score in scores), len(peers))
-        score = member.score(quiz)
+        score = member.scores.get(quiz)
         if score is not None:
             rank = pct(_whole(score), [None if other is None else _whole(other) for other in scores])
             total += share * (score / 100 + (HALF if rank is None else rank)) / 2
-        if score is not None or quiz not in member.attempts:
+        if score is not None or quiz not in member.first_days:
             weights += share
     return _rounded(total / weights, 9) if weights else None
 
@@ -248,7 +253,7 @@ def _presence(member: Member, day: date) -> Fraction:
 def _paced(members: list[Member], quizzes: list[int]) -> list[int]:
     paced = []
     for quiz in quizzes:
-        days = sorted(first for member in members if (first := member.first_day(quiz)) is not None)
+        days = sorted(member.first_days[quiz] for member in members if quiz in member.first_days)
         last = len(days) - 1
         if len(days) >= 10 and days[ceil(Fraction(3 * last, 4))] - days[floor(Fraction(last, 4))] <= 21:
             paced.append(quiz)
@@ -258,17 +263,17 @@ def _paced(members: list[Member], quizzes: list[int]) -> list[int]:
 def _timeliness(member: Member, peers: list[Member], paced: list[int]) -> Fraction | None:
     total = weights = Fraction(0)
     for quiz in paced:
-        share = Fraction(sum(peer.score(quiz) is not None for peer in peers), len(peers))
-        first = member.first_day(quiz)
+        share = Fraction(sum(quiz in peer.scores for peer in peers), len(peers))
+        first = member.first_days.get(quiz)
         if first is not None:
-            rank = pct(Fraction(first), [peer.first_day(quiz) for peer in peers])
+            rank = pct(first, [peer.first_days.get(quiz) for peer in peers])
             total += share * (1 - (HALF if rank is None else rank))
         weights += share
     return _rounded(total / weights, 9) if weights else None
 
 
-def _whole(score: Fraction) -> Fraction:
-    return Fraction(floor(score + HALF))
+def _whole(score: Fraction) -> int:
+    return floor(score + HALF)
 
 
 def _rounded(value: Fraction, decimals: int) -> Fraction:
