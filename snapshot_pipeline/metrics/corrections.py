@@ -115,6 +115,8 @@ def progress_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.
         day of the corrected start.
     """
     rows = rows[_may_be_invalid(rows, moment)]
+    if rows.empty:
+        return no_issues()
     started_at, completed_at = _valid(rows["started_at"], moment), _valid(rows["completed_at"], moment)
     valid = pd.DataFrame({"started_at": started_at, "completed_at": completed_at, "copies": rows["copies"]})
     valid["start"] = _earlier(started_at, completed_at)
