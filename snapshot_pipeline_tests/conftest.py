@@ -9,12 +9,14 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+from dagster._core.execution import compute_logs
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 from xdist.remote import Producer
@@ -95,6 +97,14 @@ def cached_plots() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((success, "draw_calendar"), (pace, "draw_distribution")):
             patch.setattr(module, name, _cached(getattr(module, name)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unmirrored_logs() -> Iterator[None]:
+    """Capture the output of runs in this process only in their files: Dagster starts four processes to show it, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute_logs, "tail_to_stream", lambda _path, _stream: nullcontext((None, None)))
         yield
 
 
