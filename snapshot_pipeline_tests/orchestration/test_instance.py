@@ -62,7 +62,7 @@ def sessions(admin: Engine, installation: TestInstallation) -> int:
 
 
 def end_all_sessions(admin: Engine, installation: TestInstallation) -> int:
-    end = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ANY(:names)")
+    end = text("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = ANY(:names)")
     with admin.connect() as connection:
         return int(connection.execute(end, {"names": names(installation)}).scalar_one())
 
