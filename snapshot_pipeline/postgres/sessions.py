@@ -87,10 +87,11 @@ def replace_closed_connections(engine: Engine) -> None:
 
     def check(connection: Any, record: Any, _proxy: object) -> None:
         returned = record.info.get("returned")
-        if returned is None or (time.monotonic() - returned < _IDLE_SECONDS and not _has_input(connection)):
+        if returned is None:  # a new connection
             return
         try:
-            engine.dialect.do_ping(connection)
+            if time.monotonic() - returned >= _IDLE_SECONDS or _has_input(connection):
+                engine.dialect.do_ping(connection)
         except psycopg2.Error as error:
             raise DisconnectionError(str(error)) from error
 

@@ -269,6 +269,15 @@ def test_a_connection_that_the_server_has_just_closed_is_replaced(pooled: Engine
     assert backend(pooled) != closed
 
 
+def test_a_connection_that_was_closed_on_our_side_is_replaced(pooled: Engine) -> None:
+    with pooled.connect() as connection:
+        used = int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        driver_connection = connection.connection.driver_connection
+    assert driver_connection is not None
+    driver_connection.close()
+    assert backend(pooled) != used
+
+
 def test_a_used_connection_is_asked_only_after_it_was_idle(pooled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     pings: list[object] = []
     monkeypatch.setattr(pooled.dialect, "do_ping", pings.append)
