@@ -223,9 +223,9 @@ def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def _is_any_alive(directory: ServerDirectory) -> bool:
     # A killed child frees its lock, and loses its command line, a moment before it can be reaped.
-    unreaped = [child for data, child in _children if data == directory.data and child.poll() is None]
+    unreaped = [data for data, child in _children if child.poll() is None]
     # The lock before the processes: to check it costs nothing.
-    return bool(unreaped) or directory.is_alive_locked() or bool(_visible_processes(directory))
+    return directory.data in unreaped or directory.is_alive_locked() or bool(_visible_processes(directory))
 
 
 def _visible_processes(directory: ServerDirectory) -> list[psutil.Process]:

@@ -78,9 +78,8 @@ def test_the_default_schema_leaves_the_applications_tables_alone(
     application: TestInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SNAPSHOT_STORE_SCHEMA")
-    execute(
-        application.dagster_url, "UPDATE kvs SET value = replace(value, 'public', 'snapshots')"
-    )  # as the message says
+    # As the message says.
+    execute(application.dagster_url, "UPDATE kvs SET value = replace(value, 'public', 'snapshots')")
     before = definitions(application)
     for reading in (["status"], ["student", "1", "--day", "2026-02-27"]):
         result = CliRunner().invoke(command, reading)
