@@ -1,13 +1,14 @@
 """Corrections of the platform's rows, and the list of the invalid ones. Source: docs/metrics.md, "Invalid rows".
 
-Every figure is computed from corrected rows; no invalid row fails a student. All functions are pure and vectorized. The
-*moment* is when the run began: a later time does not exist yet.
+Every figure is computed from corrected rows; no invalid row fails a student. All functions are pure, and vectorized
+except for the rows that are listed. The *moment* is when the run began: a later time does not exist yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -27,7 +28,7 @@ MAX_MINUTES = 10_080
 NOT_A_NUMBER = -(2**63)
 """The minutes of a row whose column is NaN, which an integer cannot hold."""
 
-MAX_SKEW = pd.Timedelta(minutes=5)
+MAX_SKEW = np.timedelta64(5, "m")
 """By how much a completion may precede its start without being listed: clocks differ."""
 
 # The kinds of `data_issues.issue`.
@@ -44,10 +45,26 @@ PROGRESS = "user_lesson_progress"
 ATTEMPTS = "quiz_attempts"
 
 _LESSON = ["user_id", "lesson_id"]
-_Kind = tuple[str, "pd.Series | Flags", Callable[[pd.DataFrame], list[str]]]
-"""The name of an issue, which rows have it, and what to say of them."""
+_TIMES = ("started_at", "completed_at")
+_Instants = NDArray[np.datetime64]
+"""`datetime64[us]`, in UTC. A comparison with NaT is false."""
+_Row = dict[Hashable, Any]
+_Kind = tuple[str, Flags, Callable[[_Row], str]]
+"""The name of an issue, which rows have it, and what to say of one."""
 
-ISSUE_COLUMNS = ("source_table", "source_key", "issue", "user_id", "day", "detail")
+
+class Issue(NamedTuple):
+    """An invalid row; `day` is the local day of its corrected start or completion."""
+
+    source_table: str
+    source_key: str
+    issue: str
+    user_id: int
+    day: np.datetime64
+    detail: str
+
+
+_ISSUE_TYPES = [np.dtype(kind) for kind in (object, object, object, np.int64, "datetime64[s]", object)]
 
 
 def correct_progress(rows: pd.DataFrame, moment: datetime) -> pd.DataFrame:
@@ -63,14 +80,8 @@ def correct_progress(rows: pd.DataFrame, moment: datetime) -> pd.DataFrame:
         One row for each student and lesson with a valid time, with the same columns: an invalid time is NaT, negative
         minutes are 0. `start` is the lesson's start: the earlier of the two times that are there.
     """
-    started_at, completed_at = _valid(rows["started_at"], moment), _valid(rows["completed_at"], moment)
-    corrected = rows.assign(
-        started_at=started_at,
-        completed_at=completed_at,
-        start=_earlier(started_at, completed_at),
-        time_spent_minutes=rows["time_spent_minutes"].clip(lower=0),
-    )
-    corrected = corrected[corrected["start"].notna()]
+    valid = _with_valid_times(rows, moment)
+    corrected = valid.assign(time_spent_minutes=valid["time_spent_minutes"].clip(lower=0))
     return _choose(corrected) if (corrected["copies"] > 1).any() else corrected
 
 
@@ -86,14 +97,14 @@ def correct_attempts(rows: pd.DataFrame, moment: datetime, score_maximum: float)
         The attempts that have a valid time, with the same columns and `is_scored`; `score` in percent, 0 to 100, NaN
         for an attempt that is not graded.
     """
-    valid = _valid(rows["completed_at"], moment).notna()
+    valid = _is_valid(_instants(rows["completed_at"]), moment)
     scores = in_percent(rows["score"].to_numpy(np.float64), score_maximum)
     return rows.assign(score=scores, is_scored=~np.isnan(scores))[valid]
 
 
 def correct_exercises(rows: pd.DataFrame, moment: datetime) -> pd.DataFrame:
     """Return the exercises whose `created_at` is valid."""
-    return rows[_valid(rows["created_at"], moment).notna()]
+    return rows[_is_valid(_instants(rows["created_at"]), moment)]
 
 
 def in_percent(scores: Floats, score_maximum: float) -> Floats:
@@ -102,61 +113,68 @@ def in_percent(scores: Floats, score_maximum: float) -> Floats:
         return np.where(np.isfinite(scores), np.clip(FULL_MARKS * scores / score_maximum, 0, FULL_MARKS), np.nan)
 
 
-def progress_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.DataFrame:
-    """List the invalid rows of lesson progress.
+def progress_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> list[Issue]:
+    """List the invalid rows of lesson progress, on the local days of their corrected starts.
 
     Args:
         rows: As for `correct_progress`, and `copies`: how many rows the table has for the student and lesson.
         moment: When the run began.
         zone: The zone of the days.
-
-    Returns:
-        `ISSUE_COLUMNS`, one row for each invalid row and kind: texts, `user_id` int64, `day` `datetime64[s]`: the local
-        day of the corrected start.
     """
     rows = rows[_may_be_invalid(rows, moment)]
     if rows.empty:
-        return no_issues()
-    started_at, completed_at = _valid(rows["started_at"], moment), _valid(rows["completed_at"], moment)
-    valid = pd.DataFrame({"started_at": started_at, "completed_at": completed_at, "copies": rows["copies"]})
-    valid["start"] = _earlier(started_at, completed_at)
-    valid = _order(valid.assign(**rows[_LESSON])[valid["start"].notna()])
-    rows, started_at, completed_at = rows.loc[valid.index], valid["started_at"], valid["completed_at"]
-    minutes = rows["time_spent_minutes"]
+        return []
+    valid = _order(_with_valid_times(rows, moment))
+    rows = rows.loc[valid.index]
+    minutes = rows["time_spent_minutes"].to_numpy(np.int64)
+    skew = _instants(valid["started_at"]) - _instants(valid["completed_at"])
     kinds: list[_Kind] = [
-        (NEGATIVE_MINUTES, (minutes < 0) & (minutes != NOT_A_NUMBER), _value_of("time_spent_minutes")),
+        (NEGATIVE_MINUTES, (minutes < 0) & (minutes != NOT_A_NUMBER), _minutes_of),
         (IMPLAUSIBLE_MINUTES, (minutes > MAX_MINUTES) | (minutes == NOT_A_NUMBER), _minutes_of),
-        (COMPLETED_BEFORE_STARTED, started_at - completed_at > MAX_SKEW, _both_times),
-        (DUPLICATE_PROGRESS, rows["copies"] > 1, lambda found: [f"{copies} rows" for copies in found["copies"]]),
-        (FUTURE_TIMESTAMP, _any_time(rows, lambda times: times > moment), _times_that(lambda times: times > moment)),
+        (COMPLETED_BEFORE_STARTED, skew > MAX_SKEW, lambda row: _times_of(row, ["completed_at", "started_at"])),
+        (DUPLICATE_PROGRESS, rows["copies"].to_numpy() > 1, lambda row: f"{row['copies']} rows"),
+        (
+            FUTURE_TIMESTAMP,
+            _any_time(rows, lambda times: times > _instant(moment)),
+            lambda row: _times_of(row, [name for name in _TIMES if row[name] > moment]),
+        ),
         (
             IMPLAUSIBLE_TIMESTAMP,
-            _any_time(rows, lambda times: times < EARLIEST),
-            _times_that(lambda times: times < EARLIEST),
+            _any_time(rows, lambda times: times < _instant(EARLIEST)),
+            lambda row: _times_of(row, [name for name in _TIMES if row[name] < EARLIEST]),
         ),
     ]
-    return _list_issues(PROGRESS, rows, _LESSON, valid["start"], zone, kinds)
+    return _list_issues(PROGRESS, rows, _lesson_of, valid["start"], zone, kinds)
 
 
-def attempt_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> pd.DataFrame:
-    """List the invalid quiz attempts.
+def attempt_issues(rows: pd.DataFrame, moment: datetime, zone: ZoneInfo) -> list[Issue]:
+    """List the invalid quiz attempts, on the local days of their completions.
 
     Args:
         rows: `user_id`, `attempt_id`, `completed_at`, `score`, and `is_scored`: whether the score is not null.
         moment: When the run began.
         zone: The zone of the days.
-
-    Returns:
-        As `progress_issues`; `day` is that of the completion.
     """
-    rows = rows[_valid(rows["completed_at"], moment).notna()]
     scores = rows["score"].to_numpy(np.float64)
-    finite, scored = np.isfinite(scores), rows["is_scored"].to_numpy(bool)
+    finite = np.isfinite(scores)
+    invalid = rows["is_scored"].to_numpy(bool) & ~(finite & (scores >= 0))
+    invalid &= _is_valid(_instants(rows["completed_at"]), moment)
+    rows, finite = rows[invalid], finite[invalid]
     kinds: list[_Kind] = [
-        (NEGATIVE_SCORE, scored & finite & (scores < 0), _value_of("score")),
-        (NON_FINITE_SCORE, scored & ~finite, _value_of("score")),
+        (NEGATIVE_SCORE, finite, lambda row: f"score {row['score']}"),
+        (NON_FINITE_SCORE, ~finite, lambda row: f"score {row['score']}"),
     ]
-    return _list_issues(ATTEMPTS, rows, ["attempt_id"], rows["completed_at"], zone, kinds)
+    return _list_issues(ATTEMPTS, rows, lambda row: str(row["attempt_id"]), rows["completed_at"], zone, kinds)
+
+
+def issue_frame(issues: Iterable[Issue] = ()) -> pd.DataFrame:
+    """The issues as a frame: texts, `user_id` int64, `day` `datetime64[s]`; of several of a row and kind the first."""
+    distinct: dict[tuple[str, str, str], Issue] = {}
+    for issue in issues:
+        distinct.setdefault(issue[:3], issue)
+    columns = list(zip(*distinct.values(), strict=True)) or [()] * len(_ISSUE_TYPES)
+    arrays = (np.array(values, dtype=kind) for values, kind in zip(columns, _ISSUE_TYPES, strict=True))
+    return pd.DataFrame(dict(zip(Issue._fields, arrays, strict=True)))
 
 
 def local_dates(instants: pd.Series, zone: ZoneInfo) -> NDArray[np.datetime64]:
@@ -165,38 +183,22 @@ def local_dates(instants: pd.Series, zone: ZoneInfo) -> NDArray[np.datetime64]:
     return local.to_numpy().astype("datetime64[D]").astype("datetime64[s]")
 
 
-def no_issues() -> pd.DataFrame:
-    empty = pd.DataFrame({name: np.empty(0, dtype=object) for name in ISSUE_COLUMNS})
-    return empty.astype({"user_id": np.int64, "day": "datetime64[s]"})
-
-
 def _list_issues(
     table: str,
     rows: pd.DataFrame,
-    key: list[str],
+    key: Callable[[_Row], str],
     instants: pd.Series,
     zone: ZoneInfo,
     kinds: list[_Kind],
-) -> pd.DataFrame:
-    """The invalid rows; their keys and days are made for them alone, because hardly any row is invalid."""
-    parts = [no_issues()]
-    for issue, invalid, describe in kinds:
-        flags = np.asarray(invalid, dtype=bool)
-        if flags.any():
-            found = rows[flags]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "source_table": table,
-                        "source_key": ["/".join(map(str, values)) for values in found[key].to_numpy().tolist()],
-                        "issue": issue,
-                        "user_id": found["user_id"].to_numpy(np.int64),
-                        "day": local_dates(instants[flags], zone),
-                        "detail": describe(found),
-                    }
-                )
-            )
-    return pd.concat(parts, ignore_index=True).drop_duplicates(["source_key", "issue"]) if len(parts) > 1 else parts[0]
+) -> list[Issue]:
+    if rows.empty:
+        return []
+    records, days = rows.to_dict("records"), local_dates(instants, zone)
+    return [
+        Issue(table, key(records[n]), issue, records[n]["user_id"], days[n], describe(records[n]))
+        for issue, invalid, describe in kinds
+        for n in np.flatnonzero(invalid).tolist()
+    ]
 
 
 def _choose(corrected: pd.DataFrame) -> pd.DataFrame:
@@ -215,55 +217,50 @@ def _order(corrected: pd.DataFrame) -> pd.DataFrame:
     return corrected.loc[keys.sort_values(order, kind="stable").index]
 
 
-def _valid(times: pd.Series, moment: datetime) -> pd.Series:
-    """The times from 2000 up to the moment; the others are NaT."""
-    return times.where((times >= EARLIEST) & (times <= moment))
+def _with_valid_times(rows: pd.DataFrame, moment: datetime) -> pd.DataFrame:
+    """The rows with a valid time, with NaT for an invalid one, and `start`: the earlier of the times that are there."""
+    times = {name: _instants(rows[name]) for name in _TIMES}
+    times = {name: np.where(_is_valid(at, moment), at, np.datetime64("NaT")) for name, at in times.items()}
+    times["start"] = np.fmin(times["started_at"], times["completed_at"])
+    valid = rows.assign(**{name: pd.DatetimeIndex(at, tz="UTC") for name, at in times.items()})
+    return valid[~np.isnat(times["start"])]
 
 
-def _earlier(left: pd.Series, right: pd.Series) -> pd.Series:
-    """The earlier of two times; of one and NaT, the one."""
-    return left.where(left.le(right) | right.isna(), right)
+def _is_valid(times: _Instants, moment: datetime) -> Flags:
+    """Whether a time is there, not before 2000 and not after the moment."""
+    return (times >= _instant(EARLIEST)) & (times <= _instant(moment))
+
+
+def _instants(times: pd.Series) -> _Instants:
+    return times.to_numpy("datetime64[us]")
+
+
+def _instant(at: datetime) -> np.datetime64:
+    return pd.Timestamp(at).to_datetime64()
 
 
 def _may_be_invalid(rows: pd.DataFrame, moment: datetime) -> Flags:
     """Whether a row of progress can have an issue: hardly any can, and the exact rules are costlier than this."""
-    started_at, completed_at, minutes = rows["started_at"], rows["completed_at"], rows["time_spent_minutes"]
-    invalid_time = _any_time(rows, lambda times: (times < EARLIEST) | (times > moment))
-    invalid_minutes = (minutes < 0) | (minutes > MAX_MINUTES)
-    flags = invalid_time | invalid_minutes | (started_at > completed_at) | (rows["copies"] > 1)
-    return np.asarray(flags, dtype=bool)
+    earliest, latest = _instant(EARLIEST), _instant(moment)
+    invalid_time = _any_time(rows, lambda times: (times < earliest) | (times > latest))
+    minutes = rows["time_spent_minutes"].to_numpy(np.int64)
+    is_reversed = _instants(rows["started_at"]) > _instants(rows["completed_at"])
+    is_copy = rows["copies"].to_numpy(np.int64) > 1
+    return invalid_time | (minutes < 0) | (minutes > MAX_MINUTES) | is_reversed | is_copy
 
 
-def _any_time(rows: pd.DataFrame, invalid: Callable[[pd.Series], pd.Series]) -> pd.Series:
-    return invalid(rows["started_at"]) | invalid(rows["completed_at"])
+def _any_time(rows: pd.DataFrame, invalid: Callable[[_Instants], Flags]) -> Flags:
+    return invalid(_instants(rows["started_at"])) | invalid(_instants(rows["completed_at"]))
 
 
-def _value_of(column: str) -> Callable[[pd.DataFrame], list[str]]:
-    return lambda rows: [f"{column} {value}" for value in rows[column].tolist()]
+def _lesson_of(row: _Row) -> str:
+    return f"{row['user_id']}/{row['lesson_id']}"
 
 
-def _minutes_of(rows: pd.DataFrame) -> list[str]:
-    minutes = rows["time_spent_minutes"].tolist()
-    return [f"time_spent_minutes {'NaN' if value == NOT_A_NUMBER else value}" for value in minutes]
+def _minutes_of(row: _Row) -> str:
+    minutes = row["time_spent_minutes"]
+    return f"time_spent_minutes {'NaN' if minutes == NOT_A_NUMBER else minutes}"
 
 
-def _both_times(rows: pd.DataFrame) -> list[str]:
-    times = zip(rows["completed_at"], rows["started_at"], strict=True)
-    return [f"completed_at {completed.isoformat()}, started_at {started.isoformat()}" for completed, started in times]
-
-
-def _times_that(invalid: Callable[[pd.Series], pd.Series]) -> Callable[[pd.DataFrame], list[str]]:
-    def describe(rows: pd.DataFrame) -> list[str]:
-        columns = ("started_at", "completed_at")
-        flags = [invalid(rows[name]).to_numpy(bool) for name in columns]
-        times = [rows[name].tolist() for name in columns]
-        return [
-            ", ".join(
-                f"{name} {column[row].isoformat()}"
-                for name, column, is_invalid in zip(columns, times, flags, strict=True)
-                if is_invalid[row]
-            )
-            for row in range(len(rows))
-        ]
-
-    return describe
+def _times_of(row: _Row, names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {row[name].isoformat()}" for name in names)

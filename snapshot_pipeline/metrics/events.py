@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snapshot_pipeline.metrics.corrections import local_dates, no_issues
+from snapshot_pipeline.metrics.corrections import issue_frame, local_dates
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
 from snapshot_pipeline.metrics.grid import Flags, Ints, Shape, inside, latest_by_day, sum_by_day
 from snapshot_pipeline.metrics.pace import window_lengths
@@ -31,7 +31,7 @@ class StudentHistory:
         attempts: `user_id`, `attempt_id`, `completed_at`, `score` (float64, in percent), `is_scored` (bool; false: not
             graded). Those completed on `first … last`, and the last ten scored ones before `first`.
         exercises: `user_id`, `created_at`. Those of `first … last`.
-        issues: The invalid rows among those that were read, see `corrections.progress_issues`.
+        issues: The invalid rows among those that were read, see `corrections.issue_frame`.
         cohorts: `user_id`, `specialization`, `level` of at least these students; None if no engagement is needed.
         counted_attempts: `user_id`, `quiz_id`, `attempt_id`, `completed_at`, `score`, `is_scored` of all attempts up to
             `last` that count for the engagement; None if none is needed.
@@ -41,7 +41,7 @@ class StudentHistory:
     progress: pd.DataFrame
     attempts: pd.DataFrame
     exercises: pd.DataFrame
-    issues: pd.DataFrame = field(default_factory=no_issues)
+    issues: pd.DataFrame = field(default_factory=issue_frame)
     cohorts: pd.DataFrame | None = None
     counted_attempts: pd.DataFrame | None = None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from snapshot_pipeline.metrics.corrections import no_issues
+from snapshot_pipeline.metrics.corrections import issue_frame
 from snapshot_pipeline.metrics.days import LEAD_DAYS, LocalDays
 from snapshot_pipeline.metrics.engagement import Participation
 from snapshot_pipeline.metrics.events import Events, StudentHistory
@@ -48,13 +48,13 @@ class SnapshotBatch:
             `days_since_activity` int64.
         failures: `user_id` int64, `snapshot_date` datetime64[s], `reason`, `detail` object: student-days whose
             computation raised. A student-day is in one of the two frames, or in neither if no snapshot is due.
-        issues: The invalid rows that were read, see `corrections.progress_issues`.
+        issues: The invalid rows that were read, see `corrections.issue_frame`.
         participation: What ranks the students in their cohorts; None if the history lacks it.
     """
 
     published: pd.DataFrame
     failures: pd.DataFrame = field(default_factory=_no_failures)
-    issues: pd.DataFrame = field(default_factory=no_issues)
+    issues: pd.DataFrame = field(default_factory=issue_frame)
     participation: Participation | None = None
 
 

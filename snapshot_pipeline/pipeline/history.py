@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from snapshot_pipeline.metrics.corrections import (
     ATTEMPTS,
     PROGRESS,
+    Issue,
     attempt_issues,
     correct_attempts,
     correct_exercises,
     correct_progress,
-    no_issues,
+    issue_frame,
     progress_issues,
 )
 from snapshot_pipeline.metrics.days import LocalDays, end_of_day
@@ -40,10 +41,10 @@ class ListedRows:
     @classmethod
     def of(cls, keys: pd.DataFrame) -> ListedRows:
         """The rows of `source_table` and `source_key`."""
-        lessons = keys.loc[keys["source_table"] == PROGRESS, "source_key"]
-        attempts = keys.loc[keys["source_table"] == ATTEMPTS, "source_key"]
-        pairs = sorted({(int(user_id), int(lesson_id)) for user_id, lesson_id in lessons.str.split("/")})
-        return cls(tuple(pairs), tuple(sorted({int(key) for key in attempts})))
+        rows = set(zip(keys["source_table"], keys["source_key"], strict=True))
+        lessons = [key.split("/") for table, key in rows if table == PROGRESS]
+        attempts = sorted(int(key) for table, key in rows if table == ATTEMPTS)
+        return cls(tuple(sorted((int(user_id), int(lesson_id)) for user_id, lesson_id in lessons)), tuple(attempts))
 
 
 def read_history(
@@ -96,10 +97,10 @@ def read_history(
     activity = reader.last_activity(inactive.tolist(), days.window_start)
     last_activity = activity.set_index("user_id")["last_activity_at"].reindex(students["user_id"])
     issues = [
-        progress_issues(progress_rows, moment, days.zone),
-        attempt_issues(attempt_rows[attempt_rows["completed_at"] >= days.window_start], moment, days.zone),
-        attempt_issues(older_rows, moment, days.zone),
-        _listed_issues(reader, user_ids, days, listed or ListedRows()),
+        *progress_issues(progress_rows, moment, days.zone),
+        *attempt_issues(attempt_rows[attempt_rows["completed_at"] >= days.window_start], moment, days.zone),
+        *attempt_issues(older_rows, moment, days.zone),
+        *_listed_issues(reader, user_ids, days, listed or ListedRows()),
     ]
     return StudentHistory(
         students=pd.DataFrame(
@@ -112,7 +113,7 @@ def read_history(
         progress=progress,
         attempts=attempts,
         exercises=exercises,
-        issues=pd.concat(issues, ignore_index=True).drop_duplicates(["source_table", "source_key", "issue"]),
+        issues=issue_frame(issues),
         cohorts=cohorts,
         counted_attempts=None if cohorts is None else all_attempts[reader.count_for_engagement(all_attempts, cohorts)],
     )
@@ -133,17 +134,17 @@ def empty_history() -> StudentHistory:
 
 def _listed_issues(
     reader: PlatformReader, user_ids: NDArray[np.int64], days: LocalDays, listed: ListedRows
-) -> pd.DataFrame:
+) -> list[Issue]:
     """The issues that the listed rows still have."""
-    parts = [no_issues()]
+    issues: list[Issue] = []
     if listed.lessons:
         students, lessons = zip(*listed.lessons, strict=True)
         rows = _select(user_ids, reader.progress_of(students, lessons))
-        parts.append(progress_issues(rows, reader.rules.moment, days.zone))
+        issues += progress_issues(rows, reader.rules.moment, days.zone)
     if listed.attempts:
         rows = _select(user_ids, reader.attempts_of(listed.attempts))
-        parts.append(attempt_issues(rows, reader.rules.moment, days.zone))
-    return pd.concat(parts, ignore_index=True)
+        issues += attempt_issues(rows, reader.rules.moment, days.zone)
+    return issues
 
 
 def _lacking_attempts(user_ids: NDArray[np.int64], recent: pd.DataFrame, first_end: datetime) -> NDArray[np.int64]:

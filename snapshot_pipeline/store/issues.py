@@ -116,7 +116,7 @@ def replace_issues(
 
     Args:
         listed: The issues of rows that were read again: those not found any more are deleted.
-        found: See `metrics.corrections.progress_issues`.
+        found: See `metrics.corrections.issue_frame`.
     """
     target = tables.data_issues
     _delete(connection, tables, _rows(listed) - _rows(found))

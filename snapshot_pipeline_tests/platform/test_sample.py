@@ -18,6 +18,7 @@ from snapshot_pipeline.metrics.corrections import (
     correct_attempts,
     correct_exercises,
     correct_progress,
+    issue_frame,
     progress_issues,
 )
 from snapshot_pipeline.metrics.days import LocalDays, start_of_day
@@ -73,13 +74,13 @@ def snapshots(platform: SamplePlatform, days: LocalDays) -> SnapshotBatch:
             "last_activity_before": pd.Series(pd.NaT, active.index, dtype="datetime64[us, UTC]"),
         }
     )
-    issues = [progress_issues(progress_rows, moment, days.zone), attempt_issues(attempt_rows, moment, days.zone)]
+    issues = [*progress_issues(progress_rows, moment, days.zone), *attempt_issues(attempt_rows, moment, days.zone)]
     history = StudentHistory(
         students,
         progress,
         correct_attempts(attempt_rows, moment, 100),
         correct_exercises(exercise_rows, moment),
-        pd.concat(issues, ignore_index=True),
+        issue_frame(issues),
     )
     return compute_snapshots(history, days)
 

@@ -21,6 +21,7 @@ from snapshot_pipeline.metrics.corrections import (
     correct_attempts,
     correct_exercises,
     correct_progress,
+    issue_frame,
     progress_issues,
 )
 from snapshot_pipeline.metrics.events import StudentHistory
@@ -180,13 +181,13 @@ def _history(
     exercise_rows = frame_of(
         [(row.user_id, row.created_at) for row in exercises], {"user_id": "int64", "created_at": INSTANT}
     )
-    issues = [progress_issues(progress_rows, rows.moment, zone), attempt_issues(attempt_rows, rows.moment, zone)]
+    issues = [*progress_issues(progress_rows, rows.moment, zone), *attempt_issues(attempt_rows, rows.moment, zone)]
     return StudentHistory(
         students=frame_of(students, {"user_id": "int64", "first_started_at": INSTANT, "last_activity_before": INSTANT}),
         progress=correct_progress(progress_rows, rows.moment),
         attempts=correct_attempts(attempt_rows, rows.moment, rows.score_maximum),
         exercises=correct_exercises(exercise_rows, rows.moment),
-        issues=pd.concat(issues, ignore_index=True),
+        issues=issue_frame(issues),
     )
 
 
