@@ -14,6 +14,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
+import adbc_driver_postgresql.dbapi as adbc
 import hypothesis
 import pytest
 from dagster._core.execution import compute_logs
@@ -41,6 +42,7 @@ from snapshot_pipeline_tests.pipeline.installations import (
     raising_for,
     students_started_before,
 )
+from snapshot_pipeline_tests.shared_types import SharedTypes
 
 __all__ = ["dagster_template", "installation", "students_template"]
 
@@ -105,6 +107,14 @@ def unmirrored_logs() -> Iterator[None]:
     """Capture the output of runs in this process only in their files: Dagster starts four processes to show it, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compute_logs, "tail_to_stream", lambda _path, _stream: nullcontext((None, None)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_types() -> Iterator[None]:
+    """Read the types of PostgreSQL once in a session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adbc, "connect", SharedTypes(adbc.connect).connect)
         yield
 
 

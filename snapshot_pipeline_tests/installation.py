@@ -15,9 +15,6 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from snapshot_pipeline.platform.sample import SampleOptions, load_sample
-from snapshot_pipeline.postgres.bulk import shared_type_cache
-from snapshot_pipeline.postgres.engines import create_platform_engine
-from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
 
@@ -83,13 +80,8 @@ def installation(
         }
         for name, value in variables.items():
             patch.setenv(name, value)
-        settings = load_settings()
-        # The runs of a file share the types that the driver reads, as the batches of a run do.
-        with (
-            shared_type_cache(adbc_uri(create_platform_engine(settings).url)),
-            dg.DagsterInstance.from_config(str(PROJECT)) as instance,
-        ):
-            yield TestInstallation(settings, instance, url, dagster_url, {**os.environ, **variables})
+        with dg.DagsterInstance.from_config(str(PROJECT)) as instance:
+            yield TestInstallation(load_settings(), instance, url, dagster_url, {**os.environ, **variables})
 
 
 def end_sessions(url: URL) -> None:
