@@ -1,4 +1,4 @@
-"""The command `snapshot-pipeline` in processes of its own, forked from one that has imported everything.
+"""The command `snapshot-pipeline` and other programs in processes of their own, forked from one with all imports.
 
 Importing Dagster and pandas takes longer than most commands. Tests that are about the start of the interpreter, such as
 imports, PYTHON* variables, the list of processes and an installed program, start Python instead.
@@ -6,7 +6,9 @@ imports, PYTHON* variables, the list of processes and an installed program, star
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import importlib
 import io
 import multiprocessing
 import os
@@ -39,12 +41,13 @@ FORK_SERVER.set_forkserver_preload(
 
 
 class Command:
-    """A running `snapshot-pipeline`.
+    """A running `snapshot-pipeline`, or another program.
 
     Args:
         arguments: The subcommand and its options.
         streams: File descriptors for its standard input, output and error.
         in_terminal: Whether standard input is a terminal, to whose foreground the process then belongs.
+        module: The module whose function `main` is the program.
     """
 
     def __init__(
@@ -55,10 +58,11 @@ class Command:
         directory: Path = PROJECT,
         *,
         in_terminal: bool = False,
+        module: str = "snapshot_pipeline.cli",
     ) -> None:
         inherited = _Streams(streams)
         self._process = FORK_SERVER.Process(
-            target=_main, args=(list(arguments), dict(environment), inherited, str(directory), in_terminal)
+            target=_main, args=(module, list(arguments), dict(environment), inherited, str(directory), in_terminal)
         )
         self._process.start()
 
@@ -72,7 +76,7 @@ class Command:
         """Return the exit status, negative for a signal; None while the command is running."""
         return self._process.exitcode
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Wait until the command has ended; return the exit status."""
         self._process.join(seconds)
         status = self.poll()
@@ -84,12 +88,40 @@ class Command:
         self._process.kill()
 
 
+class PipedCommand(Command):
+    """A program with pipes for its standard input and output; its errors are ours."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], *, module: str) -> None:
+        (read_by_it, written), (read, written_by_it) = os.pipe(), os.pipe()
+        super().__init__(arguments, environment, (read_by_it, written_by_it, 2), module=module)
+        os.close(read_by_it)
+        os.close(written_by_it)
+        self.stdin, self.stdout = open(written, "w"), open(read)  # noqa: PTH123, SIM115  # descriptors, not paths
+
+    def close(self) -> None:
+        """Kill the program and close the pipes."""
+        self.kill()
+        self.wait(10)
+        self.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+
+
 def run_command(
-    arguments: Sequence[str], environment: Mapping[str, str], directory: Path = PROJECT, seconds: float = 120
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path = PROJECT,
+    seconds: float = 120,
+    *,
+    given: str = "",
+    module: str = "snapshot_pipeline.cli",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command without standard input to its end, and return its status and output."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
-        command = Command(arguments, environment, (nothing.fileno(), output.fileno(), errors.fileno()), directory)
+    """Run a command with a text as its standard input to its end, and return its status and output."""
+    with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        text.write(given.encode())
+        text.seek(0)
+        streams = (text.fileno(), output.fileno(), errors.fileno())
+        command = Command(arguments, environment, streams, directory, module=module)
         try:
             status = command.wait(seconds)
         finally:
@@ -126,10 +158,9 @@ class _Streams:
 
 
 def _main(
-    arguments: list[str], environment: dict[str, str], streams: _Streams, directory: str, in_terminal: bool
+    module: str, arguments: list[str], environment: dict[str, str], streams: _Streams, directory: str, in_terminal: bool
 ) -> None:
-    from snapshot_pipeline.cli import main
-
+    main = importlib.import_module(module).main
     os.setsid()
     streams.install()
     if in_terminal:

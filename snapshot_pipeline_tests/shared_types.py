@@ -1,7 +1,7 @@
 """ADBC connections of which all but the first use the types that another database has.
 
-The driver reads all types and columns of a database when it connects: 60 ms of processor time, more than most tests. The
-types of PostgreSQL itself, the only ones that we use, are the same everywhere.
+The driver reads all types and columns of a database when it first connects to it, which takes 60 ms of processor time.
+PostgreSQL's own types, the only ones that our tables have, are the same everywhere.
 """
 
 from __future__ import annotations

@@ -5,9 +5,13 @@ Nothing here looks at a time: how fast something is depends on the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +19,8 @@ from sqlalchemy import text
 
 from benchmarks.__main__ import main
 from benchmarks.agreement import DisagreementError, compare, require
+from benchmarks.contenders import dagster_runs
+from benchmarks.contenders import ours as our_runs
 from benchmarks.contenders.dagster_runs import DagsterForDays
 from benchmarks.contenders.ours import OursForDays
 from benchmarks.contenders.protocol import Days, Run
@@ -26,6 +32,7 @@ from benchmarks.measurements import compare_once, measure_days, measure_unchange
 from benchmarks.report import BEGIN, END, NoMarkersError, write_report
 from benchmarks.results import Result, load, save
 from benchmarks.timing import Timed
+from snapshot_pipeline_tests.commands import run_command
 
 STUDENTS, STUDIED, RANGE = 150, 150, 130
 CLOCKS_CHANGED = date(2025, 10, 26)
@@ -34,6 +41,21 @@ PNG = b"\x89PNG"
 
 def nobody(_: str) -> None:
     """Whom a measurement tells how far it is."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_runs() -> Iterator[None]:
+    """Fork the processes of runs from one that has imported everything."""
+
+    def run(
+        command: Sequence[str], *, input: str = "", env: Mapping[str, str] = os.environ, **_: Any
+    ) -> subprocess.CompletedProcess[str]:
+        return run_command(command[3:], env, given=input, module=command[2])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (our_runs, dagster_runs):
+            patch.setattr(module, "subprocess", SimpleNamespace(run=run))
+        yield
 
 
 @pytest.fixture(scope="module")

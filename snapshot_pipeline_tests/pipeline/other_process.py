@@ -1,4 +1,4 @@
-"""A second process for concurrency tests: `python -m … TASK URL [ARGUMENTS]`.
+"""A second process for concurrency tests, with the arguments TASK URL [ARGUMENTS].
 
 It prints `ready` after its imports, starts when it reads a line, and prints `done` at the end. `hold` and `publish`
 print `held` while they hold the lock; `publish` then reads a line and prints whether it may still publish; `stay in
@@ -7,7 +7,7 @@ publication` prints `publishing` in an open transaction, then reads a line.
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +16,8 @@ from datetime import date
 import adbc_driver_postgresql.dbapi as adbc
 from sqlalchemy import URL, create_engine, make_url
 
+from snapshot_pipeline.pipeline.recommendations import run_week
+from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.errors import is_transient
 from snapshot_pipeline.postgres.urls import adbc_uri
@@ -24,33 +26,30 @@ from snapshot_pipeline.store.locks import LeaseLostError, exclusive_days
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
+from snapshot_pipeline_tests.commands import PipedCommand
+from snapshot_pipeline_tests.pipeline.installations import installation_on
 
 
 @contextmanager
-def other_process(task: str, url: URL, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+def other_process(task: str, url: URL, *arguments: object) -> Iterator[PipedCommand]:
     """Start the process and wait until it is ready; kill it at the end."""
-    command = [sys.executable, "-m", __name__, task, url.render_as_string(hide_password=False)]
-    process = subprocess.Popen(
-        [*command, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    words = [task, url.render_as_string(hide_password=False), *map(str, arguments)]
+    process = PipedCommand(words, os.environ, module=__name__)
     try:
         expect(process, "ready")
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        process.close()
 
 
-def begin(process: subprocess.Popen[str]) -> None:
+def begin(process: PipedCommand) -> None:
     """Send the process a line, so that it starts or continues."""
-    assert process.stdin is not None
     process.stdin.write("begin\n")
     process.stdin.flush()
 
 
-def expect(process: subprocess.Popen[str], word: str) -> None:
+def expect(process: PipedCommand, word: str) -> None:
     """Assert that the process prints `word` next; its errors are on standard error."""
-    assert process.stdout is not None
     assert process.stdout.readline().strip() == word
 
 
@@ -59,15 +58,9 @@ def send(word: str) -> None:
     print(word, flush=True)
 
 
-def main(task: str, url: URL, *arguments: str) -> None:
+def main() -> None:
     """Run one task."""
-    if task == "days":
-        # Imported here, because the import takes longer than the other tasks.
-        from snapshot_pipeline.pipeline.snapshots import run_days
-        from snapshot_pipeline_tests.pipeline.installations import installation_on
-    elif task == "week":
-        from snapshot_pipeline.pipeline.recommendations import run_week
-        from snapshot_pipeline_tests.pipeline.installations import installation_on
+    task, url, arguments = sys.argv[1], make_url(sys.argv[2]), sys.argv[3:]
     send("ready")
     sys.stdin.readline()
     if task == "week":
@@ -114,7 +107,3 @@ def main(task: str, url: URL, *arguments: str) -> None:
             except adbc.Error as error:
                 send("ended" if is_transient(error) else repr(error))
     send("done")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], make_url(sys.argv[2]), *sys.argv[3:])

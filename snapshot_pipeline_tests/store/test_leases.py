@@ -5,9 +5,9 @@ A worker on another machine holds no lock, and continues when the process that s
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from datetime import date
@@ -27,6 +27,7 @@ from snapshot_pipeline.store.locks import (
     exclusive_days,
     exclusive_recommendations,
 )
+from snapshot_pipeline_tests.commands import PipedCommand
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
 from snapshot_pipeline_tests.running_dagster import wait_for
 from snapshot_pipeline_tests.store.conftest import Store
@@ -149,8 +150,8 @@ def holder(store: Store) -> dict[str, Any] | None:
         return dict(row) if row else None
 
 
-def freeze(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGSTOP)
+def freeze(process: PipedCommand) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
     wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the process is frozen", WAIT)
 
 
@@ -178,7 +179,7 @@ def test_a_frozen_process_does_not_keep_its_days_locked(store: Store):
         freeze(frozen)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT) as lock:
             publish(store, lock.lease)
-            frozen.send_signal(signal.SIGCONT)
+            os.kill(frozen.pid, signal.SIGCONT)
             begin(frozen)
             expect(frozen, "lost")
         expect(frozen, "done")
@@ -192,7 +193,7 @@ def test_a_process_frozen_within_a_publication_keeps_no_days_locked(store: Store
         freeze(frozen)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", 2) as lock:
             publish(store, lock.lease)
-            frozen.send_signal(signal.SIGCONT)
+            os.kill(frozen.pid, signal.SIGCONT)
             begin(frozen)
             expect(frozen, "ended")
         expect(frozen, "done")
@@ -206,7 +207,7 @@ def test_a_frozen_process_publishes_nothing_after_another_run_took_over(store: S
         freeze(frozen)
         lose_session(store)
         with exclusive_days(store.engine, "public", JANUARY, JANUARY, "run two", WAIT):
-            frozen.send_signal(signal.SIGCONT)
+            os.kill(frozen.pid, signal.SIGCONT)
             begin(frozen)
             expect(frozen, "lost")
         expect(frozen, "done")
