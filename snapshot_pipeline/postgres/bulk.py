@@ -133,10 +133,13 @@ class _FirstConnection:
 
 
 _FIRST_CONNECTIONS: dict[str, _FirstConnection] = {}
+
 _LOCK = threading.Lock()
+"""Held while a connection is opened or closed: the driver counts them without a lock (apache/arrow-adbc#4753)."""
 
 
-def _connect(uri: str) -> adbc.Connection:
+@contextmanager
+def _connected(uri: str) -> Iterator[adbc.Connection]:
     with _LOCK:
         first = _FIRST_CONNECTIONS.get(uri)
         connection = first.clone() if first else adbc.connect(uri)
@@ -144,16 +147,16 @@ def _connect(uri: str) -> adbc.Connection:
         with connection.cursor() as cursor:
             cursor.execute(set_statement(session_settings(uri)))
         connection.commit()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        yield connection
+    finally:
+        with _LOCK:
+            connection.close()
 
 
 @contextmanager
 def transaction(uri: str) -> Iterator[adbc.Connection]:
     """Open a connection with a transaction, which is committed at the end and rolled back on an error."""
-    with _connect(uri) as connection:
+    with _connected(uri) as connection:
         try:
             yield connection
         except BaseException:

@@ -79,6 +79,18 @@ def test_an_error_does_not_repeat_a_long_statement(server_url: URL):
     assert caught.value.sqlstate == "42883"
 
 
+def test_connections_are_opened_and_closed_one_at_a_time(server_url: URL, monkeypatch: pytest.MonkeyPatch):
+    """The driver counts the connections of a database without a lock: after a lost count, the last close would fail."""
+    locked = []
+    connect, close = adbc.connect, adbc.Connection.close
+    monkeypatch.setattr(adbc, "connect", lambda uri: (locked.append(bulk._LOCK.locked()), connect(uri))[1])
+    monkeypatch.setattr(adbc.Connection, "close", lambda opened: (locked.append(bulk._LOCK.locked()), close(opened)))
+    assert fetch_value(server_url, literal(1, BigInteger())) == 1
+    with pytest.raises(ValueError, match="in a transaction"), bulk.transaction(adbc_uri(server_url)):
+        raise ValueError("in a transaction")
+    assert locked == [True] * 4
+
+
 def has_sessions(connection: Connection, number: int) -> bool | None:
     """Return True if so many other sessions exist, None if not: a closed session exists for a moment longer."""
     others = (
