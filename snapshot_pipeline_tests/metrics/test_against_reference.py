@@ -113,16 +113,10 @@ def test_every_figure_equals_the_reference(scenario):
 
 @property_settings(120)
 @given(scenarios(longest=8, flaws=FLAWS))
-def test_every_figure_of_invalid_rows_equals_the_reference(scenario):
+def test_every_figure_of_invalid_rows_equals_the_reference_and_each_is_listed_once(scenario):
     batch = computed(scenario, full_history(scenario.rows, scenario.zone))
     assert as_snapshots(batch.published) == expected(scenario)
     assert batch.failures.empty
-
-
-@property_settings(120)
-@given(scenarios(longest=8, flaws=FLAWS))
-def test_every_invalid_row_is_listed_once(scenario):
-    batch = computed(scenario, full_history(scenario.rows, scenario.zone))
     listed, wanted = as_issues(batch.issues), expected_issues(scenario)
     assert sorted(listed, key=key) == sorted(wanted, key=key)
     details = {key(issue): issue.value for issue in listed}

@@ -22,7 +22,7 @@ from snapshot_pipeline.metrics.engagement import (
     quiz_records,
 )
 from snapshot_pipeline.metrics.events import Events
-from snapshot_pipeline_tests.reference.history_frames import full_history
+from snapshot_pipeline_tests.reference.history_frames import INSTANT, frame_of, full_history
 from snapshot_pipeline_tests.reference.rows import PlatformRows
 
 
@@ -93,7 +93,6 @@ def _participation(rows: PlatformRows, days: LocalDays, user_ids: set[int]) -> P
         if all(cohort)
     ]
     frame = pd.concat(attempts) if attempts else _attempts(part, set(), set(), days.last, days.zone)
-    frame["completed_at"] = pd.to_datetime(frame["completed_at"], utc=True).dt.as_unit("us")
     frame["is_scored"] = frame["score"].notna()
     return Participation.of(Events.of(full_history(part, days.zone), days), days, users, frame)
 
@@ -129,19 +128,26 @@ def _counted(rows: PlatformRows, cohort: tuple[str | None, str | None]) -> set[i
 
 def _attempts(rows: PlatformRows, users: set[int], quizzes: set[int], day: date, zone: ZoneInfo) -> pd.DataFrame:
     students = [student for student in rows.active_students(zone) if student.user.id in users]
-    return pd.DataFrame(
+    return frame_of(
         [
             (
                 attempt.row.user_id,
                 attempt.row.quiz_id,
                 attempt.row.id,
-                pd.Timestamp(attempt.row.completed_at),
+                attempt.row.completed_at,
                 attempt.completed_on.toordinal(),
-                np.nan if attempt.score is None else float(attempt.score),
+                None if attempt.score is None else float(attempt.score),
             )
             for student in students
             for attempt in student.attempts
             if attempt.completed_on <= day and attempt.row.quiz_id in quizzes
         ],
-        columns=["user_id", "quiz_id", "attempt_id", "completed_at", "day", "score"],
-    ).astype({"user_id": np.int64, "quiz_id": np.int64, "day": np.int64, "score": np.float64})
+        {
+            "user_id": "int64",
+            "quiz_id": "int64",
+            "attempt_id": "int64",
+            "completed_at": INSTANT,
+            "day": "int64",
+            "score": "float64",
+        },
+    )

@@ -33,6 +33,7 @@ class Member:
 
     Attributes:
         scores: The latest graded score by quiz, of the attempts up to the day.
+        whole_scores: The same, rounded to whole percents.
         first_days: The day of the first of these attempts by quiz, as a number.
     """
 
@@ -41,6 +42,7 @@ class Member:
     tenure: int
     active: frozenset[date]
     scores: dict[int, Fraction]
+    whole_scores: dict[int, int]
     first_days: dict[int, int]
 
 
@@ -182,7 +184,8 @@ def _member(student: Student, day: date) -> Member:
                 scores.setdefault(quiz, attempt.score)
     assert student.first_started_on is not None
     tenure = (day - student.first_started_on).days + 1
-    return Member(student, (day - max(active)).days, tenure, active, scores, first_days)
+    whole_scores = {quiz: floor(score + HALF) for quiz, score in scores.items()}
+    return Member(student, (day - max(active)).days, tenure, active, scores, whole_scores, first_days)
 
 
 def _counted_quizzes(rows: PlatformRows, cohort: tuple[str, str]) -> list[int]:
@@ -234,11 +237,10 @@ def pct(value: Number | None, peers: Sequence[Number | None]) -> Fraction | None
 def _results(member: Member, peers: list[Member], quizzes: list[int]) -> Fraction | None:
     total = weights = Fraction(0)
     for quiz in quizzes:
-        scores = [peer.scores.get(quiz) for peer in peers]
-        share = Fraction(sum(score is not None for score in scores), len(peers))
+        share = Fraction(sum(quiz in peer.scores for peer in peers), len(peers))
         score = member.scores.get(quiz)
         if score is not None:
-            rank = pct(_whole(score), [None if other is None else _whole(other) for other in scores])
+            rank = pct(member.whole_scores[quiz], [peer.whole_scores.get(quiz) for peer in peers])
             total += share * (score / 100 + (HALF if rank is None else rank)) / 2
         if score is not None or quiz not in member.first_days:
             weights += share
@@ -270,10 +272,6 @@ def _timeliness(member: Member, peers: list[Member], paced: list[int]) -> Fracti
             total += share * (1 - (HALF if rank is None else rank))
         weights += share
     return _rounded(total / weights, 9) if weights else None
-
-
-def _whole(score: Fraction) -> int:
-    return floor(score + HALF)
 
 
 def _rounded(value: Fraction, decimals: int) -> Fraction:
