@@ -95,10 +95,9 @@ def quiz_records(attempts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per `user_id` and `quiz_id`: `first_day` of any attempt, and `score`, the latest graded one (NaN: none).
     """
-    key = ["user_id", "quiz_id"]
-    ordered = attempts.sort_values(["completed_at", "attempt_id"])
+    groups = attempts.sort_values(["completed_at", "attempt_id"]).groupby(["user_id", "quiz_id"])
     # `last` skips NaN: the latest graded score.
-    return ordered.groupby(key, as_index=False).agg(first_day=("day", "min"), score=("score", "last"))
+    return pd.DataFrame({"first_day": groups["day"].min(), "score": groups["score"].last()}).reset_index()
 
 
 def peers_of(days_since_activity: Ints) -> Flags:

@@ -403,19 +403,21 @@ class PlatformReader:
             attempts: `user_id`, `quiz_id`.
             users: See `cohorts`.
         """
-        users, quizzes = users.dropna(), self._quizzes()
-        codes = pd.MultiIndex.from_frame(pd.concat([users, quizzes])[_COHORT].fillna("").astype(str)).factorize()[0]
-        # One column for each quiz, one row for each cohort; the last of each is for what is not known.
-        counts = np.zeros((codes.max(initial=-1) + 2, len(quizzes) + 1), dtype=bool)
-        counts[codes[len(users) :], np.arange(len(quizzes))] = True
-        counts[:, np.flatnonzero(quizzes["lesson_id"].isna())] = True
-        has_cohort = (users[_COHORT].astype(str) != "").all(axis=1).to_numpy()
-        counts[codes[: len(users)][~has_cohort]] = counts[-1] = counts[:, -1] = False
+        quizzes = self._quizzes()
         user_rows = pd.Index(users["user_id"]).get_indexer(pd.Index(attempts["user_id"]))
-        of_user = np.append(codes[: len(users)], -1)[user_rows]
-        of_quiz = pd.Index(quizzes["quiz_id"]).get_indexer(pd.Index(attempts["quiz_id"]))
-        is_counted: NDArray[np.bool_] = counts[of_user, of_quiz]
-        return is_counted
+        quiz_rows = pd.Index(quizzes["quiz_id"]).get_indexer(pd.Index(attempts["quiz_id"]))
+        # The last element, which -1 selects, is for what is not known.
+        is_counted = np.append(np.ones(len(quizzes), dtype=bool), False)[quiz_rows]
+        is_of_cohort = np.ones(len(attempts), dtype=bool)
+        for name in _COHORT:
+            names = pd.Categorical(users[name])
+            of_user = np.append(names.codes, -1)[user_rows]
+            of_quiz = np.append(names.categories.get_indexer(pd.Index(quizzes[name])), -1)[quiz_rows]
+            is_counted &= (of_user >= 0) & (of_user != names.categories.get_indexer(pd.Index([""]))[0])
+            is_of_cohort &= of_user == of_quiz
+        has_no_lesson = np.append(quizzes["lesson_id"].isna(), False)[quiz_rows]
+        counted: NDArray[np.bool_] = is_counted & (has_no_lesson | is_of_cohort)
+        return counted
 
     def _quizzes(self) -> pd.DataFrame:
         """`quiz_id`, `lesson_id` (missing: none), `specialization`, `level` of quizzes that can be opened."""

@@ -35,7 +35,8 @@ def next_lessons(students: pd.DataFrame, lessons: pd.DataFrame, completions: pd.
 
 def has_course(rows: pd.DataFrame) -> pd.Series:
     """Return whether a row has a specialization and a level, neither null nor empty."""
-    return (rows[_COURSE].notna() & (rows[_COURSE] != "")).all(axis=1)
+    specialization, level = (rows[name] for name in _COURSE)
+    return specialization.notna() & (specialization != "") & level.notna() & (level != "")
 
 
 def _with_course(rows: pd.DataFrame) -> pd.DataFrame:
