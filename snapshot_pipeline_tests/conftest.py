@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import adbc_driver_postgresql.dbapi as adbc
 import hypothesis
@@ -27,8 +28,8 @@ from snapshot_pipeline.gc_settings import collect_less_often
 from snapshot_pipeline.orchestration import build
 from snapshot_pipeline.pipeline.snapshots import run_days
 from snapshot_pipeline.platform.sample import load_sample
-from snapshot_pipeline.plots import pace, success
-from snapshot_pipeline.plots.plot import Plot
+from snapshot_pipeline.plots import at_risk, pace, recommendations, success
+from snapshot_pipeline.report import page
 from snapshot_pipeline.store.migrate import migrate
 from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline.store.tables import StoreTables
@@ -45,6 +46,8 @@ from snapshot_pipeline_tests.pipeline.installations import (
 from snapshot_pipeline_tests.shared_types import SharedTypes
 
 __all__ = ["dagster_template", "installation", "students_template"]
+
+Plots = TypeVar("Plots")
 
 collect_less_often()
 
@@ -95,9 +98,16 @@ def cached_definitions() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cached_plots() -> Iterator[None]:
-    """Draw the plots of a day once in a session: every run draws them, and the same arguments give the same plot."""
+    """Draw the plots of a run once in a session: many runs draw them, and the same arguments give the same plot."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((success, "draw_calendar"), (pace, "draw_distribution")):
+        for module, name in (
+            (success, "draw_calendar"),
+            (pace, "draw_distribution"),
+            (recommendations, "draw_weeks"),
+            (at_risk, "draw_states"),
+            (at_risk, "draw_reasons"),
+            (page, "draw_plots"),
+        ):
             patch.setattr(module, name, _cached(getattr(module, name)))
         yield
 
@@ -118,11 +128,11 @@ def shared_types() -> Iterator[None]:
         yield
 
 
-def _cached(draw: Callable[..., Plot]) -> Callable[..., Plot]:
+def _cached(draw: Callable[..., Plots]) -> Callable[..., Plots]:
     """Cache a function by the values of its arguments, which may be mappings."""
-    plots: dict[bytes, Plot] = {}
+    plots: dict[bytes, Plots] = {}
 
-    def draw_once(*arguments: object) -> Plot:
+    def draw_once(*arguments: object) -> Plots:
         key = pickle.dumps(arguments)
         if key not in plots:
             plots[key] = draw(*arguments)
