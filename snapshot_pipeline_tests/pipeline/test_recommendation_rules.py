@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any
 
@@ -27,7 +28,8 @@ CONTINUE_1, CONTINUE_2 = {"CONTINUE_LEARNING": FIRST}, {"CONTINUE_LEARNING": SEC
 
 COURSES = (
     """INSERT INTO lessons VALUES (1, 'Loops', 'python', '1', 1, true), (2, 'Lists', 'python', '1', 2, true),
-       (3, 'Draft', 'python', '1', 3, false), (9, 'Joins', 'sql', '1', 1, true), (20, 'None', '', '1', 1, true)""",
+       (3, 'Draft', 'python', '1', 3, false), (9, 'Joins', 'sql', '1', 1, true),
+       (10, 'Maps', 'go', '1', 1, true), (20, 'None', '', '1', 1, true)""",
     "INSERT INTO quizzes VALUES (11, 1, NULL), (12, 1, NULL), (21, 2, NULL), (31, 3, NULL), (41, 99, NULL)",
     # Students without rows, so that a cohort is large: no tenth of `sql` and of `go` has started.
     "INSERT INTO users SELECT 1000 + n, 'teacher', true, 'python', '1' FROM generate_series(1, 5) AS n",
@@ -53,7 +55,7 @@ def platform_template(server_url: URL) -> Iterator[URL]:
         yield url
 
 
-def student(user_id: int, course: str, *progress: str) -> list[str]:
+def student(user_id: int | str, course: str, *progress: str) -> list[str]:
     """Return the statements for an active student and rows of lesson progress."""
     insert = f"INSERT INTO user_lesson_progress VALUES {', '.join(progress)}"  # noqa: S608
     return [f"INSERT INTO users VALUES ({user_id}, ' Student ', true, {course})", *([insert] if progress else [])]  # noqa: S608
@@ -61,11 +63,12 @@ def student(user_id: int, course: str, *progress: str) -> list[str]:
 
 @pytest.fixture
 def installation(server_url: URL, platform_template: URL) -> Iterator[Installation]:
-    with (
-        new_database(server_url, platform_template) as url,
-        installation_on(url, timezone="UTC", batch_rows=1_000) as opened,
-    ):
-        yield opened
+    with new_database(server_url, platform_template) as url, opened(url) as installation:
+        yield installation
+
+
+def opened(url: URL, **settings: Any) -> AbstractContextManager[Installation]:
+    return installation_on(url, timezone="UTC", batch_rows=1_000, **settings)
 
 
 def recommended(installation: Installation, *statements: str, week: date = MONDAY) -> dict[int, dict[str, Any]]:
@@ -85,107 +88,126 @@ def recommended(installation: Installation, *statements: str, week: date = MONDA
 
 
 PYTHON = "'python', '1'"
+# ID is the student's.
 WEEKS: dict[str, tuple[list[str], dict[str, Any] | None]] = {
     "a break after ten hours in three days, alone": (
-        student(1, PYTHON, *(f"(1, {n}, '2026-03-{15 - n % 3} 06:00+00', NULL, 200)" for n in (1, 5, 6))),
+        student("ID", PYTHON, *(f"(ID, {n}, '2026-03-{15 - n % 3} 06:00+00', NULL, 200)" for n in (1, 5, 6))),
         {"TAKE_BREAK": {"total_minutes": 600}},
     ),
     "minutes are at most those up to the end of the day": (
-        student(1, PYTHON, "(1, 1, '2026-03-13 23:50+00', NULL, 7200)"),
+        student("ID", PYTHON, "(ID, 1, '2026-03-13 23:50+00', NULL, 7200)"),
         CONTINUE_1,
     ),
     "minutes of a day are at most its length": (
-        student(1, PYTHON, *(f"(1, {n}, '2026-03-14 00:00+00', NULL, 7200)" for n in (1, 5, 6))),
+        student("ID", PYTHON, *(f"(ID, {n}, '2026-03-14 00:00+00', NULL, 7200)" for n in (1, 5, 6))),
         {"TAKE_BREAK": {"total_minutes": 1440}},
     ),
     "back after fourteen days, with the next lesson only there": (
-        student(1, PYTHON, "(1, 1, '2026-03-01 08:00+00', '2026-03-01 09:00+00', 5)"),
+        student("ID", PYTHON, "(ID, 1, '2026-03-01 08:00+00', '2026-03-01 09:00+00', 5)"),
         {"RESUME_LEARNING": {"days_inactive": 14, **SECOND}},
     ),
     "thirteen days are too few": (
-        student(1, PYTHON, "(1, 1, '2026-03-02 08:00+00', '2026-03-02 09:00+00', 5)"),
+        student("ID", PYTHON, "(ID, 1, '2026-03-02 08:00+00', '2026-03-02 09:00+00', 5)"),
         CONTINUE_2,
     ),
     "a lesson opened again after its completion is activity": (
-        student(1, PYTHON, "(1, 1, '2026-03-12 08:00+00', '2026-01-01 09:00+00', 5)"),
+        student("ID", PYTHON, "(ID, 1, '2026-03-12 08:00+00', '2026-01-01 09:00+00', 5)"),
         CONTINUE_2,
     ),
     "an epoch 0 and a time in the future are no activity": (
         student(
-            1,
+            "ID",
             PYTHON,
-            "(1, 1, '2026-02-01 08:00+00', '1970-01-01 00:00+00', 5), (1, 5, '2120-01-01 00:00+00', NULL, 5)",
+            "(ID, 1, '2026-02-01 08:00+00', '1970-01-01 00:00+00', 5), (ID, 5, '2120-01-01 00:00+00', NULL, 5)",
         ),
         {"RESUME_LEARNING": {"days_inactive": 42, **FIRST}},
     ),
-    "of two rows of a lesson the completed one counts": (
-        [
-            UNIQUE,
-            *student(1, PYTHON, "(1, 1, '2026-03-14 08:00+00', NULL, 300)"),
-            "INSERT INTO user_lesson_progress VALUES (1, 1, '2026-03-14 09:00+00', '2026-03-14 10:00+00', 2)",
-        ],
-        CONTINUE_2,
-    ),
     "a lesson completed without a start is a start": (
-        student(1, PYTHON, "(1, 1, NULL, '2026-03-12 09:00+00', 5)"),
+        student("ID", PYTHON, "(ID, 1, NULL, '2026-03-12 09:00+00', 5)"),
         CONTINUE_2,
     ),
     "a finished course has no start, return or next lesson": (
-        student(1, PYTHON, *(f"(1, {n}, '2026-01-01 08:00+00', '2026-01-01 09:00+00', 5)" for n in (1, 2))),
+        student("ID", PYTHON, *(f"(ID, {n}, '2026-01-01 08:00+00', '2026-01-01 09:00+00', 5)" for n in (1, 2))),
         None,
     ),
-    "a student without a start gets the first lesson": (student(1, PYTHON), {"START_LEARNING": FIRST}),
+    "a student without a start gets the first lesson": (student("ID", PYTHON), {"START_LEARNING": FIRST}),
     "a start after the week is none": (
-        student(1, PYTHON, "(1, 1, '2026-03-16 00:00+00', NULL, 5)"),
+        student("ID", PYTHON, "(ID, 1, '2026-03-16 00:00+00', NULL, 5)"),
         {"START_LEARNING": FIRST},
     ),
-    "nobody should start before the cohort has": (student(1, "'sql', '1'"), None),
-    "without a level there is no cohort to wait for": (student(1, "'sql', ''"), {"START_LEARNING": {}}),
+    "nobody should start before the cohort has": (student("ID", "'sql', '1'"), None),
+    "without a level there is no cohort to wait for": (student("ID", "'sql', ''"), {"START_LEARNING": {}}),
     "practice where a student of the cohort submitted an exercise": (
-        student(1, PYTHON, *(f"(1, {n}, '2026-03-0{n} 08:00+00', '2026-03-0{n} 09:00+00', 5)" for n in range(3, 8))),
+        student(
+            "ID",
+            PYTHON,
+            *(f"(ID, {n}, '2026-03-0{n} 08:00+00', '2026-03-0{n} 09:00+00', 5)" for n in range(3, 8)),
+        ),
         {"PRACTICE_MORE": {"lessons_done": 5, "exercises_done": 0}, **CONTINUE_1},
     ),
     "no practice in a course without exercises": (
         student(
-            1, "'sql', '1'", *(f"(1, {n}, '2026-03-0{n} 08:00+00', '2026-03-0{n} 09:00+00', 5)" for n in range(3, 8))
+            "ID",
+            "'go', '1'",
+            *(f"(ID, {n}, '2026-03-0{n} 08:00+00', '2026-03-0{n} 09:00+00', 5)" for n in range(3, 8)),
         ),
-        {"CONTINUE_LEARNING": {"lesson_id": 9, "lesson_title": "Joins"}},
+        {"CONTINUE_LEARNING": {"lesson_id": 10, "lesson_title": "Maps"}},
     ),
 }
 
+REVIEWS: dict[tuple[str, ...], dict[str, Any] | None] = {
+    ("11, 59.99, '2026-03-10'",): {"lesson_ids": [1], "scores": [59.99]},
+    ("11, 60, '2026-03-10'",): None,
+    ("11, 59.996, '2026-03-10'",): None,
+    ("11, 30, '2026-03-10'", "12, 95, '2026-03-11'"): {"lesson_ids": [1], "scores": [30]},
+    ("11, 30, '2026-03-10'", "11, 95, '2026-03-11'"): None,
+    ("11, 30, '2026-03-10'", "11, 'NaN', '2026-03-11'"): {"lesson_ids": [1], "scores": [30]},
+    ("11, 30, '2026-03-10'", "11, NULL, '2026-03-11'"): {"lesson_ids": [1], "scores": [30]},
+    ("11, -5, '2026-03-10'", "21, 110, '2026-03-10'"): {"lesson_ids": [1], "scores": [0]},
+    ("31, 5, '2026-03-10'", "41, 5, '2026-03-10'"): None,
+    ("11, 30, '2026-02-14 00:00'", "21, 30, '2026-02-13 23:59'"): {"lesson_ids": [1], "scores": [30]},
+    ("21, 50, '2026-03-10'", "11, 20, '2026-03-10'"): {"lesson_ids": [1, 2], "scores": [20, 50]},
+}
+"""Quiz, score and time of attempts, and the lessons to review."""
+
+
+@pytest.fixture(scope="module")
+def students(server_url: URL, platform_template: URL) -> dict[object, dict[str, Any] | None]:
+    """What the students of `WEEKS` and `REVIEWS` get, several of whom are on one platform."""
+    started = student("ID", PYTHON, "(ID, 1, '2026-03-12 09:00+00', NULL, 5)")
+    cases: dict[object, list[str]] = {name: statements for name, (statements, _) in WEEKS.items()}
+    for attempts in REVIEWS:
+        rows = ", ".join(f"(100 * ID + {n}, ID, {attempt})" for n, attempt in enumerate(attempts))
+        cases[attempts] = [*started, f"INSERT INTO quiz_attempts VALUES {rows}"]  # noqa: S608
+    gets: dict[object, dict[str, Any] | None] = {}
+    for first in range(0, len(cases), 8):  # a cohort of ten would have engagement scores
+        ids = {case: number for number, case in enumerate(list(cases)[first : first + 8], start=1)}
+        statements = [line.replace("ID", str(user_id)) for case, user_id in ids.items() for line in cases[case]]
+        with new_database(server_url, platform_template) as url, opened(url) as installation:
+            found = recommended(installation, *statements)
+        gets |= {case: found.get(user_id) for case, user_id in ids.items()}
+    return gets
+
 
 @pytest.mark.parametrize("name", WEEKS)
-def test_a_student_of_a_week_gets(installation: Installation, name: str):
-    statements, expected = WEEKS[name]
-    assert recommended(installation, *statements).get(1) == expected
+def test_a_student_of_a_week_gets(students: dict[object, dict[str, Any] | None], name: str):
+    assert students[name] == WEEKS[name][1]
 
 
-@pytest.mark.parametrize(
-    ("attempts", "expected"),
-    [
-        (["11, 59.99, '2026-03-10'"], {"lesson_ids": [1], "scores": [59.99]}),
-        (["11, 60, '2026-03-10'"], None),
-        (["11, 59.996, '2026-03-10'"], None),
-        (["11, 30, '2026-03-10'", "12, 95, '2026-03-11'"], {"lesson_ids": [1], "scores": [30]}),
-        (["11, 30, '2026-03-10'", "11, 95, '2026-03-11'"], None),
-        (["11, 30, '2026-03-10'", "11, 'NaN', '2026-03-11'"], {"lesson_ids": [1], "scores": [30]}),
-        (["11, 30, '2026-03-10'", "11, NULL, '2026-03-11'"], {"lesson_ids": [1], "scores": [30]}),
-        (["11, -5, '2026-03-10'", "21, 110, '2026-03-10'"], {"lesson_ids": [1], "scores": [0]}),
-        (["31, 5, '2026-03-10'", "41, 5, '2026-03-10'"], None),
-        (["11, 30, '2026-02-14 00:00'", "21, 30, '2026-02-13 23:59'"], {"lesson_ids": [1], "scores": [30]}),
-        (["21, 50, '2026-03-10'", "11, 20, '2026-03-10'"], {"lesson_ids": [1, 2], "scores": [20, 50]}),
-    ],
-)
+@pytest.mark.parametrize("attempts", REVIEWS)
 def test_lessons_to_review_are_those_of_a_low_quiz(
-    installation: Installation, attempts: list[str], expected: dict[str, Any] | None
+    students: dict[object, dict[str, Any] | None], attempts: tuple[str, ...]
 ):
-    rows = ", ".join(f"({n}, 1, {attempt})" for n, attempt in enumerate(attempts, start=1))
+    assert (students[attempts] or {}).get("REVIEW_LESSON") == REVIEWS[attempts]
+
+
+def test_of_two_rows_of_a_lesson_the_completed_one_counts(installation: Installation):
     statements = [
-        *student(1, PYTHON, "(1, 1, '2026-03-12 09:00+00', NULL, 5)"),
-        f"INSERT INTO quiz_attempts VALUES {rows}",  # noqa: S608
+        UNIQUE,
+        *student(1, PYTHON, "(1, 1, '2026-03-14 08:00+00', NULL, 300)"),
+        "INSERT INTO user_lesson_progress VALUES (1, 1, '2026-03-14 09:00+00', '2026-03-14 10:00+00', 2)",
     ]
-    found = recommended(installation, *statements)[1]
-    assert found.get("REVIEW_LESSON") == expected
+    assert recommended(installation, *statements)[1] == CONTINUE_2
 
 
 def test_thresholds_and_full_marks_are_those_of_the_settings(installation: Installation):
@@ -193,9 +215,7 @@ def test_thresholds_and_full_marks_are_those_of_the_settings(installation: Insta
         *student(1, PYTHON, "(1, 1, '2026-03-12 09:00+00', NULL, 5)"),
         "INSERT INTO quiz_attempts VALUES (1, 1, 11, 0.74, '2026-03-10'), (2, 1, 21, 0.75, '2026-03-10')",
     ]
-    with installation_on(
-        installation.engine.url, timezone="UTC", score_maximum=1, review_below_score=75, batch_rows=1_000
-    ) as fractions:
+    with opened(installation.engine.url, score_maximum=1, review_below_score=75) as fractions:
         found = recommended(fractions, *statements)
     assert found[1]["REVIEW_LESSON"] == {"lesson_ids": [1], "scores": [74]}
 

@@ -185,7 +185,7 @@ def test_retry_on_an_unrecorded_day_does_not_record_it(failed: Installation):
         assert day_counts(connection, failed.store, day, day) == []
 
 
-@pytest.mark.parametrize("batch_rows", [200, 1_500_000])
+@pytest.mark.parametrize("batch_rows", [800, 1_500_000])
 def test_parallel_batches_and_one_batch_give_the_same_counts(failed: Installation, batch_rows: int):
     small = replace(failed, settings=failed.settings.model_copy(update={"batch_rows": batch_rows, "workers": 4}))
     still_raising = failing(failed)[SUNDAY][::2]
