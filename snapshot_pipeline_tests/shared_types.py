@@ -24,13 +24,7 @@ class SharedTypes:
         self._lock = threading.Lock()
 
     def connect(self, uri: str) -> dbapi.Connection:
-        with self._lock:
-            if self._database is None:
-                self._database = adbc_driver_postgresql.connect(uri)
-                self._shared = dbapi._SharedDatabase(self._database)
-            self._database.set_options(uri=uri)
-            connection = _Connection(self._shared, AdbcConnection(self._database))
-        connection.clone = lambda: self.connect(uri)
+        connection = self._open(uri)
         with connection.cursor() as cursor:
             cursor.execute(_HAS_OWN_TYPES)
             (has_own_types,) = cursor.fetchone()
@@ -39,6 +33,16 @@ class SharedTypes:
             return connection
         connection.close()
         return self._connect(uri)
+
+    def _open(self, uri: str) -> dbapi.Connection:
+        with self._lock:
+            if self._database is None:
+                self._database = adbc_driver_postgresql.connect(uri)
+                self._shared = dbapi._SharedDatabase(self._database)
+            self._database.set_options(uri=uri)
+            connection = _Connection(self._shared, AdbcConnection(self._database))
+        connection.clone = lambda: self._open(uri)
+        return connection
 
 
 class _Connection(dbapi.Connection):

@@ -54,7 +54,8 @@ def open_engine(url: URL, settings: Mapping[str, str] | None = None, **options: 
         options: Arguments of `create_engine`.
     """
     complete = complete_url(url, settings)
-    engine = create_engine(complete, **options)
+    # Without use_native_hstore=False, each new connection would look a type up that nobody uses.
+    engine = create_engine(complete, use_native_hstore=False, **options)
     is_checked = False
 
     def set_up(connection: DriverConnection, _record: object) -> None:
