@@ -1,46 +1,24 @@
 """The command `snapshot-pipeline` and other programs in processes of their own, forked from one with all imports.
 
-Importing Dagster and pandas takes longer than most commands. Tests that are about the start of the interpreter, such as
-imports, PYTHON* variables, the list of processes and an installed program, start Python instead.
+Tests that are about the start of the interpreter, such as imports, PYTHON* variables, the list of processes and an
+installed program, start Python instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
-import io
-import multiprocessing
 import os
-import signal
 import subprocess
-import sys
 import tempfile
-import termios
-import time
 from collections.abc import Mapping, Sequence
-from multiprocessing import reduction
+from functools import partial
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-
-FORK_SERVER = multiprocessing.get_context("forkserver")
-"""A process without threads whose children start with these modules imported."""
-
-FORK_SERVER.set_forkserver_preload(
-    [
-        "snapshot_pipeline.cli.platform_data",
-        "snapshot_pipeline.cli.runs",
-        "snapshot_pipeline.cli.status",
-        "snapshot_pipeline.definitions",
-        "snapshot_pipeline.orchestration.instance.launcher",
-        "snapshot_pipeline.orchestration.instance.storage",
-        "snapshot_pipeline.store.migrate",
-    ]
-)
+from snapshot_pipeline_tests.forking import PROJECT, Forked
 
 
-class Command:
+class Command(Forked):
     """A running `snapshot-pipeline`, or another program.
 
     Args:
@@ -60,32 +38,8 @@ class Command:
         in_terminal: bool = False,
         module: str = "snapshot_pipeline.cli",
     ) -> None:
-        inherited = _Streams(streams)
-        self._process = FORK_SERVER.Process(
-            target=_main, args=(module, list(arguments), dict(environment), inherited, str(directory), in_terminal)
-        )
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def poll(self) -> int | None:
-        """Return the exit status, negative for a signal; None while the command is running."""
-        return self._process.exitcode
-
-    def wait(self, seconds: float = 60) -> int:
-        """Wait until the command has ended; return the exit status."""
-        self._process.join(seconds)
-        status = self.poll()
-        assert status is not None, f"the command runs for more than {seconds} s"
-        return status
-
-    def kill(self) -> None:
-        """Send SIGKILL, unless the command has ended."""
-        self._process.kill()
+        command = ["snapshot-pipeline", *arguments]
+        super().__init__(partial(_run_main, module), command, environment, streams, directory, in_terminal=in_terminal)
 
 
 class PipedCommand(Command):
@@ -133,42 +87,5 @@ def run_command(
     return subprocess.CompletedProcess(list(arguments), status, *texts)
 
 
-class _Streams:
-    """File descriptors that are passed to the child when this is pickled."""
-
-    def __init__(self, descriptors: Sequence[int]) -> None:
-        self._descriptors = descriptors
-
-    def __getstate__(self) -> list[object]:
-        return [reduction.DupFd(descriptor) for descriptor in self._descriptors]
-
-    def __setstate__(self, state: list[reduction._DupFd]) -> None:
-        self._descriptors = [duplicate.detach() for duplicate in state]
-
-    def install(self) -> None:
-        """Make them the standard streams, as the interpreter does when it starts."""
-        for number, descriptor in enumerate(self._descriptors):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        read = io.BufferedReader(io.FileIO(0, closefd=False))
-        written = [io.BufferedWriter(io.FileIO(number, "w", closefd=False)) for number in (1, 2)]
-        sys.stdin = io.TextIOWrapper(read, "utf-8")
-        sys.stdout = io.TextIOWrapper(written[0], "utf-8", line_buffering=os.isatty(1))
-        sys.stderr = io.TextIOWrapper(written[1], "utf-8", "backslashreplace", line_buffering=True)
-
-
-def _main(
-    module: str, arguments: list[str], environment: dict[str, str], streams: _Streams, directory: str, in_terminal: bool
-) -> None:
-    main = importlib.import_module(module).main
-    os.setsid()
-    streams.install()
-    if in_terminal:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(environment)
-    time.tzset()
-    os.chdir(directory)
-    sys.argv = ["snapshot-pipeline", *arguments]
-    main()
+def _run_main(module: str) -> None:
+    importlib.import_module(module).main()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ import dagster as dg
 import psutil
 import requests
 
-from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.forking import Forked, preload, run_service
 
 Value = TypeVar("Value")
 
@@ -43,14 +44,25 @@ mutation ($parameters: LaunchBackfillParams!) {
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 
-DEV = (sys.executable, "-m", "snapshot_pipeline.cli", "dev")
+preload(
+    "dagster._cli",
+    "dagster._daemon.cli",
+    "dagster._grpc.proxy_server",
+    "dagster_webserver.cli",
+    "snapshot_pipeline.cli.dev",
+    "snapshot_pipeline.orchestration.instance.webserver",
+)
 
 
 class RunningDagster:
-    """A `dagster dev`, or another command that serves the UI, in a process group of its own."""
+    """`snapshot-pipeline dev`, or another of its commands that serves the UI, and their children; all are forked."""
 
     def __init__(
-        self, instance: dg.DagsterInstance, environment: Mapping[str, str], log: Path, command: Sequence[str] = DEV
+        self,
+        instance: dg.DagsterInstance,
+        environment: Mapping[str, str],
+        log: Path,
+        arguments: Sequence[str] = ("dev",),
     ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -58,23 +70,18 @@ class RunningDagster:
         self.instance = instance
         self._log = log
         self._environment = environment
-        self._command = [*command, "--port", str(self.port)]
+        self._arguments = ["snapshot_pipeline.cli", *arguments, "--port", str(self.port)]
         self._process = self._start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as output:
-            process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                cwd=PROJECT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def _start(self) -> Forked:
+        with self._log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            streams = (nothing.fileno(), output.fileno(), output.fileno())
+            run = partial(run_service, "snapshot_pipeline.cli")
+            process = Forked(run, self._arguments, self._environment, streams)
         self._wait_until_ready(process)
         return process
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_ready(self, process: Forked) -> None:
         def is_ready() -> bool | None:
             assert process.poll() is None, self._log.read_text()[-3000:]
             try:
@@ -110,21 +117,9 @@ class RunningDagster:
         self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Launch a job as the launchpad does; return the answer, which may be an error."""
-        parameters = {
-            "selector": {
-                "repositoryLocationName": "snapshot_pipeline",
-                "repositoryName": "__repository__",
-                "jobName": job,
-            },
-            "runConfigData": config or {},
-            "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
-        }
+        parameters = launch_parameters(job, tags, config or {})
         launched: dict[str, Any] = self.ask(LAUNCH, {"parameters": parameters})["launchPipelineExecution"]
         return launched
-
-    def environments(self) -> list[dict[str, str]]:
-        """Return the environments of the processes that the command has started."""
-        return [child.environ() for child in psutil.Process(self._process.pid).children()]
 
     def launch_backfill(self, assets: Sequence[dg.AssetKey], partitions: Sequence[str]) -> str:
         """Launch a backfill of some assets as its dialog does; return its id."""
@@ -163,7 +158,7 @@ class RunningDagster:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._process.wait()
+        self._process.wait(10)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
@@ -190,6 +185,19 @@ class RunningDagster:
             except subprocess.TimeoutExpired:
                 self.kill_everything()
                 raise
+
+
+def launch_parameters(job: str, tags: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variable of `LAUNCH`."""
+    return {
+        "selector": {
+            "repositoryLocationName": "snapshot_pipeline",
+            "repositoryName": "__repository__",
+            "jobName": job,
+        },
+        "runConfigData": config,
+        "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
+    }
 
 
 def wait_for(poll: Callable[[], Value | None], condition: str, seconds: float, pause: float = 0.3) -> Value:

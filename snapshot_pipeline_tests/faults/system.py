@@ -256,8 +256,7 @@ def start_system(home: Path) -> Iterator[FaultSystem]:
         for name, value in variables.items():
             patch.setenv(name, value)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(PROJECT)))
-        forked_runs = {"PYTHONPATH": str(Path(__file__).parent / "forked_runs")}  # its sitecustomize.py
-        dagster = RunningDagster(instance, {**os.environ, **forked_runs}, home / "dagster.log")
+        dagster = RunningDagster(instance, os.environ, home / "dagster.log")
         stack.callback(dagster.stop)
         first, last = today - timedelta(days=DAYS), today - timedelta(days=1)
         yield FaultSystem(server, url, load_settings(), dagster, receiver, first, last)

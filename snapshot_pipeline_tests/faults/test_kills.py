@@ -15,11 +15,12 @@ import pytest
 from sqlalchemy import text
 
 from snapshot_pipeline.settings import Settings
-from snapshot_pipeline_tests.commands import FORK_SERVER, Command
+from snapshot_pipeline_tests.commands import Command
 from snapshot_pipeline_tests.faults.ledger import Ledger, injections
 from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
 from snapshot_pipeline_tests.faults.publishing import publish
 from snapshot_pipeline_tests.faults.system import FaultSystem
+from snapshot_pipeline_tests.forking import FORK_SERVER
 from snapshot_pipeline_tests.running_dagster import wait_for
 
 pytestmark = pytest.mark.timeout(900)

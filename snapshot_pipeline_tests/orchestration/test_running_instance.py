@@ -79,11 +79,6 @@ def test_days_launched_from_the_ui_are_computed_one_after_the_other(
     assert running.instance.get_latest_asset_check_evaluation_record(check) is not None
 
 
-def test_links_in_messages_lead_to_the_port_of_dev(running: RunningDagster) -> None:
-    addresses = {environment["SNAPSHOT_UI_URL"] for environment in running.environments()}
-    assert addresses == {f"http://127.0.0.1:{running.port}"}
-
-
 @pytest.mark.parametrize(
     ("days", "answer", "line"),
     [

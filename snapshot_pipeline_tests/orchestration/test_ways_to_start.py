@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 import requests
 
 from snapshot_pipeline.embedded import EmbeddedServer
+from snapshot_pipeline_tests.forking import Forked, run_service
 from snapshot_pipeline_tests.installation import PROJECT
+from snapshot_pipeline_tests.running_dagster import LAUNCH, launch_parameters, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -25,6 +28,8 @@ LOCATIONS = """
 { workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
     ... on RepositoryLocation { repositories { schedules { name } } } } } } } }
 """
+
+RUN_STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,11 @@ def test_our_dev_serves_it_and_once_killed_leaves_no_process_and_can_be_started_
         with log.open("ab") as output:
             return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
 
+    def start_forked(port: int) -> Forked:
+        arguments = ["snapshot_pipeline.cli", "dev", "--port", str(port)]
+        with log.open("ab") as output:
+            return Forked(partial(run_service, "snapshot_pipeline.cli"), arguments, environment, (output.fileno(),) * 3)
+
     with socket.socket() as first, socket.socket() as second:
         for free in (first, second):
             free.bind(("127.0.0.1", 0))
@@ -72,14 +82,18 @@ def test_our_dev_serves_it_and_once_killed_leaves_no_process_and_can_be_started_
         assert_served(location(port, killed, log), tmp_path)
         family = psutil.Process(killed.pid).children(recursive=True)
         assert len(family) >= 4, family  # code server and its own server, web server, daemon
-        refused = start(other_port)
+        services = [child for child in family if "snapshot_pipeline.cli.supervised" in child.cmdline()]
+        links = {service.environ()["SNAPSHOT_UI_URL"] for service in services}
+        assert links == {f"http://127.0.0.1:{port}"}  # in messages
+        assert_run(port)
+        refused = start_forked(other_port)
         assert refused.wait(60) == 1
         assert f"is already running on this machine (process {killed.pid})" in log.read_text()
         killed.kill()
         killed.wait()
         _, alive = psutil.wait_procs([one for one in family if not one.name().startswith("postgres")], timeout=60)
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
-        again = start(port)
+        again = start_forked(port)
         location(port, again, log)
         again.send_signal(signal.SIGTERM)
         assert again.wait(60) == 0
@@ -88,6 +102,27 @@ def test_our_dev_serves_it_and_once_killed_leaves_no_process_and_can_be_started_
             if process is not None and process.poll() is None:
                 process.kill()
         EmbeddedServer(tmp_path).delete()
+
+
+def assert_run(port: int) -> None:
+    """Launch a run, whose process the code server starts, and wait until it has succeeded."""
+
+    def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        request = {"query": query, "variables": variables}
+        answer = requests.post(f"http://127.0.0.1:{port}/graphql", json=request, timeout=30)
+        return dict(answer.json()["data"])
+
+    launched = ask(LAUNCH, {"parameters": launch_parameters("housekeeping_job", {}, {})})["launchPipelineExecution"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run = {"id": launched["run"]["runId"]}
+
+    def status() -> str | None:
+        found = ask("query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", run)["runOrError"][
+            "status"
+        ]
+        return found if found in ("SUCCESS", "FAILURE") else None
+
+    assert wait_for(status, "the run has ended", 90) == "SUCCESS"
 
 
 def assert_served(entry: dict[str, Any], home: Path) -> None:

@@ -120,9 +120,8 @@ def new_deployment(server_url: URL, home: Path) -> Iterator[Deployment]:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(HOME)))
         workers = [_start_worker(stack, home, name) for name in ("worker-1", "worker-2")]
         _start(stack, readme_command("dagster-daemon"), home / "daemon.log")
-        dagster = RunningDagster(
-            instance, dict(os.environ), home / "web.log", readme_command("snapshot-pipeline webserver")
-        )
+        _, *web = readme_command("snapshot-pipeline webserver")
+        dagster = RunningDagster(instance, os.environ, home / "web.log", web)
         stack.callback(dagster.stop)
         for worker in workers:
             wait_for(lambda worker=worker: _is_ready(worker), "the worker is ready", 60)

@@ -8,28 +8,54 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 from distributed import Client
 
+from snapshot_pipeline_tests.forking import Forked, preload, run_service
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.integration.database_faults.faults import wait_for
 
 TIMEOUT_SECONDS = 120
 """A Dask process starts in two seconds, and within a minute on a busy machine."""
 
+StartProcess = Callable[[Sequence[str], Mapping[str, str], Path, int], "subprocess.Popen[bytes] | Forked"]
+"""Starts `dask` with arguments, an environment, a directory and a file descriptor for its output."""
+
+preload("bokeh.server.server", "distributed.cli.dask_worker", "distributed.dashboard.scheduler", __name__)
+
+
+def start_dask(
+    arguments: Sequence[str], environment: Mapping[str, str], directory: Path, output: int
+) -> subprocess.Popen[bytes]:
+    """Start it as users do."""
+    command = [sys.executable, "-m", "dask", *arguments]
+    return subprocess.Popen(command, cwd=directory, env=environment, stdout=output, stderr=output)
+
+
+def fork_dask(arguments: Sequence[str], environment: Mapping[str, str], directory: Path, output: int) -> Forked:
+    """Fork it."""
+    return Forked(_run_dask, ["dask", *arguments], environment, (output,) * 3, directory)
+
+
+def _run_dask() -> None:
+    dask.config.refresh()  # the environment is another than when the module was imported
+    run_service("dask")
+
 
 class Cluster:
     """A scheduler and its workers, each with its own log."""
 
-    def __init__(self, directory: Path, **scheduler_settings: str) -> None:
+    def __init__(self, directory: Path, start_process: StartProcess, scheduler_settings: Mapping[str, str]) -> None:
         self._directory = directory
+        self._start_process = start_process
         self._scheduler_settings = {f"DASK_{name}": value for name, value in scheduler_settings.items()}
         self.port, self.dashboard_port = _free_port(), _free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes] | Forked] = {}
 
     def start_scheduler(self) -> None:
         """Start the scheduler, on the same port each time."""
@@ -110,23 +136,20 @@ class Cluster:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("SNAPSHOT_", "DASK_"))}
         directory = self._directory / name
         directory.mkdir(exist_ok=True)
+        environment |= {"PYTHONPATH": str(PROJECT), **settings, "DASK_TEMPORARY_DIRECTORY": str(directory)}
         with self._log_of(name).open("wb") as output:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "dask", *arguments],
-                cwd=directory,
-                env={"PYTHONPATH": str(PROJECT), **environment, **settings, "DASK_TEMPORARY_DIRECTORY": str(directory)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            self.processes[name] = self._start_process(arguments, environment, directory, output.fileno())
 
     def _log_of(self, name: str) -> Path:
         return self._directory / f"{name}.log"
 
 
 @contextmanager
-def cluster(directory: Path, *workers: str, **scheduler_settings: str) -> Iterator[Cluster]:
+def cluster(
+    directory: Path, *workers: str, start_process: StartProcess = fork_dask, **scheduler_settings: str
+) -> Iterator[Cluster]:
     """Start a cluster with these workers; stop it at the end."""
-    started = Cluster(directory, **scheduler_settings)
+    started = Cluster(directory, start_process, scheduler_settings)
     try:
         started.start_scheduler()
         started.have_workers(*workers)

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from snapshot_pipeline.pipeline.dask_cluster.cluster import ClusterError, versions_here
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.integration.dask.clusters import TIMEOUT_SECONDS, cluster
+from snapshot_pipeline_tests.integration.dask.clusters import TIMEOUT_SECONDS, cluster, start_dask
 from snapshot_pipeline_tests.integration.dask.runs import busy_worker, locked_table, run, running, small_batches
 
 __all__ = ["small_batches"]
@@ -32,7 +32,7 @@ def next_release(tmp_path: Path) -> Path:
 
 
 def test_worker_of_another_version_is_refused_at_start_and_when_joining(url: URL, tmp_path: Path, next_release: Path):
-    with cluster(tmp_path, "one") as dask:
+    with cluster(tmp_path, "one", start_process=start_dask) as dask:
         with locked_table(url, "snapshot_failures", 1) as wait_for_batches, running(url, dask.address) as future:
             wait_for_batches()
             dask.start_worker("upgraded", next_release)
