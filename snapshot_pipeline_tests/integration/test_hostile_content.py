@@ -53,6 +53,7 @@ UNREPRESENTABLE_TIMESTAMPS = (
     "4713-01-01 12:00+00 BC",
     "294276-12-31 23:00+00",
 )
+ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 SCORES = ("NaN", "Infinity", "-Infinity", "-0.01", "100.01", "1e308", "-0", None)
 
 
@@ -119,10 +120,7 @@ def load(url: URL, rows: dict[str, list[tuple[Any, ...]]]) -> None:
 
 def copy_format(value: Any) -> str:
     """Return a value in the text format of COPY."""
-    if value is None:
-        return "\\N"
-    escapes = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return "".join(escapes.get(character, character) for character in str(value))
+    return "\\N" if value is None else str(value).translate(ESCAPES)
 
 
 @pytest.fixture(params=[UNUSUAL_TIMESTAMPS, UNREPRESENTABLE_TIMESTAMPS], ids=["years 1 to 9999", "infinity and BC"])

@@ -29,6 +29,7 @@ def end_of_day(day: date, zone: ZoneInfo) -> datetime:
     return start_of_day(day + _ONE_DAY, zone)
 
 
+@cache
 def local_day(instant: datetime, zone: ZoneInfo) -> date:
     """Return the day `D` with `start(D) <= instant < end(D)`."""
     day = instant.astimezone(zone).date()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -223,6 +224,7 @@ def valid(moment: datetime, at: datetime | None) -> datetime | None:
     return at if at is not None and EARLIEST <= at <= moment else None
 
 
+@cache
 def percent(score: float | None, maximum: float) -> Fraction | None:
     """Return a score in percent, from 0 to 100; None if it is not graded."""
     if score is None or not math.isfinite(score):

@@ -135,7 +135,7 @@ def pace(*, lessons: int, days: int, n: int, average: Fraction | None) -> Fracti
     velocity = min(Fraction(lessons, n), Fraction(1)) * 100
     consistency = min(days / (n * Fraction(2, 3)), Fraction(1)) * 100
     quiz = Fraction(0) if average is None else average
-    return Fraction("0.4") * velocity + Fraction("0.3") * consistency + Fraction("0.3") * quiz
+    return (4 * velocity + 3 * consistency + 3 * quiz) / 10
 
 
 def last_ten_scores(student: Student, day: date) -> list[Fraction]:
