@@ -215,9 +215,9 @@ def test_run_opens_at_most_three_connections_more_than_workers(workers: int, sam
         while not future.done():
             counts.append(monitor.execute(ours_only).scalar_one())
             monitor.rollback()
-            time.sleep(0.01)
+            time.sleep(0.002)
     assert future.result().reports
     # A session that is being closed is still counted for a moment, on a busy machine for some samples.
-    samples = 8
+    samples = 20
     lasting = max(min(counts[first : first + samples]) for first in range(max(1, len(counts) - samples)))
     assert 2 <= lasting <= workers + 3
