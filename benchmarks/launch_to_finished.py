@@ -36,7 +36,8 @@ from snapshot_pipeline.orchestration.partitions import range_tags
 from snapshot_pipeline.pipeline.periods import last_closed_day, last_closed_week
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.waiting import wait_for
 
 RANGE = 30
 SETTLE_SECONDS = 2.0

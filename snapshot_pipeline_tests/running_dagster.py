@@ -8,19 +8,17 @@ import re
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 import psutil
 import requests
 
 from snapshot_pipeline_tests.forking import Forked, preload, run_service
-
-Value = TypeVar("Value")
+from snapshot_pipeline_tests.waiting import wait_for, wait_until_ended
 
 LAUNCH = """
 mutation ($parameters: ExecutionParams!) {
@@ -159,8 +157,7 @@ class RunningDagster:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait(10)
-        _, alive = psutil.wait_procs(family, timeout=10)
-        assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+        wait_until_ended(family, 10)
 
     def start_again(self) -> None:
         """Start everything again after `kill_everything`."""
@@ -198,13 +195,3 @@ def launch_parameters(job: str, tags: Mapping[str, str], config: Mapping[str, An
         "runConfigData": config,
         "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
     }
-
-
-def wait_for(poll: Callable[[], Value | None], condition: str, seconds: float, pause: float = 0.3) -> Value:
-    """Call `poll` until it returns something other than None, for at most `seconds`; return it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (value := poll()) is not None:
-            return value
-        time.sleep(pause)
-    raise AssertionError(f"waited {seconds} s until {condition}: timeout")

@@ -19,7 +19,8 @@ from snapshot_pipeline.pipeline.summaries import summarize_days
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.scanning import report_scan
 from snapshot_pipeline_tests.pipeline.installations import execute, students_started_before
-from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -18,7 +18,8 @@ from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline_tests.browser.conftest import TIMEOUT_MS
 from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 

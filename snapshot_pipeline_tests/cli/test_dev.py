@@ -21,7 +21,7 @@ from snapshot_pipeline.cli import dev
 from snapshot_pipeline.errors import SnapshotPipelineError
 from snapshot_pipeline.orchestration.instance.heartbeats import Heartbeat, find_living_daemon
 from snapshot_pipeline.settings import load_settings
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for, wait_until_ended
 
 
 @pytest.fixture
@@ -153,8 +153,7 @@ def test_children_end_when_their_parent_is_killed_even_stubborn_ones(tmp_path: P
     children = [wait_for(lambda name=name: child(name), f"{name} has started", 60) for name in ("obedient", "stubborn")]
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+    wait_until_ended(children, 30)
 
 
 def test_everything_stops_when_a_child_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from snapshot_pipeline_tests.faults.ledger import Ledger
 from snapshot_pipeline_tests.faults.system import FaultSystem, start_system
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 _LEDGER = Ledger()
 

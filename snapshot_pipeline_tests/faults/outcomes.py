@@ -6,7 +6,7 @@ from datetime import date
 
 from snapshot_pipeline_tests.faults.ledger import Fault
 from snapshot_pipeline_tests.faults.system import FaultSystem, Figures
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 
 def unexpected_rows(published: Figures, old: Figures, new: Figures) -> list[tuple[int, date]]:

@@ -31,7 +31,8 @@ from snapshot_pipeline_tests.receivers import WebReceiver, web_receiver
 from snapshot_pipeline_tests.reference.engagement import reference_engagement
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
-from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.waiting import wait_for
 
 STUDENTS, SAMPLE_DAYS, DAYS = 300, 60, 14
 EXPECTED_SCHEMA = "expected"

@@ -21,7 +21,7 @@ from snapshot_pipeline_tests.faults.outcomes import assert_published, final_stat
 from snapshot_pipeline_tests.faults.publishing import publish
 from snapshot_pipeline_tests.faults.system import FaultSystem
 from snapshot_pipeline_tests.forking import FORK_SERVER
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -12,7 +12,7 @@ import pytest
 from snapshot_pipeline_tests.faults.ledger import Ledger, injections
 from snapshot_pipeline_tests.faults.outcomes import assert_published, final_status, unexpected_rows
 from snapshot_pipeline_tests.faults.system import FaultSystem
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -25,7 +25,7 @@ from snapshot_pipeline.orchestration.partitioned_checks import last_materializat
 from snapshot_pipeline_tests.commands import run_command
 from snapshot_pipeline_tests.installation import PROJECT, UNTIL, TestInstallation
 from snapshot_pipeline_tests.pipeline.installations import execute, new_database
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 LAST = UNTIL - timedelta(days=1)
 MONTH = [LAST - timedelta(days=number) for number in reversed(range(30))]

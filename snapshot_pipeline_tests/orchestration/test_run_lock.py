@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from snapshot_pipeline.orchestration.instance.run_lock import CHECK_SECONDS, run_lock, run_lock_holders
 from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline.store.locks import LockedError
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 HOLD = """
 import sys, time

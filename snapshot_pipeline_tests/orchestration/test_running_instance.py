@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from snapshot_pipeline_tests.installation import TestInstallation
-from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,8 @@ import requests
 from snapshot_pipeline.embedded import EmbeddedServer
 from snapshot_pipeline_tests.forking import Forked, run_service
 from snapshot_pipeline_tests.installation import PROJECT
-from snapshot_pipeline_tests.running_dagster import LAUNCH, launch_parameters, wait_for
+from snapshot_pipeline_tests.running_dagster import LAUNCH, launch_parameters
+from snapshot_pipeline_tests.waiting import command_line, wait_for, wait_until_ended
 
 pytestmark = pytest.mark.system
 
@@ -82,7 +84,8 @@ def test_our_dev_serves_it_and_once_killed_leaves_no_process_and_can_be_started_
         assert_served(location(port, killed, log), tmp_path)
         family = psutil.Process(killed.pid).children(recursive=True)
         assert len(family) >= 4, family  # code server and its own server, web server, daemon
-        services = [child for child in family if "snapshot_pipeline.cli.supervised" in child.cmdline()]
+        services = [child for child in family if "snapshot_pipeline.cli.supervised" in command_line(child)]
+        server = [child for child in family if re.match(r"(\S*/)?postgres[: ]", command_line(child))]
         links = {service.environ()["SNAPSHOT_UI_URL"] for service in services}
         assert links == {f"http://127.0.0.1:{port}"}  # in messages
         assert_run(port)
@@ -91,8 +94,7 @@ def test_our_dev_serves_it_and_once_killed_leaves_no_process_and_can_be_started_
         assert f"is already running on this machine (process {killed.pid})" in log.read_text()
         killed.kill()
         killed.wait()
-        _, alive = psutil.wait_procs([one for one in family if not one.name().startswith("postgres")], timeout=60)
-        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        wait_until_ended([child for child in family if child not in server], 60)
         again = start_forked(port)
         location(port, again, log)
         again.send_signal(signal.SIGTERM)

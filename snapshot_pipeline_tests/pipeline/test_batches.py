@@ -44,7 +44,7 @@ from snapshot_pipeline.store.months import ensure_partitions
 from snapshot_pipeline_tests.pipeline.installations import SUNDAY, execute, installation_on, published, raising_for
 from snapshot_pipeline_tests.reference.reading import read_rows
 from snapshot_pipeline_tests.reference.snapshots import reference_day
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 
 def ids(*numbers: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from snapshot_pipeline.postgres import bulk
 from snapshot_pipeline.postgres.urls import adbc_uri
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 EAST = timezone(timedelta(hours=5, minutes=30))
 

@@ -29,8 +29,8 @@ from snapshot_pipeline.store.locks import (
 )
 from snapshot_pipeline_tests.commands import PipedCommand
 from snapshot_pipeline_tests.pipeline.other_process import begin, expect, other_process
-from snapshot_pipeline_tests.running_dagster import wait_for
 from snapshot_pipeline_tests.store.conftest import Store
+from snapshot_pipeline_tests.waiting import wait_for
 
 JANUARY, FEBRUARY = (date(2026, month, 15) for month in (1, 2))
 WAIT = 5

@@ -36,8 +36,8 @@ from snapshot_pipeline.store.snapshot_queries import mean_pace_by_day
 from snapshot_pipeline.store.snapshots import PublicationScope, read_published, replace_snapshots
 from snapshot_pipeline.store.tables import StoreTables
 from snapshot_pipeline_tests.pipeline.installations import new_database
-from snapshot_pipeline_tests.running_dagster import wait_for
 from snapshot_pipeline_tests.store.months import fill
+from snapshot_pipeline_tests.waiting import wait_for
 
 STUDENTS = 300
 FIRST, LAST = date(2024, 1, 1), date(2026, 12, 31)

@@ -28,7 +28,8 @@ from snapshot_pipeline.settings import Settings, load_settings
 from snapshot_pipeline_tests.installation import PROJECT
 from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.pipeline.installations import new_database
-from snapshot_pipeline_tests.running_dagster import RunningDagster, wait_for
+from snapshot_pipeline_tests.running_dagster import RunningDagster
+from snapshot_pipeline_tests.waiting import wait_for
 
 HOME = PROJECT / "deploy" / "celery"
 CELERY = "celery --app snapshot_pipeline.orchestration.instance.celery_app"

@@ -26,7 +26,7 @@ from snapshot_pipeline_tests.integration.celery.deployment import (
     new_deployment,
 )
 from snapshot_pipeline_tests.pipeline.installations import differences, published
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for, wait_until_ended
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -62,8 +62,7 @@ def kill(worker: Worker, child: psutil.Process) -> None:
     """Kill a worker and its child that executes a run, as when their machine loses power."""
     worker.process.kill()
     child.kill()
-    _, alive = psutil.wait_procs([worker.process, child], timeout=10)
-    assert alive == []
+    wait_until_ended([worker.process, child], 10)
 
 
 def published_days(deployment: Deployment) -> set[date]:
@@ -85,7 +84,7 @@ def test_terminated_run_ends_on_its_worker_and_is_not_retried(deployment: Deploy
         ended = dagster.ask(TERMINATE, {"run": run_id})["terminateRun"]
         assert ended["__typename"] == "TerminateRunSuccess", ended
         assert wait_for(lambda: dagster.finished(run_id), "the run has ended", 60) == "CANCELED"
-        wait_for(lambda: None if executing[1].is_running() else True, "its process has ended", 30)
+        wait_until_ended([executing[1]], 30)
     assert dagster.retry_of(run_id) is None
     assert date(2026, 1, 15) not in published_days(deployment)
 

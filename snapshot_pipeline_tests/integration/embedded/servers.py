@@ -35,11 +35,6 @@ def postmaster(server: EmbeddedServer) -> psutil.Process:
     return psutil.Process(int((data_of(server) / "postmaster.pid").read_text().split()[0]))
 
 
-def is_gone(process: psutil.Process) -> bool:
-    """Return whether it has ended; a zombie has: many containers have no init process that reaps orphans."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def data_of(server: EmbeddedServer) -> Path:
     location = server.home / "postgres" / "location"
     return Path(location.read_text().strip() if location.exists() else location.parent) / "data"

@@ -21,12 +21,12 @@ from snapshot_pipeline_tests.integration.embedded.servers import (
     data_of,
     execute,
     fork,
-    is_gone,
     plain_url,
     postmaster,
     succeeded,
     wait_until,
 )
+from snapshot_pipeline_tests.waiting import has_ended
 
 
 def test_a_killed_server_starts_again_with_its_data(server: EmbeddedServer) -> None:
@@ -63,7 +63,7 @@ def test_a_query_that_outlives_its_killed_server_does_not_block_the_new(
         postmaster(server).kill()
         server.start()
         assert execute(server, "SELECT answer FROM kept") == [(42,)]
-        assert is_gone(backend)
+        assert has_ended(backend)
 
 
 def finish(connection: psycopg2.extensions.connection) -> None:

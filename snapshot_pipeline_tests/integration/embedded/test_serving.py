@@ -24,12 +24,12 @@ from snapshot_pipeline_tests.integration.embedded.servers import (
     data_of,
     execute,
     fork,
-    is_gone,
     plain_url,
     postmaster,
     succeeded,
     wait_until,
 )
+from snapshot_pipeline_tests.waiting import has_ended
 
 
 def test_the_first_start_creates_both_databases_in_utc_on_loopback(server: EmbeddedServer) -> None:
@@ -176,7 +176,7 @@ def test_a_home_moved_while_its_server_runs_keeps_its_server(server: EmbeddedSer
     moved.start()
     assert postmaster(moved) == running
     assert moved.stop() is True
-    assert is_gone(running)
+    assert has_ended(running)
     moved.home.rename(server.home)
 
 

@@ -27,7 +27,7 @@ from snapshot_pipeline.postgres.urls import adbc_uri
 from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.needed_programs import needed_program
 from snapshot_pipeline_tests.pipeline.installations import SUNDAY, installation_on
-from snapshot_pipeline_tests.running_dagster import wait_for
+from snapshot_pipeline_tests.waiting import wait_for
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 
