@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
@@ -17,11 +17,14 @@ from snapshot_pipeline.settings import load_settings
 from snapshot_pipeline_tests.installation import TestInstallation
 from snapshot_pipeline_tests.orchestration.scanning import QUIET
 
-TODAY = datetime.now(timezone.utc).date()
-MONDAY = TODAY - timedelta(days=TODAY.weekday())
 DAYS, SUMMARIES = "daily_snapshots_job", ["cohort_summary"]
 WEEKS, REPORTS = "weekly_recommendations_job", "weekly_report_job"
 PARTITION = "dagster/partition"
+
+
+def unfinished_day() -> date:
+    """Today; tomorrow in the last hour of a day, so that it does not end while a test runs."""
+    return (datetime.now(timezone.utc) + timedelta(hours=1)).date()
 
 
 def launch(
@@ -56,18 +59,21 @@ def rows(installation: TestInstallation) -> int:
 @pytest.mark.parametrize(
     ("job", "assets", "key", "message"),
     [
-        (DAYS, None, f"{TODAY + timedelta(days=1)}", "has not ended yet in UTC; expected "),
-        (DAYS, SUMMARIES, f"{TODAY + timedelta(days=1)}", "has not ended yet in UTC; expected "),
+        (DAYS, None, "{day}", "has not ended yet in UTC; expected "),
+        (DAYS, SUMMARIES, "{day}", "has not ended yet in UTC; expected "),
         (DAYS, None, "2025-12-31", "is before SNAPSHOT_START_DATE=2026-01-01"),
-        (WEEKS, None, f"{MONDAY}", "has not ended yet in UTC; expected "),
-        (WEEKS, None, f"{MONDAY + timedelta(weeks=52)}", "has not ended yet in UTC; expected "),
+        (WEEKS, None, "{week}", "has not ended yet in UTC; expected "),
+        (WEEKS, None, "{next_year}", "has not ended yet in UTC; expected "),
         (WEEKS, None, "2026-02-10", "is a Tuesday; expected the Monday of the week, 2026-02-09"),
-        (REPORTS, None, f"{MONDAY}", "has not ended yet in UTC; expected "),
+        (REPORTS, None, "{week}", "has not ended yet in UTC; expected "),
     ],
 )
 def test_a_partition_that_does_not_exist_is_refused_in_one_line(
     installation: TestInstallation, job: str, assets: list[str] | None, key: str, message: str
 ) -> None:
+    day = unfinished_day()
+    week = day - timedelta(days=day.weekday())
+    key = key.format(day=day, week=week, next_year=week + timedelta(weeks=52))
     result = launch(installation, job, {PARTITION: key}, assets)
     assert not result.success
     failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
@@ -81,10 +87,11 @@ def test_a_partition_that_does_not_exist_is_refused_in_one_line(
 
 
 @pytest.mark.clock
-def test_a_range_that_ends_tomorrow_publishes_none_of_its_days(installation: TestInstallation) -> None:
+def test_a_range_whose_last_day_has_not_ended_publishes_none_of_its_days(installation: TestInstallation) -> None:
+    last = unfinished_day()
     tags = {
-        "dagster/asset_partition_range_start": f"{TODAY - timedelta(days=1)}",
-        "dagster/asset_partition_range_end": f"{TODAY + timedelta(days=1)}",
+        "dagster/asset_partition_range_start": f"{last - timedelta(days=2)}",
+        "dagster/asset_partition_range_end": f"{last}",
     }
     with suppress(dg.DagsterError):  # Dagster looks at the ends of a range itself
         assert not launch(installation, DAYS, tags).success
@@ -97,10 +104,9 @@ def test_a_day_that_has_ended_is_computed(installation: TestInstallation) -> Non
 
 
 def test_the_clock_of_a_run_may_be_a_little_behind_the_daemons() -> None:
-    settings = load_settings(timezone="UTC", start_date=TODAY - timedelta(days=9))
-    midnight = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=timezone.utc)
-    late = midnight - timedelta(seconds=30)
-    day = TODAY - timedelta(days=1)
+    settings = load_settings(timezone="UTC", start_date=date(2026, 3, 1))
+    day = date(2026, 3, 9)
+    late = datetime(2026, 3, 10, tzinfo=timezone.utc) - timedelta(seconds=30)
     with pytest.raises(PeriodError):
         require_closed_days(settings, day, day, now=late)
     require_closed_days(settings, day, day, now=late + steps._AHEAD)
