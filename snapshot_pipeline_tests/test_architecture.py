@@ -14,7 +14,8 @@ from sqlalchemy import URL, create_engine
 
 from snapshot_pipeline.store.migrate import migrate
 
-PACKAGE = Path(__file__).parents[1] / "snapshot_pipeline"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "snapshot_pipeline"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OURS = "snapshot_pipeline"
 
@@ -235,9 +236,13 @@ def test_frequent_commands_import_only_what_they_need(
 def at_import(node: ast.AST) -> Iterator[ast.AST]:
     """Yield all nodes that are evaluated at import, so not the bodies of functions."""
     yield node
-    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, inside):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for evaluated in (*child.decorator_list, child.args):
+                yield from at_import(evaluated)
+        elif isinstance(child, ast.Lambda):
+            yield from at_import(child.args)
+        else:
             yield from at_import(child)
 
 
@@ -250,5 +255,17 @@ def test_import_reads_no_environment_variable():
         for node in at_import(ast.parse(path.read_text(encoding="utf-8")))
         if (isinstance(node, ast.Attribute) and node.attr in readers - {"Settings"})
         or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in readers)
+    ]
+    assert calls == []
+
+
+def test_no_test_reads_the_clock_at_import():
+    """A day can end between import and test, and workers of pytest-xdist must collect tests of the same names."""
+    readers = {"now", "today", "time"}
+    calls = [
+        f"{path.relative_to(TESTS)}:{node.lineno}"
+        for path in TESTS.rglob("*.py")
+        for node in at_import(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in readers
     ]
     assert calls == []
