@@ -44,12 +44,14 @@ from snapshot_pipeline_tests.pipeline.installations import (
     students_started_before,
 )
 from snapshot_pipeline_tests.shared_types import SharedTypes
+from snapshot_pipeline_tests.temporary_files import directory_in_memory, keep_temporary_files_in_memory
 
 __all__ = ["dagster_template", "installation", "students_template"]
 
 Plots = TypeVar("Plots")
 
 collect_less_often()
+keep_temporary_files_in_memory()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs with SIGINT ignored; processes started by tests would inherit that.
@@ -145,23 +147,12 @@ def _cached(draw: Callable[..., Plots]) -> Callable[..., Plots]:
 _SERVER_SETTINGS = ("fsync = off", "full_page_writes = off", "autovacuum = off", "max_wal_size = '128MB'")
 
 
-def _directory_in_memory() -> Path | None:
-    """A directory in memory for the server's data if there is room for all workers: to copy a database there is cheap.
-
-    It takes 15 ms of processor time, and 250 ms on a disk.
-    """
-    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp's directory in it is our own
-    if not memory.is_dir() or shutil.disk_usage(memory).free < 4 * 2**30:
-        return None
-    directory = Path(tempfile.mkdtemp(prefix="snapshot-pipeline-tests-", dir=memory))
-    directory.chmod(0o711)  # root's server runs as another account, which must pass through
-    return directory
-
-
 @pytest.fixture(scope="session")
-def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def embedded_server() -> Iterator[EmbeddedServer]:
     """A running server that all tests of a session share: no test may stop it."""
-    server = EmbeddedServer(_directory_in_memory() or tmp_path_factory.mktemp("server"))
+    directory = Path(tempfile.mkdtemp(prefix="snapshot-pipeline-tests-", dir=directory_in_memory()))
+    directory.chmod(0o711)  # root's server runs as another account, which must pass through
+    server = EmbeddedServer(directory)
     server.start()
     admin = create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -170,8 +161,8 @@ def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
         connection.execute(text("SELECT pg_reload_conf()"))
     admin.dispose()
     yield server
-    server.delete()  # its cluster lies outside pytest's directory, where nothing else would delete it
-    shutil.rmtree(server.home)
+    server.delete()
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")
